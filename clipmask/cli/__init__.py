@@ -1,0 +1,36 @@
+"""The commands: what they share is how they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from clipmask.errors import UserError
+
+_P = ParamSpec("_P")
+
+
+def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kwargs) -> int:
+    """Runs the body of a command and turns what ends it into an exit status.
+
+    Args:
+        function: the body; returns an exit status, None for 0.
+        args: its arguments.
+        kwargs: its keyword arguments.
+
+    Returns:
+        The status of ``function``; 2 after a ``UserError``, printed on stderr as one paragraph without a traceback;
+        130 after Ctrl-C.
+    """
+    try:
+        return function(*args, **kwargs) or 0
+    except UserError as error:
+        rank = os.environ.get("LOCAL_RANK", "0")
+        where = "" if rank == "0" else f" (process {rank})"
+        print(f"error{where}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,158 @@
+"""``train_net.py`` and ``clipmask-train``: train or evaluate, in the words of Detectron2's training script."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from clipmask.cli import run_main
+from clipmask.config import load_cfg
+from clipmask.errors import UserError
+
+EXAMPLES = """\
+examples:
+  %(prog)s --config-file configs/toy.yaml
+  %(prog)s --config-file configs/camvid/clipmask_r50.yaml --num-gpus 8 OUTPUT_DIR runs/r50
+  %(prog)s --config-file configs/camvid/clipmask_r50.yaml --resume OUTPUT_DIR runs/r50
+  %(prog)s --config-file configs/camvid/clipmask_r50.yaml --eval-only MODEL.WEIGHTS runs/r50/model_best.pth
+  %(prog)s --config-file my.yaml --register my_data.py DATASETS.TRAIN "('mine_train',)" DATASETS.TEST "('mine_val',)"
+  two machines of 8 GPUs, on each, with --machine-rank 0 and 1:
+  %(prog)s --config-file my.yaml --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://10.0.0.1:29500
+
+SOLVER.IMS_PER_BATCH is the batch of all devices together; SOLVER.MAX_IMS_PER_DEVICE lets fewer devices accumulate it.
+"""
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Examples as written, defaults beside each option."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Train a segmentation model, or evaluate one.", epilog=EXAMPLES, formatter_class=_HelpFormatter
+    )
+    none = argparse.SUPPRESS
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="config, YAML", default=none)
+    parser.add_argument(
+        "--register",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE.py",
+        help="Python files to import first, in every process; there you register datasets through DatasetCatalog and "
+        "MetadataCatalog of clipmask.d2 (or detectron2.data)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from OUTPUT_DIR's last checkpoint; from the start if there is none",
+    )
+    parser.add_argument("--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    parser.add_argument("--num-gpus", type=int, default=1, help="devices per machine; with MODEL.DEVICE cpu, processes")
+    parser.add_argument("--num-machines", type=int, default=1, help="machines in this run")
+    parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine, from 0")
+    parser.add_argument(
+        "--dist-url", default="auto", help="tcp://HOST:PORT of machine 0; auto: a free port, on one machine only"
+    )
+    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the file's")
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses the command line; options may stand before, between and after the KEY VALUE pairs."""
+    args = build_parser().parse_intermixed_args(argv)
+    files = [index == 0 or word.endswith(".py") for index, word in enumerate(args.register)]
+    count = files.index(False) if False in files else len(files)
+    # What follows the files of --register without an option between is KEY VALUE pairs, though argparse can't know.
+    args.register, args.opts = args.register[:count], args.register[count:] + args.opts
+    return args
+
+
+def register_file(path: str | Path) -> None:
+    """Imports a user's Python file, so that it registers what it has; its own folder is importable from it.
+
+    Raises:
+        UserError: there is no such file, or it raises: then the line and the exception are named.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise UserError(f"--register {path}: no such file")
+    spec = importlib.util.spec_from_file_location(f"clipmask_registered_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--register {path}: not a Python file (name.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else (lines or [None])[-1]
+        where = f"{path}, line {line}" if line else str(path)
+        raise UserError(f"--register: {where}: {type(error).__name__}: {error}") from error
+
+
+def set_environment(args: argparse.Namespace) -> None:
+    """Hands --dist-url and --machine-rank to the launcher, in the variables that it reads.
+
+    Raises:
+        UserError: several machines without an address, or an address that is none.
+    """
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise UserError(f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} it is 0 to "
+                        f"{args.num_machines - 1}")  # fmt: skip
+    if args.dist_url != "auto":
+        try:
+            url = urlsplit(args.dist_url)
+            host, port = url.hostname, url.port
+        except ValueError:
+            host, port = None, None
+        if not host or not port:
+            raise UserError(f"--dist-url {args.dist_url}: say tcp://HOST:PORT of machine 0, or auto")
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
+    elif args.num_machines > 1 and "MASTER_ADDR" not in os.environ:
+        raise UserError(
+            f"--num-machines {args.num_machines} needs --dist-url tcp://HOST:PORT, the address of machine 0"
+        )
+    if args.num_machines > 1:
+        os.environ.setdefault("NODE_RANK", str(args.machine_rank))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = parse_args(argv)
+    set_environment(args)
+    for path in args.register:
+        register_file(path)
+    cfg = load_cfg(args.config_file, args.opts)
+    # Only now what takes seconds to import: a mistake in the command line is told at once.
+    from clipmask.engine.evaluation import evaluate_checkpoint
+    from clipmask.engine.train import train
+
+    run = evaluate_checkpoint if args.eval_only else train
+    run(cfg, resume=args.resume, num_gpus=args.num_gpus, num_machines=args.num_machines)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: arguments without the program's name; None takes ``sys.argv``. More than one process needs None, for the
+            others are started with this process's own command line.
+
+    Returns:
+        The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.
+    """
+    return run_main(_run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Configuration: every key ClipMask reads, its default and its meaning.
+
+Keys that Detectron2 has too carry Detectron2's name, type and default, so that one YAML file works in both;
+``add_clipmask_config`` adds only our own. ``configs/base.yaml`` then sets what suits ClipMask.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from clipmask.errors import UserError
+
+CN = CfgNode
+_Init = TypeVar("_Init", bound=Callable[..., None])
+
+
+def get_cfg() -> CfgNode:
+    """Returns a fresh config with every key and its default: those shared with Detectron2, then our own."""
+    cfg = CN()
+
+    cfg.MODEL = CN()
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # a name in META_ARCH_REGISTRY; base.yaml says ClipMask
+    cfg.MODEL.DEVICE = "cuda"  # cuda, cuda:1, mps or cpu; cuda falls back to cpu with one warning
+    cfg.MODEL.WEIGHTS = ""  # a ClipMask checkpoint to start from or to evaluate; empty: none
+    cfg.MODEL.PIXEL_MEAN = [103.530, 116.280, 123.675]  # per channel, in the order of INPUT.FORMAT, 0..255
+    cfg.MODEL.PIXEL_STD = [1.0, 1.0, 1.0]  # per channel, in the order of INPUT.FORMAT
+    cfg.MODEL.BACKBONE = CN()
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"  # a name in BACKBONE_REGISTRY; base.yaml says build_timm_backbone
+    cfg.MODEL.BACKBONE.FREEZE_AT = 2  # 0: nothing frozen, 1: the stem, n >= 2: everything up to res{n}
+
+    cfg.INPUT = CN()
+    cfg.INPUT.FORMAT = "BGR"  # channel order given to the model: RGB or BGR
+    cfg.INPUT.MIN_SIZE_TEST = 800  # shorter side at test time, pixels; 0: the image's own size
+    cfg.INPUT.MAX_SIZE_TEST = 1333  # longest side allowed when MIN_SIZE_TEST resizes
+    cfg.INPUT.RANDOM_FLIP = "horizontal"  # horizontal or none
+    cfg.INPUT.CROP = CN()
+    cfg.INPUT.CROP.ENABLED = False  # crop training images
+    cfg.INPUT.CROP.TYPE = "relative_range"  # absolute (pixels), relative (share) or relative_range (share to 1)
+    cfg.INPUT.CROP.SIZE = [0.9, 0.9]  # (height, width), as CROP.TYPE reads it
+
+    cfg.DATASETS = CN()
+    cfg.DATASETS.TRAIN = ()  # names in DatasetCatalog; several are concatenated and must share their classes
+    cfg.DATASETS.TEST = ()  # each is evaluated by itself
+    cfg.DATALOADER = CN()
+    cfg.DATALOADER.NUM_WORKERS = 4  # loader processes per device; no more than the machine has cores are started
+
+    cfg.SOLVER = CN()
+    cfg.SOLVER.MAX_ITER = 40000  # optimiser steps
+    cfg.SOLVER.IMS_PER_BATCH = 16  # effective batch over all devices and accumulation steps
+    cfg.SOLVER.BASE_LR = 0.001  # peak learning rate of everything but the backbone
+    cfg.SOLVER.WEIGHT_DECAY = 0.0001  # AdamW's; not on norms, biases and embeddings
+    cfg.SOLVER.WARMUP_ITERS = 1000  # steps of linear warm-up
+    cfg.SOLVER.WARMUP_FACTOR = 1.0 / 1000  # share of the learning rate that the warm-up starts from
+    cfg.SOLVER.CHECKPOINT_PERIOD = 5000  # steps between checkpoints
+    cfg.SOLVER.CLIP_GRADIENTS = CN()
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # clip the norm of all gradients together
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 1.0  # the largest norm
+    cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE = 2.0  # which p-norm
+    cfg.SOLVER.AMP = CN()
+    cfg.SOLVER.AMP.ENABLED = False  # mixed precision in training
+
+    cfg.TEST = CN()
+    cfg.TEST.EVAL_PERIOD = 0  # steps between evaluations; 0: only at the end
+    cfg.OUTPUT_DIR = "./output"  # where config.yaml, log.txt, metrics.json, checkpoints and inference/ go
+    cfg.SEED = -1  # of weights, data order and augmentation; negative: drawn, logged and kept in the checkpoint
+    cfg.CUDNN_BENCHMARK = False  # let cuDNN try its algorithms
+
+    add_clipmask_config(cfg)
+    return cfg
+
+
+def add_clipmask_config(cfg: CfgNode) -> None:
+    """Adds the keys that only ClipMask has to ``cfg``, Detectron2's or our own ``get_cfg()``.
+
+    Args:
+        cfg: a config with Detectron2's sections; changed in place.
+    """
+    cfg.MODEL.BACKBONE.TIMM_NAME = "resnet50"  # any timm model with features_only at strides 4, 8, 16, 32
+    cfg.MODEL.BACKBONE.TIMM_ARGS = CN(new_allowed=True)  # further arguments of timm.create_model
+    cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"  # pretrained (timm's own choice), a timm tag, a local file, or random
+    cfg.MODEL.BACKBONE.WEIGHTS_STRICT = True  # False: keys may be missing or left over, each is logged
+    cfg.MODEL.BACKBONE.NORM = "BN"  # BN, FrozenBN (fixed statistics and affine) or SyncBN (over processes)
+
+    cfg.MODEL.CLIP = CN()
+    cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name
+    cfg.MODEL.CLIP.PRETRAINED = "openai"  # an open_clip tag or a local file
+    cfg.MODEL.CLIP.EMBEDDINGS = ""  # an .npz with names and embeddings instead of CLIP; random: unit vectors by name
+    cfg.MODEL.CLIP.PROMPTS = ["imagenet"]  # [single], [street], [imagenet], or templates with {} for the name
+
+    node = CN()
+    cfg.MODEL.CLIPMASK = node
+    node.SIZE_DIVISIBILITY = 32  # images are padded to a multiple of it
+    node.HIDDEN_DIM = 256  # C, the width of every scale, query and pixel embedding
+    node.NUM_HEADS = 8  # heads of every attention
+    node.FFN_DIM = 1024  # hidden width of the decoder's feed-forward blocks
+    node.DROPOUT = 0.0  # in the mask decoder
+    node.SCALES = ["res3", "res4", "res5"]  # r1, r2, r3; fewer for the ablation of the hierarchy
+    node.INJECTION = "tokens"  # tokens (Eq. 1-9) or none (the ablation without CLIP in the features)
+    node.MAX_IMAGE_KEYS = 256  # image keys of an injection after pooling; 0: every pixel, as the paper writes
+    node.FUSION = "both"  # both, joint (Eq. 13 only) or pairwise (Eq. 10-12 only)
+    node.CLASSIFIER = "cosine"  # cosine with T, or linear (then the vocabulary is fixed)
+    node.NUM_QUERIES = 100  # Q
+    node.TEXT_QUERIES = True  # the first K queries start from FC(T), the others are learned alone
+    node.DEC_LAYERS = 9  # decoder layers; predictions come from each and from the queries before the first
+    node.NO_OBJECT_WEIGHT = 0.1  # weight of the no-object class in the class loss
+    node.CLASS_WEIGHT = 2.0  # of the class cross-entropy, in the loss and in the matching
+    node.BCE_WEIGHT = 5.0  # of the mask binary cross-entropy (Eq. 14), in the loss and in the matching
+    node.DICE_WEIGHT = 0.0  # of the dice loss, likewise; 0: off, as in the paper
+
+    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # training images are resized by a factor drawn from it, log-uniform
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # a crop is drawn again (10 times) if one class has more than this
+    cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
+
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the backbone relative to BASE_LR
+    cfg.SOLVER.POLY_LR_POWER = 0.9  # the learning rate falls as (1 - progress) ** power
+    cfg.SOLVER.MAX_IMS_PER_DEVICE = 0  # images in one forward; more are accumulated, exactly; 0: no limit
+    cfg.SOLVER.AMP.DTYPE = "bf16"  # bf16 or fp16 (with loss scaling); fp16 on a CPU becomes bf16 with one warning
+    cfg.SOLVER.EMA_DECAY = 0.0  # decay of the averaged weights that are evaluated and saved; 0: off
+    cfg.SOLVER.LOG_PERIOD = 20  # steps between lines in metrics.json and TensorBoard
+
+    cfg.TEST.NUM_PICTURES = 4  # validation images drawn (input, truth, prediction) at each evaluation
+
+
+def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+    """Reads a config file over the defaults, then ``KEY VALUE`` pairs over the file.
+
+    Args:
+        config_file: YAML; its ``_BASE_`` (relative to itself) is read first.
+        opts: keys and values in turn, as on the command line.
+
+    Returns:
+        The merged config, not frozen.
+
+    Raises:
+        UserError: the file or its base is missing or is not YAML; a key does not exist (the nearest is named);
+            a value has another type than the default; a key without a value.
+    """
+    cfg = get_cfg()
+    path = Path(config_file)
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(2, "no such file", str(path))
+        if not isinstance(yaml.safe_load(path.read_text()), dict):
+            raise UserError(f"config file {path}: not a mapping of keys to values")
+        cfg.merge_from_file(str(path))
+    except FileNotFoundError as error:
+        raise UserError(f"config file {error.filename}: no such file (asked for by {path})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"config file {path}: not plain YAML: {' '.join(str(error).split())}") from error
+    except UserError:
+        raise
+    except (KeyError, ValueError, AssertionError) as error:
+        raise UserError(f"config file {path}: {_explain(error, cfg)}") from error
+    if len(opts) % 2:
+        raise UserError(f"config overrides come as KEY VALUE pairs; {opts[-1]!r} has no value (all: {' '.join(opts)})")
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        try:
+            cfg.merge_from_list([key, value])
+        except (KeyError, ValueError, AssertionError) as error:
+            raise UserError(f"override {key} {value}: {_explain(error, cfg, key)}") from error
+    return cfg
+
+
+def _explain(error: Exception, cfg: CfgNode, key: str | None = None) -> str:
+    """Words yacs' complaint, with the nearest existing keys where a key is unknown."""
+    message = str(error.args[0]) if error.args else str(error)
+    if not message.startswith("Non-existent"):
+        return message
+    wrong = key or message.split(":")[-1].strip()
+    near = difflib.get_close_matches(wrong.upper(), list(leaf_keys(cfg)), n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; clipmask/config.py lists all keys"
+    return f"there is no config key {wrong}{hint}"
+
+
+def leaf_keys(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
+    """Returns every key of ``cfg`` that holds a value, dotted, with the value."""
+    leaves: dict[str, Any] = {}
+    for name, value in cfg.items():
+        if isinstance(value, CfgNode) and not value.is_new_allowed():
+            leaves.update(leaf_keys(value, f"{prefix}{name}."))
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def configurable(init: _Init) -> _Init:
+    """Lets ``__init__`` take a config, as Detectron2's decorator of that name does.
+
+    ``Class(cfg, **overrides)`` calls ``Class.from_config(cfg)``, which returns a dict of constructor arguments;
+    overrides that ``from_config`` takes are given to it, the others replace its results. Without a config the
+    constructor is called as written, so a test builds the class from plain values.
+
+    Args:
+        init: the ``__init__`` of a class that has a classmethod ``from_config``.
+    """
+
+    @functools.wraps(init)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        if "cfg" in kwargs:
+            args = (kwargs.pop("cfg"), *args)
+        if not (args and isinstance(args[0], CfgNode)):
+            init(self, *args, **kwargs)
+            return
+        accepted = inspect.signature(type(self).from_config).parameters
+        taken = {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
+        init(self, **{**type(self).from_config(*args, **taken), **kwargs})
+
+    return wrapped  # type: ignore[return-value]

@@ -1,0 +1,82 @@
+"""The seam to Detectron2: the eight names that ClipMask takes from it, and the only module that imports it.
+
+They come from Detectron2 where it is installed and from ``clipmask.builtin`` where it is not; ``IMPLEMENTATION`` says
+which. The environment variable ``CLIPMASK_D2``, ``builtin`` or ``detectron2``, forces one of the two. An installed
+Detectron2 that can't be imported is an error, never a silent change to the other catalogs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+from clipmask.errors import UserError
+
+__all__ = [
+    "BACKBONE_REGISTRY",
+    "IMPLEMENTATION",
+    "META_ARCH_REGISTRY",
+    "Backbone",
+    "DatasetCatalog",
+    "DatasetEvaluator",
+    "MetadataCatalog",
+    "SemSegEvaluator",
+    "ShapeSpec",
+]
+
+
+def _find_detectron2() -> str | None:
+    """Returns the file of the Detectron2 that an import would load, or None.
+
+    A folder without ``__init__.py``, such as a clone of the repository in the working directory, is not installed.
+    """
+    try:
+        spec = importlib.util.find_spec("detectron2")
+    except ModuleNotFoundError:  # an import hook forbids it
+        return None
+    except ValueError:  # already in sys.modules, by other means than an import: whoever put it there means it
+        return "sys.modules"
+    return spec.origin if spec else None
+
+
+def _choose() -> str:
+    """Returns ``builtin`` or ``detectron2``, by ``CLIPMASK_D2`` or by what is installed.
+
+    Raises:
+        UserError: the variable has another value, or asks for a Detectron2 that is not there.
+    """
+    wanted = os.environ.get("CLIPMASK_D2", "")
+    if wanted not in ("", "builtin", "detectron2"):
+        raise UserError(
+            f"CLIPMASK_D2={wanted} is neither 'builtin' nor 'detectron2'; "
+            "set CLIPMASK_D2=builtin, or unset it to use Detectron2 wherever it is installed"
+        )
+    if wanted == "builtin":
+        return "builtin"
+    found = _find_detectron2() is not None
+    if wanted == "detectron2" and not found:
+        raise UserError(
+            "CLIPMASK_D2=detectron2 asks for Detectron2, which is not installed here; install it "
+            "(pip install 'clipmask[detectron2]') or set CLIPMASK_D2=builtin to do without it"
+        )
+    return "detectron2" if found else "builtin"
+
+
+IMPLEMENTATION: str = _choose()
+
+if TYPE_CHECKING or IMPLEMENTATION == "builtin":
+    from clipmask.builtin.backbone import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone, ShapeSpec
+    from clipmask.builtin.catalog import DatasetCatalog, MetadataCatalog
+    from clipmask.builtin.evaluation import DatasetEvaluator, SemSegEvaluator
+else:
+    try:
+        from detectron2.data import DatasetCatalog, MetadataCatalog
+        from detectron2.evaluation import DatasetEvaluator, SemSegEvaluator
+        from detectron2.layers import ShapeSpec
+        from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
+    except Exception as error:  # a mismatch with torch, Pillow or numpy shows as any kind of error
+        raise UserError(
+            f"Detectron2 was found at {_find_detectron2()} but can't be imported ({type(error).__name__}: {error}); "
+            "repair or remove it, or set CLIPMASK_D2=builtin to run ClipMask without it"
+        ) from error

@@ -1,0 +1,18 @@
+"""Files on disk -> batches of dataset dicts with tensors."""
+
+from clipmask.data.datasets import register_builtin_datasets
+from clipmask.data.datasets.roots import dataset_root
+from clipmask.data.loader import build_test_loader, build_train_loader
+from clipmask.data.mapper import TestMapper, TrainMapper
+from clipmask.data.reading import read_image, read_labels
+
+__all__ = [
+    "TestMapper",
+    "TrainMapper",
+    "build_test_loader",
+    "build_train_loader",
+    "dataset_root",
+    "read_image",
+    "read_labels",
+    "register_builtin_datasets",
+]

@@ -1,0 +1,126 @@
+"""CamVid in SegNet's layout: driving video of Cambridge, 11 classes.
+
+Brostow et al., "Semantic object classes in video: A high-definition ground truth database", 2009; the 11 classes and
+the split are those of Badrinarayanan et al., "SegNet", 2017. Below a dataset root:
+
+    camvid/{train,val,test}.txt     one sample a line: a stem, or two columns, image and label map
+    camvid/{train,val,test}/        images, .png or .jpg
+    camvid/{train,val,test}annot/   label maps, .png: ids 0..10, 11 for void
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.datasets.roots import dataset_root
+from clipmask.errors import UserError
+
+CLASSES = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "sidewalk": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+IGNORE_LABEL = 11
+ALIASES = {
+    "building": ["house"],
+    "pole": ["column pole", "column_pole", "post"],
+    "road": ["street"],
+    "sidewalk": ["pavement"],
+    "tree": ["vegetation"],
+    "sign": ["sign symbol", "signsymbol", "sign_symbol", "traffic sign"],
+    "car": ["automobile"],
+    "pedestrian": ["person"],
+    "bicyclist": ["cyclist", "rider"],
+}
+SPLITS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+TREE = "camvid/ with {part}.txt, {part}/*.png or *.jpg and {part}annot/*.png"
+
+
+def register() -> None:
+    """Registers ``camvid_sem_seg_{train,val,trainval,test}``."""
+    for split in SPLITS:
+        name = f"camvid_sem_seg_{split}"
+        DatasetCatalog.register(name, functools.partial(load_camvid, split))
+        MetadataCatalog.get(name).set(
+            stuff_classes=list(CLASSES),
+            stuff_colors=[list(rgb) for rgb in CLASSES.values()],
+            ignore_label=IGNORE_LABEL,
+            evaluator_type="sem_seg",
+            class_aliases=ALIASES,
+        )
+
+
+def load_camvid(split: str) -> list[dict[str, Any]]:
+    """Lists the samples of a split.
+
+    Args:
+        split: train, val, trainval or test.
+
+    Returns:
+        Dataset dicts with ``file_name`` and ``sem_seg_file_name``, in the order of the lists.
+
+    Raises:
+        UserError: the dataset is not in any root, or a list names a file that is not there.
+    """
+    parts = SPLITS[split]
+    needed = [f"camvid/{part}.txt" for part in parts]
+    root = dataset_root(needed, dataset=f"camvid_sem_seg_{split}", tree=TREE.format(part="|".join(parts)))
+    return [record for part in parts for record in _read_list(root / "camvid", part)]
+
+
+def _read_list(folder: Path, part: str) -> list[dict[str, Any]]:
+    """Reads the list of train, val or test."""
+    path = folder / f"{part}.txt"
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        columns = line.split()
+        if not columns:
+            continue
+        if len(columns) > 2:
+            raise UserError(f"{path}, line {number}: has {len(columns)} columns; expected a stem, or image and label map")
+        image, labels = columns if len(columns) == 2 else (columns[0], columns[0])
+        try:
+            records.append(
+                {
+                    "file_name": _find(folder, part, image, IMAGE_SUFFIXES),
+                    "sem_seg_file_name": _find(folder, f"{part}annot", labels, (".png",)),
+                }
+            )
+        except FileNotFoundError as error:
+            raise UserError(f"{path}, line {number}: names {error}, which is not there") from error
+    if not records:
+        raise UserError(f"{path}: lists no samples")
+    return records
+
+
+def _find(folder: Path, part: str, entry: str, suffixes: tuple[str, ...]) -> str:
+    """Returns the file that a list's entry means.
+
+    Args:
+        folder: of the dataset.
+        part: the subfolder that a bare name lies in.
+        entry: a stem, a file name or a path from another machine, of which the last folder and the name count.
+        suffixes: those to try; the entry's own may differ where the images were converted.
+    """
+    written = PurePosixPath(entry)
+    place = folder / (written.parts[-2] if len(written.parts) > 1 else part)
+    stem = written.stem if written.suffix.lower() in IMAGE_SUFFIXES else written.name
+    candidates = [place / f"{stem}{suffix}" for suffix in suffixes]
+    if written.suffix.lower() in suffixes:
+        candidates.insert(0, place / written.name)
+    for candidate in candidates:
+        if candidate.is_file():
+            return str(candidate)
+    raise FileNotFoundError(" or ".join(str(candidate) for candidate in dict.fromkeys(candidates)))

@@ -1,0 +1,162 @@
+"""From a dataset dict (file names) to what the model takes (tensors)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipmask.data.reading import check_format, read_image, read_labels
+from clipmask.data.transforms import ScaledCrop, TrainTransform, resize_shortest_edge
+from clipmask.errors import UserError
+
+
+class TrainMapper:
+    """Reads a training sample, checks it and augments it.
+
+    Its chance comes from torch's default CPU generator: seeded alike, it returns the same bytes.
+    """
+
+    def __init__(self, transform: TrainTransform, *, num_classes: int, ignore_label: int, format: str) -> None:
+        """Args:
+        transform: the augmentation.
+        num_classes: K of the dataset.
+        ignore_label: the id of unlabelled pixels.
+        format: INPUT.FORMAT, the channel order that the model takes.
+        """
+        check_format(format)
+        self.transform = transform
+        self.num_classes = num_classes
+        self.ignore_label = ignore_label
+        self.format = format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, num_classes: int, ignore_label: int) -> TrainMapper:
+        """Builds it from the section INPUT.
+
+        Raises:
+            UserError: a value makes no sense; the message names its key.
+        """
+        crop = None
+        if cfg.INPUT.CROP.ENABLED:
+            crop = ScaledCrop(
+                cfg.INPUT.CROP.TYPE,
+                cfg.INPUT.CROP.SIZE,
+                single_category_max_area=cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
+                ignore_label=ignore_label,
+            )
+        transform = TrainTransform(
+            scale_range=cfg.INPUT.SCALE_RANGE,
+            crop=crop,
+            flip=cfg.INPUT.RANDOM_FLIP,
+            color_aug=cfg.INPUT.COLOR_AUG,
+        )
+        return cls(transform, num_classes=num_classes, ignore_label=ignore_label, format=cfg.INPUT.FORMAT)
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Maps one sample.
+
+        Args:
+            record: dataset dict with ``file_name`` and ``sem_seg_file_name``.
+
+        Returns:
+            A copy with ``height`` and ``width`` of the original, ``image`` uint8 (3, h, w) in the channel order of
+            ``format`` and ``sem_seg`` (h, w), uint8 or int64, both augmented.
+
+        Raises:
+            UserError: a file is missing or wrong.
+        """
+        pixels, sample = _read(record)
+        labels = read_labels(record["sem_seg_file_name"], self.num_classes, self.ignore_label, size=pixels.shape[:2])
+        image, sem_seg = self.transform(_to_tensor(pixels), torch.from_numpy(labels))
+        sample["image"] = _ordered(image, self.format)
+        sample["sem_seg"] = sem_seg.contiguous()
+        return sample
+
+
+class TestMapper:
+    """Reads a test picture and resizes it; labels are left to the evaluator."""
+
+    __test__ = False  # no test case, whatever its name tells pytest
+
+    def __init__(self, *, min_size: int, max_size: int, format: str) -> None:
+        """Args:
+        min_size: INPUT.MIN_SIZE_TEST, the shorter side in pixels; 0: the picture's own size.
+        max_size: INPUT.MAX_SIZE_TEST, the most for the longer side.
+        format: INPUT.FORMAT, the channel order that the model takes.
+
+        Raises:
+            UserError: a value makes no sense; the message names its key.
+        """
+        check_format(format)
+        if min_size < 0:
+            raise UserError(f"INPUT.MIN_SIZE_TEST is {min_size}; it must be 0 (the picture's own size) or more")
+        if max_size < 1:
+            raise UserError(f"INPUT.MAX_SIZE_TEST is {max_size}; it must be 1 or more")
+        self.min_size = min_size
+        self.max_size = max_size
+        self.format = format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> TestMapper:
+        """Builds it from the section INPUT; raises a ``UserError`` as the constructor does."""
+        return cls(min_size=cfg.INPUT.MIN_SIZE_TEST, max_size=cfg.INPUT.MAX_SIZE_TEST, format=cfg.INPUT.FORMAT)
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Maps one sample.
+
+        Args:
+            record: dataset dict with ``file_name``.
+
+        Returns:
+            A copy with ``height`` and ``width`` of the original and ``image`` uint8 (3, h, w), resized, in the
+            channel order of ``format``.
+
+        Raises:
+            UserError: the file is missing or wrong.
+        """
+        pixels, sample = _read(record)
+        return {**sample, **self.from_array(pixels)}
+
+    def from_array(self, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+        """Maps a picture that is in memory already.
+
+        Args:
+            pixels: uint8 (H, W, 3), RGB.
+
+        Returns:
+            ``height`` and ``width`` (H and W), and ``image`` as from ``__call__``.
+        """
+        image = resize_shortest_edge(_to_tensor(pixels), self.min_size, self.max_size)
+        return {"height": pixels.shape[0], "width": pixels.shape[1], "image": _ordered(image, self.format)}
+
+
+def _read(record: dict[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Returns the picture (H, W, 3) of a record, and a copy of the record with its size.
+
+    Raises:
+        UserError: the record gives another size than the file has.
+    """
+    pixels = read_image(record["file_name"])
+    height, width = pixels.shape[:2]
+    told = (record.get("height", height), record.get("width", width))
+    if told != (height, width):
+        raise UserError(
+            f"image {record['file_name']}: is {width}x{height} pixels (width x height), "
+            f"but the dataset says {told[1]}x{told[0]}"
+        )
+    return pixels, {**record, "height": height, "width": width}
+
+
+def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) -> (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _ordered(image: Tensor, format: str) -> Tensor:
+    """Returns an RGB picture (3, h, w) in the channel order ``format``, contiguous."""
+    return (image.flip(0) if format == "BGR" else image).contiguous()

@@ -1,0 +1,126 @@
+"""Reads pictures and label maps from files, and says which file is wrong and why.
+
+Every fault of a file becomes a ``UserError`` here, where it is first touched, so that no later stage meets pixels it
+does not expect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from clipmask.errors import UserError
+
+_ID_MODES = {"1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes with one whole number per pixel
+
+
+def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.uint8]:
+    """Reads a picture as 8-bit colour, upright.
+
+    The camera's orientation tag is applied. Palettes, grey and CMYK are converted, 16-bit grey is scaled to 8 bits,
+    an alpha channel is dropped.
+
+    Args:
+        path: any format that Pillow reads; of several frames the first.
+        format: order of the channels, ``RGB`` or ``BGR``.
+
+    Returns:
+        uint8 (H, W, 3), contiguous.
+
+    Raises:
+        UserError: the file is missing, is not a picture, is damaged, or has pixels of more than 16 bits; or the
+            format is unknown.
+    """
+    check_format(format)
+    with _opened(path, "image") as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I") or upright.mode == "F":
+            pixels = _wide_to_8_bits(np.asarray(upright), path)
+        else:
+            if upright.mode in ("P", "PA"):  # a palette may hold transparent entries, which RGB has no room for
+                upright = upright.convert("RGBA")
+            pixels = np.asarray(upright.convert("RGB"))
+    return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
+
+
+def read_labels(
+    path: str | os.PathLike[str], num_classes: int, ignore_label: int, size: tuple[int, int] | None = None
+) -> NDArray[np.uint8] | NDArray[np.int64]:
+    """Reads a label map and checks every id in it.
+
+    Args:
+        path: a lossless picture with one channel (or a palette, whose indices are the ids).
+        num_classes: K; ids are 0 .. K-1.
+        ignore_label: the one further id that may occur: pixels that count nowhere.
+        size: (H, W) of the picture that the map belongs to; None: not compared.
+
+    Returns:
+        The ids as they stand in the file, (H, W): uint8 where all ids and ``ignore_label`` fit, else int64.
+
+    Raises:
+        UserError: the file is missing, is not a picture, is damaged, lossy, or holds colours instead of ids; its size
+            differs from ``size``; an id is out of range.
+    """
+    with _opened(path, "label map") as image:
+        if image.format == "JPEG":
+            raise UserError(f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG")
+        if image.mode not in _ID_MODES:
+            raise UserError(
+                f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is expected; "
+                f"convert it to a single-channel PNG with ids 0..{num_classes - 1} and {ignore_label} for void"
+            )
+        ids = np.asarray(ImageOps.exif_transpose(image))
+    if size is not None and ids.shape != tuple(size):
+        raise UserError(
+            f"label map {path}: is {ids.shape[1]}x{ids.shape[0]} pixels (width x height), "
+            f"but its image is {size[1]}x{size[0]}; both must have the same size"
+        )
+    ids = ids.astype(np.uint8) if ids.dtype == bool else ids
+    wrong = ids[((ids < 0) | (ids >= num_classes)) & (ids != ignore_label)]
+    if wrong.size:
+        values = np.unique(wrong)
+        listed = ", ".join(str(value) for value in values[:10]) + (", ..." if values.size > 10 else "")
+        raise UserError(
+            f"label map {path}: class id {listed} out of range ({wrong.size} pixels); "
+            f"expected 0..{num_classes - 1} ({num_classes} classes), or {ignore_label} for void"
+        )
+    narrow = num_classes <= 256 and 0 <= ignore_label <= 255
+    return ids.astype(np.uint8 if narrow else np.int64)
+
+
+def check_format(format: str) -> None:
+    """Raises a ``UserError`` unless ``format`` (the config key INPUT.FORMAT) is RGB or BGR."""
+    if format not in ("RGB", "BGR"):
+        raise UserError(f"INPUT.FORMAT is {format!r}; it must be RGB or BGR")
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
+    """Opens and decodes a picture; whatever Pillow raises becomes a ``UserError`` that names ``what`` and the path."""
+    try:
+        image = Image.open(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{what} {path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{what} {path}: is not an image in any known format") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{what} {path}: can't be opened ({error})") from error
+    with image:
+        try:
+            image.load()
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            raise UserError(f"{what} {path}: is damaged or cut short ({error})") from error
+        yield image
+
+
+def _wide_to_8_bits(pixels: NDArray, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Scales 16-bit grey (H, W) to 8-bit colour (H, W, 3)."""
+    if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 65535:
+        raise UserError(f"image {path}: has more than 16 bits per pixel; save it with 8 or 16 bits per channel")
+    grey = (pixels.astype(np.int64) // 257).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)

@@ -1,0 +1,197 @@
+"""The augmentation of training samples: scale jitter, crop, flip and photometric distortion.
+
+Built on ``torchvision.transforms.v2``: the picture is a ``tv_tensors.Image``, its labels a ``tv_tensors.Mask``, and
+both go through the same geometry. All chance comes from torch's default CPU generator, which the loader seeds for
+every sample. Nothing is padded: a crop larger than the picture gives a smaller sample, and the model pads the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from clipmask.errors import UserError
+
+CROP_DRAWS = 10  # how often a crop is drawn to get below SINGLE_CATEGORY_MAX_AREA
+
+
+class TrainTransform:
+    """Augments one picture with its labels."""
+
+    def __init__(
+        self,
+        *,
+        scale_range: Sequence[float],
+        crop: ScaledCrop | None,
+        flip: str,
+        color_aug: bool,
+    ) -> None:
+        """Args:
+        scale_range: INPUT.SCALE_RANGE, (low, high), 0 < low <= high; the factor is drawn log-uniformly.
+        crop: INPUT.CROP; None: the whole picture.
+        flip: INPUT.RANDOM_FLIP, horizontal (half of all samples) or none.
+        color_aug: INPUT.COLOR_AUG.
+
+        Raises:
+            UserError: a value makes no sense; the message names its key.
+        """
+        if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
+            raise UserError(f"INPUT.SCALE_RANGE is {list(scale_range)}; it must be [low, high] with 0 < low <= high")
+        if flip not in ("horizontal", "none"):
+            raise UserError(f"INPUT.RANDOM_FLIP is {flip!r}; it must be horizontal or none")
+        self.scale_range = (float(scale_range[0]), float(scale_range[1]))
+        self.crop = crop
+        self.flip_and_distort = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(0.5 if flip == "horizontal" else 0.0),
+                _photometric_distortion() if color_aug else v2.Identity(),
+            ]
+        )
+
+    def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns an augmented copy.
+
+        Args:
+            image: uint8 (3, H, W), RGB.
+            labels: (H, W) of a whole-number type.
+
+        Returns:
+            uint8 (3, h, w) and (h, w) of the same types; the labels are some of those given, moved with the picture.
+        """
+        low, high = self.scale_range
+        scale = low * (high / low) ** torch.rand(()).item()
+        height, width = (max(1, round(side * scale)) for side in labels.shape)
+        window, size = (0, 0, *labels.shape), (height, width)
+        if self.crop is not None:
+            window, size = self.crop.draw(labels, scale)
+        # The window is cut out before it is resized: the work is that of the crop, not of a large photograph.
+        image = v2.functional.resized_crop_image(
+            image, *window, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
+        )
+        labels = v2.functional.resized_crop_image(
+            labels[None], *window, size, interpolation=v2.InterpolationMode.NEAREST_EXACT
+        )[0]
+        image, labels = self.flip_and_distort(tv_tensors.Image(image), tv_tensors.Mask(labels))
+        return image.as_subclass(Tensor), labels.as_subclass(Tensor)
+
+
+class ScaledCrop:
+    """Chooses the window of a rescaled picture that becomes the training sample."""
+
+    def __init__(
+        self, kind: str, size: Sequence[float], *, single_category_max_area: float = 1.0, ignore_label: int = 255
+    ) -> None:
+        """Args:
+        kind: INPUT.CROP.TYPE. absolute: ``size`` in pixels; relative: ``size`` as shares of the rescaled picture;
+            relative_range: shares drawn between ``size`` and 1, height and width each for itself.
+        size: INPUT.CROP.SIZE, (height, width).
+        single_category_max_area: INPUT.CROP.SINGLE_CATEGORY_MAX_AREA, 0 < share <= 1 of the labelled pixels that one
+            class may have; 1: any.
+        ignore_label: the id of unlabelled pixels.
+
+        Raises:
+            UserError: a value makes no sense; the message names its key.
+        """
+        if kind not in ("absolute", "relative", "relative_range"):
+            raise UserError(f"INPUT.CROP.TYPE is {kind!r}; it must be absolute, relative or relative_range")
+        if kind == "absolute":
+            fits, wanted = all(side >= 1 and side == int(side) for side in size), "whole numbers of pixels, 1 or more"
+        else:
+            fits, wanted = all(0 < side <= 1 for side in size), "shares of the picture, above 0 and at most 1"
+        if len(size) != 2 or not fits:
+            raise UserError(
+                f"INPUT.CROP.SIZE is {list(size)}; with INPUT.CROP.TYPE {kind} it must be [height, width] as {wanted}"
+            )
+        if not 0 < single_category_max_area <= 1:
+            raise UserError(
+                f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA is {single_category_max_area}; it must be above 0 and at most 1"
+            )
+        self.kind = kind
+        self.size = (size[0], size[1])
+        self.max_area = single_category_max_area
+        self.ignore_label = ignore_label
+
+    def draw(self, labels: Tensor, scale: float) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+        """Draws a window; if one class has too large a share of it, up to ten times, and keeps the best.
+
+        Args:
+            labels: (H, W), not rescaled yet.
+            scale: the factor that the picture is resized by.
+
+        Returns:
+            The window (top, left, height, width) in pixels of ``labels``, and the (height, width) of the sample.
+        """
+        full = labels.shape
+        size = self._sample_size([max(1, round(side * scale)) for side in full])
+        height, width = (
+            min(side, max(1, round(wanted / scale))) if wanted < round(side * scale) else side
+            for side, wanted in zip(full, size, strict=True)
+        )
+        best, lowest = (0, 0, height, width), float("inf")
+        for _ in range(CROP_DRAWS):
+            top = int(torch.randint(full[0] - height + 1, ()))
+            left = int(torch.randint(full[1] - width + 1, ()))
+            if self.max_area == 1.0:
+                return (top, left, height, width), size
+            share = self._largest_share(labels[top : top + height, left : left + width])
+            if share < lowest:
+                best, lowest = (top, left, height, width), share
+            if share <= self.max_area or (height, width) == tuple(full):
+                break
+        return best, size
+
+    def _sample_size(self, scaled: Sequence[int]) -> tuple[int, int]:
+        """Returns the (height, width) of the sample in a picture of the size ``scaled``."""
+        shares = torch.ones(2)
+        if self.kind == "absolute":
+            height, width = (int(side) for side in self.size)
+        else:
+            if self.kind == "relative_range":
+                shares = torch.rand(2)
+                low = torch.tensor(self.size)
+                shares = low + (1 - low) * shares
+            else:
+                shares = torch.tensor(self.size)
+            height, width = (max(1, round(side * float(share))) for side, share in zip(scaled, shares, strict=True))
+        return min(height, scaled[0]), min(width, scaled[1])
+
+    def _largest_share(self, labels: Tensor) -> float:
+        """Returns the largest class's share of the labelled pixels; 2 (worse than any) where none is labelled."""
+        labelled = labels[labels != self.ignore_label]
+        if not labelled.numel():
+            return 2.0
+        return float(torch.bincount(labelled.flatten().long()).max()) / labelled.numel()
+
+
+def _photometric_distortion() -> v2.Transform:
+    """Returns brightness, contrast, saturation and hue changes, each for half of all samples, in any order."""
+    changes = (
+        v2.ColorJitter(brightness=0.25),
+        v2.ColorJitter(contrast=0.4),
+        v2.ColorJitter(saturation=0.4),
+        v2.ColorJitter(hue=0.05),
+    )
+    return v2.RandomOrder([v2.RandomApply([change], p=0.5) for change in changes])
+
+
+def resize_shortest_edge(image: Tensor, min_size: int, max_size: int) -> Tensor:
+    """Resizes a test picture so that its shorter side is ``min_size``, its longer at most ``max_size`` pixels.
+
+    Args:
+        image: uint8 (3, H, W).
+        min_size: INPUT.MIN_SIZE_TEST; 0 leaves the picture as it is.
+        max_size: INPUT.MAX_SIZE_TEST; it wins where both can't hold.
+
+    Returns:
+        uint8 (3, h, w).
+    """
+    if min_size == 0:
+        return image
+    height, width = image.shape[-2:]
+    scale = min(min_size / min(height, width), max_size / max(height, width))
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    return v2.functional.resize_image(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)

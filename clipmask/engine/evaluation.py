@@ -1,0 +1,129 @@
+"""Scores of a model on the test datasets: during training, at its end, and of a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fvcore.common.config import CfgNode
+from lightning_fabric import Fabric
+
+from clipmask.d2 import SemSegEvaluator
+from clipmask.data import build_test_loader
+from clipmask.engine.assembly import assemble, evaluated_classes, load_same_model
+from clipmask.engine.checkpoint import last_checkpoint, load_checkpoint
+from clipmask.engine.launch import is_main_process, launched
+from clipmask.engine.log import run_log
+from clipmask.engine.random_state import preserved_random_state
+from clipmask.errors import UserError
+from clipmask.evaluation.evaluate import evaluate, per_class_table
+from clipmask.modeling import ClipMask
+
+logger = logging.getLogger(__name__)
+
+Results = dict[str, dict[str, Any]]  # dataset -> {"sem_seg": {"mIoU": ..., ...}}
+
+
+def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, folder: Path | None) -> dict[str, Any]:
+    """Scores a model on one dataset, shared out over all processes, each of which must call this.
+
+    Args:
+        cfg: the config.
+        model: the bare model, on the device; its mode, and the random states, are as before afterwards.
+        fabric: launched.
+        name: of the dataset.
+        folder: OUTPUT_DIR, where predictions are kept under inference/``name``; None keeps none.
+
+    Returns:
+        ``{"sem_seg": {...}}`` in the main process, an empty dict in others.
+    """
+    output = None if folder is None else str(folder / "inference" / name)
+    if output is not None:
+        os.makedirs(output, exist_ok=True)
+    with preserved_random_state():
+        loader = build_test_loader(cfg, name, rank=fabric.global_rank, world_size=fabric.world_size)
+        evaluator = SemSegEvaluator(name, distributed=True, output_dir=output)
+        shown = fabric.is_global_zero and sys.stderr.isatty()
+        return evaluate(model, loader, evaluator, progress=shown) or {}
+
+
+def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Path | None = None) -> Results:
+    """Scores a model on each of DATASETS.TEST; see ``evaluate_dataset``. Empty in all but the main process."""
+    results: Results = {}
+    for name in cfg.DATASETS.TEST:
+        scores = evaluate_dataset(cfg, model, fabric, name, folder)
+        if scores:
+            results[name] = scores
+    return results
+
+
+def flatten(results: Results) -> dict[str, float]:
+    """Names each score as Detectron2 does: ``sem_seg/mIoU``, after ``dataset/`` where there are several datasets."""
+    return {
+        "/".join((task, key) if len(results) == 1 else (dataset, task, key)): float(value)
+        for dataset, tasks in results.items()
+        for task, scores in tasks.items()
+        for key, value in scores.items()
+    }
+
+
+def score_name(datasets: Sequence[str]) -> str:
+    """Returns what ``flatten`` calls the score that the best checkpoint is chosen by: mIoU on the first dataset."""
+    return "sem_seg/mIoU" if len(datasets) < 2 else f"{datasets[0]}/sem_seg/mIoU"
+
+
+def log_tables(results: Results) -> None:
+    """Logs the per-class table of each dataset."""
+    for dataset, scores in results.items():
+        logger.info("%s:\n%s", dataset, per_class_table(scores))
+
+
+def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines: int = 1) -> Results:
+    """Scores a checkpoint on DATASETS.TEST and logs the tables.
+
+    A dataset with other classes than the checkpoint's is scored too: they become the model's vocabulary.
+
+    Args:
+        cfg: MODEL.WEIGHTS names the checkpoint.
+        resume: take OUTPUT_DIR's last checkpoint, where there is one, instead.
+        num_gpus: devices (on a CPU: processes) per machine.
+        num_machines: machines.
+
+    Returns:
+        Dataset to ``{"sem_seg": {...}}``, in the main process.
+
+    Raises:
+        UserError: no checkpoint is named, it is not one, or it does not fit the config.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    with run_log(folder, is_main_process()), launched(cfg, num_gpus, num_machines) as fabric:
+        source = (last_checkpoint(folder) if resume else None) or cfg.MODEL.WEIGHTS
+        if not source:
+            raise UserError(f"nothing to evaluate: say MODEL.WEIGHTS PATH, or --resume for the last one of {folder}")
+        if not cfg.DATASETS.TEST:
+            raise UserError("DATASETS.TEST is empty: name the dataset(s) to evaluate on")
+        start = time.perf_counter()
+        checkpoint = load_checkpoint(source)
+        classes = evaluated_classes(cfg, fabric)
+        names = tuple(checkpoint.get("class_names") or classes[cfg.DATASETS.TEST[0]])
+        model = assemble(cfg, fabric, names, str(source)).to(fabric.device)
+        load_same_model(model, checkpoint, checkpoint["model"], str(source))
+        logger.info("evaluating %s on %s", source, fabric.device)
+        results: Results = {}
+        for name in cfg.DATASETS.TEST:
+            if classes[name] != model.class_names:
+                logger.info("%s has classes of its own: they are the vocabulary now", name)
+                model.set_vocabulary(classes[name])
+            scores = evaluate_dataset(cfg, model, fabric, name, folder)
+            if scores:
+                results[name] = scores
+        log_tables(results)
+        took = timedelta(seconds=round(time.perf_counter() - start))
+        logger.info("predictions: %s; took %s", folder / "inference", took)
+        return results

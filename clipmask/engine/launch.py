@@ -1,0 +1,121 @@
+"""Processes, device and precision of a run: Lightning Fabric, set up from the config.
+
+With several devices each process runs the same command line: Fabric starts the others of this machine itself, or finds
+that torchrun or SLURM has started them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from fvcore.common.config import CfgNode
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
+from torch import Tensor
+
+from clipmask.engine.device import resolve_device
+from clipmask.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class InputKeepingPrecision(MixedPrecision):
+    """Fabric's mixed precision without its rounding of the arguments of ``forward``.
+
+    Autocast rounds inside the model where that is safe. Rounding the arguments to 16 bits would make the loss
+    normaliser, a count, inexact beyond 256.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def is_main_process() -> bool:
+    """Tells, also before the launch, whether this process is the one that writes files and talks."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(os.environ.get(rank, "0") == "0" for rank in ranks)
+
+
+def resolve_precision(enabled: bool, dtype: str, device: torch.device) -> str:
+    """Turns SOLVER.AMP into Fabric's word for a precision.
+
+    Args:
+        enabled: SOLVER.AMP.ENABLED.
+        dtype: SOLVER.AMP.DTYPE, bf16 or fp16; fp16 becomes bf16 on a CPU, with one logged warning.
+        device: where the run computes.
+
+    Returns:
+        ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+
+    Raises:
+        UserError: another dtype, or mixed precision on a device without it.
+    """
+    if dtype not in ("bf16", "fp16"):
+        raise UserError(f"SOLVER.AMP.DTYPE {dtype!r}: say bf16 or fp16")
+    if not enabled:
+        return "32-true"
+    if device.type == "mps":
+        raise UserError("SOLVER.AMP.ENABLED True is for cuda and cpu; with MODEL.DEVICE mps say False")
+    if dtype == "fp16" and device.type == "cpu":
+        logger.warning("SOLVER.AMP.DTYPE is fp16, which a CPU does not train in: using bf16")
+        dtype = "bf16"
+    return "bf16-mixed" if dtype == "bf16" else "16-mixed"
+
+
+def reduce_sum(fabric: Fabric, value: Tensor) -> Tensor:
+    """Returns the sum of every process's ``value``, of one shape."""
+    return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
+
+
+def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
+    """Starts the processes of a run and returns this process's Fabric.
+
+    Args:
+        cfg: MODEL.DEVICE and SOLVER.AMP are read.
+        num_gpus: devices per machine; on a CPU, processes (gloo) that share its cores.
+        num_machines: machines; the address and this machine's number come from the environment (MASTER_ADDR,
+            MASTER_PORT, NODE_RANK), which ``--dist-url`` and ``--machine-rank`` set.
+
+    Raises:
+        UserError: more devices than there are, or a device that can't be shared out so.
+    """
+    if num_gpus < 1 or num_machines < 1:
+        raise UserError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
+    device = resolve_device(cfg.MODEL.DEVICE)
+    if device.type == "cuda" and num_gpus > torch.cuda.device_count():
+        raise UserError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+    several = num_gpus * num_machines > 1
+    if several and (device.type == "mps" or device.index is not None):
+        raise UserError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} names one device; several processes need cuda or cpu")
+    precision = resolve_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, device)
+    mixed = precision != "32-true"
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=num_gpus if device.index is None else [device.index],
+        num_nodes=num_machines,
+        strategy="ddp" if several else "auto",
+        plugins=[InputKeepingPrecision(precision, device.type)] if mixed else None,  # type: ignore[arg-type]
+        precision=None if mixed else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator[Fabric]:
+    """``launch``, and the end of it: closes the process group; after an error no other process is left waiting."""
+    fabric = launch(cfg, num_gpus, num_machines)
+    try:
+        yield fabric
+    except BaseException:
+        for process in getattr(getattr(fabric.strategy, "launcher", None), "procs", []):
+            process.kill()  # they may wait in a collective for this process
+        raise
+    finally:
+        if fabric.world_size > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,65 @@
+"""Pictures for the eye: input | truth | prediction of a few validation images, the same ones at each evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from PIL import Image
+
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data import TestMapper, read_image, read_labels
+from clipmask.modeling import ClipMask
+from clipmask.visualizer import palette, side_by_side
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Chooses ``wanted`` of ``count`` positions, evenly spread and each once; all where there are fewer."""
+    wanted = min(count, wanted)
+    return [(2 * index + 1) * count // (2 * wanted) for index in range(wanted)]
+
+
+def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.ndarray]:
+    """Draws TEST.NUM_PICTURES images of the first test dataset and writes them as PNG files.
+
+    Args:
+        cfg: the config.
+        model: whose predictions are drawn; its mode is as before afterwards.
+        folder: where the files go; made if need be.
+
+    Returns:
+        File stem to picture, (H, W, 3) uint8 RGB.
+    """
+    dataset = cfg.DATASETS.TEST[0]
+    metadata = MetadataCatalog.get(dataset)
+    names, ignore_label = list(metadata.stuff_classes), metadata.ignore_label
+    colors = metadata.get("stuff_colors", None) or palette(names)
+    records = [record for record in DatasetCatalog.get(dataset) if "sem_seg_file_name" in record]
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = [records[index] for index in spread(len(records), cfg.TEST.NUM_PICTURES)]
+    pictures = {}
+    for record, labels in _predictions(cfg, model, chosen):
+        image = read_image(record["file_name"])
+        truth = read_labels(record["sem_seg_file_name"], len(names), ignore_label, size=image.shape[:2])
+        picture = side_by_side(image, truth, labels, names, colors, ignore_label)
+        stem = Path(record["file_name"]).stem
+        Image.fromarray(picture).save(folder / f"{stem}.png")
+        pictures[stem] = picture
+    return pictures
+
+
+def _predictions(
+    cfg: CfgNode, model: ClipMask, records: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], np.ndarray]]:
+    """Pairs each record with its predicted label map, (H, W)."""
+    mapper, modes = TestMapper.from_config(cfg), {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return [(record, model.predict_labels([mapper(record)])[0].cpu().numpy()) for record in records]
+    finally:
+        for module, training in modes.items():
+            module.training = training  # each its own: frozen parts stay in evaluation during training

@@ -1,0 +1,156 @@
+"""Everything that a run carries from one step to the next, and how it goes into a checkpoint and comes back."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from lightning_fabric import Fabric
+
+from clipmask.d2 import MetadataCatalog
+from clipmask.engine.ema import WeightAverage
+from clipmask.engine.meter import Meter
+from clipmask.engine.optimizer import build_optimizer, build_scheduler, restore_optimizer
+from clipmask.engine.random_state import get_random_state, seed_everything, set_random_state
+from clipmask.errors import UserError
+from clipmask.modeling import ClipMask
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingState:
+    """Model, optimiser, schedule, average, meter and position of a run.
+
+    Args:
+        cfg: SOLVER is read here; the config's text goes into checkpoints.
+        model: with its first weights loaded; ``fabric.setup`` takes it to the device.
+        fabric: launched.
+        seed: of the run.
+
+    Attributes:
+        model: the bare model.
+        module: the model as the processes share it: what training calls.
+        iteration: the last finished step, 0-based; -1 before the first.
+    """
+
+    def __init__(self, cfg: CfgNode, model: ClipMask, fabric: Fabric, seed: int) -> None:
+        self.cfg, self.model, self.fabric, self.seed = cfg, model, fabric, seed
+        optimizer = build_optimizer(cfg, model.to(fabric.device))
+        self._optimizer = optimizer
+        self.scheduler = build_scheduler(cfg, optimizer)
+        self.module, self.optimizer = fabric.setup(model, optimizer)
+        self.average: WeightAverage | None = None
+        self.meter = Meter()
+        self.iteration = -1
+        seed_everything(seed + 1 + fabric.global_rank)  # processes draw their own dropout and loss points
+
+    @property
+    def evaluated_model(self) -> ClipMask:
+        """The model whose scores count: the averaged one, once there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def update_average(self) -> None:
+        """Takes a finished step into the average. It begins after the first, when all buffers have their shapes."""
+        if self.cfg.SOLVER.EMA_DECAY <= 0:
+            return
+        if self.average is None:
+            self.average = WeightAverage(self.model, self.cfg.SOLVER.EMA_DECAY)
+        self.average.update(self.model)
+
+    def weights(self) -> dict[str, Any]:
+        """Returns what evaluation needs of a checkpoint: the weights that count and what they belong to."""
+        return {
+            "model": self.evaluated_model.state_dict(),
+            "iteration": self.iteration,
+            "seed": self.seed,
+            "config": self.cfg.dump(),
+            "class_names": list(self.model.class_names),
+            "metadata": _plain_metadata(self.cfg.DATASETS.TRAIN[0]),
+            "versions": _versions(),
+        }
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Returns the content of a training checkpoint; every process must call it."""
+        average = self.average
+        return {
+            **self.weights(),
+            "ema": None if average is None else {"updates": average.updates, "trained": self.model.state_dict()},
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "meter": self.meter.state_dict(),
+            "rng": gather(self.fabric, get_random_state()),
+        }
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Continues from a training checkpoint whose ``trained_weights`` the model already has.
+
+        Raises:
+            UserError: it is no training checkpoint, or of another model.
+        """
+        missing = {"optimizer", "scheduler", "rng", "iteration"} - checkpoint.keys()
+        if missing:
+            raise UserError(
+                f"--resume: the last checkpoint holds no {', '.join(sorted(missing))}, so training can't continue from "
+                "it; start a new run from its weights with MODEL.WEIGHTS"
+            )
+        restore_optimizer(self._optimizer, self.scheduler, checkpoint["optimizer"], checkpoint["scheduler"])
+        self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
+        self.meter.load_state_dict(checkpoint["meter"], self.fabric.device)
+        self.iteration = checkpoint["iteration"]
+        ema = checkpoint.get("ema")
+        if ema is not None and self.cfg.SOLVER.EMA_DECAY > 0:
+            self.average = WeightAverage(self.model, self.cfg.SOLVER.EMA_DECAY)
+            self.average.restore(checkpoint["model"], ema["updates"])
+        states = checkpoint["rng"]
+        if len(states) == self.fabric.world_size:
+            set_random_state(states[self.fabric.global_rank])
+            return
+        logger.warning(
+            "resumed with %d process(es) instead of %d: the random states start anew from the seed",
+            self.fabric.world_size,
+            len(states),
+        )
+        seed_everything(self.seed + 1 + self.fabric.global_rank + self.fabric.world_size * (self.iteration + 1))
+
+
+def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Returns the weights that training continues from: those in training, not their average."""
+    ema = checkpoint.get("ema")
+    return checkpoint["model"] if ema is None else ema["trained"]
+
+
+def gather(fabric: Fabric, value: Any) -> list[Any]:
+    """Returns the plain Python ``value`` of every process, in the order of their ranks."""
+    if fabric.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def _plain_metadata(dataset: str) -> dict[str, Any]:
+    """What a checkpoint tells of its dataset: how to colour its classes and which label is void."""
+    metadata = MetadataCatalog.get(dataset)
+    colors = metadata.get("stuff_colors", None)
+    aliases = metadata.get("class_aliases", None) or {}
+    return {
+        "stuff_colors": None if colors is None else np.asarray(colors).tolist(),
+        "ignore_label": int(metadata.get("ignore_label", 255)),
+        "class_aliases": {name: list(others) for name, others in aliases.items()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": python_version()}
+    for package in ("clipmask", "torch", "torchvision", "timm", "open_clip_torch", "lightning-fabric"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue  # run from a checkout that was not installed
+    return versions

@@ -1,0 +1,126 @@
+"""One optimiser step over this process's share of the effective batch.
+
+The losses of a step are sums over its images divided by counts over its images. The counts are taken over
+all micro-batches and processes before the first backward pass, so neither accumulation nor the number of devices
+changes the gradient (with frozen or synchronised BatchNorm; otherwise its statistics are those of a micro-batch).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from clipmask.engine.launch import reduce_sum
+from clipmask.engine.state import TrainingState
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step came to.
+
+    Attributes:
+        losses: name to scalar, on the device; summed over the micro-batches of this process.
+        applied: False where the loss or the gradient was not finite: the weights are as before.
+        failed: not applied, and not for the loss scaling of fp16 alone, which finds its scale by such steps.
+    """
+
+    losses: dict[str, Tensor]
+    applied: bool
+    failed: bool
+
+
+def micro_batches(batch: list[Any], limit: int) -> list[list[Any]]:
+    """Splits a batch into as few parts of at most ``limit`` as possible, of nearly equal size; 0: no limit."""
+    parts = math.ceil(len(batch) / limit) if limit else 1
+    bounds = [len(batch) * part // parts for part in range(parts + 1)]
+    return [batch[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: CfgNode) -> StepResult:
+    """Runs forward, backward, clipping and the optimiser; steps the schedule; updates the average.
+
+    Args:
+        state: changed in place.
+        batch: mapped samples, this process's share of the effective batch.
+        solver: cfg.SOLVER; MAX_IMS_PER_DEVICE and CLIP_GRADIENTS are read.
+    """
+    fabric, statistics = state.fabric, BatchStatistics(state.model)
+    state.optimizer.zero_grad(set_to_none=True)
+    losses = _accumulate_gradients(state, micro_batches(batch, solver.MAX_IMS_PER_DEVICE))
+    clip = solver.CLIP_GRADIENTS
+    norm = fabric.clip_gradients(
+        state.module,
+        state.optimizer,
+        max_norm=clip.CLIP_VALUE if clip.ENABLED else math.inf,
+        norm_type=clip.NORM_TYPE,
+        error_if_nonfinite=False,
+    )
+    total = torch.stack(list(losses.values())).sum()
+    loss_finite, all_finite = _agree(fabric, total, norm)
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    if all_finite or scaler is not None:
+        state.optimizer.step()  # a scaler skips the step by itself and lowers its scale
+    if all_finite:
+        state.update_average()
+    else:
+        statistics.put_back()
+    state.scheduler.step()
+    return StepResult(losses, applied=all_finite, failed=not (all_finite or (loss_finite and _can_lower(scaler))))
+
+
+def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[str, Tensor]:
+    """Forward and backward over all parts; returns each loss summed over them."""
+    fabric = state.fabric
+    counts = torch.stack([state.model.count_targets(part) for part in parts]).sum(0)
+    normalizer = reduce_sum(fabric, counts) / fabric.world_size  # DDP averages gradients
+    sums: dict[str, Tensor] = {}
+    for index, part in enumerate(parts):
+        with fabric.no_backward_sync(state.module, enabled=index < len(parts) - 1):
+            losses: dict[str, Tensor] = state.module(part, normalizer=normalizer)
+            fabric.backward(torch.stack(list(losses.values())).sum())
+        for name, value in losses.items():
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+    return sums
+
+
+def _agree(fabric: Fabric, total: Tensor, norm: Tensor | None) -> tuple[bool, bool]:
+    """Whether the loss, and both loss and gradient norm, are finite in every process: the step's one wait."""
+    assert norm is not None
+    flags = torch.stack([total.isfinite(), total.isfinite() & norm.to(total.device).isfinite()]).float()
+    loss_finite, all_finite = reduce_sum(fabric, flags).eq(fabric.world_size).tolist()
+    return loss_finite, all_finite
+
+
+def _can_lower(scaler: torch.amp.GradScaler | None) -> bool:
+    """Whether fp16's loss scale explains a gradient that is not finite: it is still above 1."""
+    return scaler is not None and scaler.get_scale() >= 1.0
+
+
+class BatchStatistics:
+    """The running statistics of BatchNorm before a step, for a step that must leave no trace.
+
+    Args:
+        model: the statistics of its layers in training are copied.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers = [
+            buffer
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+            for buffer in module.buffers(recurse=False)
+        ]
+        self._copies = [buffer.clone() for buffer in self._buffers]
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Undoes what forward passes have done to the statistics."""
+        for buffer, copy in zip(self._buffers, self._copies, strict=True):
+            buffer.copy_(copy)

@@ -1,0 +1,128 @@
+"""The numbers of a run, written while it goes: metrics.json, TensorBoard, the progress bar."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from clipmask.engine.checkpoint import write_atomically
+from clipmask.engine.log import SHOWN_BY_BAR
+
+logger = logging.getLogger(__name__)
+
+
+class MetricsFile:
+    """metrics.json: one JSON object a line, each with ``iteration``; values that are not finite become null.
+
+    Args:
+        path: the file; made if absent.
+        keep: tells which lines of an earlier run stay; broken lines never do.
+
+    Attributes:
+        kept: those lines.
+    """
+
+    def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.kept = [record for line in lines if (record := _parse(line)) is not None and keep(record)]
+        text = "".join(f"{json.dumps(record)}\n" for record in self.kept)
+        write_atomically(path, lambda file: file.write(text.encode()))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Appends a line."""
+        record = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"iteration": iteration, **record}, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """A line's object; None for a line that a crash cut short."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("iteration"), int) else None
+
+
+class RunWriters:
+    """All of a run's writers, in its main process.
+
+    Args:
+        folder: OUTPUT_DIR.
+        start: the first step to come, 0-based; numbers of later steps of an earlier run are dropped.
+        total: MAX_ITER.
+    """
+
+    def __init__(self, folder: Path, start: int, total: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        finished = start >= total  # only the last evaluation is to come, once more
+
+        def keep(record: dict[str, Any]) -> bool:
+            return record["iteration"] < start and not (
+                finished and record["iteration"] == start - 1 and "time" not in record
+            )
+
+        self._metrics = MetricsFile(folder / "metrics.json", keep)
+        self._board = SummaryWriter(log_dir=str(folder), purge_step=start)
+        self._bar = tqdm(
+            total=total,
+            initial=start,
+            desc="training",
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+        self._total = total
+
+    def best(self, name: str) -> float:
+        """Returns the highest value of ``name`` in the part of the run that is continued; -inf where there is none."""
+        values = (record.get(name) for record in self._metrics.kept)
+        return max((value for value in values if value is not None), default=-math.inf)
+
+    def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Writes named numbers of a step to metrics.json and TensorBoard."""
+        self._metrics.write(iteration, values)
+        for name, value in values.items():
+            self._board.add_scalar(name, value, iteration)
+
+    def progress(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Tells where training stands: in the bar, in log.txt and, without a terminal, on the console."""
+        shown = {"loss": f"{values['total_loss']:.3f}"} if "total_loss" in values else {}
+        shown |= {"lr": f"{values['lr']:.2e}", "img/s": f"{values['img/s']:.1f}"}
+        self._bar.set_postfix(shown, refresh=False)
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name.startswith("loss"))
+        words = "  ".join(f"{name} {value}" for name, value in shown.items())
+        eta = timedelta(seconds=round(values["eta_seconds"]))
+        logger.info(
+            "step %d/%d  %s  eta %s%s", iteration + 1, self._total, words, eta, f"  ({losses})" if losses else "",
+            extra=SHOWN_BY_BAR,
+        )  # fmt: skip
+
+    def advance(self) -> None:
+        """Counts a step in the bar."""
+        self._bar.update()
+
+    def picture(self, name: str, image: np.ndarray, iteration: int) -> None:
+        """Shows a picture, (H, W, 3) uint8 RGB, in TensorBoard."""
+        self._board.add_image(name, image, iteration, dataformats="HWC")
+
+    def close(self) -> None:
+        """Closes the files and the bar."""
+        self._bar.close()
+        self._board.close()
+        self._metrics.close()

@@ -1,0 +1,112 @@
+"""The loop that shows a test set to a model and an evaluator, and the table that its scores are read in."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from tqdm import tqdm
+
+from clipmask.d2 import DatasetEvaluator
+
+
+def evaluate(
+    model: Callable[[list[dict[str, Any]]], Sequence[Any]],
+    loader: Iterable[list[dict[str, Any]]],
+    evaluator: DatasetEvaluator,
+    *,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> OrderedDict[str, Any]:
+    """Runs ``model`` over this process' share of a test set and returns the scores over all of it.
+
+    The model runs in evaluation mode without gradients; afterwards each of its submodules is in the mode it was in.
+    Hand in the module itself, not its DistributedDataParallel wrapper: processes may have unequal numbers of batches.
+
+    Args:
+        model: dataset dicts in, one output for each out, ``{"sem_seg": (K, H, W)}`` for ``SemSegEvaluator``.
+        loader: batches of dataset dicts; ``len`` gives the bar its end.
+        evaluator: any evaluator; reset first.
+        device: where the tensors of a dataset dict go before the model sees them; None: the model moves them itself.
+        progress: draw a bar on stderr, on the main process only.
+
+    Returns:
+        What the evaluator returned, such as ``{"sem_seg": {"mIoU": ...}}``; empty on all but the main process.
+    """
+    is_main = not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+    bar = tqdm(
+        total=len(loader) if isinstance(loader, Sized) else None,
+        desc="evaluating",
+        unit="batch",
+        disable=not (progress and is_main),
+        mininterval=0.5 if sys.stderr.isatty() else 30.0,  # seconds; a redirected bar is a line for each update
+    )
+    evaluator.reset()
+    images, start = 0, time.perf_counter()
+    with _evaluation_mode(model), torch.inference_mode(), bar:
+        for batch in loader:
+            inputs = batch if device is None else [_moved(sample, device) for sample in batch]
+            evaluator.process(batch, model(inputs))
+            images += len(batch)
+            bar.set_postfix_str(f"{images / (time.perf_counter() - start):.1f} images/s", refresh=False)
+            bar.update()
+    return OrderedDict(evaluator.evaluate() or {})
+
+
+@contextmanager
+def _evaluation_mode(model: Any) -> Iterator[None]:
+    """Switches a module to evaluation; restores each submodule by itself, as frozen ones stay in it while training."""
+    modes = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
+    if isinstance(model, nn.Module):
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _moved(sample: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+    return {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in sample.items()}
+
+
+def per_class_table(results: Mapping[str, Any]) -> str:
+    """Lays out the scores of semantic segmentation for a terminal.
+
+    Args:
+        results: what ``evaluate`` returned with a ``SemSegEvaluator``: ``{"sem_seg": {metric: percent}}``.
+
+    Returns:
+        A line for each class with its IoU and ACC ('-' where it does not occur), then one with the means; no newline
+        at the end.
+    """
+    scores: Mapping[str, float] = results["sem_seg"]
+    names = [key.removeprefix("IoU-") for key in scores if key.startswith("IoU-")]
+    width = max(_columns(name) for name in [*names, "class"])
+
+    def row(name: str, *cells: str) -> str:
+        return name + " " * (width - _columns(name)) + "".join(f"{cell:>9}" for cell in cells)
+
+    rule = "-" * (width + 18)
+    rows = [row(name, _percent(scores[f"IoU-{name}"]), _percent(scores[f"ACC-{name}"])) for name in names]
+    means = "   ".join(f"{key} {_percent(scores[key])}" for key in ("mIoU", "fwIoU", "mACC", "pACC"))
+    return "\n".join([row("class", "IoU", "ACC"), rule, *rows, rule, means])
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _columns(text: str) -> int:
+    """Returns the columns that ``text`` takes in a terminal, where an East Asian character takes two."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -1,0 +1,1 @@
+"""Predictions and label maps in, scalar losses out."""

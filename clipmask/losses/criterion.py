@@ -1,0 +1,128 @@
+"""The training loss: match, then class cross-entropy and mask losses of every layer.
+
+    loss_cls  = w_cls  sum over queries of v_c (-log softmax(logits)_c) / sum over queries of v_c
+    loss_bce  = w_bce  sum over matched pairs of BCE / number of pairs                         Eq. (14)
+    loss_dice = w_dice sum over matched pairs of Dice / number of pairs                        optional
+
+c is the class matched to the query, or no object, which has v = ``no_object_weight`` (else 1). Both denominators belong
+to the effective batch: they follow from its number of present (image, class) pairs and of images, so a batch split
+over devices or accumulation steps gives the same gradient as a whole one.
+
+Shapes: L predictions, B batch, Q queries, K classes, C channels, M most classes present in one image, n = h * w cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipmask.losses.mask_losses import paired_bce, paired_dice
+from clipmask.losses.matcher import Matcher, Matches
+from clipmask.losses.targets import Targets, make_targets
+
+
+class Criterion:
+    """Matches predictions with label maps and returns the weighted losses.
+
+    Args:
+        ignore_label: the id of void in label maps.
+        class_weight: w_cls, in the loss and in the matching.
+        bce_weight: w_bce, likewise.
+        dice_weight: w_dice, likewise; 0 leaves dice out.
+        no_object_weight: v of no object.
+        stride: pixels per cell of the mask logits.
+    """
+
+    def __init__(
+        self,
+        ignore_label: int,
+        *,
+        class_weight: float,
+        bce_weight: float,
+        dice_weight: float,
+        no_object_weight: float,
+        stride: int = 4,
+    ) -> None:
+        self.ignore_label, self.stride = ignore_label, stride
+        self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
+        self.no_object_weight = no_object_weight
+        self.matcher = Matcher(class_weight, bce_weight, dice_weight)
+
+    def __call__(
+        self,
+        pred_logits: Tensor,
+        mask_embed: Tensor,
+        pixels: Tensor,
+        labels: Sequence[Tensor],
+        normalizer: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Computes the losses of one forward pass.
+
+        Args:
+            pred_logits: (L, B, Q, K + 1) class logits, no object at index K, last layer last.
+            mask_embed: (L, B, Q, C).
+            pixels: (B, C, h, w); mask logits are ``mask_embed . pixels``.
+            labels: one integer map (H_i, W_i) an image on the same device.
+            normalizer: (2,) float, the pairs and images that the sums are divided by; None counts this batch.
+
+        Returns:
+            Scalars ``loss_cls``, ``loss_bce`` and, if weighted, ``loss_dice`` of the last layer, and of the earlier
+            ones the same names with ``_0``, ``_1``, ... appended.
+        """
+        num_classes = pred_logits.shape[-1] - 1
+        height, width = pixels.shape[-2:]
+        targets = make_targets(labels, (height, width), self.stride, num_classes, self.ignore_label)
+        if normalizer is None:
+            normalizer = torch.stack([targets.present.sum().float(), pixels.new_tensor(len(labels)).float()])
+        pairs, images = normalizer.unbind()
+        matches = self.matcher(pred_logits, mask_embed, pixels, targets)
+
+        # Reduced precision ends here: sums over tens of thousands of pixels need float32.
+        with torch.autocast(pixels.device.type, enabled=False):
+            terms = {"loss_cls": self.class_weight * self._class_loss(pred_logits.float(), matches, pairs, images)}
+            masks = self._mask_losses(mask_embed.float(), pixels.float(), matches, targets)
+        for name, (weight, sums) in masks.items():
+            terms[name] = weight * sums / pairs.clamp_min(1)
+        last = len(pred_logits) - 1
+        return {
+            name if layer == last else f"{name}_{layer}": values[layer]
+            for layer in [last, *range(last)]
+            for name, values in terms.items()
+        }
+
+    def _class_loss(self, logits: Tensor, matches: Matches, pairs: Tensor, images: Tensor) -> Tensor:
+        """(L,) weighted cross-entropy; queries without a match are no object."""
+        layers, batch, queries, width = logits.shape
+        # One slot more than there are queries takes the writes of absent matches.
+        slot = matches.query.masked_fill(matches.query < 0, queries)
+        target = logits.new_full((layers, batch, queries + 1), width - 1, dtype=torch.long)
+        target = target.scatter(2, slot, matches.label.expand(layers, -1, -1))[..., :queries]
+        weight = logits.new_ones(width)
+        weight[-1] = self.no_object_weight
+        losses = F.cross_entropy(logits.flatten(0, 2), target.flatten(), weight, reduction="none")
+        total = pairs + (images * queries - pairs) * self.no_object_weight
+        return losses.view(layers, -1).sum(1) / total
+
+    def _mask_losses(
+        self, embed: Tensor, pixels: Tensor, matches: Matches, targets: Targets
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Each mask loss by name with its weight: sums over matched pairs, (L,). Only matched queries get a mask."""
+        layers, _, most = matches.query.shape
+        matched = (matches.query >= 0).float()  # (L, B, M)
+        index = matches.query.clamp_min(0).unsqueeze(-1).expand(-1, -1, -1, embed.shape[-1])
+        chosen = embed.gather(2, index).movedim(0, 1).flatten(1, 2)  # (B, L * M, C)
+        logits = (chosen @ pixels.flatten(2)).unflatten(1, (layers, most))  # (B, L, M, n)
+        label = matches.label.clamp_min(0)[:, :, None].expand(-1, -1, logits.shape[-1])
+        coverage = targets.coverage.flatten(2).gather(1, label).unsqueeze(1)  # (B, 1, M, n)
+        weight = targets.weight.flatten(1)[:, None, None]  # (B, 1, 1, n)
+
+        def summed(losses: Tensor) -> Tensor:
+            return (losses.movedim(1, 0) * matched).sum((1, 2))
+
+        terms = {"loss_bce": (self.bce_weight, summed(paired_bce(logits, coverage, weight)))}
+        if self.dice_weight > 0:
+            terms["loss_dice"] = (self.dice_weight, summed(paired_dice(logits, coverage, weight)))
+        return terms

@@ -1,0 +1,120 @@
+"""Hungarian matching of queries to the classes present in each image.
+
+The cost of query q for class k of an image is, with weights as in the loss,
+
+    C[q, k] = - w_cls softmax(logits_q)_k + w_bce BCE(mask_q, coverage_k) + w_dice Dice(mask_q, coverage_k)
+
+(MaskFormer, Sec. 3.2, with Eq. 14 of the paper as mask cost). All layers and images are costed in one batch, and the
+costs leave the device in one transfer together with which classes are present; ``scipy`` then solves each small
+assignment. Masks are compared at stride 8, on means over 2 x 2 cells: a pairing does not hang on single pixels, and
+it is a quarter of the work.
+
+Shapes: L predictions, B batch, Q queries, K classes, C channels, M most classes present in one image, n cells.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from clipmask.losses.mask_losses import weighted_means
+from clipmask.losses.targets import Targets
+
+
+class Matches(NamedTuple):
+    """Which query stands for which class.
+
+    Attributes:
+        query: (L, B, M) int64, the query matched to each present class, -1 where there is none (an image with fewer
+            than M classes, or more classes than queries).
+        label: (B, M) int64, the present classes of each image in rising order, -1 beyond them.
+    """
+
+    query: Tensor
+    label: Tensor
+
+
+class Matcher:
+    """Matches a whole batch.
+
+    Args:
+        class_weight: w_cls.
+        bce_weight: w_bce.
+        dice_weight: w_dice, 0 for none.
+    """
+
+    factor = 2  # from the stride of the masks (4) to the stride of the comparison (8)
+
+    def __init__(self, class_weight: float, bce_weight: float, dice_weight: float) -> None:
+        self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
+
+    @torch.no_grad()
+    def __call__(self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets) -> Matches:
+        """Finds the cheapest pairing of each layer and image.
+
+        Args:
+            pred_logits: (L, B, Q, K + 1).
+            mask_embed: (L, B, Q, C).
+            pixels: (B, C, h, w).
+            targets: of the same grid.
+
+        Returns:
+            The matches on the device of ``pred_logits``.
+        """
+        cost = self.cost(pred_logits, mask_embed, pixels, targets)
+        present = targets.present.to(cost.dtype)
+        # The step's one transfer: costs and presence side by side.
+        host = torch.cat([cost.flatten(), present.flatten()]).cpu().numpy()
+        costs = host[: cost.numel()].reshape(cost.shape)
+        query, label = assign(costs, host[cost.numel() :].reshape(present.shape) > 0)
+        return Matches(
+            torch.from_numpy(query).to(cost.device, non_blocking=True),
+            torch.from_numpy(label).to(cost.device, non_blocking=True),
+        )
+
+    def cost(self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets) -> Tensor:
+        """Returns C, (L, B, Q, K) in float32 whatever the precision around it; arguments as in ``__call__``."""
+        with torch.autocast(pixels.device.type, enabled=False):
+            embed = mask_embed.float().movedim(0, 1)  # (B, L, Q, C)
+            pooled = F.avg_pool2d(pixels.float(), self.factor, ceil_mode=True, count_include_pad=False)
+            weight = F.avg_pool2d(targets.weight[:, None], self.factor, ceil_mode=True, count_include_pad=False)
+            cover = F.avg_pool2d(
+                targets.coverage * targets.weight[:, None], self.factor, ceil_mode=True, count_include_pad=False
+            ).flatten(2)  # (B, K, n), already times the labelled share
+            weight = weight.flatten(2)  # (B, 1, n)
+            layers = []
+            for embed_l in embed.unbind(1):  # layer by layer: Q x n logits of one layer at a time
+                logits = embed_l @ pooled.flatten(2)  # (B, Q, n)
+                bce, dice = weighted_means(logits, cover, weight, dice=self.dice_weight > 0)
+                layers.append(self.bce_weight * bce + (self.dice_weight * dice if dice is not None else 0))
+            cost = torch.stack(layers) - self.class_weight * pred_logits.float().softmax(-1)[..., :-1]
+        # A diverged step must still come to an end on every process; its loss is not finite and the step is skipped.
+        return cost.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
+
+
+def assign(cost: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Solves the assignments on the host.
+
+    Args:
+        cost: (L, B, Q, K) finite float.
+        present: (B, K) bool.
+
+    Returns:
+        ``Matches.query`` (L, B, M) and ``Matches.label`` (B, M) as int64 arrays; M may be 0.
+    """
+    layers, batch = cost.shape[:2]
+    most = int(present.sum(1).max(initial=0))
+    query = np.full((layers, batch, most), -1, dtype=np.int64)
+    label = np.full((batch, most), -1, dtype=np.int64)
+    for image in range(batch):
+        classes = np.flatnonzero(present[image])
+        label[image, : len(classes)] = classes
+        for layer in range(layers):
+            rows, columns = linear_sum_assignment(cost[layer, image][:, classes])
+            query[layer, image, columns] = rows
+    return query, label

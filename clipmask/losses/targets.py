@@ -1,0 +1,85 @@
+"""Targets from label maps, made on the model's device without asking the host.
+
+A label map is reduced once to the grid of the mask logits: for each cell and class the share of the cell's labelled
+pixels that the class covers. Thin poles keep their weight there, where sampling one pixel a cell would hit or miss
+them, and void pixels and padding drop out exactly, because a cell counts with its labelled share alone.
+
+Shapes: B batch, K classes, H and W pixels, h and w cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Targets(NamedTuple):
+    """What the matcher and the mask losses compare with.
+
+    Attributes:
+        coverage: (B, K, h, w) share of each cell's labelled pixels, in [0, 1]; 0 where none is labelled.
+        weight: (B, h, w) share of each cell's pixels that is labelled, in [0, 1].
+        present: (B, K) bool, the classes with any labelled pixel.
+    """
+
+    coverage: Tensor
+    weight: Tensor
+    present: Tensor
+
+
+def make_targets(
+    labels: Sequence[Tensor], grid: tuple[int, int], stride: int, num_classes: int, ignore_label: int
+) -> Targets:
+    """Reduces label maps to the grid of the mask logits.
+
+    Args:
+        labels: one integer map (H_i, W_i) an image, ids 0 .. K - 1; ``ignore_label`` and any other value is void.
+        grid: h and w, at least the images' sizes over ``stride``, rounded up.
+        stride: pixels per cell along each side.
+        num_classes: K.
+        ignore_label: the id of void.
+
+    Returns:
+        Targets on the labels' device.
+    """
+    height, width = grid
+    counts = labels[0].new_zeros((len(labels), num_classes + 1, height, width), dtype=torch.float32)
+    ones = counts.new_ones((1, 1, 1)).expand(1, height, width)
+    for image, label in enumerate(labels):
+        padded = F.pad(
+            label, (0, width * stride - label.shape[1], 0, height * stride - label.shape[0]), value=ignore_label
+        )
+        for dy in range(stride):
+            for dx in range(stride):
+                # One pixel of every cell at a time: a small index, where all pixels at once would need eight
+                # bytes for each.
+                index = class_index(padded[dy::stride, dx::stride], num_classes, ignore_label)
+                counts[image].scatter_add_(0, index.unsqueeze(0), ones)
+    counts = counts[:, :num_classes]
+    labelled = counts.sum(1)
+    return Targets(
+        coverage=counts / labelled.clamp_min(1).unsqueeze(1),
+        weight=labelled / stride**2,
+        present=counts.flatten(2).sum(2) > 0,
+    )
+
+
+def count_pairs(labels: Sequence[Tensor], num_classes: int, ignore_label: int) -> Tensor:
+    """Counts the present (image, class) pairs, a float scalar on the labels' device; arguments as above."""
+    total = torch.zeros((), device=labels[0].device)
+    for label in labels:
+        index = class_index(label, num_classes, ignore_label).flatten()
+        seen = torch.zeros(num_classes + 1, device=label.device).scatter_(0, index, 1.0)
+        total = total + seen[:num_classes].sum()
+    return total
+
+
+def class_index(label: Tensor, num_classes: int, ignore_label: int) -> Tensor:
+    """Returns ids as int64 with void, and whatever is no class, at ``num_classes``; same shape."""
+    index = label.long()
+    void = (index == ignore_label) | (index < 0) | (index >= num_classes)
+    return index.masked_fill(void, num_classes)

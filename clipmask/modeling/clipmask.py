@@ -1,0 +1,306 @@
+"""The meta-architecture: image and class names in, losses or class maps out (Fig. 1 of the paper).
+
+``ClipMask.from_config`` is the one place where the parts are built from a config; every part takes plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from clipmask.config import configurable
+from clipmask.d2 import BACKBONE_REGISTRY, META_ARCH_REGISTRY, MetadataCatalog, ShapeSpec
+from clipmask.errors import UserError
+from clipmask.losses.criterion import Criterion
+from clipmask.losses.targets import count_pairs
+from clipmask.modeling.inference import class_scores, label_map
+from clipmask.modeling.mask_decoder import CosineClassifier, DecoderOutput, LinearClassifier, MaskDecoder
+from clipmask.modeling.pixel_decoder import PixelDecoder
+from clipmask.modeling.text_encoder import TextEncoder
+from clipmask.modeling.text_sources import FileSource, RandomSource, TextSource, text_source
+
+
+@META_ARCH_REGISTRY.register()
+class ClipMask(nn.Module):
+    """Semantic segmentation by mask classification, guided by CLIP's text embeddings of the class names.
+
+    Build it from a config, ``ClipMask(cfg)``, or from its parts.
+
+    Args:
+        backbone: normalised images (B, 3, H, W) to ``res2`` .. ``res5``.
+        text: holds T.
+        pixel_decoder: features and T to injected scales and per-pixel embedding.
+        mask_decoder: those and T to (class, mask) pairs.
+        criterion: pairs and label maps to losses.
+        pixel_mean: of each channel, 0..255.
+        pixel_std: of each channel.
+        size_divisibility: images are padded to a multiple of it; at least the backbone's own.
+    """
+
+    pixel_mean: Tensor  # (3, 1, 1)
+    pixel_std: Tensor  # (3, 1, 1)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        text: TextEncoder,
+        pixel_decoder: PixelDecoder,
+        mask_decoder: MaskDecoder,
+        criterion: Criterion,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        size_divisibility: int = 32,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.text = backbone, text
+        self.pixel_decoder, self.mask_decoder = pixel_decoder, mask_decoder
+        self.criterion, self.size_divisibility = criterion, size_divisibility
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Returns the constructor's arguments.
+
+        Args:
+            cfg: the config.
+            class_names: the vocabulary; None takes it from the metadata of the first training dataset, or of the first
+                test dataset where none is trained on.
+
+        Raises:
+            UserError: there are no class names, a key has a value outside its range, or a part complains.
+        """
+        node = cfg.MODEL.CLIPMASK
+        _check(cfg)
+        metadata = _metadata(cfg)
+        names = tuple(class_names or metadata.get("stuff_classes") or ())
+        if not names:
+            raise UserError(
+                f"no class names: DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} and DATASETS.TEST "
+                f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
+            )
+        backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+        shapes = backbone.output_shape()
+        clip = cfg.MODEL.CLIP
+        source = text_source(clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
+        dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
+        return {
+            "backbone": backbone,
+            "text": TextEncoder(source, names, metadata.get("class_aliases")),
+            "pixel_decoder": PixelDecoder(
+                {name: shape.channels for name, shape in shapes.items()},
+                {name: shape.stride for name, shape in shapes.items()},
+                node.SCALES,
+                dim=dim,
+                text_dim=source.width,
+                num_heads=heads,
+                max_image_keys=node.MAX_IMAGE_KEYS,
+                injection=node.INJECTION == "tokens",
+                fusion=node.FUSION,
+            ),
+            "mask_decoder": MaskDecoder(
+                dim=dim,
+                text_dim=source.width,
+                num_queries=node.NUM_QUERIES,
+                num_layers=node.DEC_LAYERS,
+                num_scales=len(node.SCALES),
+                num_heads=heads,
+                ffn_dim=node.FFN_DIM,
+                dropout=node.DROPOUT,
+                classifier=(
+                    CosineClassifier(dim, source.width)
+                    if node.CLASSIFIER == "cosine"
+                    else LinearClassifier(dim, len(names))
+                ),
+                text_queries=node.TEXT_QUERIES,
+            ),
+            "criterion": Criterion(
+                metadata.get("ignore_label", 255),
+                class_weight=node.CLASS_WEIGHT,
+                bce_weight=node.BCE_WEIGHT,
+                dice_weight=node.DICE_WEIGHT,
+                no_object_weight=node.NO_OBJECT_WEIGHT,
+            ),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "size_divisibility": node.SIZE_DIVISIBILITY,
+        }
+
+    def forward(
+        self, batched_inputs: list[dict[str, Any]], normalizer: Tensor | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Detectron2's interface.
+
+        Args:
+            batched_inputs: one dict an image. ``image``: (3, H, W), 0..255, uint8 or float, channels in the order of
+                ``INPUT.FORMAT``. In training ``sem_seg``: (H, W) integer labels. In evaluation ``height`` and
+                ``width``: size of the result, the image's own by default.
+            normalizer: in training, (2,) float: the (image, class) pairs and the images that the loss sums are divided
+                by; None counts this batch. See ``count_targets``.
+
+        Returns:
+            In training weighted scalar losses, see ``clipmask.losses.criterion``; else one
+            ``{"sem_seg": (K, H, W)}`` an image, float32 scores on the model's device.
+        """
+        outputs = self._decode(batched_inputs)
+        if self.training:
+            labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
+            return self.criterion(outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer)
+        return [{"sem_seg": class_scores(*image)} for image in self._images(outputs, batched_inputs)]
+
+    @torch.no_grad()
+    def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
+        """Predicts class ids alone, without a float map of K x H x W.
+
+        Args:
+            batched_inputs: as for ``forward`` in evaluation, in which mode the model has to be.
+
+        Returns:
+            One (H, W) map an image, uint8 (int64 beyond 255 classes), ids into ``class_names``.
+        """
+        assert not self.training, "call eval() first: predictions in training mode would not be the model's own"
+        return [label_map(*image) for image in self._images(self._decode(batched_inputs), batched_inputs)]
+
+    def _decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
+        images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
+        features = self.backbone(images)  # res2 .. res5: (B, C_i, H / stride, W / stride)
+        T = self.text()  # (K, D), centred
+        return self.mask_decoder(self.pixel_decoder(features, T, sizes), T)
+
+    def _preprocess(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Normalises and pads at the bottom and right with zeros, which is the mean colour."""
+        images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        divisor = max(self.size_divisibility, getattr(self.backbone, "size_divisibility", 1))
+        height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
+        padded = [
+            F.pad((image - self.pixel_mean) / self.pixel_std, (0, width - image.shape[2], 0, height - image.shape[1]))
+            for image in images
+        ]
+        return torch.stack(padded), sizes
+
+    @staticmethod
+    def _images(
+        outputs: DecoderOutput, batched_inputs: list[dict[str, Any]]
+    ) -> list[tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]]]:
+        """Per image the arguments of ``class_scores`` and ``label_map``; masks cut to the image's own cells."""
+        masks = outputs.pred_masks
+        arguments = []
+        for index, (inputs, size) in enumerate(zip(batched_inputs, outputs.sizes, strict=True)):
+            cells = masks[index, :, : -(-size[0] // 4), : -(-size[1] // 4)]
+            target = (int(inputs.get("height", size[0])), int(inputs.get("width", size[1])))
+            arguments.append((outputs.pred_logits[-1, index], cells, size, target))
+        return arguments
+
+    def count_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
+        """Counts what the losses are normalised by, on the device and without asking the host.
+
+        Args:
+            batched_inputs: training inputs.
+
+        Returns:
+            (2,) float: the present (image, class) pairs and the images. Summed over the parts of an effective batch and
+            divided by the number of processes (their gradients are averaged), it is the ``normalizer`` of each part.
+        """
+        labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
+        pairs = count_pairs(labels, len(self.class_names), self.criterion.ignore_label)
+        return torch.stack([pairs, pairs.new_tensor(len(labels))])
+
+    def set_vocabulary(self, names: Sequence[str], embeddings: str | None = None) -> None:
+        """Segments other classes from now on, with the weights as they are.
+
+        Args:
+            names: the new class names; ``a;b`` averages synonyms.
+            embeddings: an .npz to take them from (or ``random``); None uses what the model was built with.
+
+        Raises:
+            UserError: no names or one twice; the model has a linear classifier, whose classes are fixed; the names
+                can't be embedded, or at another width than the model's.
+        """
+        names = [name.strip() for name in names]
+        if not names or "" in names or len(set(names)) < len(names):
+            raise UserError(f"a vocabulary needs different, non-empty names; got {names}")
+        if isinstance(self.mask_decoder.classifier, LinearClassifier):
+            raise UserError(
+                "this model was trained with MODEL.CLIPMASK.CLASSIFIER linear: its classes are fixed, "
+                f"{', '.join(self.class_names)}. Train with CLASSIFIER cosine to change them later"
+            )
+        source: TextSource | None = None
+        if embeddings is not None:
+            source = RandomSource() if embeddings == "random" else FileSource(embeddings)
+            if source.width != self.text.mean.shape[0]:
+                raise UserError(
+                    f"embeddings {embeddings} have width {source.width}, the model was trained with "
+                    f"{self.text.mean.shape[0]}: use embeddings of the same CLIP model"
+                )
+        self.text.set_vocabulary(names, source)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The vocabulary, in the order of class ids."""
+        return self.text.names
+
+    @property
+    def ignore_label(self) -> int:
+        """The id of void in training labels."""
+        return self.criterion.ignore_label
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is and its results will be."""
+        return self.pixel_mean.device
+
+
+def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None) -> ClipMask:
+    """Builds the meta-architecture that ``MODEL.META_ARCHITECTURE`` names, on the CPU.
+
+    Args:
+        cfg: the config.
+        class_names: see ``ClipMask.from_config``.
+
+    Raises:
+        UserError: the name is not registered, or see ``ClipMask.from_config``.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name not in META_ARCH_REGISTRY:
+        raise UserError(f"MODEL.META_ARCHITECTURE {name!r} is not registered; configs/base.yaml sets ClipMask")
+    return META_ARCH_REGISTRY.get(name)(cfg, class_names=class_names)
+
+
+def _metadata(cfg: CfgNode) -> Mapping[str, Any]:
+    """Metadata of the dataset that defines the classes, as a dict; empty where no dataset is named."""
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        return MetadataCatalog.get(name).as_dict()
+    return {}
+
+
+def _check(cfg: CfgNode) -> None:
+    """Refuses values that would fail later, deep inside."""
+    node = cfg.MODEL.CLIPMASK
+    known = {
+        "INJECTION": ("tokens", "none"),
+        "FUSION": ("both", "joint", "pairwise"),
+        "CLASSIFIER": ("cosine", "linear"),
+    }
+    for key, values in known.items():
+        if node[key] not in values:
+            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]!r}: use {' or '.join(values)}")
+    order = ["res3", "res4", "res5"]
+    if not node.SCALES or list(node.SCALES) != [name for name in order if name in node.SCALES]:
+        raise UserError(f"MODEL.CLIPMASK.SCALES {list(node.SCALES)}: use some of {order}, in this order, each once")
+    if node.HIDDEN_DIM % 4 or node.HIDDEN_DIM % node.NUM_HEADS:
+        raise UserError(
+            f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
+        )
+    for key in ("NUM_QUERIES", "DEC_LAYERS", "FFN_DIM", "NUM_HEADS"):
+        if node[key] < 1:
+            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be at least 1")
+    if len(cfg.MODEL.PIXEL_MEAN) != len(cfg.MODEL.PIXEL_STD):
+        raise UserError("MODEL.PIXEL_MEAN and MODEL.PIXEL_STD must have one value a channel each")

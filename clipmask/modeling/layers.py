@@ -1,0 +1,183 @@
+"""The pieces that several parts of the model share: attention, normalisation, positions, pooling, upsampling.
+
+Shapes: B batch, C channels, N and M numbers of tokens, H and W rows and columns of a feature map.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel of a (B, C, H, W) map.
+
+    Unlike group or batch normalisation it mixes no pixels, so padding cannot reach the valid part of an image.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises ``x`` (B, C, H, W) at each pixel; same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention, MultiHead(Q, K, V) = W_o concat_h softmax(Q_h K_h^T / sqrt(d)) V_h.
+
+    It runs through ``torch.nn.functional.scaled_dot_product_attention``, which never stores the weights where a
+    fused kernel serves.
+
+    Args:
+        dim: C, the width of queries, keys, values and result.
+        num_heads: number of heads; divides ``dim``.
+        dropout: dropped share of the attention weights in training, in [0, 1).
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+        for layer in (self.query, self.key, self.value, self.out):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attends from ``query`` (B, N, C) to ``key`` and ``value`` (B, M, C).
+
+        Args:
+            query: (B, N, C).
+            key: (B, M, C).
+            value: (B, M, C).
+            mask: bool, broadcastable to (B, N, M); True where attention is allowed. Each query needs one.
+
+        Returns:
+            (B, N, C)
+        """
+        q, k, v = self._split(self.query(query)), self._split(self.key(key)), self._split(self.value(value))
+        heads = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if mask is None else mask.unsqueeze(1),
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # (B, heads, N, C / heads)
+        return self.out(heads.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between them.
+
+    Args:
+        widths: input width, hidden widths, output width.
+    """
+
+    def __init__(self, *widths: int) -> None:
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise(widths):
+            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+        super().__init__(*layers[:-1])
+
+
+def tokens(x: Tensor) -> Tensor:
+    """Turns a map (B, C, H, W) into tokens (B, H * W, C), row by row."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def valid_cells(sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride: int, device: torch.device) -> Tensor:
+    """Says which cells of a feature grid hold any pixel of their image.
+
+    Args:
+        sizes: height and width of each image in pixels, before padding.
+        grid: rows and columns of the feature map.
+        stride: pixels per cell.
+        device: where the result shall be.
+
+    Returns:
+        (B, H, W) bool
+    """
+    rows = torch.tensor([math.ceil(h / stride) for h, _ in sizes], device=device)
+    columns = torch.tensor([math.ceil(w / stride) for _, w in sizes], device=device)
+    inside_y = torch.arange(grid[0], device=device) < rows[:, None]  # (B, H)
+    inside_x = torch.arange(grid[1], device=device) < columns[:, None]  # (B, W)
+    return inside_y[:, :, None] & inside_x[:, None, :]
+
+
+def sine_positions(
+    sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride: int, dim: int, device: torch.device
+) -> Tensor:
+    """Fixed sine and cosine encoding of where each cell's centre lies in its own image.
+
+    Positions are relative to the image without padding (0 at its top left, 1 at its bottom right), so they do not
+    depend on what an image is batched with; the form is that of "Attention is all you need", Sec. 3.5, with the
+    first half of the channels for y and the second for x, at wavelengths from 1 to 10,000 image sizes.
+
+    Args:
+        sizes: height and width of each image in pixels, before padding.
+        grid: rows and columns of the feature map.
+        stride: pixels per cell.
+        dim: C, divisible by 4.
+        device: where the result shall be.
+
+    Returns:
+        (B, H * W, C), or (1, H * W, C) where all images have one size; values in [-1, 1].
+    """
+    sizes = sizes[:1] if len(set(sizes)) == 1 else sizes
+    frequency = 10_000 ** (-torch.arange(dim // 4, device=device) / (dim // 4)) * 2 * math.pi
+    axes = []
+    for axis in (0, 1):
+        extent = torch.tensor([size[axis] for size in sizes], device=device)
+        centre = (torch.arange(grid[axis], device=device) + 0.5) * stride / extent[:, None]  # (B, H) or (B, W)
+        angle = centre[..., None] * frequency
+        axes.append(torch.cat([angle.sin(), angle.cos()], dim=-1))  # (B, H or W, C / 2)
+    y = axes[0][:, :, None].expand(-1, -1, grid[1], -1)
+    x = axes[1][:, None].expand(-1, grid[0], -1, -1)
+    return torch.cat([y, x], dim=-1).flatten(1, 2)
+
+
+def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
+    """Averages blocks of ``factor`` x ``factor`` cells, over the valid ones alone.
+
+    Args:
+        x: (B, C, H, W).
+        factor: side of a block; blocks at the far edges may be smaller.
+        valid: bool (B, H, W), or None where every cell counts.
+
+    Returns:
+        (B, C, ceil(H / factor), ceil(W / factor)); 0 in blocks without a valid cell.
+    """
+    if factor == 1:
+        return x
+    if valid is None:
+        return F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
+    weight = valid.unsqueeze(1).to(x.dtype)
+    share = F.avg_pool2d(weight, factor, ceil_mode=True, count_include_pad=False)
+    return F.avg_pool2d(x * weight, factor, ceil_mode=True, count_include_pad=False) / share.clamp_min(1e-6)
+
+
+def upsample(x: Tensor, factor: int, grid: tuple[int, int]) -> Tensor:
+    """Enlarges a map by an exact integer factor, bilinearly, and cuts it to a grid.
+
+    A factor and not a target size: the cells of a coarse map then stay where they lie in the image even where
+    the image is no multiple of the coarse stride.
+
+    Args:
+        x: (B, C, H, W).
+        factor: how many fine cells one coarse cell spans.
+        grid: rows and columns wanted, at most ``factor`` times those of ``x``.
+
+    Returns:
+        (B, C, *grid)
+    """
+    if factor > 1:
+        x = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    return x[..., : grid[0], : grid[1]]

@@ -1,0 +1,235 @@
+"""Mask decoder: Q queries look at the three injected scales in turn and become (class, mask) pairs.
+
+The framing is MaskFormer's ("Per-Pixel Classification is Not All You Need for Semantic Segmentation", Sec. 3), which
+the paper builds on; each layer attends only where the mask predicted before it is positive ("Masked-attention Mask
+Transformer", Eq. 2-4). The class of a query is the scaled cosine between its embedding and T plus a learned no-object
+logit: under cross-entropy that is InfoNCE over the vocabulary, the contrastive loss of the paper's introduction.
+
+    logit_k  = exp(s) cos(W_q x, W_t T_k)       k = 1 .. K
+    logit_0  = w . x + b                        no object, kept last
+    mask     = MLP(x) . pixels                  at every pixel of the stride-4 embedding
+
+Shapes: B batch, Q queries, K classes, D text width, C channels, L predictions (decoder layers and one before them),
+h and w rows and columns at stride 4.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipmask.modeling.layers import MLP, Attention, pool, sine_positions, tokens
+from clipmask.modeling.pixel_decoder import PixelFeatures
+
+
+@dataclass(frozen=True)
+class DecoderOutput:
+    """The contract between the mask decoder and everything after it.
+
+    Masks are kept as the two factors of their product: in training only matched queries need a mask with a gradient,
+    and multiplying later saves all others.
+
+    Attributes:
+        pred_logits: (L, B, Q, K + 1) class logits of every prediction, last layer last; no object at index K.
+        mask_embed: (L, B, Q, C) mask embeddings of the same predictions.
+        pixels: (B, C, h, w) per-pixel embedding at stride 4.
+        valid: bool (B, h, w), False on padding, or None.
+        sizes: height and width of each image in pixels, without padding.
+
+    In evaluation only the last prediction is made: L = 1.
+    """
+
+    pred_logits: Tensor
+    mask_embed: Tensor
+    pixels: Tensor
+    valid: Tensor | None
+    sizes: list[tuple[int, int]]
+
+    @property
+    def pred_masks(self) -> Tensor:
+        """(B, Q, h, w) mask logits of the last prediction."""
+        return torch.einsum("bqc,bchw->bqhw", self.mask_embed[-1], self.pixels)
+
+
+class DecoderLayer(nn.Module):
+    """Masked cross-attention to one scale, self-attention between queries, feed-forward; normalised after each.
+
+    Args:
+        dim: C.
+        num_heads: heads of both attentions.
+        ffn_dim: hidden width of the feed-forward block.
+        dropout: dropped share in training, in [0, 1).
+    """
+
+    def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.cross_attention = Attention(dim, num_heads, dropout)
+        self.self_attention = Attention(dim, num_heads, dropout)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, ffn_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn_dim, dim)
+        )
+        self.norm_cross = nn.LayerNorm(dim)
+        self.norm_self = nn.LayerNorm(dim)
+        self.norm_ffn = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, place: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Updates the queries.
+
+        Args:
+            x: (B, Q, C) queries.
+            place: (Q, C) learned part added to the queries wherever they compare.
+            key: (B, N, C) cells of one scale with their positions.
+            value: (B, N, C) the same cells without.
+            mask: bool (B, Q, N), True where a query may look; at least one cell each.
+
+        Returns:
+            (B, Q, C)
+        """
+        x = self.norm_cross(x + self.dropout(self.cross_attention(x + place, key, value, mask)))
+        x = self.norm_self(x + self.dropout(self.self_attention(x + place, x + place, x)))
+        return self.norm_ffn(x + self.dropout(self.feed_forward(x)))
+
+
+class CosineClassifier(nn.Module):
+    """Class logits as scaled cosines with T, and a learned no-object logit.
+
+    Args:
+        dim: C, the width of the queries.
+        text_dim: D, the width of T.
+    """
+
+    # CLIP's own start and bound of the scale ("Learning Transferable Visual Models ...", Sec. 2.5).
+    first_scale, largest_scale = 1 / 0.07, 100.0
+
+    def __init__(self, dim: int, text_dim: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(dim, dim)
+        self.text = nn.Linear(text_dim, dim, bias=False)
+        self.no_object = nn.Linear(dim, 1)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
+
+    def forward(self, x: Tensor, T: Tensor) -> Tensor:
+        """Scores queries ``x`` (B, Q, C) against ``T`` (K, D), centred; returns (B, Q, K + 1)."""
+        cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(self.text(T), dim=-1).T
+        scale = self.log_scale.clamp(max=math.log(self.largest_scale)).exp()
+        return torch.cat([scale * cosine, self.no_object(x)], dim=-1)
+
+
+class LinearClassifier(nn.Linear):
+    """MaskFormer's classifier, without text: the ablation. Its classes are fixed.
+
+    Args:
+        dim: C.
+        num_classes: K.
+    """
+
+    def __init__(self, dim: int, num_classes: int) -> None:
+        super().__init__(dim, num_classes + 1)
+
+    def forward(self, x: Tensor, T: Tensor | None = None) -> Tensor:
+        """Scores queries ``x`` (B, Q, C); T is not looked at; returns (B, Q, K + 1)."""
+        return super().forward(x)
+
+
+class MaskDecoder(nn.Module):
+    """The queries, their layers and the two heads that every layer shares.
+
+    Args:
+        dim: C.
+        text_dim: D.
+        num_queries: Q.
+        num_layers: decoder layers; they see the scales coarse to fine, again and again.
+        num_scales: how many scales the pixel decoder gives.
+        num_heads: heads of every attention.
+        ffn_dim: hidden width of the feed-forward blocks.
+        dropout: dropped share in training, in [0, 1).
+        classifier: a ``CosineClassifier`` or a ``LinearClassifier``.
+        text_queries: the first K queries start from FC(T_k) besides what they learn; matching stays free.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        text_dim: int,
+        num_queries: int,
+        num_layers: int,
+        num_scales: int,
+        num_heads: int,
+        ffn_dim: int,
+        dropout: float,
+        classifier: nn.Module,
+        text_queries: bool,
+    ) -> None:
+        super().__init__()
+        self.query = nn.Embedding(num_queries, dim)
+        self.place = nn.Embedding(num_queries, dim)
+        self.query_text = nn.Linear(text_dim, dim) if text_queries else None
+        self.level = nn.Embedding(num_scales, dim)
+        self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, ffn_dim, dropout) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim)
+        self.classifier = classifier
+        self.mask_head = MLP(dim, dim, dim, dim)
+
+    def forward(self, features: PixelFeatures, T: Tensor) -> DecoderOutput:
+        """Decodes one batch.
+
+        Args:
+            features: scales and per-pixel embedding of the pixel decoder.
+            T: (K, D), centred text embeddings.
+
+        Returns:
+            The predictions of every layer in training, of the last one in evaluation.
+        """
+        scales = self._keys(features)
+        x = self._start(T).expand(features.pixels.shape[0], -1, -1)  # (B, Q, C)
+        logits, embeds = [], []
+        for step in range(len(self.layers) + 1):
+            normed = self.norm(x)
+            embed = self.mask_head(normed)
+            if self.training or step == len(self.layers):
+                logits.append(self.classifier(normed, T))
+                embeds.append(embed)
+            if step < len(self.layers):
+                key, value, pixels, valid = scales[step % len(scales)]
+                mask = self._open_cells(embed, pixels, valid)
+                x = self.layers[step](x, self.place.weight, key, value, mask)
+        return DecoderOutput(
+            torch.stack(logits), torch.stack(embeds), features.pixels, features.valid[-1], features.sizes
+        )
+
+    def _start(self, T: Tensor) -> Tensor:
+        """(Q, C) queries before the first layer; classes beyond Q have no query of their own."""
+        if self.query_text is None:
+            return self.query.weight
+        from_text = self.query_text(T[: len(self.query.weight)])
+        return self.query.weight + F.pad(from_text, (0, 0, 0, len(self.query.weight) - len(from_text)))
+
+    def _keys(self, features: PixelFeatures) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+        """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, C, N), valid (B, 1, N)."""
+        prepared = []
+        for index in reversed(range(len(features.scales))):
+            scale, stride, valid = features.scales[index], features.strides[index], features.valid[index]
+            height, width = scale.shape[-2:]
+            value = tokens(scale) + self.level.weight[index]
+            positions = sine_positions(features.sizes, (height, width), stride, scale.shape[1], scale.device)
+            # The mean of mask logits over a cell is the logit of the mean embedding: masks for attention are made
+            # at each scale's own resolution and never at stride 4.
+            pooled = pool(features.pixels.detach(), stride // features.pixel_stride, features.valid[-1])
+            open_ = None if valid is None else valid.flatten(1)[:, None]
+            prepared.append((value + positions.to(value.dtype), value, pooled.flatten(2), open_))
+        return prepared
+
+    @staticmethod
+    def _open_cells(embed: Tensor, pixels: Tensor, valid: Tensor | None) -> Tensor:
+        """(B, Q, N): where the current mask is positive; a query whose mask is empty may look everywhere."""
+        positive = embed.detach() @ pixels > 0
+        if valid is None:
+            return positive | ~positive.any(-1, keepdim=True)
+        positive = positive & valid
+        return (positive | ~positive.any(-1, keepdim=True)) & valid

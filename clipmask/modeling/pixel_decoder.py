@@ -1,0 +1,143 @@
+"""Pixel decoder: backbone features and T become three injected scales and one embedding per pixel (Sec. 3.2).
+
+    r_i      = project(features_i)                    i = 1, 2, 3 (strides 8, 16, 32)
+    r_new_i  = inject(r_i, T)                         Eq. (1)-(9), text_fusion.py
+    fused    = fuse(r_new_1, r_new_2, r_new_3)        Eq. (10)-(13), scale_fusion.py
+    fused    = inject(fused, T)                       "merge ... with the original text"
+    pixels   = smooth(up(fused) + lateral(res2))      stride 4: the lateral gives masks their resolution
+
+Shapes: B batch, C channels, K classes, D text width, H and W image size in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from clipmask.modeling.layers import ChannelNorm, upsample, valid_cells
+from clipmask.modeling.scale_fusion import ScaleFusion
+from clipmask.modeling.text_fusion import SemanticInjection
+
+
+class PixelFeatures(NamedTuple):
+    """What the pixel decoder hands to the mask decoder.
+
+    Attributes:
+        scales: r_new_1, r_new_2, r_new_3, each (B, C, H / stride, W / stride), rounded up.
+        strides: pixels per cell of each scale.
+        pixels: (B, C, H / 4, W / 4), rounded up, the per-pixel embedding.
+        pixel_stride: pixels per cell of it, 4.
+        sizes: height and width of each image in pixels, without padding.
+        valid: per scale and last for ``pixels``, bool (B, h, w), False on padding; None where no image is padded.
+    """
+
+    scales: tuple[Tensor, ...]
+    strides: tuple[int, ...]
+    pixels: Tensor
+    pixel_stride: int
+    sizes: list[tuple[int, int]]
+    valid: tuple[Tensor | None, ...]
+
+
+class PixelDecoder(nn.Module):
+    """Injects T into every scale, fuses the scales and returns to stride 4.
+
+    Args:
+        channels: channels of each backbone feature used, ``res2`` among them.
+        strides: pixels per cell of each.
+        scales: names of r1, r2, r3, finest first; fewer are the ablation of the hierarchy.
+        dim: C.
+        text_dim: D.
+        num_heads: heads of the injections.
+        max_image_keys: see ``SemanticInjection``.
+        injection: False leaves T out of the features, the ablation without CLIP.
+        fusion: see ``ScaleFusion``.
+    """
+
+    lateral_name = "res2"
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        strides: Mapping[str, int],
+        scales: Sequence[str],
+        *,
+        dim: int,
+        text_dim: int,
+        num_heads: int,
+        max_image_keys: int,
+        injection: bool = True,
+        fusion: str = "both",
+    ) -> None:
+        super().__init__()
+        self.scale_names = tuple(scales)
+        self.strides = tuple(strides[name] for name in scales)
+        self.pixel_stride = strides[self.lateral_name]
+        self.project = nn.ModuleDict(
+            {name: nn.Sequential(nn.Conv2d(channels[name], dim, 1), ChannelNorm(dim)) for name in scales}
+        )
+        names = [*scales, "fused"] if injection else []
+        self.inject = nn.ModuleDict(
+            {name: SemanticInjection(dim, text_dim, num_heads, max_image_keys) for name in names}
+        )
+        self.fuse = ScaleFusion(dim, len(self.scale_names), fusion)
+        self.lateral = nn.Sequential(nn.Conv2d(channels[self.lateral_name], dim, 1), ChannelNorm(dim))
+        # A depthwise and a pointwise convolution: a dense 3x3 at stride 4 would cost more than all the rest here.
+        self.smooth = nn.Sequential(
+            nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False),
+            ChannelNorm(dim),
+            nn.Conv2d(dim, dim, 1),
+            nn.GELU(),
+            nn.Conv2d(dim, dim, 1),
+        )
+
+    def forward(self, features: Mapping[str, Tensor], T: Tensor, sizes: list[tuple[int, int]]) -> PixelFeatures:
+        """Decodes one batch.
+
+        Args:
+            features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch.
+            T: (K, D), centred text embeddings.
+            sizes: height and width of each image in pixels, without padding.
+
+        Returns:
+            The injected scales and the per-pixel embedding, cut to the largest image of the batch.
+        """
+        strides = (*self.strides, self.pixel_stride)
+        names = (*self.scale_names, self.lateral_name)
+        maps = [self._cut(features[name], sizes, stride) for name, stride in zip(names, strides, strict=True)]
+        valid = tuple(self._valid(map_, sizes, stride) for map_, stride in zip(maps, strides, strict=True))
+
+        injected = []
+        for name, map_, stride, mask in zip(self.scale_names, maps[:-1], self.strides, valid[:-1], strict=True):
+            injected.append(self._inject(name, self.project[name](map_), T, sizes, stride, mask))
+        fused = self.fuse(injected, self.strides)
+        fused = self._inject("fused", fused, T, sizes, self.strides[0], valid[0])
+
+        height, width = maps[-1].shape[-2:]
+        pixels = upsample(fused, self.strides[0] // self.pixel_stride, (height, width)) + self.lateral(maps[-1])
+        if valid[-1] is not None:
+            # The convolution then meets zeros beyond the image, as it does at the edge of the batch.
+            pixels = pixels * valid[-1].unsqueeze(1)
+        return PixelFeatures(tuple(injected), self.strides, self.smooth(pixels), self.pixel_stride, sizes, valid)
+
+    def _inject(
+        self, name: str, r: Tensor, T: Tensor, sizes: list[tuple[int, int]], stride: int, valid: Tensor | None
+    ) -> Tensor:
+        return self.inject[name](r, T, sizes, stride, valid) if name in self.inject else r
+
+    @staticmethod
+    def _cut(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor:
+        """Drops the rows and columns that hold no pixel of any image: padding to the size divisibility."""
+        rows = -(-max(height for height, _ in sizes) // stride)
+        columns = -(-max(width for _, width in sizes) // stride)
+        return map_[..., :rows, :columns]
+
+    @staticmethod
+    def _valid(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor | None:
+        """The cells that hold image, or None where all do: attention without a mask takes the fast path."""
+        if len(set(sizes)) == 1:
+            return None
+        height, width = map_.shape[-2:]
+        return valid_cells(sizes, (height, width), stride, map_.device)

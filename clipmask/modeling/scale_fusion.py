@@ -1,0 +1,81 @@
+"""Scale fusion: the injected scales merged pairwise and jointly (Sec. 3.2, Eq. 10-13).
+
+    r_31 = FC_31(concat[r_new_3, r_new_1])                       (10)
+    r_32 = FC_32(concat[r_new_3, r_new_2])                       (11)
+    r_12 = FC_12(concat[r_new_1, r_new_2])                       (12)
+    r_fusion = FC_fusion(concat[r_new_1, r_new_2, r_new_3])      (13)
+
+The maps are brought to r1's grid and the four results are added. An FC of a concatenation is a sum of FCs,
+FC(concat[a, b]) = W_a a + W_b b + bias, and bilinear resizing is linear and keeps constants, so each part is projected
+on its own grid and resized afterwards: the same function up to rounding, and most of the work falls on small maps. Each
+term has its own normalisation and activation; without one between them the four and their sum would be one linear
+map, and the pairwise terms nothing.
+
+Shapes: B batch, C channels, H and W rows and columns of r1.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipmask.modeling.layers import ChannelNorm, upsample
+
+
+class ScaleFusion(nn.Module):
+    """Fuses one to three scales, Eq. (10)-(13).
+
+    Args:
+        dim: C, the width of every scale and of the result.
+        num_scales: how many scales there are.
+        mode: ``both``, ``joint`` (Eq. 13 alone) or ``pairwise`` (Eq. 10-12 alone). With two scales the only pair is
+            the joint term, with one scale there is a single term; neither is computed twice.
+
+    Raises:
+        ValueError: unknown ``mode``.
+    """
+
+    def __init__(self, dim: int, num_scales: int, mode: str = "both") -> None:
+        super().__init__()
+        if mode not in ("both", "joint", "pairwise"):
+            raise ValueError(f"fusion mode {mode!r} is unknown: use both, joint or pairwise")
+        scales = range(num_scales)
+        joint = [tuple(scales)] if mode != "pairwise" or num_scales < 2 else []
+        pairs = list(itertools.combinations(scales, 2)) if mode != "joint" else []
+        self.terms: list[tuple[int, ...]] = list(dict.fromkeys([*pairs, *joint]))
+        # One convolution a scale makes its part of every term at once; the biases of all terms sit with r1's.
+        self.parts = nn.ModuleList(
+            nn.Conv2d(dim, dim * sum(scale in term for term in self.terms), 1, bias=False) for scale in scales
+        )
+        self.bias = nn.ParameterList(torch.zeros(dim) for _ in self.terms)
+        self.norms = nn.ModuleList(ChannelNorm(dim) for _ in self.terms)
+        self.norm = ChannelNorm(dim)
+
+    def forward(self, scales: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
+        """Returns the normalised sum of all terms on the first scale's grid.
+
+        Args:
+            scales: r_new_1, r_new_2, ..., finest first, each (B, C, H_i, W_i).
+            strides: pixels per cell of each, multiples of the first.
+
+        Returns:
+            (B, C, H, W), the grid of the first scale.
+        """
+        height, width = scales[0].shape[-2:]
+        sums: list[Tensor | None] = [None] * len(self.terms)
+        for index, (scale, stride, part) in enumerate(zip(scales, strides, self.parts, strict=True)):
+            pieces = upsample(part(scale), stride // strides[0], (height, width)).split(scale.shape[1], dim=1)
+            members = [position for position, term in enumerate(self.terms) if index in term]
+            for position, piece in zip(members, pieces, strict=True):
+                previous = sums[position]
+                sums[position] = piece if previous is None else previous + piece
+        fused = None
+        for total, bias, norm in zip(sums, self.bias, self.norms, strict=True):
+            assert total is not None  # every term has at least one member
+            term = F.gelu(norm(total + bias[:, None, None]))
+            fused = term if fused is None else fused + term
+        return self.norm(fused)

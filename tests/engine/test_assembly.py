@@ -1,0 +1,88 @@
+"""What a run is put together from is checked before anything long begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.engine.assembly import check_datasets, load_same_model, start_from
+from clipmask.engine.checkpoint import save_checkpoint
+from clipmask.errors import UserError
+
+from . import tiny
+
+pytestmark = pytest.mark.usefixtures("tiny_root")
+
+
+@pytest.fixture
+def dataset():
+    """Registers a dataset for one test."""
+    names = []
+
+    def add(name: str, records: list[dict], **metadata: object) -> None:
+        names.append(name)
+        DatasetCatalog.register(name, lambda: records)
+        MetadataCatalog.get(name).set(**metadata)
+
+    yield add
+    for name in names:
+        DatasetCatalog.remove(name)
+
+
+def test_classes_come_from_the_metadata(tmp_path: Path, fabric) -> None:
+    assert check_datasets(tiny.tiny_cfg(tmp_path), fabric) == tiny.CLASSES
+
+
+def test_an_unknown_dataset_lists_the_known(tmp_path: Path, fabric) -> None:
+    with pytest.raises(UserError) as error:
+        check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ("tiny_vall",)), fabric)
+    for words in ("tiny_vall", "tiny_val,", "tiny_train", "--register"):
+        assert words in str(error.value)
+
+
+def test_no_training_data(tmp_path: Path, fabric) -> None:
+    with pytest.raises(UserError, match=r"DATASETS\.TRAIN is empty"):
+        check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TRAIN", ()), fabric)
+
+
+def test_an_empty_dataset_and_one_without_classes(tmp_path: Path, fabric, dataset) -> None:
+    dataset("tiny_empty", [], stuff_classes=list(tiny.CLASSES))
+    with pytest.raises(UserError, match="is empty"):
+        check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TRAIN", ("tiny_empty",)), fabric)
+    dataset("tiny_nameless", [{"file_name": "a.png"}])
+    with pytest.raises(UserError, match="no class names"):
+        check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TRAIN", ("tiny_nameless",)), fabric)
+
+
+def test_datasets_of_one_run_share_their_classes(tmp_path: Path, fabric, dataset) -> None:
+    dataset("tiny_other", [{"file_name": "a.png", "sem_seg_file_name": "b.png"}], stuff_classes=["road", "sky", "car"])
+    with pytest.raises(UserError, match="in the same order"):
+        check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ("tiny_other",)), fabric)
+
+
+def test_a_checkpoint_of_other_classes_is_not_the_same_model(tmp_path: Path) -> None:
+    model = tiny.TinySegmenter(tiny.tiny_cfg(tmp_path))
+    checkpoint = {"model": model.state_dict(), "class_names": ["a", "b", "c"]}
+    with pytest.raises(UserError, match="was trained on the classes a, b, c"):
+        load_same_model(model, checkpoint, checkpoint["model"], "x.pth")
+
+
+def test_the_text_embedding_of_other_classes_stays_behind(tmp_path: Path) -> None:
+    class WithText(torch.nn.Module):
+        def __init__(self, names: tuple[str, ...]) -> None:
+            super().__init__()
+            self.class_names = names
+            self.body = torch.nn.Linear(2, 2)
+            self.text = torch.nn.Linear(2, 2)
+
+    source, target, same = WithText(("a", "b")), WithText(("c", "d")), WithText(("a", "b"))
+    path = tmp_path / "x.pth"
+    save_checkpoint(path, {"model": source.state_dict(), "class_names": ["a", "b"]})
+    for model in (target, same):
+        start_from(model, str(path))
+    assert torch.equal(target.body.weight, source.body.weight)
+    assert not torch.equal(target.text.weight, source.text.weight)
+    assert torch.equal(same.text.weight, source.text.weight)

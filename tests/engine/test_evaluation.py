@@ -1,0 +1,81 @@
+"""Scores of a checkpoint are those that training reported; the names are Detectron2's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipmask.engine.checkpoint import load_checkpoint
+from clipmask.engine.evaluation import evaluate_checkpoint, evaluate_datasets, flatten, score_name
+from clipmask.engine.train import train
+from clipmask.errors import UserError
+
+from . import tiny
+
+pytestmark = pytest.mark.usefixtures("tiny_root")
+
+
+def test_flat_names() -> None:
+    one = {"a": {"sem_seg": {"mIoU": 1.0, "IoU-x": 2.0}}}
+    two = {**one, "b": {"sem_seg": {"mIoU": 3.0}}}
+    assert flatten(one) == {"sem_seg/mIoU": 1.0, "sem_seg/IoU-x": 2.0}
+    assert flatten(two) == {"a/sem_seg/mIoU": 1.0, "a/sem_seg/IoU-x": 2.0, "b/sem_seg/mIoU": 3.0}
+    assert score_name(["a"]) in flatten(one)
+    assert score_name(["a", "b"]) in flatten(two)
+
+
+def test_a_checkpoint_scores_as_in_its_training(tmp_path: Path) -> None:
+    results = train(tiny.tiny_cfg(tmp_path, "SOLVER.EMA_DECAY", 0.5))
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]
+    assert evaluate_checkpoint(tiny.tiny_cfg(tmp_path / "new", *weights)) == results
+    assert evaluate_checkpoint(tiny.tiny_cfg(tmp_path), resume=True) == results
+    assert (tmp_path / "new" / "inference" / "tiny_val" / "sem_seg_predictions.json").is_file()
+    assert "mIoU" in (tmp_path / "new" / "log.txt").read_text()
+
+
+def test_evaluation_leaves_mode_and_random_state(tmp_path: Path, fabric) -> None:
+    cfg = tiny.tiny_cfg(tmp_path)
+    model = tiny.TinySegmenter(cfg).train()
+    model.backbone.eval()
+    state = torch.get_rng_state()
+    evaluate_datasets(cfg, model, fabric)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert not model.backbone.training
+    assert not (tmp_path / "inference").exists()
+
+
+def test_a_dataset_of_other_classes_becomes_the_vocabulary(tmp_path: Path, tiny_root: Path, monkeypatch) -> None:
+    train(tiny.tiny_cfg(tmp_path))
+    tiny.register(tiny_root, ("sky", "street", "vehicle"), prefix="renamed")
+    asked = []
+
+    def set_vocabulary(self, names) -> None:
+        asked.append(tuple(names))
+        self.class_names = tuple(names)
+
+    monkeypatch.setattr(tiny.TinySegmenter, "set_vocabulary", set_vocabulary, raising=False)
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "DATASETS.TEST", ("tiny_val", "renamed_val")]
+    results = evaluate_checkpoint(tiny.tiny_cfg(tmp_path / "new", *weights))
+    assert asked == [("sky", "street", "vehicle")]
+    assert results["tiny_val"]["sem_seg"]["mIoU"] == results["renamed_val"]["sem_seg"]["mIoU"]
+
+
+def test_nothing_to_evaluate(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"MODEL\.WEIGHTS"):
+        evaluate_checkpoint(tiny.tiny_cfg(tmp_path))
+    with pytest.raises(UserError, match=r"DATASETS\.TEST"):
+        evaluate_checkpoint(tiny.tiny_cfg(tmp_path, "MODEL.WEIGHTS", "x.pth", "DATASETS.TEST", ()))
+    with pytest.raises(UserError, match="no such file"):
+        evaluate_checkpoint(tiny.tiny_cfg(tmp_path, "MODEL.WEIGHTS", str(tmp_path / "x.pth")))
+
+
+def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
+    train(tiny.tiny_cfg(tmp_path))
+    checkpoint = load_checkpoint(tmp_path / "model_final.pth")
+    del checkpoint["model"]["head.bias"]
+    torch.save(checkpoint, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"head\.bias: missing"):
+        evaluate_checkpoint(tiny.tiny_cfg(tmp_path, "MODEL.WEIGHTS", str(tmp_path / "other.pth")))

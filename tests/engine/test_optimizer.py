@@ -1,0 +1,117 @@
+"""Each trainable parameter is in one group, with the right rate and decay; the schedule has its known values."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from clipmask.config import get_cfg
+from clipmask.engine.optimizer import build_optimizer, build_scheduler, parameter_groups, restore_optimizer, schedule
+from clipmask.errors import UserError
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), timm.layers.LayerNorm2d(4))
+        self.backbone_neck = nn.Linear(4, 4)  # a name that only starts like the backbone's
+        self.query = nn.Embedding(5, 4)
+        self.norm = nn.LayerNorm((4, 4))
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.tied = self.backbone_neck
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+
+
+def test_every_trainable_parameter_is_in_exactly_one_group() -> None:
+    model = Model()
+    listed = [id(parameter) for group in parameter_groups(model, 1.0, 0.1, 0.5) for parameter in group["params"]]
+    trainable = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    assert sorted(listed) == sorted(trainable)
+
+
+def test_rates_and_decay_of_each_parameter() -> None:
+    model = Model()
+    groups = parameter_groups(model, 1.0, 0.1, 0.5)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    expected = {
+        "backbone.0.weight": (0.1, 0.5),
+        "backbone.0.bias": (0.1, 0.0),
+        "backbone.1.weight": (0.1, 0.0),
+        "backbone.2.weight": (0.1, 0.0),
+        "backbone_neck.weight": (1.0, 0.5),
+        "backbone_neck.bias": (1.0, 0.0),
+        "query.weight": (1.0, 0.0),
+        "norm.weight": (1.0, 0.0),  # two-dimensional, and a norm all the same
+        "scale": (1.0, 0.0),
+    }
+    assert {name: found[id(model.get_parameter(name))] for name in expected} == expected
+
+
+def test_swin_tables_are_not_decayed() -> None:
+    swin = timm.create_model("swin_tiny_patch4_window7_224", features_only=True, pretrained=False)
+    groups = parameter_groups(nn.ModuleDict({"backbone": swin}), 1.0, 0.1, 0.5)
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    tables = [p for name, p in swin.named_parameters() if name.endswith("bias_table")]
+    assert tables
+    assert not decayed & {id(p) for p in tables}
+
+
+def test_nothing_to_train_is_an_error() -> None:
+    with pytest.raises(UserError, match="trainable"):
+        build_optimizer(get_cfg(), nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_schedule_values() -> None:
+    factor = schedule(max_iter=100, warmup_iters=10, warmup_factor=0.1, power=2.0)
+    assert factor(0) == pytest.approx(0.1)
+    assert factor(5) == pytest.approx(0.55 * 0.95**2)
+    assert factor(10) == pytest.approx(0.9**2)
+    assert factor(50) == pytest.approx(0.25)
+    assert factor(100) == 0.0
+    assert factor(101) == 0.0
+
+
+def test_schedule_without_warmup() -> None:
+    assert schedule(10, 0, 0.001, 0.9)(0) == 1.0
+
+
+def _trained(cfg, steps: int):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 3)
+    optimizer = build_optimizer(cfg, model)
+    scheduler = build_scheduler(cfg, optimizer)
+    for _ in range(steps):
+        model(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+        scheduler.step()
+    return model, optimizer, scheduler
+
+
+def test_restored_optimizer_goes_on_with_the_same_rates() -> None:
+    cfg = get_cfg()
+    _, optimizer, scheduler = _trained(cfg, 5)
+    _, fresh, fresh_scheduler = _trained(cfg, 0)
+    restore_optimizer(fresh, fresh_scheduler, optimizer.state_dict(), scheduler.state_dict())
+    assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    fresh_scheduler.step()
+    scheduler.step()
+    assert fresh_scheduler.get_last_lr() == scheduler.get_last_lr()
+
+
+def test_a_resumed_run_takes_the_rate_of_its_config() -> None:
+    cfg, lower = get_cfg(), get_cfg()
+    lower.SOLVER.BASE_LR = cfg.SOLVER.BASE_LR / 2
+    _, optimizer, scheduler = _trained(cfg, 5)
+    _, fresh, fresh_scheduler = _trained(lower, 0)
+    restore_optimizer(fresh, fresh_scheduler, optimizer.state_dict(), scheduler.state_dict())
+    assert fresh.param_groups[0]["lr"] == pytest.approx(optimizer.param_groups[0]["lr"] / 2)
+
+
+def test_another_models_optimizer_is_an_error() -> None:
+    cfg = get_cfg()
+    _, optimizer, scheduler = _trained(cfg, 1)
+    other = build_optimizer(cfg, nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))
+    with pytest.raises(UserError, match="does not fit this model"):
+        restore_optimizer(other, build_scheduler(cfg, other), optimizer.state_dict(), scheduler.state_dict())

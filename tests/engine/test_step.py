@@ -1,0 +1,111 @@
+"""A step is the same however it is split, and a step that fails leaves no trace."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipmask.engine.state import TrainingState
+from clipmask.engine.step import micro_batches, training_step
+
+from . import tiny
+
+
+def _state(folder, fabric, *opts: object) -> TrainingState:
+    cfg = tiny.tiny_cfg(folder, *opts)
+    torch.manual_seed(0)
+    state = TrainingState(cfg, tiny.TinySegmenter(cfg), fabric, seed=0)
+    state.module.train()
+    return state
+
+
+def _weights(state: TrainingState) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in state.model.state_dict().items()}
+
+
+@given(count=st.integers(1, 40), limit=st.integers(0, 12))
+def test_micro_batches_are_few_even_and_complete(count: int, limit: int) -> None:
+    parts = micro_batches(list(range(count)), limit)
+    assert [item for part in parts for item in part] == list(range(count))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert len(parts) == (math.ceil(count / limit) if limit else 1)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_accumulation_is_the_whole_batch(tmp_path, fabric, limit: int) -> None:
+    """Although the images have unequal numbers of classes."""
+    whole = _state(tmp_path, fabric)
+    parts = _state(tmp_path, fabric, "SOLVER.MAX_IMS_PER_DEVICE", limit)
+    for seed in range(3):
+        batch = tiny.make_batch(5, seed)
+        first = training_step(whole, batch, whole.cfg.SOLVER)
+        second = training_step(parts, batch, parts.cfg.SOLVER)
+        for name, value in first.losses.items():
+            torch.testing.assert_close(value, second.losses[name])
+    for name, value in _weights(whole).items():
+        torch.testing.assert_close(value, _weights(parts)[name], rtol=1e-4, atol=1e-5)
+
+
+def test_steps_lower_the_loss(tmp_path, fabric) -> None:
+    state = _state(tmp_path, fabric, "SOLVER.MAX_ITER", 40)
+    batch = tiny.make_batch(4)
+    totals = [sum(training_step(state, batch, state.cfg.SOLVER).losses.values()).item() for _ in range(30)]
+    assert totals[-1] < 0.9 * totals[0]
+
+
+def test_clipping_bounds_the_norm_of_all_gradients_together(tmp_path, fabric) -> None:
+    clip = ["SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.01]
+    state, free = _state(tmp_path, fabric, *clip), _state(tmp_path, fabric)
+    norms = []
+    for one in (state, free):
+        training_step(one, tiny.make_batch(4), one.cfg.SOLVER)
+        norms.append(torch.stack([p.grad.norm() for p in one.model.parameters()]).norm().item())
+    assert norms[0] == pytest.approx(0.01, rel=1e-3)
+    assert norms[1] > 0.02
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_a_failed_step_changes_nothing_but_the_schedule(tmp_path, fabric, limit: int) -> None:
+    opts = ["MODEL.BACKBONE.NORM", "BN", "SOLVER.EMA_DECAY", 0.5, "SOLVER.MAX_IMS_PER_DEVICE", limit]
+    state = _state(tmp_path, fabric, *opts)
+    good, bad = tiny.make_batch(3), tiny.make_batch(3)
+    bad[1]["image"] = torch.full_like(bad[1]["image"], 255)
+    training_step(state, good, state.cfg.SOLVER)
+    before, average = _weights(state), {k: v.clone() for k, v in state.evaluated_model.state_dict().items()}
+    result = training_step(state, bad, state.cfg.SOLVER)
+    assert result.failed
+    assert not result.applied
+    assert all(torch.equal(value, before[name]) for name, value in _weights(state).items())
+    assert all(torch.equal(value, average[name]) for name, value in state.evaluated_model.state_dict().items())
+    assert state.scheduler.last_epoch == 2
+    assert training_step(state, good, state.cfg.SOLVER).applied
+
+
+def test_one_wait_for_the_device_a_step(tmp_path, fabric, monkeypatch) -> None:
+    """Reading a value on the host makes it wait for the device: the check for finite numbers is the only such place."""
+    state = _state(tmp_path, fabric)
+    monkeypatch.setattr(state.model, "count_targets", lambda part: torch.tensor([9.0, 4.0]))
+    reads = []
+    for name in ("item", "tolist", "__bool__", "__float__"):
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, *a, _o=original, _n=name: reads.append(_n) or _o(self, *a))
+    training_step(state, tiny.make_batch(4), state.cfg.SOLVER)
+    assert reads.count("tolist") == 1
+
+
+def test_mixed_precision_trains(tmp_path) -> None:
+    from clipmask.engine.launch import launch
+
+    cfg = tiny.tiny_cfg(tmp_path, "SOLVER.AMP.ENABLED", True, "SOLVER.MAX_IMS_PER_DEVICE", 2)
+    state = _state(tmp_path, launch(cfg), "SOLVER.AMP.ENABLED", True, "SOLVER.MAX_IMS_PER_DEVICE", 2)
+    exact = _state(tmp_path, launch(tiny.tiny_cfg(tmp_path)))
+    batch = tiny.make_batch(4)
+    mixed_loss = training_step(state, batch, cfg.SOLVER).losses["loss_bce"]
+    exact_loss = training_step(exact, batch, cfg.SOLVER).losses["loss_bce"]
+    assert mixed_loss.dtype == torch.float32
+    torch.testing.assert_close(mixed_loss, exact_loss, rtol=0.05, atol=0.05)

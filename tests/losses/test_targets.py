@@ -1,0 +1,47 @@
+"""Label maps to coverage: exact shares, void nowhere."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipmask.losses.targets import class_index, count_pairs, make_targets
+
+
+def test_coverage_is_the_share_of_labelled_pixels() -> None:
+    label = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 255], [2, 2, 255, 255], [2, 0, 255, 255]], dtype=torch.uint8)
+    targets = make_targets([label], (2, 2), stride=2, num_classes=3, ignore_label=255)
+    assert targets.coverage[0, :, 0, 0].tolist() == [1, 0, 0]
+    assert targets.coverage[0, :, 0, 1].tolist() == [0, 1, 0]
+    assert targets.coverage[0, :, 1, 0].tolist() == [0.25, 0, 0.75]
+    assert targets.coverage[0, :, 1, 1].tolist() == [0, 0, 0]
+    assert targets.weight[0].tolist() == [[1, 0.75], [1, 0]]
+    assert targets.present[0].tolist() == [True, True, True]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**31 - 1))
+def test_no_labelled_pixel_is_lost_or_made(height: int, width: int, classes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(0, classes + 2, (height, width), generator=generator)
+    grid = (-(-height // 4), -(-width // 4))
+    targets = make_targets([label], grid, stride=4, num_classes=classes, ignore_label=classes)
+    pixels = (targets.coverage * targets.weight[:, None]).sum((2, 3))[0] * 16
+    expected = torch.stack([(label == index).sum() for index in range(classes)]).float()
+    torch.testing.assert_close(pixels, expected)
+    assert targets.present[0].tolist() == (expected > 0).tolist()
+    assert count_pairs([label], classes, classes).item() == (expected > 0).sum().item()
+
+
+def test_padding_is_void() -> None:
+    label = torch.zeros(5, 3, dtype=torch.uint8)
+    wide = make_targets([label], (4, 4), 4, 2, 255)
+    assert wide.weight.sum() * 16 == 15
+    assert wide.present.tolist() == [[True, False]]
+
+
+def test_ignore_label_may_be_any_id() -> None:
+    label = torch.tensor([[0, 1], [11, 255]])
+    assert class_index(label, 11, 11).tolist() == [[0, 1], [11, 11]]
+    assert class_index(label, 3, 0).tolist() == [[3, 1], [3, 3]]

@@ -1,0 +1,71 @@
+"""Inference: strips equal the whole formula, label maps equal the arg-max, any size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from clipmask.modeling import inference
+from clipmask.modeling.inference import class_scores, label_map
+
+
+def reference(logits: Tensor, masks: Tensor, height: int, width: int) -> Tensor:
+    """The formula with full-size masks, for images that are a multiple of the stride."""
+    full = F.interpolate(masks[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+    return torch.einsum("qk,qhw->khw", logits.softmax(-1)[:, :-1], full.sigmoid())
+
+
+@pytest.mark.parametrize("strip", [1, 3000, 10**9])
+def test_strips_are_exact(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "STRIP_ELEMENTS", strip)
+    logits, masks = torch.randn(7, 5), torch.randn(7, 12, 16) * 4
+    scores = class_scores(logits, masks, (48, 64), (48, 64))
+    torch.testing.assert_close(scores, reference(logits, masks, 48, 64), rtol=1e-5, atol=1e-5)
+
+
+def test_other_output_size_reads_the_same_masks() -> None:
+    logits, masks = torch.randn(7, 5), torch.randn(7, 12, 16)
+    for height, width in ((96, 128), (31, 50), (12, 16)):
+        torch.testing.assert_close(
+            class_scores(logits, masks, (48, 64), (height, width)),
+            reference(logits, masks, height, width),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 90), st.integers(1, 90))
+def test_any_size(height: int, width: int, out_height: int, out_width: int) -> None:
+    logits, masks = torch.randn(3, 4), torch.randn(3, -(-height // 4), -(-width // 4))
+    scores = class_scores(logits, masks, (height, width), (out_height, out_width))
+    labels = label_map(logits, masks, (height, width), (out_height, out_width))
+    assert scores.shape == (3, out_height, out_width)
+    assert torch.equal(scores.argmax(0).to(torch.uint8), labels)
+
+
+def test_many_classes_need_wider_labels() -> None:
+    assert label_map(torch.randn(2, 256), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.uint8
+    assert label_map(torch.randn(2, 257), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.int64
+
+
+def test_full_size_masks_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "STRIP_ELEMENTS", 2**16)
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, Tensor):
+                largest = max(largest, result.numel())
+            return result
+
+    with Watch():
+        label_map(torch.randn(50, 12), torch.randn(50, 64, 64), (256, 256), (256, 256))
+    assert largest <= 50 * 64 * 64

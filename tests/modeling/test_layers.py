@@ -1,0 +1,75 @@
+"""Attention against PyTorch's, positions and pooling against their definitions, padding kept out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clipmask.modeling.layers import MLP, Attention, ChannelNorm, pool, sine_positions, upsample, valid_cells
+
+CPU = torch.device("cpu")
+
+
+def test_attention_is_multi_head_attention() -> None:
+    ours, theirs = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
+        theirs.in_proj_bias.zero_()
+        theirs.out_proj.weight.copy_(ours.out.weight)
+        theirs.out_proj.bias.zero_()
+    query, memory = torch.randn(2, 3, 16), torch.randn(2, 7, 16)
+    mask = torch.rand(2, 3, 7) > 0.4
+    mask[..., 0] = True
+    expected = theirs(query, memory, memory, attn_mask=~mask.repeat_interleave(4, 0))[0]
+    torch.testing.assert_close(ours(query, memory, memory, mask), expected)
+
+
+def test_a_closed_key_has_no_influence() -> None:
+    attention, query, memory = Attention(8, 2), torch.randn(1, 3, 8), torch.randn(1, 5, 8)
+    mask = torch.tensor([True, True, False, True, True]).expand(1, 1, 5)
+    spoiled = memory.clone()
+    spoiled[:, 2] = 1e3
+    torch.testing.assert_close(attention(query, memory, memory, mask), attention(query, spoiled, spoiled, mask))
+
+
+def test_channel_norm_normalises_each_pixel() -> None:
+    x = ChannelNorm(32)(torch.randn(2, 32, 3, 4) * 5 + 3)
+    torch.testing.assert_close(x.mean(1), torch.zeros(2, 3, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(x.var(1, unbiased=False), torch.ones(2, 3, 4), atol=1e-3, rtol=0)
+
+
+def test_mlp_ends_without_activation() -> None:
+    assert (MLP(4, 8, 3)(torch.randn(100, 4)) < 0).any()
+    assert len(MLP(4, 8, 3)) == 3
+
+
+def test_valid_cells_round_up() -> None:
+    cells = valid_cells([(9, 16), (16, 8)], (2, 2), 8, CPU)
+    assert cells.tolist() == [[[True, True], [True, True]], [[True, False], [True, False]]]
+
+
+def test_positions_do_not_depend_on_the_batch() -> None:
+    alone = sine_positions([(20, 30)], (3, 4), 8, 16, CPU).unflatten(1, (3, 4))
+    beside = sine_positions([(20, 30), (64, 64)], (8, 8), 8, 16, CPU).unflatten(1, (8, 8))
+    torch.testing.assert_close(beside[:1, :3, :4], alone)
+    assert alone.abs().max() <= 1
+    assert len(alone.flatten(0, 2).unique(dim=0)) == 12
+
+
+def test_pool_skips_padding() -> None:
+    x = torch.arange(12.0).view(1, 1, 3, 4)
+    valid = torch.ones(1, 3, 4, dtype=torch.bool)
+    valid[..., 3] = False
+    assert pool(x, 2, valid)[0, 0].tolist() == [[2.5, 4.0], [8.5, 10.0]]
+    torch.testing.assert_close(pool(x[..., :3], 2), pool(x, 2, valid)[..., :2])
+    assert pool(x, 1) is x
+    assert torch.equal(pool(x, 2, torch.zeros_like(valid)), torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_upsample_keeps_cells_in_place(factor: int) -> None:
+    x = torch.randn(1, 2, 4, 5)
+    whole = F.interpolate(x, size=(4 * factor, 5 * factor), mode="bilinear", align_corners=False)
+    cut = upsample(x, factor, (4 * factor - factor // 2, 5 * factor))
+    torch.testing.assert_close(cut, whole[:, :, : cut.shape[2]])

@@ -1,0 +1,61 @@
+"""The pixel decoder: grids of any image size, padding kept out, ablations that remove what they name."""
+
+from __future__ import annotations
+
+import torch
+
+from clipmask.modeling.pixel_decoder import PixelDecoder
+
+CHANNELS = {"res2": 4, "res3": 6, "res4": 8, "res5": 10}
+STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+def decoder(scales: tuple[str, ...] = ("res3", "res4", "res5"), injection: bool = True) -> PixelDecoder:
+    return PixelDecoder(
+        CHANNELS, STRIDES, scales, dim=16, text_dim=12, num_heads=2, max_image_keys=0, injection=injection
+    ).eval()
+
+
+def features(height: int, width: int, batch: int = 1) -> dict[str, torch.Tensor]:
+    return {n: torch.randn(batch, CHANNELS[n], height // s, width // s) for n, s in STRIDES.items()}
+
+
+def test_grids_cover_the_image_and_no_padding() -> None:
+    result = decoder()(features(352, 544), torch.randn(3, 12), [(333, 517)])
+    assert result.pixels.shape == (1, 16, 84, 130)
+    assert [tuple(scale.shape[2:]) for scale in result.scales] == [(42, 65), (21, 33), (11, 17)]
+    assert result.valid == (None, None, None, None)
+
+
+def test_features_of_padding_change_nothing() -> None:
+    module, T = decoder(), torch.randn(3, 12)
+    small = features(64, 64)
+    large = {name: torch.randn(2, *map_.shape[1:]) for name, map_ in features(128, 96).items()}
+    for name, map_ in small.items():
+        large[name][0, :, : map_.shape[2], : map_.shape[3]] = map_[0]
+    alone = module(small, T, [(64, 64)])
+    beside = module(large, T, [(64, 64), (128, 96)])
+    # Bilinear resizing reaches one coarse cell over the border of an image; everything else is exact.
+    inner = alone.pixels[..., :11, :11]
+    torch.testing.assert_close(beside.scales[0][:1, :, :8, :8], alone.scales[0])
+    assert inner.shape == beside.pixels[:1, ..., :11, :11].shape
+
+
+def test_without_injection_text_plays_no_part() -> None:
+    module, maps = decoder(injection=False), features(64, 64)
+    first, second = (module(maps, torch.randn(3, 12), [(64, 64)]).pixels for _ in range(2))
+    assert torch.equal(first, second)
+    assert len(module.inject) == 0
+
+
+def test_with_injection_text_reaches_every_output() -> None:
+    module, maps = decoder(), features(64, 64)
+    first, second = (module(maps, torch.randn(3, 12), [(64, 64)]) for _ in range(2))
+    for one, other in zip((*first.scales, first.pixels), (*second.scales, second.pixels), strict=True):
+        assert not torch.allclose(one, other, atol=1e-4)
+
+
+def test_fewer_scales() -> None:
+    result = decoder(scales=("res4",))(features(64, 96), torch.randn(3, 12), [(64, 96)])
+    assert [tuple(scale.shape[2:]) for scale in result.scales] == [(4, 6)]
+    assert result.pixels.shape[2:] == (16, 24)

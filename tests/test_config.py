@@ -1,0 +1,143 @@
+"""Configuration: every key is read somewhere, every mistake is one clear error."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from clipmask import get_cfg, load_cfg
+from clipmask.config import configurable, leaf_keys
+from clipmask.errors import UserError
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "clipmask"
+
+
+def chain(node: ast.AST, names: dict[str, str]) -> str | None:
+    """``cfg.MODEL.CLIP`` as a string; local names that stand for such a chain are expanded."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id, node.id)
+    if isinstance(node, ast.Attribute):
+        base = chain(node.value, names)
+        return f"{base}.{node.attr}" if base else None
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        base = chain(node.value, names)
+        return f"{base}.{node.slice.value}" if base else None
+    return None
+
+
+def keys_read() -> set[str]:
+    """Every dotted key below a variable named ``cfg`` that the package's code reads."""
+    found: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "config.py":
+            continue
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            names: dict[str, str] = {}
+            for node in ast.walk(function):
+                if isinstance(node, ast.Assign):
+                    targets, values = node.targets[0], node.value
+                    pairs = (
+                        zip(targets.elts, values.elts, strict=False)
+                        if isinstance(targets, ast.Tuple) and isinstance(values, ast.Tuple)
+                        else [(targets, values)]
+                    )
+                    for target, value in pairs:
+                        full = chain(value, names)
+                        if isinstance(target, ast.Name) and full and "cfg." in full:
+                            names[target.id] = full
+            for node in ast.walk(function):
+                full = chain(node, names)
+                if full and "cfg." in full:
+                    parts = full.split("cfg.", 1)[1].split(".")
+                    upper = [part for part in parts if part.isupper()]
+                    if upper == parts[: len(upper)] and upper:
+                        found.add(".".join(upper))
+    return found
+
+
+def test_every_declared_key_is_read() -> None:
+    declared, read = set(leaf_keys(get_cfg())), keys_read()
+    assert sorted(declared - read) == []
+
+
+def test_every_key_that_is_read_is_declared() -> None:
+    declared = set(leaf_keys(get_cfg()))
+    sections = {".".join(key.split(".")[:depth]) for key in declared for depth in range(1, 4)}
+    assert sorted(keys_read() - declared - sections) == []
+
+
+def test_every_key_is_explained() -> None:
+    source = (PACKAGE / "config.py").read_text().splitlines()
+    for line in source:
+        if line.lstrip().startswith(("cfg.", "node.")) and " = " in line and not line.endswith(("CN()", "node")):
+            assert "  # " in line, line
+
+
+def test_base_files_are_read_first(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("SOLVER:\n  MAX_ITER: 5\n  BASE_LR: 0.5\n")
+    (tmp_path / "leaf.yaml").write_text("_BASE_: base.yaml\nSOLVER:\n  BASE_LR: 0.25\n")
+    cfg = load_cfg(tmp_path / "leaf.yaml", ["SOLVER.MAX_ITER", "7", "DATASETS.TRAIN", "('a',)"])
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR, cfg.DATASETS.TRAIN) == (7, 0.25, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SOLVER:\n  MAX_ITERS: 5\n", r"no config key SOLVER.MAX_ITERS; did you mean SOLVER.MAX_ITER"),
+        ("SOLVER:\n  MAX_ITER: fast\n", r"Type mismatch.*MAX_ITER"),
+        ("SOLVER: [unclosed\n", "not plain YAML"),
+        ("X: !!python/object/apply:os.system ['true']\n", "not plain YAML"),
+        ("_BASE_: nowhere.yaml\n", r"nowhere.yaml: no such file"),
+        ("just a sentence\n", "not a mapping"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_cfg(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["SOLVER.MAX_ITERS", "5"], r"no config key SOLVER.MAX_ITERS; did you mean SOLVER.MAX_ITER"),
+        (["MODEL.CLIPMASK.QUERIES", "5"], r"did you mean .*NUM_QUERIES"),
+        (["SOLVER.MAX_ITER", "fast"], "Type mismatch"),
+        (["SOLVER.MAX_ITER"], "has no value"),
+    ],
+)
+def test_wrong_overrides(opts: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_cfg(ROOT / "configs" / "toy.yaml", opts)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(UserError, match=r"no\.yaml: no such file"):
+        load_cfg("no.yaml")
+
+
+def test_configurable() -> None:
+    class Thing:
+        @configurable
+        def __init__(self, *, size: int, name: str = "a") -> None:
+            self.size, self.name = size, name
+
+        @classmethod
+        def from_config(cls, cfg: object, size: int = 1) -> dict[str, object]:
+            return {"size": size * 10, "name": "config"}
+
+    cfg = get_cfg()
+    plain, built, given, replaced = Thing(size=3), Thing(cfg), Thing(cfg, size=2), Thing(cfg=cfg, name="own")
+    assert [(t.size, t.name) for t in (plain, built, given, replaced)] == [
+        (3, "a"),
+        (10, "config"),
+        (20, "config"),
+        (10, "own"),
+    ]
