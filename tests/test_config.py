@@ -37,7 +37,7 @@ def keys_read() -> set[str]:
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):
                 continue
-            names: dict[str, str] = {}
+            names = {"solver": "cfg.SOLVER"}  # a section that is handed on goes by its own name
             for node in ast.walk(function):
                 if isinstance(node, ast.Assign):
                     targets, values = node.targets[0], node.value

@@ -29,8 +29,13 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
     except UserError as error:
         rank = os.environ.get("LOCAL_RANK", "0")
         where = "" if rank == "0" else f" (process {rank})"
-        print(f"error{where}: {error}", file=sys.stderr)
+        print(f"error{where}: {_own_words(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _own_words(error: UserError) -> str:
+    """The message alone: an error from a data loader's process comes with that process's traceback around it."""
+    return str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()

@@ -103,9 +103,15 @@ def register_file(path: str | Path) -> None:
 def set_environment(args: argparse.Namespace) -> None:
     """Hands --dist-url and --machine-rank to the launcher, in the variables that it reads.
 
+    Under torchrun its own numbers go into ``args``: the processes are there already.
+
     Raises:
         UserError: several machines without an address, or an address that is none.
     """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        args.num_gpus = int(os.environ["LOCAL_WORLD_SIZE"])
+        args.num_machines = int(os.environ["WORLD_SIZE"]) // args.num_gpus
+        return
     if not 0 <= args.machine_rank < args.num_machines:
         raise UserError(f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} it is 0 to "
                         f"{args.num_machines - 1}")  # fmt: skip

@@ -28,7 +28,7 @@ _ORDER, _AUGMENTATION = 0, 1  # the two streams of random numbers of a run
 
 def build_train_loader(
     cfg: CfgNode, *, seed: int, start_iteration: int = 0, rank: int = 0, world_size: int = 1
-) -> DataLoader[list[Record]]:
+) -> DataLoader[Record]:
     """Builds the loader of a training run.
 
     Args:
@@ -66,9 +66,7 @@ def build_train_loader(
     )
 
 
-def build_test_loader(
-    cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_size: int = 1
-) -> DataLoader[list[Record]]:
+def build_test_loader(cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_size: int = 1) -> DataLoader[Record]:
     """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th of the dataset.
 
     Args:

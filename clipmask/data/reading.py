@@ -68,7 +68,9 @@ def read_labels(
     """
     with _opened(path, "label map") as image:
         if image.format == "JPEG":
-            raise UserError(f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG")
+            raise UserError(
+                f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG"
+            )
         if image.mode not in _ID_MODES:
             raise UserError(
                 f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is expected; "

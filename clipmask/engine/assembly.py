@@ -35,8 +35,6 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[str, ...]:
     Raises:
         UserError: nothing to train on, or the datasets do not share their classes; and see ``evaluated_classes``.
     """
-    if not cfg.DATASETS.TRAIN:
-        raise UserError("DATASETS.TRAIN is empty: name the dataset(s) to train on")
     with fabric.rank_zero_first(local=True):
         classes = load_training_set(cfg.DATASETS.TRAIN).classes
     for name, others in evaluated_classes(cfg, fabric).items():

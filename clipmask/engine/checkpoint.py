@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -154,7 +155,9 @@ def _read_torch(path: Path) -> Any:
                 broken = archive.testzip()  # torch does not compare the checksums that it wrote
             if broken is not None:
                 raise UserError(f"checkpoint {path}: damaged (the checksum of {broken} is wrong); use another one")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders about unusual pickles; it reads them or raises
+            return torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except pickle.UnpicklingError as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from clipmask.errors import UserError
+
 LOGGER = "clipmask"
 SHOWN_BY_BAR = {"shown_by_bar": True}  # `extra` of a message that the progress bar tells a terminal already
 
@@ -43,13 +45,19 @@ def run_log(folder: str | Path, main: bool = True) -> Iterator[None]:
     Args:
         folder: made if need be; an earlier log.txt is continued.
         main: False in the other processes of a run, which stay silent but for errors.
+
+    Raises:
+        UserError: the folder can't be written to.
     """
     log = logging.getLogger(LOGGER)
     before = log.level
     handlers: list[logging.Handler] = [_ConsoleHandler()]
     if main:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(Path(folder) / "log.txt", encoding="utf-8"))
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(Path(folder) / "log.txt", encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"OUTPUT_DIR {folder} can't be written to ({error}); name another folder") from error
     for handler in handlers:
         handler.setFormatter(_Formatter())
         log.addHandler(handler)

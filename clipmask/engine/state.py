@@ -93,7 +93,7 @@ class TrainingState:
         Raises:
             UserError: it is no training checkpoint, or of another model.
         """
-        missing = {"optimizer", "scheduler", "rng", "iteration"} - checkpoint.keys()
+        missing = {"optimizer", "scheduler", "meter", "rng", "iteration"} - checkpoint.keys()
         if missing:
             raise UserError(
                 f"--resume: the last checkpoint holds no {', '.join(sorted(missing))}, so training can't continue from "

@@ -58,6 +58,13 @@ def train(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines
         try:
             run.loop()
             return run.finish()
+        except KeyboardInterrupt:
+            last = last_checkpoint(folder)
+            logger.warning(
+                "interrupted after step %d of %d; %s", state.iteration + 1, cfg.SOLVER.MAX_ITER,
+                f"--resume continues from {last}" if last else "there is no checkpoint to resume from yet",
+            )  # fmt: skip
+            raise
         finally:
             run.close()
 

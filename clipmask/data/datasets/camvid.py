@@ -89,7 +89,7 @@ def _read_list(folder: Path, part: str) -> list[dict[str, Any]]:
         if not columns:
             continue
         if len(columns) > 2:
-            raise UserError(f"{path}, line {number}: has {len(columns)} columns; expected a stem, or image and label map")
+            raise UserError(f"{path}, line {number}: has {len(columns)} columns; expected a stem, or image and labels")
         image, labels = columns if len(columns) == 2 else (columns[0], columns[0])
         try:
             records.append(

@@ -46,4 +46,6 @@ def dataset_root(needed: Sequence[str], *, dataset: str, tree: str) -> Path:
 
 def _first_missing(root: Path, needed: Sequence[str]) -> str:
     """Names the first needed path that a root lacks, or the root itself."""
-    return next((path for path in needed if not (root / path).exists()), "such folder") if root.exists() else "such folder"
+    if not root.is_dir():
+        return "such folder"
+    return next(path for path in needed if not (root / path).exists())

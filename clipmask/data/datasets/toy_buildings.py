@@ -105,8 +105,8 @@ def _close_street(canvas: Canvas, camera: Camera, rng: np.random.Generator) -> N
             corners: list[Point] = [(x, 0, z), (x + width, 0, z), (x + width, block.height, z), (x, block.height, z)]
             _draw_wall(canvas, camera, block, corners, None)
         x += width
-    for x in np.arange(-60, 60, 5.0):
-        radius = rng.uniform(2.5, 4.5)
+    for x in np.arange(-50, 50, 7.0):
+        radius = rng.uniform(3.0, 5.5)
         draw_foliage(canvas, camera, (float(x), radius * 0.7, z - 4), (radius, radius), pick(rng, LEAVES, 0.15), rng)
 
 

@@ -65,9 +65,8 @@ class Camera:
 
     def project(self, points: Sequence[Point]) -> list[tuple[float, float]]:
         """Returns the (u, v) of points ahead of the camera (z > 0)."""
-        return [
-            (self.u0 + self.focal * (x - self.x) / z, self.v0 + self.focal * (self.height - y) / z) for x, y, z in points
-        ]
+        f = self.focal
+        return [(self.u0 + f * (x - self.x) / z, self.v0 + f * (self.height - y) / z) for x, y, z in points]
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,12 @@ class Canvas:
         rows, columns = window
         mask = Image.new("L", (columns.stop - columns.start, rows.stop - rows.start))
         ImageDraw.Draw(mask).polygon([(u - columns.start, v - rows.start) for u, v in points], fill=1)
-        return Region(rows, columns, np.asarray(mask).astype(bool))
+        return Region(rows, columns, np.frombuffer(mask.tobytes(), bool).reshape(mask.height, mask.width))
+
+    def in_haze(self, shade: Floats, depth: float | Floats) -> Floats:
+        """Returns colours (..., 3) as they look from ``depth`` metres away: faded towards the horizon's."""
+        clear = np.exp(-self.light.haze * np.asarray(depth, np.float32))[..., None]
+        return self.light.horizon + (shade - self.light.horizon) * clear
 
     def paint(self, region: Region | None, shade: Floats, depth: float | Floats, label: int) -> None:
         """Colours a region.
@@ -136,9 +140,7 @@ class Canvas:
         if region is None:
             return
         rows, columns, mask = region
-        clear = np.exp(-self.light.haze * np.asarray(depth, np.float32))[..., None]
-        hazy = shade * clear + self.light.horizon * (1 - clear)
-        np.copyto(self.rgb[rows, columns], hazy, where=mask[..., None])
+        np.copyto(self.rgb[rows, columns], self.in_haze(shade, depth), where=mask[..., None])
         self.labels[rows, columns][mask] = label
         self.sunlit[rows, columns][mask] = False
 
@@ -150,9 +152,8 @@ class Canvas:
         if region is None:
             return
         rows, columns, mask = region
-        clear = float(np.exp(-self.light.haze * depth))
-        hazy = shade * clear + self.light.horizon * (1 - clear)
-        self.rgb[rows, columns][mask] = hazy * (1 + grain * self.speckle[rows, columns][mask])[:, None]
+        texture = 1 + grain * self.speckle[rows, columns][mask]
+        self.rgb[rows, columns][mask] = self.in_haze(shade, depth) * texture[:, None]
         self.labels[rows, columns][mask] = label
         self.sunlit[rows, columns][mask] = False
 
@@ -172,7 +173,8 @@ class Canvas:
         Returns:
             The picture (HEIGHT, WIDTH, 3) and the labels (HEIGHT, WIDTH), void where a pixel holds two classes.
         """
-        corners = [(slice(i, None, OVERSAMPLING), slice(j, None, OVERSAMPLING)) for i, j in np.ndindex(2 * (OVERSAMPLING,))]
+        n = OVERSAMPLING
+        corners = [(slice(i, None, n), slice(j, None, n)) for i in range(n) for j in range(n)]
         small = sum(self.rgb[corner] for corner in corners) / len(corners)
         v, u = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None], np.linspace(-1, 1, WIDTH, dtype=np.float32)
         small *= (exposure * (1 - 0.12 * (u * u + v * v)))[..., None]

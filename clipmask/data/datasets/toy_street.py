@@ -17,7 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
@@ -29,7 +31,7 @@ from clipmask.errors import UserError
 
 _logger = logging.getLogger(__name__)
 
-VERSION = "1"  # raise it with every change to the scenes, and folders of an older one are drawn again
+VERSION = "toy street 1"  # change it with every change to the scenes, and folders of an older one are drawn again
 SIZES = {"train": 400, "val": 60}
 COLORS = {
     "road": (128, 64, 128),
@@ -137,16 +139,32 @@ def _set_aside(folder: Path, stale: Path) -> None:
 
 
 def _draw_all(folder: Path) -> None:
-    """Draws every scene of both splits into a new folder; the version comes last."""
-    total = sum(SIZES.values())
-    with tqdm(total=total, desc="drawing toy_street", unit="scene", leave=False) as progress:
-        for split, size in SIZES.items():
-            images, labels = folder / split, folder / f"{split}annot"
-            images.mkdir(parents=True)
-            labels.mkdir()
-            for index in range(size):
-                picture, ids = draw_scene(split, index)
-                Image.fromarray(picture).save(images / f"{index:04d}.png", compress_level=3)
-                Image.fromarray(ids).save(labels / f"{index:04d}.png")
-                progress.update()
+    """Draws every scene of both splits into a new folder, on up to four cores; the version comes last."""
+    for split in SIZES:
+        (folder / split).mkdir(parents=True)
+        (folder / f"{split}annot").mkdir()
+    scenes = _Scenes(folder)
+    loader: DataLoader[int] = DataLoader(
+        scenes, batch_size=None, num_workers=min(4, os.cpu_count() or 1), generator=torch.Generator()
+    )
+    for _ in tqdm(loader, total=len(scenes), desc="drawing toy_street", unit="scene", leave=False):
+        pass
     (folder / "VERSION").write_text(f"{VERSION}\n", encoding="utf-8")
+
+
+class _Scenes(Dataset[int]):
+    """Draws scene i to its files when item i is asked for: a loader's workers draw side by side."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scenes = [(split, index) for split, size in SIZES.items() for index in range(size)]
+
+    def __getitem__(self, number: int) -> int:
+        split, index = self.scenes[number]
+        picture, labels = draw_scene(split, index)
+        Image.fromarray(picture).save(self.folder / split / f"{index:04d}.png", compress_level=3)
+        Image.fromarray(labels).save(self.folder / f"{split}annot" / f"{index:04d}.png")
+        return number
+
+    def __len__(self) -> int:
+        return len(self.scenes)

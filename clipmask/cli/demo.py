@@ -1,0 +1,187 @@
+"""``demo/demo.py`` and ``clipmask-demo``: segments pictures, folders, films and the webcam's picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipmask.cli import run_main
+from clipmask.cli.segment import segment_film, segment_pictures, show_webcam
+from clipmask.config import load_cfg
+from clipmask.errors import UserError
+from clipmask.predictor import KINDS, Predictor
+
+EXAMPLES = """\
+examples:
+  %(prog)s --weights output/toy/model_final.pth --input street.jpg
+  %(prog)s --weights model_final.pth --input a.jpg 'drive/*.png' photos/ --recursive --output results
+  %(prog)s --weights model_final.pth --input photos/ --save overlay,labels,color --opacity 0.7
+  %(prog)s --weights model_final.pth --input a.jpg --output a_overlay.png
+  %(prog)s --weights model_final.pth --input a.jpg --vocabulary "road,sky,zebra crossing" --embeddings mine.npz
+  %(prog)s --weights model_final.pth --video-input drive.mp4 --output drive_overlay.mp4
+  %(prog)s --weights model_final.pth --webcam --opts MODEL.DEVICE cpu
+  %(prog)s --config-file configs/camvid/clipmask_r50.yaml --input a.jpg --opts MODEL.WEIGHTS model_final.pth
+
+A checkpoint of train_net.py knows its config and its classes, so --weights is enough. --config-file is for weights
+alone, such as Detectron2 writes. Quote patterns, and they may match more files than a command line holds.
+"""
+
+
+DEFAULT_OUTPUT = "output/demo"
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Examples as written, defaults beside each option; one without a value says in its text what happens then."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, []) else action.help
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Segment pictures, a film or the webcam's picture with a trained model.",
+        epilog=EXAMPLES,
+        formatter_class=_HelpFormatter,
+    )
+    model = parser.add_argument_group("model, by at least one of the first two")
+    model.add_argument("--weights", metavar="FILE", help="a checkpoint of train_net.py (default: MODEL.WEIGHTS)")
+    model.add_argument("--config-file", metavar="FILE", help="config, YAML (default: the one in the checkpoint)")
+    model.add_argument(
+        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the file's (default: none)"
+    )
+    model.add_argument(
+        "--vocabulary",
+        metavar="NAMES",
+        help='class names to look for, "road,sky,zebra crossing" or a .txt with one a line (default: those of the '
+        "training)",
+    )
+    model.add_argument(
+        "--embeddings", metavar="FILE.npz", help="text embeddings of the vocabulary (default: CLIP makes them)"
+    )
+    model.add_argument("--batch-size", type=int, default=1, help="pictures of one size that are computed together")
+    source = parser.add_argument_group("what to segment, one of")
+    source.add_argument(
+        "--input", nargs="+", metavar="PATH", help="pictures, quoted patterns and folders, mixed (default: none)"
+    )
+    source.add_argument("--video-input", metavar="FILE", help="a film (default: none)")
+    source.add_argument(
+        "--webcam",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="N",
+        help="the camera of that number, 0 if none is said, in a window; q ends it (default: none)",
+    )
+    source.add_argument("--recursive", action="store_true", help="take the folders in --input's folders too")
+    result = parser.add_argument_group("results")
+    result.add_argument(
+        "--output",
+        metavar="PATH",
+        help=f"a folder, made if missing, or a file for one picture or a film (default: {DEFAULT_OUTPUT})",
+    )
+    result.add_argument(
+        "--save", default="overlay", metavar="KINDS", help=f"some of {','.join(KINDS)}; labels are ids in a PNG"
+    )
+    result.add_argument("--opacity", type=float, default=0.5, help="of the overlay's colours, 0 to 1")
+    return parser
+
+
+def read_vocabulary(text: str | None) -> list[str] | None:
+    """Turns ``--vocabulary`` into class names.
+
+    Args:
+        text: names between commas, or the path of a text file with one name a line; None stays None.
+
+    Raises:
+        UserError: the file is missing or no text, or there are no names.
+    """
+    if text is None:
+        return None
+    path = Path(text)
+    if path.suffix.lower() != ".txt":
+        names = text.split(",")
+    else:
+        try:
+            names = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--vocabulary {path}: can't be read as UTF-8 text ({error})") from error
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        raise UserError(f"--vocabulary {text}: holds no class name")
+    return names
+
+
+def _check(args: argparse.Namespace) -> list[str]:
+    """Returns the kinds of ``--save``; raises a ``UserError`` for options that make no sense together."""
+    given = [name for name, value in _sources(args).items() if value is not None]
+    if len(given) != 1:
+        what = f"{' and '.join(given)} exclude each other" if given else "nothing to segment"
+        raise UserError(f"{what}: say one of --input PATH ..., --video-input FILE or --webcam (--help has examples)")
+    if not args.weights and not args.config_file:
+        raise UserError(
+            "no model: say --weights checkpoint.pth (a checkpoint of train_net.py, which knows its config and classes) "
+            "or --config-file FILE --opts MODEL.WEIGHTS FILE"
+        )
+    if args.embeddings and not args.vocabulary:
+        raise UserError('--embeddings goes with --vocabulary "name,name,...", the names to take from the file')
+    if args.webcam is not None and args.output:
+        raise UserError("--webcam shows a window and writes nothing: leave --output away")
+    if not 0 <= args.opacity <= 1:
+        raise UserError(f"--opacity {args.opacity}: is between 0 (the picture) and 1 (the colours)")
+    kinds = list(dict.fromkeys(kind.strip() for kind in args.save.split(",") if kind.strip()))
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise UserError(f"--save {args.save}: name some of {', '.join(KINDS)}, between commas")
+    return kinds
+
+
+def _sources(args: argparse.Namespace) -> dict[str, object]:
+    return {"--input": args.input, "--video-input": args.video_input, "--webcam": args.webcam}
+
+
+def load_predictor(args: argparse.Namespace) -> Predictor:
+    """Builds the predictor that the command line describes."""
+    names = read_vocabulary(args.vocabulary)
+    if args.config_file:
+        weights = ["MODEL.WEIGHTS", args.weights] if args.weights else []
+        predictor = Predictor.from_config(
+            load_cfg(args.config_file, [*args.opts, *weights]), batch_size=args.batch_size
+        )
+    else:
+        predictor = Predictor.from_checkpoint(args.weights, opts=args.opts, batch_size=args.batch_size)
+    if names is not None:
+        predictor.set_vocabulary(names, args.embeddings)
+    return predictor
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    kinds = _check(args)
+    output = Path(args.output or DEFAULT_OUTPUT)
+
+    def load() -> Predictor:
+        return load_predictor(args)
+
+    if args.input is not None:
+        return segment_pictures(load, args.input, output, kinds, opacity=args.opacity, recursive=args.recursive)
+    if args.video_input is not None:
+        return segment_film(load, Path(args.video_input).expanduser(), output, kinds, opacity=args.opacity)
+    return show_webcam(load, args.webcam, opacity=args.opacity)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: arguments without the program's name; None takes ``sys.argv``.
+
+    Returns:
+        The exit status: 0; 1 where some pictures could not be read; 2 for a user's mistake; 130 for Ctrl-C.
+    """
+    return run_main(_run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Which pictures the demo is to read, and what it calls its results."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from clipmask.errors import UserError
+
+# What counts as a picture where a folder or a pattern is searched; a file that is named itself is always tried.
+SUFFIXES = {
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".tga", ".tif", ".tiff", ".webp",
+}  # fmt: skip
+
+
+class Input(NamedTuple):
+    """A picture and the folder that its result goes to, relative to the output folder."""
+
+    path: Path
+    folder: Path
+
+
+def find_pictures(patterns: Sequence[str], *, recursive: bool = False, exclude: Path | None = None) -> list[Input]:
+    """Finds the pictures that files, quoted patterns and folders name.
+
+    Args:
+        patterns: paths of files and folders, and patterns with ``*``, ``?``, ``[...]`` or ``**``.
+        recursive: take the folders in folders too.
+        exclude: a folder inside of searched ones that is passed over: earlier results.
+
+    Returns:
+        Each picture once, sorted within each pattern. One found below a folder keeps its place there.
+
+    Raises:
+        UserError: one of the patterns leads to no picture.
+    """
+    found: dict[Path, Input] = {}
+    for pattern in patterns:
+        pictures = _expand(os.path.expanduser(pattern), recursive, exclude)
+        for picture in pictures:
+            found.setdefault(picture.path.resolve(), picture)
+    return list(found.values())
+
+
+def _expand(pattern: str, recursive: bool, exclude: Path | None) -> list[Input]:
+    path = Path(pattern)
+    if path.is_dir():
+        return _in_folder(path, recursive, exclude)
+    if path.exists():
+        return [Input(path, Path())]
+    if not glob.has_magic(pattern):
+        raise UserError(f"--input {pattern}: no such file or folder")
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
+    pictures = [Input(match, Path()) for match in matches if match.is_file() and (named or _is_picture(match))]
+    if not pictures:
+        raise UserError(f"--input {pattern}: the pattern matches no picture")
+    return pictures
+
+
+def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> list[Input]:
+    everything = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
+    if exclude is not None and exclude.resolve() != folder.resolve():
+        everything = [path for path in everything if exclude.resolve() not in path.resolve().parents]
+    pictures = everything if recursive else [path for path in everything if path.parent == folder]
+    if not pictures:
+        hint = f"; there are {len(everything)} in its subfolders: add --recursive" if everything else ""
+        raise UserError(f"--input {folder}: no pictures in this folder{hint}")
+    return [Input(path, path.parent.relative_to(folder)) for path in pictures]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def result_names(inputs: Sequence[Input]) -> list[Path]:
+    """Names the result of each picture, without ending; no two are equal, not even on disks that ignore case.
+
+    A name is the picture's own; where two would meet it gets the name of the picture's folder before it, then the
+    picture's ending behind it, then its number.
+
+    Args:
+        inputs: different files.
+
+    Returns:
+        Paths relative to the output folder, one for each input.
+    """
+    levels = [0] * len(inputs)
+    while True:
+        names = [
+            _name(picture, level, number) for number, (picture, level) in enumerate(zip(inputs, levels, strict=True))
+        ]
+        counts = Counter(str(name).casefold() for name in names)
+        meeting = [number for number, name in enumerate(names) if counts[str(name).casefold()] > 1]
+        if not meeting:
+            return names
+        for number in meeting:  # at the last level all names differ by their number, so this ends
+            levels[number] += levels[number] < 3
+
+
+def _name(picture: Input, level: int, number: int) -> Path:
+    parent, stem, ending = picture.path.resolve().parent.name, picture.path.stem, picture.path.suffix.lstrip(".")
+    return picture.folder / (stem, f"{parent}_{stem}", f"{parent}_{stem}_{ending}", f"{parent}_{stem}_{number}")[level]

@@ -1,0 +1,268 @@
+"""The command as users run it: its words, its errors, several processes, a kill in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from clipmask.cli import run_main
+from clipmask.cli.train import main, parse_args, register_file, set_environment
+from clipmask.engine.checkpoint import load_checkpoint
+from clipmask.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests" / "engine"
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config and a module that registers the tiny segmenter and its dataset."""
+    folder = tmp_path_factory.mktemp("tiny")
+    code = f"import sys\nsys.path.insert(0, {str(TINY)!r})\nimport tiny\n"
+    (folder / "my_data.py").write_text(code + f"tiny.register({str(folder)!r})\n")
+    script = code + (
+        f"import yaml, pathlib\ntiny.write_dataset(pathlib.Path({str(folder)!r}))\n"
+        "cfg = tiny.tiny_cfg('run')\n"
+        f"pathlib.Path({str(folder / 'tiny.yaml')!r}).write_text(cfg.dump())\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=_environment())
+    return folder
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what a launcher left and without more threads than the machine shares out."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    own = {name: value for name, value in os.environ.items() if name not in ranks}
+    return {**own, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def _start(folder: Path, tiny_run: Path, *words: object) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(tiny_run / "tiny.yaml")]
+    command += ["--register", str(tiny_run / "my_data.py"), *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=folder, env=_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def _finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    return out
+
+
+# The words of the command line
+
+
+def _parsed(*words: str) -> tuple[list[str], list[str]]:
+    args = parse_args(["--config-file", "c.yaml", *words])
+    return args.register, args.opts
+
+
+def test_overrides_may_stand_anywhere() -> None:
+    args = parse_args(["A", "1", "--config-file", "c.yaml", "SEED", "-1", "--resume", "B", "2"])
+    assert (args.config_file, args.resume, args.opts) == ("c.yaml", True, ["A", "1", "SEED", "-1", "B", "2"])
+    assert (args.num_gpus, args.eval_only, args.register) == (1, False, [])
+
+
+def test_overrides_may_follow_the_registered_files() -> None:
+    assert _parsed("--register", "a.py", "b.py", "SEED", "1") == (["a.py", "b.py"], ["SEED", "1"])
+    assert _parsed("--register", "a.py", "--register", "b.py", "SEED", "1") == (["a.py", "b.py"], ["SEED", "1"])
+    assert _parsed("SEED", "1", "--register", "a.py") == (["a.py"], ["SEED", "1"])
+
+
+def test_help_shows_examples_and_defaults(capsys) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for words in ("--config-file", "--register", "examples:", "(default: 1)", "--eval-only MODEL.WEIGHTS"):
+        assert words in text
+
+
+# Errors: one paragraph, status 2
+
+
+def _error(capsys, *words: str) -> str:
+    assert main(list(words)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_an_output_folder_that_can_not_be_made(capsys, tmp_path: Path, config: list[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert "OUTPUT_DIR" in _error(capsys, *config, "OUTPUT_DIR", str(tmp_path / "file" / "run"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> list[str]:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"OUTPUT_DIR": str(tmp_path / "run"), "MODEL": {"DEVICE": "cpu"}}))
+    return ["--config-file", str(path)]
+
+
+def test_a_missing_config_and_a_misspelt_key(capsys, tmp_path: Path, config: list[str]) -> None:
+    assert "no such file" in _error(capsys, "--config-file", str(tmp_path / "none.yaml"))
+    assert "SOLVER.MAX_ITER" in _error(capsys, *config, "SOLVER.MAX_ITERS", "3")
+
+
+def test_an_unknown_dataset_and_a_missing_checkpoint(capsys, config: list[str]) -> None:
+    assert "toy_street_sem_seg_train" in _error(capsys, *config, "DATASETS.TRAIN", "('toy_streets',)")
+    words = ["--eval-only", "DATASETS.TEST", "('x',)"]
+    assert "gone.pth" in _error(capsys, *config, *words, "MODEL.WEIGHTS", "gone.pth")
+    assert "MODEL.WEIGHTS" in _error(capsys, *config, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--num-gpus", "0"], "at least 1"),
+        (["--machine-rank", "1"], "--machine-rank 1"),
+        (["--num-machines", "2"], "--dist-url"),
+        (["--num-machines", "2", "--dist-url", "somewhere"], "tcp://HOST:PORT"),
+        (["--num-machines", "2", "--dist-url", "tcp://host:port"], "tcp://HOST:PORT"),
+    ],
+)
+def test_impossible_machines(capsys, config: list[str], words: list[str], expected: str, monkeypatch) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert expected in _error(capsys, *config, *words)
+
+
+def test_registered_files_are_imported_with_their_neighbours(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "neighbour_of_mine.py").write_text("VALUE = 3\n")
+    (tmp_path / "mine.py").write_text(
+        "import os, neighbour_of_mine\nos.environ['MINE'] = str(neighbour_of_mine.VALUE)\n"
+    )
+    monkeypatch.setenv("MINE", "")
+    register_file(tmp_path / "mine.py")
+    assert os.environ["MINE"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("x = 1\n\nboom\n", "line 3: NameError"),
+        ("def f():\n  1/0\nf()\n", "line 2: Zero"),
+        ("x = (\n", "line 1: Syntax"),
+    ],
+)
+def test_a_fault_in_a_registered_file_is_shown_where_it_is(tmp_path: Path, code: str, expected: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    with pytest.raises(UserError) as error:
+        register_file(path)
+    assert str(path) in str(error.value)
+    assert expected in str(error.value)
+
+
+def test_a_registered_file_that_is_not_there(tmp_path: Path) -> None:
+    for name in ("none.py", "data.txt"):
+        (tmp_path / "data.txt").write_text("x")
+        with pytest.raises(UserError, match=name):
+            register_file(tmp_path / name)
+
+
+def test_how_a_command_ends(capsys) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    def returns(value: int | None) -> int | None:
+        return value
+
+    assert run_main(returns, 7) == 7
+    assert run_main(returns, None) == 0
+    assert run_main(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    with pytest.raises(ZeroDivisionError):  # our own mistakes keep their traceback
+        run_main(lambda: 1 // 0)
+
+
+def test_torchrun_knows_the_numbers(monkeypatch) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}.items():
+        monkeypatch.setenv(name, value)
+    args = parse_args(["--config-file", "c.yaml"])
+    set_environment(args)
+    assert (args.num_gpus, args.num_machines) == (2, 3)
+
+
+# Whole runs
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "run" / "model_final.pth")["model"]
+
+
+def test_killed_at_any_moment_and_resumed_ends_in_the_same_file(tmp_path: Path, tiny_run: Path) -> None:
+    opts: Sequence[object] = ["SOLVER.MAX_ITER", 300, "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 40]
+    whole = _start(tmp_path / "whole", tiny_run, *opts)
+    killed = _start(tmp_path / "killed", tiny_run, *opts)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "run" / "last_checkpoint").exists():
+        assert killed.poll() is None, killed.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "killed" / "run" / "model_final.pth").exists()
+    again = _start(tmp_path / "killed", tiny_run, *opts, "--resume")
+    _finish(whole)
+    assert "resumed from" in _finish(again)
+    for name in ("model_final.pth", "model_best.pth"):
+        files = [(tmp_path / folder / "run" / name).read_bytes() for folder in ("whole", "killed")]
+        assert files[0] == files[1], name
+
+
+def test_two_processes_are_one(tmp_path: Path, tiny_run: Path) -> None:
+    opts: Sequence[object] = ["SOLVER.MAX_IMS_PER_DEVICE", 1, "SOLVER.BASE_LR", 0.001]
+    two = _start(tmp_path / "two", tiny_run, *opts, "--num-gpus", 2)
+    one = _start(tmp_path / "one", tiny_run, *opts)
+    outputs = [_finish(one), _finish(two)]
+    assert "2 process(es)" in outputs[1]
+    assert outputs[1].count("mIoU") == outputs[0].count("mIoU")  # one process talks
+    for name, value in _weights(tmp_path / "one").items():
+        torch.testing.assert_close(value, _weights(tmp_path / "two")[name], rtol=1e-3, atol=1e-4)
+    lines = [(tmp_path / name / "run" / "metrics.json").read_text().splitlines() for name in ("one", "two")]
+    assert len(lines[0]) == len(lines[1])
+    for first, second in zip(*lines, strict=True):
+        first, second = yaml.safe_load(first), yaml.safe_load(second)
+        for key in {"total_loss", "loss_cls", "loss_bce", "lr"} & first.keys():
+            assert first[key] == pytest.approx(second[key], rel=1e-3)
+    resumed = _finish(_start(tmp_path / "two", tiny_run, *opts, "SOLVER.MAX_ITER", 8, "--resume"))
+    assert "with 1 process(es) instead of 2" in resumed
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_file_is_one_line_whichever_process_reads_it(tmp_path: Path, tiny_run: Path, workers: int) -> None:
+    path = tiny_run / "val" / "2.png"
+    content = path.read_bytes()
+    path.write_bytes(b"not a picture")
+    try:
+        process = _start(tmp_path / "bad", tiny_run, "DATALOADER.NUM_WORKERS", workers)
+        _, err = process.communicate(timeout=60)
+    finally:
+        path.write_bytes(content)
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert str(path) in errors[0]
+
+
+def test_an_error_in_one_of_two_processes_ends_both(tmp_path: Path, tiny_run: Path) -> None:
+    process = _start(tmp_path / "odd", tiny_run, "SOLVER.IMS_PER_BATCH", 3, "--num-gpus", 2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "SOLVER.IMS_PER_BATCH is 3" in err
+    assert "Traceback" not in err

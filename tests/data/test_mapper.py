@@ -1,0 +1,108 @@
+"""Mappers: dataset dicts become tensors of the asked-for order, and sizes that disagree are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+from PIL import Image
+
+from clipmask.data.mapper import TestMapper, TrainMapper
+from clipmask.data.transforms import TrainTransform
+from clipmask.errors import UserError
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(rng.integers(0, 3, (20, 30), np.uint8)).save(tmp_path / "a_labels.png")
+    return {
+        "file_name": str(tmp_path / "a.png"),
+        "sem_seg_file_name": str(tmp_path / "a_labels.png"),
+        "text": "a street",
+    }
+
+
+def plain(format: str = "RGB", num_classes: int = 3) -> TrainMapper:
+    transform = TrainTransform(scale_range=(1, 1), crop=None, flip="none", color_aug=False)
+    return TrainMapper(transform, num_classes=num_classes, ignore_label=255, format=format)
+
+
+def test_a_training_sample_is_the_files_content(record: dict[str, object]) -> None:
+    before = dict(record)
+    sample = plain()(record)
+    pixels = np.asarray(Image.open(str(record["file_name"])))
+    assert (sample["image"].permute(1, 2, 0).numpy() == pixels).all()
+    assert (sample["sem_seg"].numpy() == np.asarray(Image.open(str(record["sem_seg_file_name"])))).all()
+    assert (sample["height"], sample["width"]) == (20, 30)
+    assert sample["text"] == "a street"
+    assert type(sample["image"]) is type(sample["sem_seg"]) is torch.Tensor
+    assert sample["image"].is_contiguous()
+    assert record == before
+
+
+def test_channel_order(record: dict[str, object]) -> None:
+    test = TestMapper(min_size=0, max_size=100, format="BGR")
+    assert (plain("BGR")(record)["image"] == plain()(record)["image"].flip(0)).all()
+    assert (test(record)["image"] == plain("BGR")(record)["image"]).all()
+
+
+def test_a_test_sample_is_resized_and_keeps_its_own_size(record: dict[str, object]) -> None:
+    sample = TestMapper(min_size=40, max_size=1000, format="RGB")(record)
+    assert sample["image"].shape == (3, 40, 60)
+    assert (sample["height"], sample["width"]) == (20, 30)
+    assert "sem_seg" not in sample
+
+
+def test_an_array_maps_as_its_file_does(record: dict[str, object]) -> None:
+    mapper = TestMapper(min_size=33, max_size=1000, format="BGR")
+    pixels = np.asarray(Image.open(str(record["file_name"])))
+    from_array, from_file = mapper.from_array(pixels), mapper(record)
+    assert (from_array["image"] == from_file["image"]).all()
+    assert (from_array["height"], from_array["width"]) == (20, 30)
+
+
+def test_faults_are_told(record: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"a\.png: is 30x20 pixels .* dataset says 20x30"):
+        plain()({**record, "height": 30, "width": 20})
+    with pytest.raises(UserError, match=r"a_labels\.png: class id 2 out of range"):
+        plain(num_classes=2)(record)
+    Image.new("L", (30, 19)).save(str(record["sem_seg_file_name"]))
+    with pytest.raises(UserError, match=r"a_labels\.png: is 30x19"):
+        plain()(record)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("INPUT.FORMAT", "L"),
+        ("INPUT.CROP.TYPE", "random"),
+        ("INPUT.CROP.SIZE", [2.0, 0.5]),
+        ("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", 0.0),
+        ("INPUT.SCALE_RANGE", [2.0, 0.5]),
+        ("INPUT.RANDOM_FLIP", "sometimes"),
+    ],
+)
+def test_senseless_values_of_training_name_their_key(cfg: CfgNode, key: str, value: object) -> None:
+    cfg.merge_from_list([key, value])
+    with pytest.raises(UserError, match=key):
+        TrainMapper.from_config(cfg, 3, 255)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("INPUT.MIN_SIZE_TEST", -1), ("INPUT.MAX_SIZE_TEST", 0), ("INPUT.FORMAT", "L")]
+)
+def test_senseless_values_of_testing_name_their_key(cfg: CfgNode, key: str, value: object) -> None:
+    cfg.merge_from_list([key, value])
+    with pytest.raises(UserError, match=key):
+        TestMapper.from_config(cfg)
+
+
+def test_an_unused_crop_is_not_checked(cfg: CfgNode) -> None:
+    cfg.INPUT.CROP.ENABLED = False
+    cfg.INPUT.CROP.SIZE = [300.0, 300.0]
+    assert TrainMapper.from_config(cfg, 3, 255).transform.crop is None

@@ -1,0 +1,142 @@
+"""Pictures and label maps: every mode of Pillow reads as it looks, every bad file is one error that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from clipmask.data.reading import read_image, read_labels
+from clipmask.errors import UserError
+
+COLOURS = np.zeros((6, 8, 3), np.uint8)
+COLOURS[:, :4] = (200, 30, 60)
+COLOURS[3:, 4:] = (10, 120, 240)
+
+
+def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "CMYK"])
+def test_colours_survive_every_mode(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image = Image.fromarray(COLOURS)
+    (image.quantize(8) if mode == "P" else image.convert(mode)).save(path)
+    with Image.open(path) as written:
+        assert written.mode == mode
+    assert np.abs(read_image(path).astype(int) - COLOURS).max() <= 1
+
+
+def test_channel_order(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", COLOURS)
+    assert (read_image(path, "BGR") == COLOURS[..., ::-1]).all()
+    assert read_image(path, "BGR").flags["C_CONTIGUOUS"]
+    with pytest.raises(UserError, match=r"INPUT\.FORMAT"):
+        read_image(path, "HSV")
+
+
+def test_a_palette_with_transparency_reads_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    image = Image.fromarray(COLOURS).quantize(8)
+    image.save(tmp_path / "a.png", transparency=bytes([0, 128, 255]))
+    assert np.abs(read_image(tmp_path / "a.png").astype(int) - COLOURS).max() <= 1
+    assert not recwarn.list
+
+
+def test_grey_of_one_eight_and_sixteen_bits(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    eight, sixteen = save(tmp_path / "8.png", ramp.astype(np.uint8)), save(tmp_path / "16.png", ramp * 257)
+    assert (read_image(eight) == ramp[..., None]).all()
+    assert (read_image(sixteen) == ramp[..., None]).all()
+    one = save(tmp_path / "1.png", ramp > 100)
+    assert (read_image(one)[..., 0] == np.where(ramp > 100, 255, 0)).all()
+
+
+def test_more_than_sixteen_bits_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"deep\.tif.*16 bits"):
+        read_image(save(tmp_path / "deep.tif", np.full((4, 4), 0.5, np.float32)))
+
+
+def test_the_orientation_tag_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    path = save(tmp_path / "a.png", COLOURS, exif=exif)
+    assert (read_image(path) == np.rot90(COLOURS, -1)).all()
+
+
+@pytest.mark.parametrize("read", [read_image, lambda path: read_labels(path, 3, 255)])
+def test_bad_files_are_named(tmp_path: Path, read: object) -> None:
+    assert callable(read)
+    with pytest.raises(UserError, match=r"gone\.png: no such file"):
+        read(tmp_path / "gone.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(UserError, match=r"text\.png: is not an image"):
+        read(tmp_path / "text.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UserError, match=r"folder\.png: can't be opened"):
+        read(tmp_path / "folder.png")
+    whole = save(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 3, (90, 90), np.uint8)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cut\.png: is damaged or cut short"):
+        read(tmp_path / "cut.png")
+
+
+def test_damage_at_any_place_is_a_user_error_or_harmless(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", COLOURS)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            damaged = read_image(path)
+        except UserError:
+            continue
+        assert damaged.dtype == np.uint8
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_labels_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    num_classes = data.draw(st.integers(1, 300))
+    ignore = data.draw(st.sampled_from([num_classes, 255, 65535]))
+    ids = np.array(
+        data.draw(st.lists(st.sampled_from([*range(num_classes), ignore]), min_size=12, max_size=12))
+    ).reshape(3, 4)
+    path = tmp_path_factory.mktemp("labels") / "a.png"
+    save(path, ids.astype(np.uint16 if ids.max() > 255 else np.uint8))
+    labels = read_labels(path, num_classes, ignore, size=(3, 4))
+    assert (labels == ids).all()
+    assert labels.dtype == (np.uint8 if num_classes <= 256 and ignore <= 255 else np.int64)
+
+
+def test_palette_indices_and_bilevel_pixels_are_ids(tmp_path: Path) -> None:
+    ids = np.array([[0, 1], [2, 255]], np.uint8)
+    image = Image.fromarray(ids)
+    image.putpalette(list(range(255, -1, -1)) * 3)  # turns grey into a palette picture of the same indices
+    assert image.mode == "P"
+    image.save(tmp_path / "p.png")
+    assert (read_labels(tmp_path / "p.png", 3, 255) == ids).all()
+    assert (read_labels(save(tmp_path / "1.png", ids > 0), 2, 255) == (ids > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "complaint"),
+    [
+        ("rgb.png", COLOURS, r"holds colours \(RGB"),
+        ("lossy.jpg", np.zeros((6, 8), np.uint8), "JPEG"),
+        ("small.png", np.zeros((3, 8), np.uint8), "is 8x3 pixels .* its image is 8x6"),
+        (
+            "id.png",
+            np.array([[0, 1, 2, 3, 7, 9, 255, 0]] * 6, np.uint8),
+            r"class id 3, 7, 9 out of range \(18 pixels\)",
+        ),
+        ("many.png", np.arange(48, dtype=np.uint8).reshape(6, 8), r"12, \.\.\. out of range"),
+    ],
+)
+def test_bad_labels_are_named_with_their_fault(tmp_path: Path, name: str, pixels: np.ndarray, complaint: str) -> None:
+    with pytest.raises(UserError, match=f"{name}.*{complaint}"):
+        read_labels(save(tmp_path / name, pixels), 3, 255, size=(6, 8))

@@ -1,0 +1,148 @@
+"""The README's commands run as written, on a shortened training."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.DOTALL)
+COMMANDS = [line.split("  #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
+SHORT = [
+    *("SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP.SIZE", "(64,64)", "TEST.NUM_PICTURES", "1"),
+    *("MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout's look-alike with datasets of its own: drawn scenes, and a few of them as CamVid and as a film."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("configs", "demo", "train_net.py"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "datasets").mkdir()
+    return folder
+
+
+def run(command: list[str], folder: Path) -> str:
+    """Runs a command of the README as a user would, and returns what it printed."""
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_DATASETS")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "CLIPMASK_D2": "builtin"}
+    command = [sys.executable, *command[1:]] if command[0] == "python" else command
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def quick_start(workspace: Path) -> str:
+    """The quick start without its installation, shortened."""
+    command = next(c for c in COMMANDS if c.startswith("pip install -e . &&")).split("&&")[1]
+    return run(shlex.split(command) + SHORT, workspace)
+
+
+def test_the_test_command_is_the_one_of_ci() -> None:
+    command = next(c for c in COMMANDS if "[test]" in c)
+    install, test = (part.strip() for part in command.split("&&"))
+    ci = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert test in ci
+    assert install.replace("pip install", "pip install -q") in ci
+
+
+def test_quick_start(quick_start: str, workspace: Path) -> None:
+    assert "mIoU" in quick_start
+    output = workspace / "output" / "toy"
+    for name in ("config.yaml", "log.txt", "metrics.json", "last_checkpoint", "model_best.pth", "model_final.pth"):
+        assert (output / name).is_file(), name
+    assert list((output / "pictures").rglob("*.png"))
+    assert (workspace / "datasets" / "toy_street" / "VERSION").is_file()
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_evaluate(workspace: Path) -> None:
+    command = next(c for c in COMMANDS if "--eval-only" in c)
+    output = run([*shlex.split(command), *SHORT[8:]], workspace)
+    for word in ("road", "pedestrian", "mIoU", "fwIoU", "mACC", "pACC"):
+        assert word in output
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_predict_pictures(workspace: Path) -> None:
+    run(shlex.split(next(c for c in COMMANDS if "demo.py" in c and "--input" in c)), workspace)
+    assert len(list((workspace / "output" / "demo").rglob("*.png"))) >= 60
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_predict_film(workspace: Path) -> None:
+    cv2 = pytest.importorskip("cv2", exc_type=ImportError)
+    film = cv2.VideoWriter(str(workspace / "drive.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (256, 192))
+    for index in range(5):
+        film.write(cv2.imread(str(workspace / "datasets" / "toy_street" / "val" / f"{index:04d}.png")))
+    film.release()
+    run(shlex.split(next(c for c in COMMANDS if "--video-input" in c)), workspace)
+    written = cv2.VideoCapture(str(workspace / "drive_segmented.mp4"))
+    assert sum(1 for _ in iter(lambda: written.read()[0], False)) == 5
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_predict_in_python(workspace: Path) -> None:
+    code = next(block for kind, block in BLOCKS if kind == "python" and "Predictor" in block)
+    run(["python", "-c", code], workspace)
+    assert (workspace / "overlay.png").is_file()
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_own_dataset(workspace: Path) -> None:
+    (workspace / "my_data.py").write_text(
+        next(block for kind, block in BLOCKS if kind == "python" and "DatasetCatalog.register" in block)
+    )
+    toy = workspace / "datasets" / "toy_street"
+    (workspace / "my").mkdir()
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for kind in ("", "_labels"):
+            (workspace / "my" / f"{split}{kind}").mkdir()
+        for index in range(100):
+            source = f"{index % 60:04d}.png"
+            Image.open(toy / split / source).convert("RGB").save(workspace / "my" / split / f"{index}.jpg")
+            labels = Image.open(toy / f"{split}annot" / source).point(lambda value: value % 3 if value != 255 else 255)
+            labels.save(workspace / "my" / f"{split}_labels" / f"{index}.png")
+    command = shlex.split(next(c for c in COMMANDS if "--register" in c))
+    narrow = ["MODEL.BACKBONE.TIMM_NAME", "resnet10t", "MODEL.CLIPMASK.HIDDEN_DIM", "32", "OUTPUT_DIR", "output/my"]
+    assert "car;automobile" in run([*command, *SHORT, *narrow], workspace)
+
+
+def test_detectron2_lines(tmp_path: Path) -> None:
+    """The three lines, where Detectron2 is installed, on a config without downloads."""
+    pytest.importorskip("detectron2")
+    code = next(block for kind, block in BLOCKS if kind == "python" and "detectron2" in block)
+    offline = 'cfg.MODEL.BACKBONE.WEIGHTS = "random"; cfg.MODEL.CLIP.EMBEDDINGS = "random"; cfg.MODEL.DEVICE = "cpu"\n'
+    code = code.replace("model = build_model", f"{offline}model = build_model")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "CLIPMASK_D2": "detectron2"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+
+
+def test_every_command_is_run_here() -> None:
+    """A command that is added to the README needs a test above."""
+    run_here = ("pip install", "--eval-only", "--input", "--video-input", "--register")
+    others = [command for command in COMMANDS if command and not any(word in command for word in run_here)]
+    # Training on CamVid needs its data: the commands are those of the quick start with another config.
+    assert all("configs/camvid/clipmask_mobilenetv2.yaml" in command for command in others)
+    assert len(others) == 2
+
+
+def test_linked_files_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
