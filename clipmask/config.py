@@ -83,19 +83,20 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     Args:
         cfg: a config with Detectron2's sections; changed in place.
     """
+    node_type = type(cfg)  # Detectron2's nodes are a class of their own, and a config merges nodes of one class only
     cfg.MODEL.BACKBONE.TIMM_NAME = "resnet50"  # any timm model with features_only at strides 4, 8, 16, 32
-    cfg.MODEL.BACKBONE.TIMM_ARGS = CN(new_allowed=True)  # further arguments of timm.create_model
+    cfg.MODEL.BACKBONE.TIMM_ARGS = node_type(new_allowed=True)  # further arguments of timm.create_model
     cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"  # pretrained (timm's own choice), a timm tag, a local file, or random
     cfg.MODEL.BACKBONE.WEIGHTS_STRICT = True  # False: keys may be missing or left over, each is logged
     cfg.MODEL.BACKBONE.NORM = "BN"  # BN, FrozenBN (fixed statistics and affine) or SyncBN (over processes)
 
-    cfg.MODEL.CLIP = CN()
+    cfg.MODEL.CLIP = node_type()
     cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name
     cfg.MODEL.CLIP.PRETRAINED = "openai"  # an open_clip tag or a local file
     cfg.MODEL.CLIP.EMBEDDINGS = ""  # an .npz with names and embeddings instead of CLIP; random: unit vectors by name
     cfg.MODEL.CLIP.PROMPTS = ["imagenet"]  # [single], [street], [imagenet], or templates with {} for the name
 
-    node = CN()
+    node = node_type()
     cfg.MODEL.CLIPMASK = node
     node.SIZE_DIVISIBILITY = 32  # images are padded to a multiple of it
     node.HIDDEN_DIM = 256  # C, the width of every scale, query and pixel embedding
@@ -159,6 +160,21 @@ def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         raise
     except (KeyError, ValueError, AssertionError) as error:
         raise UserError(f"config file {path}: {_explain(error, cfg)}") from error
+    merge_opts(cfg, opts)
+    return cfg
+
+
+def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
+    """Puts ``KEY VALUE`` pairs over a config.
+
+    Args:
+        cfg: changed in place.
+        opts: keys and values in turn, as on the command line.
+
+    Raises:
+        UserError: a key does not exist (the nearest is named), a value has another type than the default, or a key has
+            no value.
+    """
     if len(opts) % 2:
         raise UserError(f"config overrides come as KEY VALUE pairs; {opts[-1]!r} has no value (all: {' '.join(opts)})")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
@@ -166,7 +182,6 @@ def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
             cfg.merge_from_list([key, value])
         except (KeyError, ValueError, AssertionError) as error:
             raise UserError(f"override {key} {value}: {_explain(error, cfg, key)}") from error
-    return cfg
 
 
 def _explain(error: Exception, cfg: CfgNode, key: str | None = None) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from clipmask.cli.inputs import find_pictures, result_names
-from clipmask.cli.video import CODECS, Film, Video, Window, stop_on_interrupt
+from clipmask.cli.video import CODECS, USUAL_RATE, Film, Video, Window, stop_on_interrupt
 from clipmask.errors import UserError
 from clipmask.predictor import Picture, Predictor, Segmentation
 from clipmask.visualizer import colorize
@@ -160,8 +160,9 @@ def segment_film(
         stopped = stop()
     places = [str(film.path) for film in written.values()]
     places += [str(base.with_name(f"{base.name}_labels"))] if "labels" in kinds else []
+    height, width = next((film.size for film in written.values()), video.size)
     print(
-        f"{frames} frames -> {', '.join(places)} ({video.size[1]}x{video.size[0]}, {video.rate or 25:g} per second); "
+        f"{frames} frames -> {', '.join(places)} ({width}x{height}, {video.rate or USUAL_RATE:g} per second); "
         f"most frequent: {tally.most_frequent()}"
     )
     if stopped:

@@ -27,7 +27,7 @@ CODECS = {
     ".mov": ("mp4v", "avc1"),
     ".webm": ("VP80", "VP90"),
 }
-_USUAL_RATE = 25.0  # frames per second of a film that does not tell
+USUAL_RATE = 25.0  # frames per second of a film that does not tell
 
 
 def load_cv2() -> Any:
@@ -120,7 +120,7 @@ class Film:
 
     def __init__(self, path: Path, rate: float | None, size: tuple[int, int]) -> None:
         self._cv2 = load_cv2()
-        self.rate = rate or _USUAL_RATE
+        self.rate = rate or USUAL_RATE
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         suffixes = (path.suffix.lower(),) if path.suffix.lower() in CODECS else (".mp4", ".avi", ".mkv")
         suffix, codec = self._choose(suffixes)
@@ -212,7 +212,7 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         wished.set()
         signal.signal(signal.SIGINT, before)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
     signal.signal(signal.SIGINT, note)
     try:
         yield wished.is_set

@@ -46,7 +46,9 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[str, ...]:
     return classes
 
 
-def assemble(cfg: CfgNode, fabric: Fabric, class_names: Sequence[str], weights: str) -> ClipMask:
+def assemble(
+    cfg: CfgNode, fabric: Fabric, class_names: Sequence[str], weights: str, checkpoint: dict[str, Any] | None = None
+) -> ClipMask:
     """Builds the model for this run's device.
 
     Args:
@@ -54,12 +56,14 @@ def assemble(cfg: CfgNode, fabric: Fabric, class_names: Sequence[str], weights: 
         fabric: knows the device.
         class_names: the vocabulary.
         weights: path of the checkpoint that will be loaded, for which no pretrained parts are fetched; empty: none.
+        checkpoint: its content where all of it will be loaded, T included: no source of text is opened then.
     """
     own = cfg.clone()
     own.defrost()
     own.MODEL.WEIGHTS, own.MODEL.DEVICE = weights, str(fabric.device)
     own.freeze()
-    return build_model(own, class_names)
+    T = None if checkpoint is None else checkpoint["model"].get("text.embedding")
+    return build_model(own, class_names, None if T is None else T.shape[1])
 
 
 def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[str, Any], source: str) -> None:

@@ -112,7 +112,7 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
         checkpoint = load_checkpoint(source)
         classes = evaluated_classes(cfg, fabric)
         names = tuple(checkpoint.get("class_names") or classes[cfg.DATASETS.TEST[0]])
-        model = assemble(cfg, fabric, names, str(source)).to(fabric.device)
+        model = assemble(cfg, fabric, names, str(source), checkpoint).to(fabric.device)
         load_same_model(model, checkpoint, checkpoint["model"], str(source))
         logger.info("evaluating %s on %s", source, fabric.device)
         results: Results = {}

@@ -78,7 +78,7 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
     cfg = _with_seed(cfg, fabric, checkpoint)
     seed_everything(cfg.SEED)
     names = check_datasets(cfg, fabric)
-    model = assemble(cfg, fabric, names, str(source or cfg.MODEL.WEIGHTS))
+    model = assemble(cfg, fabric, names, str(source or cfg.MODEL.WEIGHTS), checkpoint)
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
     elif cfg.MODEL.WEIGHTS:

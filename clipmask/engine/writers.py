@@ -105,7 +105,8 @@ class RunWriters:
         shown = {"loss": f"{values['total_loss']:.3f}"} if "total_loss" in values else {}
         shown |= {"lr": f"{values['lr']:.2e}", "img/s": f"{values['img/s']:.1f}"}
         self._bar.set_postfix(shown, refresh=False)
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name.startswith("loss"))
+        last = {name: value for name, value in values.items() if name.startswith("loss") and not name[-1].isdigit()}
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in last.items())  # deeper layers: in metrics.json
         words = "  ".join(f"{name} {value}" for name, value in shown.items())
         eta = timedelta(seconds=round(values["eta_seconds"]))
         logger.info(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,13 +67,16 @@ class ClipMask(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    def from_config(
+        cls, cfg: CfgNode, class_names: Sequence[str] | None = None, text_width: int | None = None
+    ) -> dict[str, Any]:
         """Returns the constructor's arguments.
 
         Args:
             cfg: the config.
             class_names: the vocabulary; None takes it from the metadata of the first training dataset, or of the first
                 test dataset where none is trained on.
+            text_width: D, where T will come with the weights; see ``TextEncoder``.
 
         Raises:
             UserError: there are no class names, a key has a value outside its range, or a part complains.
@@ -89,17 +93,18 @@ class ClipMask(nn.Module):
         backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
         shapes = backbone.output_shape()
         clip = cfg.MODEL.CLIP
-        source = text_source(clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
+        open_source = partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
+        text = TextEncoder(open_source, names, metadata.get("class_aliases"), text_width)
         dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
         return {
             "backbone": backbone,
-            "text": TextEncoder(source, names, metadata.get("class_aliases")),
+            "text": text,
             "pixel_decoder": PixelDecoder(
                 {name: shape.channels for name, shape in shapes.items()},
                 {name: shape.stride for name, shape in shapes.items()},
                 node.SCALES,
                 dim=dim,
-                text_dim=source.width,
+                text_dim=text.width,
                 num_heads=heads,
                 max_image_keys=node.MAX_IMAGE_KEYS,
                 injection=node.INJECTION == "tokens",
@@ -107,7 +112,7 @@ class ClipMask(nn.Module):
             ),
             "mask_decoder": MaskDecoder(
                 dim=dim,
-                text_dim=source.width,
+                text_dim=text.width,
                 num_queries=node.NUM_QUERIES,
                 num_layers=node.DEC_LAYERS,
                 num_scales=len(node.SCALES),
@@ -115,7 +120,7 @@ class ClipMask(nn.Module):
                 ffn_dim=node.FFN_DIM,
                 dropout=node.DROPOUT,
                 classifier=(
-                    CosineClassifier(dim, source.width)
+                    CosineClassifier(dim, text.width)
                     if node.CLASSIFIER == "cosine"
                     else LinearClassifier(dim, len(names))
                 ),
@@ -235,11 +240,6 @@ class ClipMask(nn.Module):
         source: TextSource | None = None
         if embeddings is not None:
             source = RandomSource() if embeddings == "random" else FileSource(embeddings)
-            if source.width != self.text.mean.shape[0]:
-                raise UserError(
-                    f"embeddings {embeddings} have width {source.width}, the model was trained with "
-                    f"{self.text.mean.shape[0]}: use embeddings of the same CLIP model"
-                )
         self.text.set_vocabulary(names, source)
 
     @property
@@ -258,12 +258,13 @@ class ClipMask(nn.Module):
         return self.pixel_mean.device
 
 
-def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None) -> ClipMask:
+def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None, text_width: int | None = None) -> ClipMask:
     """Builds the meta-architecture that ``MODEL.META_ARCHITECTURE`` names, on the CPU.
 
     Args:
         cfg: the config.
         class_names: see ``ClipMask.from_config``.
+        text_width: likewise.
 
     Raises:
         UserError: the name is not registered, or see ``ClipMask.from_config``.
@@ -271,7 +272,7 @@ def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None) -> ClipM
     name = cfg.MODEL.META_ARCHITECTURE
     if name not in META_ARCH_REGISTRY:
         raise UserError(f"MODEL.META_ARCHITECTURE {name!r} is not registered; configs/base.yaml sets ClipMask")
-    return META_ARCH_REGISTRY.get(name)(cfg, class_names=class_names)
+    return META_ARCH_REGISTRY.get(name)(cfg, class_names=class_names, text_width=text_width)
 
 
 def _metadata(cfg: CfgNode) -> Mapping[str, Any]:

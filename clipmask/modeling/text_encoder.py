@@ -9,12 +9,14 @@ Shapes: K classes, D text width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from clipmask.errors import UserError
 from clipmask.modeling.text_sources import TextSource
 
 
@@ -22,21 +24,32 @@ class TextEncoder(nn.Module):
     """Holds T and computes it on first use, never when it came with the weights.
 
     Args:
-        source: where embeddings come from.
+        open_source: opens the source of embeddings; called once, when something is first asked of it.
         names: the vocabulary.
         aliases: other names that a class of the vocabulary is known by in files of embeddings.
+        width: D, for a model whose T comes with its weights: the source then stays closed until the vocabulary
+            changes, and neither CLIP nor a file has to be there. None asks the source at once.
+
+    Raises:
+        UserError: ``width`` is None and the source can't be opened.
     """
 
     embedding: Tensor  # (K, D), rows of unit length
     mean: Tensor  # (D,)
 
     def __init__(
-        self, source: TextSource, names: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None
+        self,
+        open_source: Callable[[], TextSource],
+        names: Sequence[str],
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        width: int | None = None,
     ) -> None:
         super().__init__()
-        self.source, self.names, self.aliases = source, tuple(names), dict(aliases or {})
-        self.register_buffer("embedding", torch.zeros(len(self.names), source.width))
-        self.register_buffer("mean", torch.zeros(source.width))
+        self.names, self.aliases = tuple(names), dict(aliases or {})
+        self._open_source = functools.cache(open_source)
+        self.width = self._open_source().width if width is None else width
+        self.register_buffer("embedding", torch.zeros(len(self.names), self.width))
+        self.register_buffer("mean", torch.zeros(self.width))
         self._ready = False
 
     def forward(self) -> Tensor:
@@ -52,7 +65,7 @@ class TextEncoder(nn.Module):
         """
         if self._ready:
             return
-        self.embedding.copy_(self.source.encode(self.names, self.aliases))
+        self.embedding.copy_(self._encode(self.names))
         if len(self.names) > 1:  # the mean of a single class is the class itself: nothing would be left
             self.mean.copy_(self.embedding.mean(0))
         self._ready = True
@@ -65,12 +78,21 @@ class TextEncoder(nn.Module):
             source: where to take it from; None for the model's own.
 
         Raises:
-            UserError: from the source.
+            UserError: from the source, or its embeddings have another width than the model's.
         """
         if not self._ready:
             self.prepare()
-        encoded = (source or self.source).encode(tuple(names), self.aliases)
+        encoded = self._encode(tuple(names), source)
         self.names, self.embedding = tuple(names), encoded.to(self.mean)
+
+    def _encode(self, names: tuple[str, ...], source: TextSource | None = None) -> Tensor:
+        source = source or self._open_source()
+        if source.width != self.width:
+            raise UserError(
+                f"the text embeddings have width {source.width}, the model was trained with {self.width}: use the CLIP "
+                "model of the training (MODEL.CLIP.NAME), or embeddings made with it (MODEL.CLIP.EMBEDDINGS)"
+            )
+        return source.encode(names, self.aliases)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Notes that T and mu came with the weights, so that CLIP is never asked for them."""

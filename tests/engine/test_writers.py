@@ -44,3 +44,15 @@ def test_the_last_evaluation_of_a_finished_run_is_made_anew(tmp_path: Path) -> N
     path.write_text('{"iteration": 8, "time": 1}\n{"iteration": 8, "sem_seg/mIoU": 1}\n')
     RunWriters(tmp_path, start=9, total=9).close()
     assert _lines(path) == [{"iteration": 8, "time": 1}]
+
+
+def test_the_progress_line_shows_the_losses_of_the_last_layer(tmp_path: Path, caplog) -> None:
+    writers = RunWriters(tmp_path, start=0, total=40)
+    values = {"lr": 1e-4, "total_loss": 3.0, "loss_cls": 1.0, "loss_cls_0": 2.0, "img/s": 8.0, "eta_seconds": 61.4}
+    with caplog.at_level("INFO", "clipmask"):
+        writers.progress(19, values)
+        writers.progress(29, {key: values[key] for key in ("lr", "img/s", "eta_seconds")})  # every step was skipped
+    writers.close()
+    first, second = caplog.messages
+    assert first == "step 20/40  loss 3.000  lr 1.00e-04  img/s 8.0  eta 0:01:01  (loss_cls 1)"
+    assert second == "step 30/40  lr 1.00e-04  img/s 8.0  eta 0:01:01"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clipmask.errors import UserError
 from clipmask.modeling.text_encoder import TextEncoder
 
 
@@ -26,7 +27,7 @@ class Source:
 
 def test_computed_once_on_first_use() -> None:
     source = Source()
-    text = TextEncoder(source, ["road", "sky"])
+    text = TextEncoder(lambda: source, ["road", "sky"])
     assert source.calls == 0
     first = text()
     assert torch.equal(text(), first)
@@ -35,17 +36,17 @@ def test_computed_once_on_first_use() -> None:
 
 
 def test_never_computed_when_it_came_with_the_weights() -> None:
-    trained = TextEncoder(Source(), ["road", "sky"])
+    trained = TextEncoder(Source, ["road", "sky"])
     trained.prepare()
     source = Source()
-    loaded = TextEncoder(source, ["road", "sky"])
+    loaded = TextEncoder(lambda: source, ["road", "sky"])
     loaded.load_state_dict(trained.state_dict())
     assert torch.equal(loaded(), trained())
     assert source.calls == 0
 
 
 def test_another_vocabulary_keeps_the_centre() -> None:
-    text = TextEncoder(Source(), ["road", "sky"])
+    text = TextEncoder(Source, ["road", "sky"])
     centre = text().mean(0) + text.mean
     text.set_vocabulary(["zebra", "road", "tree"])
     assert text().shape == (3, 6)
@@ -54,10 +55,30 @@ def test_another_vocabulary_keeps_the_centre() -> None:
 
 
 def test_a_single_class_is_not_its_own_centre() -> None:
-    assert TextEncoder(Source(), ["road"])().abs().sum() > 0
+    assert TextEncoder(Source, ["road"])().abs().sum() > 0
+
+
+def test_a_source_stays_closed_while_it_is_not_needed() -> None:
+    def missing() -> Source:
+        raise UserError("no CLIP here")
+
+    trained = TextEncoder(Source, ["road", "sky"])
+    trained.prepare()
+    text = TextEncoder(missing, ["road", "sky"], width=6)
+    text.load_state_dict(trained.state_dict())
+    assert torch.equal(text(), trained())
+    with pytest.raises(UserError, match="no CLIP here"):
+        text.set_vocabulary(["tree"])
+    with pytest.raises(UserError, match="no CLIP here"):
+        TextEncoder(missing, ["road"])
+
+
+def test_embeddings_of_another_width() -> None:
+    with pytest.raises(UserError, match="have width 6, the model was trained with 4"):
+        TextEncoder(Source, ["road", "sky"], width=4).prepare()
 
 
 def test_weights_of_another_vocabulary_do_not_fit() -> None:
-    trained = TextEncoder(Source(), ["road", "sky", "tree"])
+    trained = TextEncoder(Source, ["road", "sky", "tree"])
     with pytest.raises(RuntimeError, match="size mismatch"):
-        TextEncoder(Source(), ["road", "sky"]).load_state_dict(trained.state_dict())
+        TextEncoder(Source, ["road", "sky"]).load_state_dict(trained.state_dict())

@@ -1,0 +1,197 @@
+"""The demo as users run it: what it writes, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+from PIL import Image
+
+from clipmask.cli.demo import main, read_vocabulary
+from clipmask.data import read_image, read_labels
+from clipmask.engine.checkpoint import load_checkpoint
+from clipmask.errors import UserError
+from tests.checkpoints import write_checkpoint, write_picture
+from tests.conftest import NAMES, ROOT
+
+
+@pytest.fixture
+def weights(tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A checkpoint; the test runs in its folder."""
+    monkeypatch.chdir(tmp_path)
+    return str(write_checkpoint(tmp_path / "model.pth", small_cfg))
+
+
+def _files(folder: str | Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+def _error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()  # of commands before
+    assert main(list(words)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_files_patterns_and_folders_together(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(["a.png", "film/1.png", "film/2.jpg", "photos/x.png", "photos/in/x.png"]):
+        write_picture(Path(name), seed)
+    words = ["--weights", weights, "--input", "a.png", "film/*", "photos", "--recursive"]
+    assert main([*words, "--save", "overlay,labels,color", "--batch-size", "2"]) == 0
+    stems = ["1", "2", "a", "in/x", "x"]
+    expected = [f"{stem}_{kind}.png" for stem in stems for kind in ("color", "labels", "overlay")]
+    assert _files("output/demo") == expected
+    labels = read_labels("output/demo/in/x_labels.png", len(NAMES), 255, (40, 56))
+    assert labels.max() < len(NAMES)
+    out = capsys.readouterr().out
+    assert out.startswith("5 pictures -> output/demo (overlay, labels, color); most frequent: ")
+    assert any(f"{name} " in out for name in NAMES)
+    assert out.count("\n") == 1
+
+
+def test_equal_names_do_not_overwrite_each_other(weights: str) -> None:
+    write_picture(Path("a/x.png"))
+    write_picture(Path("b/x.jpg"), 1)
+    assert main(["--weights", weights, "--input", "a", "b/x.jpg", "--output", "new/results"]) == 0
+    assert _files("new/results") == ["a_x_overlay.png", "b_x_overlay.png"]
+
+
+def test_a_single_picture_into_a_named_file(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(Path("a.png"))
+    write_picture(Path("b.png"))
+    words = ["--weights", weights, "--input", "a.png", "--output"]
+    assert main([*words, "made/now.jpg", "--opacity", "0.9"]) == 0
+    assert _files("made") == ["now.jpg"]
+    assert "a.png: is the input itself" in _error(capsys, *words, "a.png")
+    assert "overlay and color to write" in _error(capsys, *words, "c.png", "--save", "overlay,color")
+    assert "2 pictures" in _error(capsys, *words, "c.png", "--input", "a.png", "b.png")
+    assert "film.mp4" in _error(capsys, *words, "film.mp4")
+    assert main([*words, "c.jpg", "--save", "labels"]) == 2
+    assert "compression" in capsys.readouterr().err
+    assert "is a file, not a folder" in _error(capsys, *words, f"{weights}/results")
+
+
+def test_opacity_is_of_the_colors(weights: str) -> None:
+    write_picture(Path("a.png"))
+    assert main(["--weights", weights, "--input", "a.png", "--output", "b.png", "--opacity", "0"]) == 0
+    np.testing.assert_array_equal(read_image("b.png")[:40, :56], read_image("a.png"))
+
+
+def test_broken_pictures_are_named_and_the_rest_goes_on(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("1.png", "3.png"):
+        write_picture(Path("in") / name)
+    Path("in/2.png").write_bytes(Path("in/1.png").read_bytes()[:90])
+    Path("in/4.png").write_text("no picture")
+    assert main(["--weights", weights, "--input", "in"]) == 1
+    assert _files("output/demo") == ["1_overlay.png", "3_overlay.png"]
+    captured = capsys.readouterr()
+    skipped = [line for line in captured.err.splitlines() if "skipped: " in line]
+    assert len(skipped) == 2
+    assert "in/2.png" in skipped[0]
+    assert "in/4.png" in skipped[1]
+    assert captured.err.splitlines()[-1] == "2 of 4 could not be read: in/2.png, in/4.png"
+    assert captured.out.startswith("2 pictures -> ")
+
+
+def test_another_vocabulary(weights: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    write_picture(Path("a.png"))
+    words = ["--weights", weights, "--input", "a.png", "--save", "labels"]
+    assert main([*words, "--vocabulary", "zebra crossing, snow"]) == 0
+    assert "random" in caplog.text
+    assert read_labels("output/demo/a_labels.png", 2, 255).max() <= 1
+    out = capfd.readouterr().out
+    assert "zebra crossing " in out or "snow " in out
+    rows = np.random.default_rng(0).normal(size=(2, 512)).astype(np.float32)
+    np.savez("mine.npz", names=np.array(["snow", "zebra crossing"]), embeddings=rows)
+    assert main([*words, "--vocabulary", "zebra crossing,snow", "--embeddings", "mine.npz"]) == 0
+    assert "no row for 'fog'" in _error(capfd, *words, "--vocabulary", "fog", "--embeddings", "mine.npz")
+    assert "--vocabulary" in _error(capfd, *words, "--embeddings", "mine.npz")
+
+
+def test_a_vocabulary_is_text_or_a_file(tmp_path: Path) -> None:
+    assert read_vocabulary(None) is None
+    assert read_vocabulary("road, zebra crossing,car;automobile,") == ["road", "zebra crossing", "car;automobile"]
+    (tmp_path / "names.txt").write_text("road\n\n zebra, crossing \n", encoding="utf-8-sig")
+    assert read_vocabulary(str(tmp_path / "names.txt")) == ["road", "zebra, crossing"]
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xfa")
+    (tmp_path / "empty.txt").write_text("\n")
+    for text, message in [("gone.txt", "gone"), ("bytes.txt", "UTF-8"), ("empty.txt", "no class name")]:
+        with pytest.raises(UserError, match=message):
+            read_vocabulary(str(tmp_path / text))
+    with pytest.raises(UserError, match="no class name"):
+        read_vocabulary(" , ")
+
+
+def test_weights_with_a_config(weights: str, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(Path("a.png"))
+    small_cfg.MODEL.DEVICE = "cpu"
+    Path("config.yaml").write_text(small_cfg.dump())
+    words = ["--config-file", "config.yaml", "--input", "a.png"]
+    assert main([*words, "--output", "by_opts.png", "--opts", "MODEL.WEIGHTS", weights]) == 0
+    assert main([*words, "--output", "by_option.png", "--weights", weights]) == 0
+    assert main(["--weights", weights, "--input", "a.png", "--output", "alone.png"]) == 0
+    assert Path("by_opts.png").read_bytes() == Path("by_option.png").read_bytes() == Path("alone.png").read_bytes()
+    assert "MODEL.WEIGHTS" in _error(capsys, *words)
+    assert "SOLVER.MAX_ITER" in _error(capsys, *words, "--opts", "SOLVER.MAX_ITERS", "1")
+
+
+def test_mistakes_are_one_paragraph(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(Path("a.png"))
+    Path("noise.pth").write_bytes(b"noise")
+    torch.save({"model": load_checkpoint(weights)["model"]}, "plain.pth")
+    picture = ["--input", "a.png"]
+    for words, message in [
+        (["--weights", weights], "nothing to segment"),
+        (["--weights", weights, *picture, "--webcam"], "exclude each other"),
+        (picture, "--weights checkpoint.pth"),
+        (["--weights", weights, "--input", "none/*.png"], "none/*.png"),
+        (["--weights", weights, "--input", "none"], "none: no such file"),
+        (["--weights", weights, *picture, "--opacity", "2"], "--opacity 2"),
+        (["--weights", weights, *picture, "--save", "labels,masks"], "labels,masks"),
+        (["--weights", weights, *picture, "--batch-size", "0"], "batch size 0"),
+        (["--weights", weights, "--webcam", "--output", "x"], "--output"),
+        (["--weights", "gone.pth", *picture], "gone.pth"),
+        (["--weights", "noise.pth", *picture], "noise.pth"),
+        (["--weights", "plain.pth", *picture], "--config-file"),
+        (["--config-file", "gone.yaml", *picture], "gone.yaml"),
+    ]:
+        assert message in _error(capsys, *words)
+    assert not Path("output").exists()
+
+
+def test_help_has_examples_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("examples:", "(default: output/demo)", "(default: 0.5)", "(default: overlay)", "(default: 1)"):
+        assert words in text
+    assert "None" not in text
+
+
+def test_pictures_need_no_opencv(weights: str, tmp_path: Path) -> None:
+    """In a process without cv2 the script segments pictures; a film is one error that says so."""
+    write_picture(Path("a.png"))
+    code = (
+        "import sys, runpy; sys.modules['cv2'] = None; sys.argv = ['demo.py', *sys.argv[1:]]; "
+        f"runpy.run_path({str(ROOT / 'demo' / 'demo.py')!r}, run_name='__main__')"
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, "--weights", weights, *words]
+        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "CLIPMASK_D2": "builtin", "PATH": ""}
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    result = run("--input", "a.png")
+    assert (result.returncode, _files("output/demo")) == (0, ["a_overlay.png"]), result.stderr
+    assert Image.open("output/demo/a_overlay.png").width >= 56
+    result = run("--video-input", "a.png")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: films and the webcam need OpenCV")
+    assert "opencv-python" in result.stderr

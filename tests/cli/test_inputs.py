@@ -1,0 +1,86 @@
+"""Files, patterns and folders lead to pictures, each once, and to names that never meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipmask.cli.inputs import Input, find_pictures, result_names
+from clipmask.errors import UserError
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (
+        "a/x.png",
+        "a/deep/y.JPG",
+        "a/notes.txt",
+        "a/._x.png",
+        "b/x.jpg",
+        "b/odd.dat",
+        "c[1].png",
+        "d/sub/z.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("patterns", "recursive", "expected"),
+    [
+        (["a"], False, ["a/x.png"]),
+        (["a"], True, ["a/deep/y.JPG", "a/x.png"]),
+        (["*/x.*"], False, ["a/x.png", "b/x.jpg"]),
+        (["**/*"], False, ["a/deep/y.JPG", "a/x.png", "b/x.jpg", "c[1].png", "d/sub/z.png"]),
+        (["b/*.dat"], False, ["b/odd.dat"]),
+        (["b/odd.dat", "a/notes.txt"], False, ["b/odd.dat", "a/notes.txt"]),
+        (["c[1].png"], False, ["c[1].png"]),
+        (["b/x.jpg", "b", "*/x.jpg", "./b/x.jpg", "a"], False, ["b/x.jpg", "a/x.png"]),
+    ],
+)
+def test_what_is_found(tree: Path, patterns: list[str], recursive: bool, expected: list[str]) -> None:
+    assert [str(found.path) for found in find_pictures(patterns, recursive=recursive)] == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("gone.png", r"gone\.png: no such"),
+        ("a/*.bmp", r"a/\*\.bmp: the pattern matches no picture"),
+        ("d", "d: no pictures.*there are 1 in its subfolders: add --recursive"),
+        ("a/notes*", r"a/notes\*: the pattern"),
+    ],
+)
+def test_what_leads_nowhere_is_named(tree: Path, pattern: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_pictures(["a/x.png", pattern])
+
+
+def test_a_home_folder_and_earlier_results(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tree / "d"))
+    assert [found.path for found in find_pictures(["~/sub/*.png"])] == [tree / "d" / "sub" / "z.png"]
+    found = find_pictures(["a"], recursive=True, exclude=Path("a/deep"))
+    assert [str(picture.path) for picture in found] == ["a/x.png"]
+    assert len(find_pictures(["a"], recursive=True, exclude=Path("a"))) == 2
+
+
+def test_names_keep_folders_and_never_meet(tree: Path) -> None:
+    def names(*patterns: str) -> list[str]:
+        return [str(name) for name in result_names(find_pictures(patterns, recursive=True))]
+
+    assert names("a") == ["deep/y", "x"]
+    assert names("a/x.png", "b/x.jpg") == ["a_x", "b_x"]
+    assert names("a", "b") == ["deep/y", "a_x", "b_x"]
+    (tree / "b" / "x.png").touch()
+    assert names("b/*") == ["b_x_jpg", "b_x_png"]
+
+
+@given(st.lists(st.from_regex(r"[aA_]{1,2}/[aA_]{1,3}\.(a|A|_)", fullmatch=True), unique=True, max_size=12))
+def test_no_two_names_are_equal_whatever_the_case(paths: list[str]) -> None:
+    names = result_names([Input(Path(path), Path()) for path in paths])
+    assert len({str(name).casefold() for name in names}) == len(paths)

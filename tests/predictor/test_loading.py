@@ -1,0 +1,105 @@
+"""A checkpoint says all that a predictor needs; what it does not say comes from the config, or is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+
+from clipmask.d2 import MetadataCatalog
+from clipmask.engine.checkpoint import load_checkpoint
+from clipmask.errors import UserError
+from clipmask.predictor import Predictor
+from tests.checkpoints import COLORS, pixels, write_checkpoint
+from tests.conftest import NAMES
+
+
+def test_a_checkpoint_brings_config_names_and_colors(checkpoint: Path) -> None:
+    predictor = Predictor.from_checkpoint(checkpoint)
+    assert predictor.names == NAMES
+    assert predictor.colors == COLORS
+    assert predictor.cfg.MODEL.CLIPMASK.HIDDEN_DIM == 16
+    stored = load_checkpoint(checkpoint)["model"]
+    for name, value in predictor.model.state_dict().items():
+        assert torch.equal(value, stored[name]), name
+
+
+def test_device_and_overrides(checkpoint: Path) -> None:
+    predictor = Predictor.from_checkpoint(checkpoint, device="cpu", opts=["INPUT.MIN_SIZE_TEST", "20"])
+    assert predictor.cfg.INPUT.MIN_SIZE_TEST == 20
+    assert predictor(pixels()).labels.shape == (40, 56)
+    with pytest.raises(UserError, match=r"MODEL\.FOO"):
+        Predictor.from_checkpoint(checkpoint, opts=["MODEL.FOO", "1"])
+    with pytest.raises(UserError, match="KEY VALUE"):
+        Predictor.from_checkpoint(checkpoint, opts=["SEED"])
+
+
+@pytest.mark.parametrize("colors", [None, [[1, 2, 3]], "red", [[1, 2, 999]] * 5, [["a", "b", "c"]] * 5])
+def test_unusable_colors_are_replaced(tmp_path: Path, small_cfg: CfgNode, colors: object) -> None:
+    path = write_checkpoint(tmp_path / "model.pth", small_cfg, metadata={"stuff_colors": colors})
+    assert len({tuple(color) for color in Predictor.from_checkpoint(path).colors}) == len(NAMES)
+
+
+def test_weights_alone_need_a_config(tmp_path: Path, small_cfg: CfgNode, checkpoint: Path) -> None:
+    plain = tmp_path / "plain.pth"
+    torch.save({"model": load_checkpoint(checkpoint)["model"]}, plain)
+    with pytest.raises(UserError, match="--config-file"):
+        Predictor.from_checkpoint(plain)
+    small_cfg.MODEL.WEIGHTS = str(plain)
+    MetadataCatalog.get("five_things").set(stuff_classes=list(NAMES), stuff_colors=COLORS)
+    small_cfg.DATASETS.TRAIN = ("five_things",)
+    predictor = Predictor.from_config(small_cfg)
+    assert (predictor.names, predictor.colors) == (NAMES, COLORS)
+    expected = Predictor.from_checkpoint(checkpoint)(pixels()).labels
+    np.testing.assert_array_equal(predictor(pixels()).labels, expected)
+
+    small_cfg.DATASETS.TRAIN = ("toy_street_sem_seg_train",)
+    with pytest.raises(UserError, match="trained on 5 classes"):
+        Predictor.from_config(small_cfg)
+    small_cfg.DATASETS.TRAIN, small_cfg.DATASETS.TEST = (), ()
+    with pytest.raises(UserError, match=r"DATASETS\.TRAIN"):
+        Predictor.from_config(small_cfg)
+    small_cfg.MODEL.WEIGHTS = ""
+    with pytest.raises(UserError, match=r"MODEL\.WEIGHTS is empty"):
+        Predictor.from_config(small_cfg)
+
+
+def test_faulty_files(tmp_path: Path, small_cfg: CfgNode) -> None:
+    with pytest.raises(UserError, match=r"gone\.pth: no such file"):
+        Predictor.from_checkpoint(tmp_path / "gone.pth")
+    (tmp_path / "noise.pth").write_bytes(b"noise" * 100)
+    with pytest.raises(UserError, match=r"noise\.pth: damaged"):
+        Predictor.from_checkpoint(tmp_path / "noise.pth")
+    for text in ("just words", "MODEL: {NO_SUCH_KEY: 1}", "a: [", "SEED: many"):
+        path = write_checkpoint(tmp_path / "config.pth", small_cfg, config=text)
+        with pytest.raises(UserError, match=r"config\.pth: its config can't be read"):
+            Predictor.from_checkpoint(path)
+
+
+def test_embeddings_of_the_training_are_not_needed_again(tmp_path: Path, small_cfg: CfgNode) -> None:
+    """Neither the file that T came from, nor CLIP, before the vocabulary changes; then the file's name is told."""
+    file = tmp_path / "embeddings.npz"
+    rows = np.random.default_rng(0).normal(size=(6, 48)).astype(np.float32)
+    np.savez(file, names=np.array([*NAMES, "zebra"]), embeddings=rows)
+    small_cfg.MODEL.CLIP.EMBEDDINGS = str(file)
+    path = write_checkpoint(tmp_path / "model.pth", small_cfg)
+    file.rename(tmp_path / "elsewhere.npz")
+    predictor = Predictor.from_checkpoint(path)
+    assert predictor(pixels()).labels.shape == (40, 56)
+    with pytest.raises(UserError, match=r"embeddings\.npz.*--embeddings"):
+        predictor.set_vocabulary(["zebra"])
+    assert predictor.names == NAMES
+    predictor.set_vocabulary(["sky", "zebra"], embeddings=str(tmp_path / "elsewhere.npz"))
+    expected = torch.nn.functional.normalize(torch.from_numpy(rows[[1, 5]]), dim=-1)
+    torch.testing.assert_close(predictor.model.text.embedding, expected)
+    assert set(np.unique(predictor(pixels()).labels)) <= {0, 1}
+
+    (tmp_path / "elsewhere.npz").rename(file)
+    predictor.set_vocabulary(["zebra"])
+    torch.testing.assert_close(predictor.model.text.embedding, expected[1:])
+    np.savez(file, names=np.array(["zebra"]), embeddings=np.ones((1, 32), dtype=np.float32))
+    with pytest.raises(UserError, match="width 32"):
+        predictor.set_vocabulary(["zebra"])
