@@ -63,3 +63,11 @@ def make_inputs() -> Callable[..., list[dict[str, Any]]]:
         return inputs
 
     return make
+
+
+@pytest.fixture
+def d2(request: pytest.FixtureRequest) -> Any:
+    """One implementation of the eight names, see tests/contract.py."""
+    from tests.contract import implementation
+
+    return implementation(request.param)

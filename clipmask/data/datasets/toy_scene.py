@@ -22,7 +22,7 @@ from clipmask.data.datasets.toy_posts import draw_lamp, draw_sign
 SEED = 20240229
 SPLIT_STREAMS = {"train": 1, "val": 2}  # each split has its own stream of random numbers
 VISIBLE = 60.0  # metres; further cars and trees would be a few pixels
-VISIBLE_THIN = 32.0  # metres; so would further people, poles and signs
+VISIBLE_THIN = 25.0  # metres; so would further people, poles and signs
 
 
 def draw_scene(split: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -90,7 +90,7 @@ def _plan(rng: np.random.Generator) -> Street:
 
 def _camera(street: Street, rng: np.random.Generator) -> Camera:
     """Places the camera in the right lane, or now and then on the right pavement, with some yaw and pitch."""
-    x = street.half_road + 1.0 if rng.random() < 0.15 else street.lane(right=True) + rng.uniform(-0.4, 0.4)
+    x = street.half_road + 1.0 if rng.random() < 0.25 else street.lane(right=True) + rng.uniform(-0.4, 0.4)
     return Camera(
         focal=rng.uniform(190, 240) * OVERSAMPLING,
         u0=(128 + rng.uniform(-34, 34)) * OVERSAMPLING,
@@ -157,12 +157,12 @@ def _furnish(
             add(z, draw_lamp, kerb - side * 0.1, z)
         for z in spaced(rng.uniform(first + 1, 15), (7, 18), VISIBLE_THIN):
             add(z, draw_sign, kerb + rng.uniform(-0.15, 0.3), z)
-        for z in spaced(rng.uniform(first, 9), (1.5, 9), VISIBLE_THIN):
+        for z in spaced(rng.uniform(first, 9), (1.5, 7), VISIBLE_THIN):
             place = side * (street.half_road + rng.uniform(0.9, street.pavement - 0.4))
             add(z, draw_pedestrian, place, z)
             if rng.random() < 0.3:
                 add(z + 0.1, draw_pedestrian, place + 0.6, z + 0.1)
-    if rng.random() < 0.3:
-        z = rng.uniform(8, 20)
+    for _ in range(rng.integers(3)):  # some cross the road
+        z = rng.uniform(7, 16)
         add(z, draw_pedestrian, rng.uniform(-street.half_road, street.half_road) * 0.8, z)
     return things

@@ -31,7 +31,7 @@ from clipmask.errors import UserError
 
 _logger = logging.getLogger(__name__)
 
-VERSION = "1"  # change it with every change to the scenes, and folders of an older one are drawn again
+VERSION = "2"  # change it with every change to the scenes, and folders of an older one are drawn again
 SIZES = {"train": 400, "val": 60}
 COLORS = {
     "road": (128, 64, 128),

@@ -1,0 +1,135 @@
+"""``SemSegEvaluator``: hand-computed scores on each implementation, equality between them, errors of ours."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipmask.errors import UserError
+from tests.contract import INSTALLED, both, implementation
+
+_numbers = itertools.count()
+
+
+def dataset(d2: Any, folder: Path, labels: list[np.ndarray], classes: int, ignore: int = 255, **more: Any) -> str:
+    """Writes label files and registers them under a new name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for index, label in enumerate(labels):
+        Image.fromarray(label.astype(np.uint8)).save(folder / f"{index}.png")
+        records.append({"file_name": f"{index}.jpg", "sem_seg_file_name": str(folder / f"{index}.png")})
+    name = f"evaluated_{next(_numbers)}"
+    d2.DatasetCatalog.register(name, lambda: records)
+    d2.MetadataCatalog.get(name).set(
+        stuff_classes=[f"class{index}" for index in range(classes)], ignore_label=ignore, **more
+    )
+    return name
+
+
+def score(d2: Any, name: str, predictions: list[np.ndarray], classes: int, **more: Any) -> dict[str, float]:
+    """Feeds predictions, two a batch, and returns the scores."""
+    evaluator = d2.SemSegEvaluator(name, distributed=False, **more)
+    evaluator.reset()
+    for start in range(0, len(predictions), 2):
+        part = predictions[start : start + 2]
+        one_hot = [torch.nn.functional.one_hot(torch.from_numpy(p).long(), classes).permute(2, 0, 1) for p in part]
+        evaluator.process(
+            [{"file_name": f"{start + index}.jpg"} for index in range(len(part))], [{"sem_seg": p} for p in one_hot]
+        )
+    return evaluator.evaluate()["sem_seg"]
+
+
+@both
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_scores_by_hand(d2: Any, tmp_path: Path) -> None:
+    label = np.array([[0, 0, 1, 1], [0, 255, 1, 255]])
+    predicted = np.array([[0, 1, 1, 1], [0, 0, 0, 1]])
+    scores = score(d2, dataset(d2, tmp_path, [label], 3), [predicted], 3)
+    # class 0: 2 right of 3, 3 predicted; class 1: 2 right of 3, 3 predicted; class 2 does not occur
+    assert scores["IoU-class0"] == pytest.approx(50.0)
+    assert scores["IoU-class1"] == pytest.approx(50.0)
+    assert math.isnan(scores["IoU-class2"])
+    assert scores["mIoU"] == pytest.approx(50.0)
+    assert scores["mACC"] == pytest.approx(200 / 3)
+    assert scores["pACC"] == pytest.approx(200 / 3)
+    assert scores["fwIoU"] == pytest.approx(50.0)
+
+
+@both
+def test_the_loading_function_is_used(d2: Any, tmp_path: Path) -> None:
+    label = np.array([[0, 1], [1, 1]])
+    name = dataset(d2, tmp_path, [1 - label], 2)
+
+    def flipped(filename: str, dtype: Any = None) -> np.ndarray:
+        return 1 - np.asarray(Image.open(filename), dtype=dtype)
+
+    assert score(d2, name, [label], 2, sem_seg_loading_fn=flipped)["mIoU"] == pytest.approx(100.0)
+
+
+@both
+def test_files(d2: Any, tmp_path: Path) -> None:
+    label = np.array([[0, 1], [1, 1]])
+    name = dataset(d2, tmp_path, [label], 2, stuff_dataset_id_to_contiguous_id={7: 0, 9: 1})
+    scores = score(d2, name, [label], 2, output_dir=str(tmp_path / "out"))
+    regions = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
+    assert [region["category_id"] for region in regions] == [7, 9]
+    assert set(regions[0]) == {"file_name", "category_id", "segmentation"}
+    stored = torch.load(tmp_path / "out" / "sem_seg_evaluation.pth", weights_only=False)
+    assert stored["mIoU"] == pytest.approx(scores["mIoU"])
+
+
+@pytest.mark.skipif(not INSTALLED, reason="Detectron2 is not installed")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_equal_to_detectron2(tmp_path: Path) -> None:
+    """200 random cases: void, absent classes, one class, several batches; keys, values and RLEs."""
+    rng = np.random.default_rng(0)
+    ours, theirs = implementation("builtin"), implementation("detectron2")
+    for case in range(200):
+        classes, size = int(rng.integers(1, 8)), tuple(rng.integers(2, 30, 2))
+        ignore = int(rng.choice([classes, 255]))
+        used = rng.choice(classes, size=rng.integers(1, classes + 1), replace=False)
+        count = int(rng.integers(1, 5))
+        labels = [rng.choice([*used, ignore], size=size) for _ in range(count)]
+        labels[0].flat[0] = used[0]
+        predictions = [rng.integers(0, classes, size) for _ in range(count)]
+        results = []
+        for side, d2 in (("ours", ours), ("theirs", theirs)):
+            name = dataset(d2, tmp_path / str(case) / side, labels, classes, ignore)
+            output = tmp_path / str(case) / f"{side}_out"
+            results.append((score(d2, name, predictions, classes, output_dir=str(output)), output))
+        (mine, mine_out), (other, other_out) = results
+        shared = {key: value for key, value in other.items() if not key.startswith(("BoundaryIoU-", "min(IoU"))}
+        assert list(mine) == list(shared)
+        np.testing.assert_array_equal(list(mine.values()), list(shared.values()))
+        texts = [(out / "sem_seg_predictions.json").read_text() for out in (mine_out, other_out)]
+        assert json.loads(texts[0]) == json.loads(texts[1])
+
+
+def test_errors_of_ours(tmp_path: Path) -> None:
+    d2 = implementation("builtin")
+    name = dataset(d2, tmp_path, [np.array([[0, 5]])], 2)
+    with pytest.raises(UserError, match=r"0\.png holds the ids 5"):
+        score(d2, name, [np.array([[0, 1]])], 2)
+    name = dataset(d2, tmp_path / "size", [np.zeros((2, 2))], 2)
+    with pytest.raises(UserError, match="height by width"):
+        score(d2, name, [np.zeros((3, 2), dtype=int)], 2)
+    (tmp_path / "size" / "0.png").unlink()
+    with pytest.raises(UserError, match="can't be read"):
+        score(d2, name, [np.zeros((2, 2), dtype=int)], 2)
+    d2.DatasetCatalog.register("no_metadata", list)
+    with pytest.raises(UserError, match="stuff_classes"):
+        d2.SemSegEvaluator("no_metadata")
+
+
+def test_no_regions_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    d2 = implementation("builtin")
+    monkeypatch.setattr(d2.SemSegEvaluator, "_encode", lambda *args: pytest.fail("encoded for nothing"))
+    score(d2, dataset(d2, tmp_path, [np.zeros((2, 2))], 2), [np.zeros((2, 2), dtype=int)], 2)

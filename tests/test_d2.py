@@ -1,0 +1,94 @@
+"""The seam: which implementation is taken, what forces one, what a broken Detectron2 does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipmask import get_cfg
+from clipmask.config import leaf_keys
+from tests.conftest import ROOT
+from tests.contract import INSTALLED
+
+SHOW = "import clipmask.d2 as d2; print(d2.IMPLEMENTATION, d2.DatasetCatalog.__class__.__module__)"
+
+
+def run(code: str, path: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a new process, with ``path`` before everything else that can be imported."""
+    environment = {key: value for key, value in os.environ.items() if key != "CLIPMASK_D2"}
+    folders = [*([str(path)] if path else []), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"PYTHONPATH": os.pathsep.join(folders), **variables}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def fake(folder: Path, text: str) -> Path:
+    """A package that is called detectron2 and holds ``text``."""
+    (folder / "detectron2").mkdir()
+    (folder / "detectron2" / "__init__.py").write_text(text)
+    return folder
+
+
+def test_builtin_can_be_forced() -> None:
+    result = run(SHOW, CLIPMASK_D2="builtin")
+    assert result.stdout.split() == ["builtin", "clipmask.builtin.catalog"], result.stderr
+
+
+def test_what_is_installed_is_taken() -> None:
+    result = run(SHOW)
+    assert result.stdout.split()[0] == ("detectron2" if INSTALLED else "builtin"), result.stderr
+
+
+def test_blocked_detectron2_is_none() -> None:
+    """A hook that forbids the import stands for a machine without it."""
+    block = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'detectron2': raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+    )
+    result = run(block + SHOW)
+    assert result.stdout.split()[0] == "builtin", result.stderr
+
+
+def test_a_broken_detectron2_is_one_clear_error(tmp_path: Path) -> None:
+    code = "try:\n    import clipmask\nexcept ValueError as error:\n    print(type(error).__name__, error)"
+    broken = fake(tmp_path, "raise ImportError('numpy.core.multiarray failed to import')")
+    result = run(code, broken)
+    assert "UserError" in result.stdout, result.stderr
+    for word in ("detectron2", "multiarray", "CLIPMASK_D2=builtin"):
+        assert word in result.stdout
+    command = subprocess.run(
+        [sys.executable, str(ROOT / "train_net.py"), "--help"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(broken), str(ROOT)]), "CLIPMASK_D2": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert command.returncode == 2
+    assert command.stderr.startswith("error: Detectron2 was found at")
+    assert "Traceback" not in command.stderr
+    assert run(SHOW, broken, CLIPMASK_D2="builtin").stdout.split()[0] == "builtin"
+
+
+def test_wrong_values_of_the_variable() -> None:
+    result = run(SHOW, CLIPMASK_D2="builtins")
+    assert "CLIPMASK_D2=builtins is neither" in result.stderr
+    if not INSTALLED:
+        assert "which is not installed here" in run(SHOW, CLIPMASK_D2="detectron2").stderr
+
+
+@pytest.mark.skipif(not INSTALLED, reason="Detectron2 is not installed")
+def test_shared_config_keys_have_detectron2s_types_and_defaults() -> None:
+    from detectron2.config import get_cfg as detectron2_cfg
+
+    theirs, ours = leaf_keys(detectron2_cfg()), leaf_keys(get_cfg())
+    shared = theirs.keys() & ours.keys()
+    assert len(shared) > 25
+    for key in shared:
+        assert type(ours[key]) is type(theirs[key]), key
+        assert ours[key] == theirs[key], key
