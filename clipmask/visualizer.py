@@ -26,6 +26,7 @@ _PALETTE = (
     (150, 30, 210), (210, 15, 180), (165, 240, 255),
 )  # fmt: skip
 _PAPER, _INK = (24, 24, 28), (235, 235, 235)  # of legend and captions
+_PANELS = ("input", "truth", "prediction")
 _MAX_GRID = 256  # longest side of the grid that places for names are looked for on
 _NAMES_PER_CLASS = 3  # the roomiest regions of a class that carry its name
 
@@ -97,10 +98,8 @@ def overlay(
     names: Sequence[str],
     colors: Colors,
     opacity: float = 0.5,
-    legend: bool | Literal["all"] = True,
+    legend: bool | Literal["inside"] = True,
     ignore_label: int | None = None,
-    *,
-    region_names: bool = True,
 ) -> np.ndarray:
     """Draws a label map over its image.
 
@@ -110,10 +109,11 @@ def overlay(
         names: of the K classes; of ``car;automobile`` the first is shown.
         colors: of the K classes.
         opacity: of the colours, 0 (the image as it is, without names) to 1.
-        legend: add a strip below with swatch, name and share of the classes in the picture, largest first. ``"all"``
-            lists every class in the order of ``names``, so that all frames of a film get one size.
+        legend: True adds a strip below with swatch, name and share of the classes in the picture, largest first.
+            ``"inside"`` is for frames of a film, which keep their size and must not flicker: a translucent strip over
+            the lowest rows lists every class in the order of ``names``, and no names are written into regions; a picture
+            with no room for it has none.
         ignore_label: an id that is not painted.
-        region_names: write the class into its large regions.
 
     Returns:
         uint8 (H + height of the legend, W, 3); a picture narrower than one entry of its legend is widened to fit it.
@@ -122,13 +122,21 @@ def overlay(
         UserError: the shapes of image and labels, or the numbers of names and colours, differ.
     """
     _check(image, labels, names, colors)
-    picture = _paint(image, labels, names, colors, opacity, ignore_label, region_names)
+    picture = _paint(image, labels, names, colors, opacity, ignore_label, region_names=legend != "inside")
     if not legend:
         return picture
     shares = class_shares(labels, len(names), ignore_label)
-    listed = range(len(names)) if legend == "all" else _by_share(shares)
+    listed = range(len(names)) if legend == "inside" else _by_share(shares)
     entries = [(colors[k], f"{_caption(names[k])}  {shares[k]:.1f}%", f"{_caption(names[k])}  100.0%") for k in listed]
-    return _with_legend(picture, entries, _font_size(labels.shape))
+    if legend is True:
+        return _with_legend(picture, entries, _font_size(labels.shape))
+    strip = _legend(picture.shape[1], entries, _font_size(labels.shape))
+    rows = len(strip)
+    if strip.shape[1] == picture.shape[1] and 2 * rows <= len(picture):  # else it would hide what it explains
+        blended = picture.copy()
+        blended[-rows:] = np.rint(0.35 * picture[-rows:] + 0.65 * strip)
+        return blended
+    return picture
 
 
 def side_by_side(
@@ -160,13 +168,14 @@ def side_by_side(
         panels.append(_paint(image, labels, names, colors, 0.6, ignore_label, region_names=True))
     height, width = truth.shape
     size = _font_size(truth.shape)
-    gap, band = max(2, size // 4), round(1.7 * size)
-    canvas = Image.new("RGB", (3 * width + 2 * gap, height + band), _PAPER)
+    font, gap, band = _font(size), max(2, size // 4), round(1.7 * size)
+    column = max(width, *(round(_text_size(caption, font)[0]) for caption in _PANELS)) + gap
+    canvas = Image.new("RGB", (3 * column - gap, height + band), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    for index, (panel, caption) in enumerate(zip(panels, ("input", "truth", "prediction"), strict=True)):
-        left = index * (width + gap)
-        canvas.paste(Image.fromarray(panel), (left, band))
-        _write(draw, (left + width / 2, band / 2), caption, _fitting_font(caption, size, width), _INK)
+    for index, (panel, caption) in enumerate(zip(panels, _PANELS, strict=True)):
+        middle = index * column + (column - gap) // 2
+        canvas.paste(Image.fromarray(panel), (middle - width // 2, band))
+        _write(draw, (middle, band / 2), caption, font, _INK)
     shares = [class_shares(labels, len(names), ignore_label) for labels in (truth, prediction)]
     entries: list[tuple[Any, str, str]] = [(None, "% of truth | prediction:", "")]
     entries += [
@@ -244,7 +253,8 @@ def _places(region: np.ndarray, text: tuple[float, float]) -> Iterator[tuple[flo
     """Yields where in the parts of ``region`` (H, W) a name fits: (x, y) of its middle, roomiest parts first.
 
     Distances to the border are measured in half widths of the text across and half heights down, so a place at a
-    distance of 1 has room for the ellipse that the text fills. Nearest sampling on a coarse grid is enough for that.
+    distance of 1 has room for the ellipse that the text fills (1.1 leaves a margin). Nearest sampling on a coarse grid
+    is enough for that.
     """
     step = -(-max(region.shape) // _MAX_GRID)
     coarse = np.pad(region[step // 2 :: step, step // 2 :: step], 1)  # beyond the picture there is no room either
@@ -252,17 +262,27 @@ def _places(region: np.ndarray, text: tuple[float, float]) -> Iterator[tuple[flo
     parts, count = ndimage.label(coarse)
     largest = np.asarray(ndimage.maximum(room, parts, range(1, count + 1)))
     for part in np.argsort(-largest, kind="stable")[:_NAMES_PER_CLASS]:
-        if largest[part] < 1.0:
+        if largest[part] < 1.1:
             return
-        y, x = np.unravel_index(np.argmax(np.where(parts == part + 1, room, 0)), room.shape)
+        ridge = np.argwhere((parts == part + 1) & (room > 0.97 * largest[part]))  # a long region has many such places
+        y, x = ridge[np.argmin(np.square(ridge - ridge.mean(axis=0)).sum(axis=1))]
         yield float((x - 1) * step + step // 2), float((y - 1) * step + step // 2)
 
 
 def _with_legend(picture: np.ndarray, entries: Sequence[tuple[Any, str, str]], size: int) -> np.ndarray:
-    """Puts a strip of ``entries`` below a picture, in as many equal columns as its width has room for.
+    """Puts the strip of ``_legend`` below a picture, uint8 (H, W, 3), which is widened if the strip needs it."""
+    strip = _legend(picture.shape[1], entries, size)
+    canvas = np.full((len(picture) + len(strip), strip.shape[1], 3), _PAPER, dtype=np.uint8)
+    canvas[: len(picture), : picture.shape[1]] = picture
+    canvas[len(picture) :] = strip
+    return canvas
+
+
+def _legend(width: int, entries: Sequence[tuple[Any, str, str]], size: int) -> np.ndarray:
+    """Draws ``entries`` in as many equal columns as there is room for.
 
     Args:
-        picture: uint8 (H, W, 3).
+        width: wanted, in pixels; more is taken if one entry needs it.
         entries: (colour or None for none, text, a text whose width is kept free as well).
         size: of the font, in pixels.
     """
@@ -270,15 +290,13 @@ def _with_legend(picture: np.ndarray, entries: Sequence[tuple[Any, str, str]], s
     row, gap = round(1.6 * size), size // 2
     texts = [text for entry in entries for text in entry[1:]]
     cell = size + 3 * gap + max([round(_text_size(text, font)[0]) for text in texts], default=0)
-    height, width = picture.shape[0], max(picture.shape[1], cell)
+    width = max(width, cell)
     columns = max(1, width // cell)
-    strip = -(-len(entries) // columns) * row + gap
-    canvas = Image.new("RGB", (width, height + strip), _PAPER)
-    canvas.paste(Image.fromarray(picture), (0, 0))
+    canvas = Image.new("RGB", (width, -(-len(entries) // columns) * row + gap), _PAPER)
     draw = ImageDraw.Draw(canvas)
     for index, (color, text, _) in enumerate(entries):
         left = index % columns * (width // columns) + gap
-        middle = height + gap // 2 + index // columns * row + row / 2
+        middle = gap // 2 + index // columns * row + row / 2
         if color is not None:
             draw.rectangle((left, middle - size / 2, left + size, middle + size / 2), tuple(color), _INK)
             left += size + gap
@@ -296,11 +314,6 @@ def _font(size: int) -> Any:
         return ImageFont.load_default(size=size)
     except (TypeError, ImportError, OSError):  # Pillow before 10.1 or built without FreeType: one small bitmap font
         return ImageFont.load_default()
-
-
-def _fitting_font(text: str, size: int, width: int) -> Any:
-    """Returns a font of ``size``, or of what makes ``text`` no wider than ``width`` pixels."""
-    return _font(max(6, min(size, int(0.95 * size * width / max(1.0, _text_size(text, _font(size))[0])))))
 
 
 def _drawable(text: str, font: Any) -> str:

@@ -92,3 +92,10 @@ def test_shared_config_keys_have_detectron2s_types_and_defaults() -> None:
     for key in shared:
         assert type(ours[key]) is type(theirs[key]), key
         assert ours[key] == theirs[key], key
+
+
+def test_a_clone_in_the_working_directory_is_not_an_installation(tmp_path: Path) -> None:
+    """A folder of that name without __init__.py is importable, as a namespace, and yet holds no Detectron2."""
+    (tmp_path / "detectron2").mkdir()
+    result = run(SHOW, tmp_path)
+    assert result.stdout.split()[0] == ("detectron2" if INSTALLED else "builtin"), result.stderr

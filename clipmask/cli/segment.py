@@ -145,7 +145,7 @@ def segment_film(
         bar = stack.enter_context(_bar(video.announced, "images"))
         for result in predictor.stream(_until(video, stop)):
             if "overlay" in written:  # names stand in their regions: a strip below would change the size
-                written["overlay"].write(result.overlay(opacity, legend=False))
+                written["overlay"].write(result.overlay(opacity, legend="inside"))
             if "color" in written:
                 written["color"].write(colorize(result.labels, result.colors))
             if "labels" in kinds:

@@ -24,7 +24,6 @@ def evaluate(
     loader: Iterable[list[dict[str, Any]]],
     evaluator: DatasetEvaluator,
     *,
-    device: torch.device | str | None = None,
     progress: bool = True,
 ) -> OrderedDict[str, Any]:
     """Runs ``model`` over this process' share of a test set and returns the scores over all of it.
@@ -36,7 +35,6 @@ def evaluate(
         model: dataset dicts in, one output for each out, ``{"sem_seg": (K, H, W)}`` for ``SemSegEvaluator``.
         loader: batches of dataset dicts; ``len`` gives the bar its end.
         evaluator: any evaluator; reset first.
-        device: where the tensors of a dataset dict go before the model sees them; None: the model moves them itself.
         progress: draw a bar on stderr, on the main process only.
 
     Returns:
@@ -54,8 +52,7 @@ def evaluate(
     images, start = 0, time.perf_counter()
     with _evaluation_mode(model), torch.inference_mode(), bar:
         for batch in loader:
-            inputs = batch if device is None else [_moved(sample, device) for sample in batch]
-            evaluator.process(batch, model(inputs))
+            evaluator.process(batch, model(batch))
             images += len(batch)
             bar.set_postfix_str(f"{images / (time.perf_counter() - start):.1f} images/s", refresh=False)
             bar.update()
@@ -73,10 +70,6 @@ def _evaluation_mode(model: Any) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def _moved(sample: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
-    return {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in sample.items()}
 
 
 def per_class_table(results: Mapping[str, Any]) -> str:

@@ -272,7 +272,9 @@ def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None, text_wid
     name = cfg.MODEL.META_ARCHITECTURE
     if name not in META_ARCH_REGISTRY:
         raise UserError(f"MODEL.META_ARCHITECTURE {name!r} is not registered; configs/base.yaml sets ClipMask")
-    return META_ARCH_REGISTRY.get(name)(cfg, class_names=class_names, text_width=text_width)
+    # Other meta-architectures need not know of an argument that is not given.
+    width = {} if text_width is None else {"text_width": text_width}
+    return META_ARCH_REGISTRY.get(name)(cfg, class_names=class_names, **width)
 
 
 def _metadata(cfg: CfgNode) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +53,13 @@ class Segmentation:
         shares = class_shares(self.labels, len(self.names))
         return {name: float(share) for name, share in zip(self.names, shares, strict=True)}
 
-    def overlay(self, opacity: float = 0.5, legend: bool = True) -> NDArray[np.uint8]:
+    def overlay(self, opacity: float = 0.5, legend: bool | Literal["inside"] = True) -> NDArray[np.uint8]:
         """Draws the classes over the picture.
 
         Args:
             opacity: of the colours, 0 to 1.
-            legend: add a strip below with the classes and their shares.
+            legend: True adds a strip below with the classes and their shares; ``"inside"`` lays it over the lowest
+                rows, so that frames of a film keep their size.
 
         Returns:
             uint8 (H + height of the legend, W, 3).

@@ -72,3 +72,11 @@ def test_metadata_are_written_once(d2: Any, name: str) -> None:
 def test_metadata_need_a_name(d2: Any) -> None:
     with pytest.raises(AssertionError):
         d2.MetadataCatalog.get("")
+
+
+@both
+def test_former_names_of_metadata_still_work(d2: Any, name: str) -> None:
+    metadata = d2.MetadataCatalog.get(name)
+    metadata.stuff_class_names = ["a"]
+    assert metadata.stuff_classes == metadata.stuff_class_names == ["a"]
+    assert "stuff_class_names" not in metadata.as_dict()

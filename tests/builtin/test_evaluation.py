@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed
+import torch.multiprocessing
 from PIL import Image
 
 from clipmask.errors import UserError
@@ -118,6 +120,12 @@ def test_errors_of_ours(tmp_path: Path) -> None:
     name = dataset(d2, tmp_path, [np.array([[0, 5]])], 2)
     with pytest.raises(UserError, match=r"0\.png holds the ids 5"):
         score(d2, name, [np.array([[0, 1]])], 2)
+    name = dataset(d2, tmp_path / "next", [np.array([[0, 2]])], 2)
+    with pytest.raises(UserError, match=r"holds the ids 2, .* classes 0 to 1 and ignores 255"):
+        score(d2, name, [np.array([[0, 1]])], 2)
+    name = dataset(d2, tmp_path / "more", [np.array([[0, 1]])], 2)
+    with pytest.raises(UserError, match=r"model gives 5 classes, .* class0, class1"):
+        score(d2, name, [np.array([[0, 1]])], 5)
     name = dataset(d2, tmp_path / "size", [np.zeros((2, 2))], 2)
     with pytest.raises(UserError, match="height by width"):
         score(d2, name, [np.zeros((3, 2), dtype=int)], 2)
@@ -133,3 +141,55 @@ def test_no_regions_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     d2 = implementation("builtin")
     monkeypatch.setattr(d2.SemSegEvaluator, "_encode", lambda *args: pytest.fail("encoded for nothing"))
     score(d2, dataset(d2, tmp_path, [np.zeros((2, 2))], 2), [np.zeros((2, 2), dtype=int)], 2)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("label", [1, 255])
+def test_absent_classes_are_nan_without_a_warning(tmp_path: Path, label: int) -> None:
+    """One class alone, then nothing but void: a quiet nan, never a zero."""
+    d2 = implementation("builtin")
+    name = dataset(d2, tmp_path, [np.full((2, 3), label)], 3)
+    scores = score(d2, name, [np.ones((2, 3), dtype=int)], 3)
+    assert math.isnan(scores["IoU-class0"])
+    assert math.isnan(scores["ACC-class2"])
+    assert math.isnan(scores["mIoU"]) == (label == 255)
+
+
+def test_stored_scores_are_plain_numbers(tmp_path: Path) -> None:
+    """So that a scores file from anybody can be read without running code."""
+    d2 = implementation("builtin")
+    name = dataset(d2, tmp_path, [np.array([[0, 1]])], 2)
+    scores = score(d2, name, [np.array([[0, 0]])], 2, output_dir=str(tmp_path / "out"))
+    assert torch.load(tmp_path / "out" / "sem_seg_evaluation.pth", weights_only=True) == scores
+
+
+def _one_of_two(rank: int, which: str, folder: Path) -> None:
+    """Evaluates every second of four images in a process group and writes what ``evaluate`` returned."""
+    rendezvous = f"file://{folder / 'rendezvous'}"
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    d2, (labels, predictions) = implementation(which), _four()
+    evaluator = d2.SemSegEvaluator(dataset(d2, folder / str(rank), labels, 3), output_dir=str(folder / "out"))
+    evaluator.reset()
+    for index in range(rank, 4, 2):
+        one_hot = torch.nn.functional.one_hot(torch.from_numpy(predictions[index]), 3).permute(2, 0, 1)
+        evaluator.process([{"file_name": f"{index}.jpg"}], [{"sem_seg": one_hot}])
+    (folder / f"result{rank}.json").write_text(json.dumps(evaluator.evaluate()))
+    torch.distributed.destroy_process_group()
+
+
+def _four() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    rng = np.random.default_rng(3)
+    return [rng.integers(0, 3, (5, 7)) for _ in range(4)], [rng.integers(0, 3, (5, 7)) for _ in range(4)]
+
+
+@both
+def test_two_processes_score_as_one(d2: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    which = request.node.callspec.params["d2"]
+    torch.multiprocessing.spawn(_one_of_two, (which, tmp_path), nprocs=2)
+    labels, predictions = _four()
+    alone = score(d2, dataset(d2, tmp_path / "alone", labels, 3), predictions, 3)
+    together = json.loads((tmp_path / "result0.json").read_text())["sem_seg"]
+    assert together == {key: pytest.approx(value, nan_ok=True) for key, value in alone.items()}
+    assert json.loads((tmp_path / "result1.json").read_text()) is None
+    regions = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
+    assert {region["file_name"] for region in regions} == {f"{index}.jpg" for index in range(4)}

@@ -69,3 +69,30 @@ def test_table() -> None:
     assert lines[2].split() == ["road", "75.12", "80.00"]
     assert lines[3].split() == ["道路", "-", "-"]
     assert lines[-1] == "mIoU 50.00   fwIoU 60.00   mACC 55.50   pACC 77.00"
+
+
+@pytest.mark.parametrize(("rank", "progress", "drawn"), [(0, True, True), (0, False, False), (1, True, False)])
+def test_only_the_main_process_draws_a_bar(
+    rank: int, progress: bool, drawn: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: rank)
+    evaluate(Model(), [[{"id": 0}]], Recorder(), progress=progress)  # type: ignore[arg-type]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("evaluating" in captured.err) == drawn
+    assert ("images/s" in captured.err) == drawn
+
+
+def test_an_evaluator_without_a_result_gives_none() -> None:
+    class Silent(Recorder):
+        def evaluate(self) -> Any:
+            return None
+
+    assert evaluate(Model(), [[{"id": 0}]], Silent(), progress=False) == {}  # type: ignore[arg-type]
+
+
+def test_table_leaves_out_what_other_evaluators_add() -> None:
+    scores = {"mIoU": 1.0, "fwIoU": 2.0, "IoU-a": 3.0, "BoundaryIoU-a": 4.0, "min(IoU, B-Iou)-a": 5.0}
+    table = per_class_table({"sem_seg": {**scores, "mACC": 6.0, "pACC": 7.0, "ACC-a": 8.0}})
+    assert [line.split() for line in table.splitlines()[2:-2]] == [["a", "3.00", "8.00"]]
