@@ -111,8 +111,8 @@ def overlay(
         opacity: of the colours, 0 (the image as it is, without names) to 1.
         legend: True adds a strip below with swatch, name and share of the classes in the picture, largest first.
             ``"inside"`` is for frames of a film, which keep their size and must not flicker: a translucent strip over
-            the lowest rows lists every class in the order of ``names``, and no names are written into regions; a picture
-            with no room for it has none.
+            the lowest rows lists every class in the order of ``names``, and no names are written into regions; a
+            picture with no room for it has none.
         ignore_label: an id that is not painted.
 
     Returns:
