@@ -130,9 +130,9 @@ def overlay(
     entries = [(colors[k], f"{_caption(names[k])}  {shares[k]:.1f}%", f"{_caption(names[k])}  100.0%") for k in listed]
     if legend is True:
         return _with_legend(picture, entries, _font_size(labels.shape))
-    strip = _legend(picture.shape[1], entries, _font_size(labels.shape))
+    strip = _legend(picture.shape[1], entries, max(9, round(0.75 * _font_size(labels.shape))))
     rows = len(strip)
-    if strip.shape[1] == picture.shape[1] and 2 * rows <= len(picture):  # else it would hide what it explains
+    if strip.shape[1] == picture.shape[1] and 4 * rows <= len(picture):  # else it would hide what it explains
         blended = picture.copy()
         blended[-rows:] = np.rint(0.35 * picture[-rows:] + 0.65 * strip)
         return blended
