@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from fvcore.common.config import CfgNode
 from clipmask.errors import UserError
 
 CN = CfgNode
+_MERGE_ERRORS = (KeyError, ValueError, AssertionError, TypeError, AttributeError)  # yacs' answers to what does not fit
 _Init = TypeVar("_Init", bound=Callable[..., None])
 
 
@@ -116,7 +118,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.BCE_WEIGHT = 5.0  # of the mask binary cross-entropy (Eq. 14), in the loss and in the matching
     node.DICE_WEIGHT = 0.0  # of the dice loss, likewise; 0: off, as in the paper
 
-    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # training images are resized by a factor drawn from it, log-uniform
+    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # training images are resized by it, log-uniform, but not below CROP.SIZE
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # a crop is drawn again (10 times) if one class has more than this
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
 
@@ -158,7 +160,9 @@ def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         raise UserError(f"config file {path}: not plain YAML: {' '.join(str(error).split())}") from error
     except UserError:
         raise
-    except (KeyError, ValueError, AssertionError) as error:
+    except RecursionError as error:
+        raise UserError(f"config file {path}: its _BASE_ files name each other in a circle") from error
+    except _MERGE_ERRORS as error:
         raise UserError(f"config file {path}: {_explain(error, cfg)}") from error
     merge_opts(cfg, opts)
     return cfg
@@ -179,9 +183,19 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         raise UserError(f"config overrides come as KEY VALUE pairs; {opts[-1]!r} has no value (all: {' '.join(opts)})")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         try:
-            cfg.merge_from_list([key, value])
-        except (KeyError, ValueError, AssertionError) as error:
+            cfg.merge_from_list([key, _as_default(cfg, key, value)])
+        except _MERGE_ERRORS as error:
             raise UserError(f"override {key} {value}: {_explain(error, cfg, key)}") from error
+
+
+def _as_default(cfg: CfgNode, key: str, value: str) -> str:
+    """Writes a whole number as the float, and a bare name as the list or tuple, that the key takes."""
+    default = leaf_keys(cfg).get(key)
+    if isinstance(default, float) and re.fullmatch(r"[+-]?\d+", value):
+        return f"{value}.0"
+    if isinstance(default, list | tuple) and re.fullmatch(r"[A-Za-z_][\w./-]*", value):
+        return repr(type(default)([value]))
+    return value
 
 
 def _explain(error: Exception, cfg: CfgNode, key: str | None = None) -> str:

@@ -134,7 +134,8 @@ def overlay(
     rows = len(strip)
     if strip.shape[1] == picture.shape[1] and 4 * rows <= len(picture):  # else it would hide what it explains
         blended = picture.copy()
-        blended[-rows:] = np.rint(0.35 * picture[-rows:] + 0.65 * strip)
+        shade = np.where((strip == _PAPER).all(-1, keepdims=True), 0.65, 1.0)  # swatches keep their colours
+        blended[-rows:] = np.rint((1 - shade) * picture[-rows:] + shade * strip)
         return blended
     return picture
 

@@ -102,7 +102,7 @@ class SemSegEvaluator(DatasetEvaluator):
                 f"dataset {self._dataset_name} can't be evaluated: {sample.get('file_name', 'a sample')} has no "
                 "sem_seg_file_name, the file of its label ids"
             )
-        return sample["file_name"], sample["sem_seg_file_name"]
+        return str(sample["file_name"]), str(sample["sem_seg_file_name"])
 
     def reset(self) -> None:
         """Forgets all batches seen."""
@@ -124,7 +124,7 @@ class SemSegEvaluator(DatasetEvaluator):
         for sample, output in zip(inputs, outputs, strict=True):
             scores = output["sem_seg"]
             predicted = scores.argmax(dim=0).cpu().numpy()
-            true = self._read_labels(self.input_file_to_gt_file[sample["file_name"]], predicted.shape)
+            true = self._read_labels(self.input_file_to_gt_file[str(sample["file_name"])], predicted.shape)
             if len(scores) > self._num_classes + 1:
                 raise UserError(
                     f"the model gives {len(scores)} classes, but dataset {self._dataset_name} has {self._num_classes}: "
@@ -133,7 +133,7 @@ class SemSegEvaluator(DatasetEvaluator):
             cells = (self._num_classes + 1) * predicted.ravel() + true.ravel()
             self._confusion += np.bincount(cells, minlength=self._confusion.size).reshape(self._confusion.shape)
             if self._output_dir:
-                self._predictions.extend(self._encode(predicted, sample["file_name"]))
+                self._predictions.extend(self._encode(predicted, str(sample["file_name"])))
 
     def _read_labels(self, filename: str, shape: tuple[int, ...]) -> np.ndarray:
         """Returns the ids in ``filename`` (H, W), the ignored ones as K; ``shape`` is the prediction's."""

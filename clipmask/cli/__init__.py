@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +25,8 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
         The status of ``function``; 2 after a ``UserError``, printed on stderr as one paragraph without a traceback;
         130 after Ctrl-C.
     """
+    # A hub that can't be reached is told of once, by the error; not at each of its library's attempts.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return function(*args, **kwargs) or 0
     except UserError as error:

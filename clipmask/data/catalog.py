@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.errors import UserError
 
 DEFAULT_IGNORE_LABEL = 255
+_FILES = ("file_name", "sem_seg_file_name")
 
 
 class Dataset(NamedTuple):
@@ -28,7 +31,8 @@ def load_dataset(name: str, *, labelled: bool) -> Dataset:
 
     Raises:
         UserError: the name is not registered (the known ones are listed); its metadata have no ``stuff_classes``;
-            it has no samples, or one without the file names that are needed.
+            they contradict themselves; its function fails or returns no samples; a sample lacks a file name, or the
+            file is not there.
     """
     known = DatasetCatalog.list()
     if name not in known:
@@ -43,17 +47,57 @@ def load_dataset(name: str, *, labelled: bool) -> Dataset:
             f"dataset {name!r} has no class names; register them where you register the dataset: "
             f"MetadataCatalog.get({name!r}).set(stuff_classes=['road', ...], ignore_label=255)"
         )
-    records = DatasetCatalog.get(name)
-    if not records:
-        raise UserError(f"dataset {name!r} is empty: the function registered for it returned no samples")
+    _check_metadata(name, metadata)
+    if metadata.get("ignore_label", None) is None:
+        metadata.set(ignore_label=DEFAULT_IGNORE_LABEL)  # the evaluator reads it from there
+    records = _records(name)
     for i, record in enumerate(records):
-        for key in ("file_name", "sem_seg_file_name") if labelled else ("file_name",):
+        for key in _FILES[: 1 + labelled]:
             if key not in record:
                 raise UserError(
                     f"dataset {name!r}: sample {i} ({record.get('file_name', 'no name')}) has no {key!r}; its dict "
                     "needs 'file_name' and, for training and evaluation, 'sem_seg_file_name'"
                 )
-    return Dataset(records, tuple(classes), metadata.get("ignore_label", DEFAULT_IGNORE_LABEL))
+    missing = [record[key] for record in records for key in _FILES[: 1 + labelled] if not os.path.isfile(record[key])]
+    if missing:
+        raise UserError(f"dataset {name!r}: {missing[0]}: no such file ({len(missing)} of its files are missing)")
+    return Dataset(records, tuple(classes), metadata.ignore_label)
+
+
+def _check_metadata(name: str, metadata: Any) -> None:
+    """Refuses metadata that would train something else than was meant, or fail hours later."""
+    classes, ignore = metadata.stuff_classes, metadata.get("ignore_label", DEFAULT_IGNORE_LABEL)
+    colors = metadata.get("stuff_colors", None)
+    fault = None
+    if isinstance(classes, str) or not all(isinstance(item, str) and item.strip() for item in classes):
+        fault = f"stuff_classes is {classes!r}; it must be a list of names"
+    elif len(set(classes)) < len(classes):
+        fault = f"stuff_classes names a class twice: {', '.join(classes)}"
+    elif isinstance(ignore, bool) or not isinstance(ignore, int) or 0 <= ignore < len(classes):
+        fault = f"ignore_label is {ignore!r}; it must be a whole number that is no class id (0 to {len(classes) - 1})"
+    elif colors is not None and len(colors) != len(classes):
+        fault = f"stuff_colors has {len(colors)} colours for {len(classes)} classes"
+    if fault:
+        raise UserError(f"dataset {name!r}: its metadata's {fault}. Correct it where the dataset is registered")
+
+
+def _records(name: str) -> list[dict[str, Any]]:
+    """Calls the function that was registered; what goes wrong in it is the registering module's to mend."""
+    try:
+        records = DatasetCatalog.get(name)
+    except UserError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"dataset {name!r}: the function registered for it raised {type(error).__name__}: {error} "
+            f"({last.filename}, line {last.lineno})"
+        ) from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise UserError(f"dataset {name!r}: the function registered for it must return a list of dicts")
+    if not records:
+        raise UserError(f"dataset {name!r} is empty: the function registered for it returned no samples")
+    return records
 
 
 def load_training_set(names: Sequence[str]) -> Dataset:

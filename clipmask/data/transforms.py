@@ -2,7 +2,8 @@
 
 Built on ``torchvision.transforms.v2``: the picture is a ``tv_tensors.Image``, its labels a ``tv_tensors.Mask``, and
 both go through the same geometry. All chance comes from torch's default CPU generator, which the loader seeds for
-every sample. Nothing is padded: a crop larger than the picture gives a smaller sample, and the model pads the batch.
+every sample. Nothing is padded: a picture is never made smaller than an absolute crop, so that all samples of a batch
+have one size and no part of it is spent on padding.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class TrainTransform:
         """
         low, high = self.scale_range
         scale = low * (high / low) ** torch.rand(()).item()
+        if self.crop is not None:
+            scale = max(scale, self.crop.smallest_scale(labels.shape))
         height, width = (max(1, round(side * scale)) for side in labels.shape)
         window, size = (0, 0, *labels.shape), (height, width)
         if self.crop is not None:
@@ -114,6 +117,12 @@ class ScaledCrop:
         self.size = (size[0], size[1])
         self.max_area = single_category_max_area
         self.ignore_label = ignore_label
+
+    def smallest_scale(self, full: Sequence[int]) -> float:
+        """Returns the factor below which a picture of (height, width) ``full`` would be smaller than the sample."""
+        if self.kind != "absolute":
+            return 0.0
+        return max(side / whole for side, whole in zip(self.size, full, strict=True))
 
     def draw(self, labels: Tensor, scale: float) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
         """Draws a window; if one class has too large a share of it, up to ten times, and keeps the best.

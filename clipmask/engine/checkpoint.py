@@ -195,8 +195,14 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path,
         One line for each key that was left out; empty where ``strict``.
 
     Raises:
-        UserError: ``strict`` and the weights do not fit, or nothing fits.
+        UserError: ``strict`` and the weights do not fit, or nothing fits, or one is not finite.
     """
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{source}: {len(broken)} of its {len(state)} weights hold NaN or infinity, {broken[0]} first: "
+            "the training that made it diverged; use an earlier checkpoint"
+        )
     own = model.state_dict()
     wrong = {name for name, value in state.items() if name in own and own[name].shape != value.shape}
     result = model.load_state_dict({name: value for name, value in state.items() if name not in wrong}, strict=False)

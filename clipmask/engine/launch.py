@@ -86,6 +86,11 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
     """
     if num_gpus < 1 or num_machines < 1:
         raise UserError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
+    if cfg.SOLVER.IMS_PER_BATCH % (num_gpus * num_machines):
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} can't be shared out equally over --num-gpus {num_gpus} "
+            f"on {num_machines} machine(s): make it a multiple of {num_gpus * num_machines}"
+        )
     device = resolve_device(cfg.MODEL.DEVICE)
     if device.type == "cuda" and num_gpus > torch.cuda.device_count():
         raise UserError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()} CUDA device(s)")

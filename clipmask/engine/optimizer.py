@@ -75,6 +75,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     if not groups:
         raise UserError("no parameter of the model is trainable; MODEL.BACKBONE.FREEZE_AT freezes at most the backbone")
     fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    if solver.AMP.ENABLED and solver.AMP.DTYPE == "fp16":
+        fused = False  # it unscales gradients itself, and they could not be clipped before
     return torch.optim.AdamW(groups, fused=fused or None)
 
 

@@ -47,7 +47,7 @@ class TrainingState:
         self.average: WeightAverage | None = None
         self.meter = Meter()
         self.iteration = -1
-        seed_everything(seed + 1 + fabric.global_rank)  # processes draw their own dropout and loss points
+        seed_everything(seed + 1 + fabric.global_rank)  # processes draw their own dropout
 
     @property
     def evaluated_model(self) -> ClipMask:

@@ -2,7 +2,9 @@
 
 The losses of a step are sums over its images divided by counts over its images. The counts are taken over
 all micro-batches and processes before the first backward pass, so neither accumulation nor the number of devices
-changes the gradient (with frozen or synchronised BatchNorm; otherwise its statistics are those of a micro-batch).
+changes the gradient, given frozen BatchNorm (its statistics are otherwise those of a micro-batch; synchronised over
+processes, but not over accumulation steps) and samples of one size, which absolute crops make (samples of different
+sizes are padded to the largest beside them, and the convolutions see that border).
 """
 
 from __future__ import annotations

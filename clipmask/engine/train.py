@@ -83,14 +83,19 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
     elif cfg.MODEL.WEIGHTS:
         start_from(model, cfg.MODEL.WEIGHTS)
+    with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
+        model.text.prepare()
     state = TrainingState(cfg, model, fabric, cfg.SEED)
     if checkpoint is not None:
         state.restore(checkpoint)
         logger.info("resumed from %s, after step %d", source, state.iteration + 1)
     if fabric.is_global_zero:
         if checkpoint is None and (folder / LAST).is_file():
-            logger.warning("%s holds an earlier run, which this one replaces; --resume would have continued it", folder)
-            (folder / LAST).unlink()
+            logger.warning(
+                "%s holds an earlier run, which this one replaces from its first checkpoint on; --resume would have "
+                "continued it",
+                folder,
+            )
         write_atomically(folder / "config.yaml", lambda file: file.write(cfg.dump().encode()))
     _log_run(cfg, state)
     return state
@@ -192,17 +197,19 @@ class _Run:
             self.failed_steps = 0
             return
         self.failed_steps += 1
-        files = [name for names in gather(self.fabric, [sample["file_name"] for sample in batch]) for name in names]
+        files = [
+            name for names in gather(self.fabric, [str(sample["file_name"]) for sample in batch]) for name in names
+        ]
         step = self.state.iteration + 1
         logger.warning("step %d skipped: its loss or gradient is not finite; its images: %s", step, ", ".join(files))
         if self.failed_steps == MAX_FAILED_STEPS:
             name = f"model_{self.state.iteration:07d}.pth"
-            self._save(name)
+            self._save(name, last=False)  # what --resume continues from must be from before the trouble
             raise UserError(
                 f"training stopped at step {step}: loss or gradient was not finite in {MAX_FAILED_STEPS} steps in a "
-                f"row. The last good weights are in {self.folder / name}. Look at the images named in log.txt "
-                "beside it; go on with --resume and a lower SOLVER.BASE_LR, SOLVER.CLIP_GRADIENTS.ENABLED True or "
-                "SOLVER.AMP.ENABLED False"
+                f"row. The weights before the first of them are in {self.folder / name}. Look at the images named in "
+                "log.txt beside it; go on from the last regular checkpoint with --resume and a lower SOLVER.BASE_LR, "
+                "with SOLVER.CLIP_GRADIENTS.ENABLED True, or with SOLVER.AMP.ENABLED False"
             )
 
     def _log(self, rate: float) -> None:
@@ -219,10 +226,10 @@ class _Run:
         self.writers.scalars(self.state.iteration, values)
         self.writers.progress(self.state.iteration, values)
 
-    def _save(self, name: str) -> None:
+    def _save(self, name: str, *, last: bool = True) -> None:
         checkpoint = self.state.checkpoint()
         if self.fabric.is_global_zero:
-            save_checkpoint(self.folder / name, checkpoint)
+            save_checkpoint(self.folder / name, checkpoint, last=last)
 
     def _evaluate(self, final: bool) -> Results:
         """Scores and draws; changes nothing that the next steps depend on."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -34,19 +34,24 @@ class MetricsFile:
     def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         self.kept = [record for line in lines if (record := _parse(line)) is not None and keep(record)]
-        text = "".join(f"{json.dumps(record)}\n" for record in self.kept)
-        write_atomically(path, lambda file: file.write(text.encode()))
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        self._file: IO[str] | None = None
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
         """Appends a line."""
+        if self._file is None:
+            # Not before there is something to write: a run that fails at its start takes nothing from an earlier one.
+            text = "".join(f"{json.dumps(record)}\n" for record in self.kept)
+            write_atomically(self._path, lambda file: file.write(text.encode()))
+            self._file = self._path.open("a", encoding="utf-8")
         record = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"iteration": iteration, **record}, allow_nan=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@
     loss_dice = w_dice sum over matched pairs of Dice / number of pairs                        optional
 
 c is the class matched to the query, or no object, which has v = ``no_object_weight`` (else 1). Both denominators belong
-to the effective batch: they follow from its number of present (image, class) pairs and of images, so a batch split
+to the effective batch: they follow from its number of matched (image, class) pairs and of images, so a batch split
 over devices or accumulation steps gives the same gradient as a whole one.
 
 Shapes: L predictions, B batch, Q queries, K classes, C channels, M most classes present in one image, n = h * w cells.
@@ -76,7 +76,8 @@ class Criterion:
         height, width = pixels.shape[-2:]
         targets = make_targets(labels, (height, width), self.stride, num_classes, self.ignore_label)
         if normalizer is None:
-            normalizer = torch.stack([targets.present.sum().float(), pixels.new_tensor(len(labels)).float()])
+            matched = targets.present.sum(1).clamp_max(pred_logits.shape[2]).sum().float()
+            normalizer = torch.stack([matched, torch.full_like(matched, len(labels))])
         pairs, images = normalizer.unbind()
         matches = self.matcher(pred_logits, mask_embed, pixels, targets)
 

@@ -50,8 +50,9 @@ def make_targets(
     counts = labels[0].new_zeros((len(labels), num_classes + 1, height, width), dtype=torch.float32)
     ones = counts.new_ones((1, 1, 1)).expand(1, height, width)
     for image, label in enumerate(labels):
+        # Padding is num_classes, which is no class either and, unlike the ignore label, fits the labels' type.
         padded = F.pad(
-            label, (0, width * stride - label.shape[1], 0, height * stride - label.shape[0]), value=ignore_label
+            label, (0, width * stride - label.shape[1], 0, height * stride - label.shape[0]), value=num_classes
         )
         for dy in range(stride):
             for dx in range(stride):
@@ -68,13 +69,18 @@ def make_targets(
     )
 
 
-def count_pairs(labels: Sequence[Tensor], num_classes: int, ignore_label: int) -> Tensor:
-    """Counts the present (image, class) pairs, a float scalar on the labels' device; arguments as above."""
+def count_pairs(labels: Sequence[Tensor], num_classes: int, ignore_label: int, num_queries: int) -> Tensor:
+    """Counts the (image, class) pairs that are matched, a float scalar on the labels' device.
+
+    Args:
+        labels, num_classes, ignore_label: as above.
+        num_queries: Q; of an image's classes no more than Q find a query.
+    """
     total = torch.zeros((), device=labels[0].device)
     for label in labels:
         index = class_index(label, num_classes, ignore_label).flatten()
         seen = torch.zeros(num_classes + 1, device=label.device).scatter_(0, index, 1.0)
-        total = total + seen[:num_classes].sum()
+        total = total + seen[:num_classes].sum().clamp_max(num_queries)
     return total
 
 

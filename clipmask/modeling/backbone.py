@@ -35,6 +35,7 @@ class TimmBackbone(Backbone):
         freeze_at: 0 freezes nothing, 1 the stem, n >= 2 everything up to the feature ``res{n}``.
         norm: ``BN``, ``FrozenBN`` or ``SyncBN``; what becomes of the model's batch normalisations.
         strict: whether a local file must hold every weight and nothing else; otherwise each difference is logged.
+        last: the deepest feature wanted; stages after it are not built.
         in_channels: channels of the images.
 
     Raises:
@@ -51,19 +52,21 @@ class TimmBackbone(Backbone):
         freeze_at: int = 0,
         norm: str = "BN",
         strict: bool = True,
+        last: str = "res5",
         in_channels: int = 3,
     ) -> None:
         super().__init__()
+        self._strides = {name: stride for name, stride in STRIDES.items() if name <= last}
         if norm not in NORMS:
             raise UserError(f"MODEL.BACKBONE.NORM {norm!r}: use one of {', '.join(NORMS)}")
         if not 0 <= freeze_at <= 5:
             raise UserError(f"MODEL.BACKBONE.FREEZE_AT {freeze_at}: use 0 (nothing) to 5 (everything)")
         args = {"in_chans": in_channels, **(timm_args or {})}
-        self.body: Any = _build(name, weights, args, strict)
+        self.body: Any = _build(name, weights, args, strict, list(self._strides.values()))
         info = self.body.feature_info
         self._shapes = {
-            feature: ShapeSpec(channels=channels, stride=STRIDES[feature])
-            for feature, channels in zip(STRIDES, info.channels(), strict=True)
+            feature: ShapeSpec(channels=channels, stride=stride)
+            for (feature, stride), channels in zip(self._strides.items(), info.channels(), strict=True)
         }
         self._channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
         self._set_norms(norm, freeze_at)
@@ -111,7 +114,7 @@ class TimmBackbone(Backbone):
         maps = self.body(x)
         if self._channels_last:
             maps = [map_.permute(0, 3, 1, 2).contiguous() for map_ in maps]
-        return dict(zip(STRIDES, maps, strict=True))
+        return dict(zip(self._strides, maps, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature."""
@@ -120,7 +123,7 @@ class TimmBackbone(Backbone):
     @property
     def size_divisibility(self) -> int:
         """Images are to be padded to a multiple of it."""
-        return max(STRIDES.values())
+        return max(self._strides.values())
 
 
 @BACKBONE_REGISTRY.register()
@@ -134,18 +137,19 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         freeze_at=node.FREEZE_AT,
         norm=node.NORM,
         strict=node.WEIGHTS_STRICT,
+        last=max(cfg.MODEL.CLIPMASK.SCALES),
         in_channels=input_shape.channels or 3,
     )
 
 
-def _build(name: str, weights: str, args: dict[str, Any], strict: bool) -> Any:
+def _build(name: str, weights: str, args: dict[str, Any], strict: bool, strides: list[int]) -> Any:
     """Creates the feature extractor with its weights."""
     import timm
 
     whole = _create(name, args, num_classes=0)
     if "strict_img_size" in inspect.signature(type(whole).__init__).parameters:
         args = {"strict_img_size": False, **args}  # Swin otherwise takes images of its training size alone
-    args = {**args, "features_only": True, "out_indices": _stride_indices(name, args)}
+    args = {**args, "features_only": True, "out_indices": _stride_indices(name, args, strides)}
     if weights == "random":
         return _create(name, args)
     if Path(weights).is_file():
@@ -193,17 +197,17 @@ def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
         raise UserError(f"timm can't build {name} with MODEL.BACKBONE.TIMM_ARGS {args}: {error}") from error
 
 
-def _stride_indices(name: str, args: dict[str, Any]) -> list[int]:
+def _stride_indices(name: str, args: dict[str, Any], strides: list[int]) -> list[int]:
     """Which of the model's features to take: the last of each stride."""
     reductions = _create(name, args, features_only=True).feature_info.reduction()
     last = {reduction: index for index, reduction in enumerate(reductions)}
-    missing = [str(stride) for stride in STRIDES.values() if stride not in last]
+    missing = [str(stride) for stride in strides if stride not in last]
     if missing:
         raise UserError(
             f"MODEL.BACKBONE.TIMM_NAME {name}: no feature at stride {', '.join(missing)} (it has "
             f"{', '.join(map(str, reductions))}); choose a hierarchical model such as a ResNet, Swin or ConvNeXt"
         )
-    return [last[stride] for stride in STRIDES.values()]
+    return [last[stride] for stride in strides]
 
 
 def _load_file(model: Any, path: Path, strict: bool) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -90,11 +91,11 @@ class ClipMask(nn.Module):
                 f"no class names: DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} and DATASETS.TEST "
                 f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
             )
-        backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
-        shapes = backbone.output_shape()
         clip = cfg.MODEL.CLIP
         open_source = partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
         text = TextEncoder(open_source, names, metadata.get("class_aliases"), text_width)
+        backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+        shapes = backbone.output_shape()
         dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
         return {
             "backbone": backbone,
@@ -183,7 +184,7 @@ class ClipMask(nn.Module):
         """Normalises and pads at the bottom and right with zeros, which is the mean colour."""
         images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        divisor = max(self.size_divisibility, getattr(self.backbone, "size_divisibility", 1))
+        divisor = math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
         height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
         padded = [
             F.pad((image - self.pixel_mean) / self.pixel_std, (0, width - image.shape[2], 0, height - image.shape[1]))
@@ -211,12 +212,13 @@ class ClipMask(nn.Module):
             batched_inputs: training inputs.
 
         Returns:
-            (2,) float: the present (image, class) pairs and the images. Summed over the parts of an effective batch and
+            (2,) float: the matched (image, class) pairs and the images. Summed over the parts of an effective batch and
             divided by the number of processes (their gradients are averaged), it is the ``normalizer`` of each part.
         """
         labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
-        pairs = count_pairs(labels, len(self.class_names), self.criterion.ignore_label)
-        return torch.stack([pairs, pairs.new_tensor(len(labels))])
+        queries = self.mask_decoder.query.num_embeddings
+        pairs = count_pairs(labels, len(self.class_names), self.criterion.ignore_label, queries)
+        return torch.stack([pairs, torch.full_like(pairs, len(labels))])
 
     def set_vocabulary(self, names: Sequence[str], embeddings: str | None = None) -> None:
         """Segments other classes from now on, with the weights as they are.
@@ -229,6 +231,8 @@ class ClipMask(nn.Module):
             UserError: no names or one twice; the model has a linear classifier, whose classes are fixed; the names
                 can't be embedded, or at another width than the model's.
         """
+        if isinstance(names, str):
+            raise UserError(f"a vocabulary is a list of names; got the text {names!r}: say {[names]}")
         names = [name.strip() for name in names]
         if not names or "" in names or len(set(names)) < len(names):
             raise UserError(f"a vocabulary needs different, non-empty names; got {names}")
@@ -298,12 +302,27 @@ def _check(cfg: CfgNode) -> None:
     order = ["res3", "res4", "res5"]
     if not node.SCALES or list(node.SCALES) != [name for name in order if name in node.SCALES]:
         raise UserError(f"MODEL.CLIPMASK.SCALES {list(node.SCALES)}: use some of {order}, in this order, each once")
+    for key in ("NUM_QUERIES", "DEC_LAYERS", "FFN_DIM", "NUM_HEADS", "HIDDEN_DIM", "SIZE_DIVISIBILITY"):
+        if node[key] < 1:
+            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be at least 1")
+    for key in ("MAX_IMAGE_KEYS", "NO_OBJECT_WEIGHT", "CLASS_WEIGHT", "BCE_WEIGHT", "DICE_WEIGHT"):
+        if node[key] < 0:
+            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be 0 or more")
+    if not 0 <= node.DROPOUT < 1:
+        raise UserError(f"MODEL.CLIPMASK.DROPOUT {node.DROPOUT}: must be at least 0 and below 1")
     if node.HIDDEN_DIM % 4 or node.HIDDEN_DIM % node.NUM_HEADS:
         raise UserError(
             f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
         )
-    for key in ("NUM_QUERIES", "DEC_LAYERS", "FFN_DIM", "NUM_HEADS"):
-        if node[key] < 1:
-            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be at least 1")
-    if len(cfg.MODEL.PIXEL_MEAN) != len(cfg.MODEL.PIXEL_STD):
-        raise UserError("MODEL.PIXEL_MEAN and MODEL.PIXEL_STD must have one value a channel each")
+    mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+    numbers = all(isinstance(value, int | float) for value in (*mean, *std))
+    if not numbers or len(mean) != len(std) or min(std, default=0) <= 0:
+        raise UserError(
+            f"MODEL.PIXEL_MEAN {list(mean)} and MODEL.PIXEL_STD {list(std)}: must be one number a channel each, the "
+            "deviations above 0"
+        )
+    if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY:
+        raise UserError(
+            f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not registered; configs/base.yaml sets "
+            "build_timm_backbone: start your config with _BASE_ and the path of that file"
+        )

@@ -76,4 +76,6 @@ def _strips(
         # One more column than there are, equal to the last: rounding of the scale can then cost no output column.
         strip = F.pad(strip, (0, 1), mode="replicate")
         strip = F.interpolate(strip, scale_factor=scale, mode="linear", align_corners=False)[..., :width]
-        yield first, torch.einsum("kq,qrw->krw", probability, strip.sigmoid_())
+        with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
+            scores = torch.einsum("kq,qrw->krw", probability, strip.sigmoid_())
+        yield first, scores

@@ -105,10 +105,10 @@ def valid_cells(sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride:
     Returns:
         (B, H, W) bool
     """
-    rows = torch.tensor([math.ceil(h / stride) for h, _ in sizes], device=device)
-    columns = torch.tensor([math.ceil(w / stride) for _, w in sizes], device=device)
-    inside_y = torch.arange(grid[0], device=device) < rows[:, None]  # (B, H)
-    inside_x = torch.arange(grid[1], device=device) < columns[:, None]  # (B, W)
+    # Python numbers against a range made on the device: a tensor made of a list would wait for the device to copy it.
+    y, x = torch.arange(grid[0], device=device), torch.arange(grid[1], device=device)
+    inside_y = torch.stack([y < math.ceil(height / stride) for height, _ in sizes])  # (B, H)
+    inside_x = torch.stack([x < math.ceil(width / stride) for _, width in sizes])  # (B, W)
     return inside_y[:, :, None] & inside_x[:, None, :]
 
 
@@ -135,8 +135,8 @@ def sine_positions(
     frequency = 10_000 ** (-torch.arange(dim // 4, device=device) / (dim // 4)) * 2 * math.pi
     axes = []
     for axis in (0, 1):
-        extent = torch.tensor([size[axis] for size in sizes], device=device)
-        centre = (torch.arange(grid[axis], device=device) + 0.5) * stride / extent[:, None]  # (B, H) or (B, W)
+        cells = torch.arange(grid[axis], device=device) + 0.5
+        centre = torch.stack([cells * (stride / size[axis]) for size in sizes])  # (B, H) or (B, W)
         angle = centre[..., None] * frequency
         axes.append(torch.cat([angle.sin(), angle.cos()], dim=-1))  # (B, H or W, C / 2)
     y = axes[0][:, :, None].expand(-1, -1, grid[1], -1)

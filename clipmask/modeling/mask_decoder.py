@@ -115,9 +115,11 @@ class CosineClassifier(nn.Module):
 
     def forward(self, x: Tensor, T: Tensor) -> Tensor:
         """Scores queries ``x`` (B, Q, C) against ``T`` (K, D), centred; returns (B, Q, K + 1)."""
-        cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(self.text(T), dim=-1).T
-        scale = self.log_scale.clamp(max=math.log(self.largest_scale)).exp()
-        return torch.cat([scale * cosine, self.no_object(x)], dim=-1)
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would round logits of 100 by 0.4
+            x, T = x.float(), T.float()
+            cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(self.text(T), dim=-1).T
+            scale = self.log_scale.clamp(max=math.log(self.largest_scale)).exp()
+            return torch.cat([scale * cosine, self.no_object(x)], dim=-1)
 
 
 class LinearClassifier(nn.Linear):
@@ -133,7 +135,8 @@ class LinearClassifier(nn.Linear):
 
     def forward(self, x: Tensor, T: Tensor | None = None) -> Tensor:
         """Scores queries ``x`` (B, Q, C); T is not looked at; returns (B, Q, K + 1)."""
-        return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
 
 
 class MaskDecoder(nn.Module):

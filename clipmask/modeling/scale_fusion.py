@@ -47,7 +47,7 @@ class ScaleFusion(nn.Module):
         joint = [tuple(scales)] if mode != "pairwise" or num_scales < 2 else []
         pairs = list(itertools.combinations(scales, 2)) if mode != "joint" else []
         self.terms: list[tuple[int, ...]] = list(dict.fromkeys([*pairs, *joint]))
-        # One convolution a scale makes its part of every term at once; the biases of all terms sit with r1's.
+        # One convolution a scale makes its part of every term at once; each term has one bias.
         self.parts = nn.ModuleList(
             nn.Conv2d(dim, dim * sum(scale in term for term in self.terms), 1, bias=False) for scale in scales
         )

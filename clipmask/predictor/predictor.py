@@ -120,10 +120,18 @@ class Predictor:
         Raises:
             UserError: no names or one twice; a linear classifier; the embeddings can't be had.
         """
-        self.model.set_vocabulary(names, embeddings)
+        try:
+            self.model.set_vocabulary(names, embeddings)
+        except UserError as error:
+            if embeddings is not None:
+                raise
+            raise UserError(
+                f"{error}. A file of embeddings for these names alone will do: --embeddings FILE.npz"
+            ) from error
         self.names = tuple(self.model.class_names)
         known = all(name in self._trained for name in self.names)
-        self.colors = [self._trained[name] for name in self.names] if known else palette(self.names)
+        fresh = dict(zip(self.names, palette(self.names), strict=True))
+        self.colors = [self._trained.get(name, fresh[name]) for name in self.names]
         if self.cfg.MODEL.CLIP.EMBEDDINGS == "random" and not (known and embeddings in (None, "random")):
             logger.warning(
                 "this model was trained with MODEL.CLIP.EMBEDDINGS random: new class names mean nothing to it, and "

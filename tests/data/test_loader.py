@@ -109,10 +109,10 @@ def test_every_epoch_is_a_permutation(num_samples: int, share: int, world_size: 
 
 def test_a_fault_in_a_worker_is_still_a_user_error(cfg: CfgNode) -> None:
     loader = build_train_loader(cfg, seed=0)
-    Path(loader.dataset.records[2]["file_name"]).unlink()  # type: ignore[attr-defined]
+    Path(loader.dataset.records[2]["file_name"]).write_bytes(b"no picture")  # type: ignore[attr-defined]
     for workers in (0, 2):
         cfg.DATALOADER.NUM_WORKERS = workers
-        with pytest.raises(UserError, match=r"2\.png: no such file"):
+        with pytest.raises(UserError, match=r"2\.png: "):
             contents(build_train_loader(cfg, seed=0))
 
 

@@ -53,6 +53,14 @@ def test_losses_vanish_at_the_truth(criterion: Criterion) -> None:
         assert value < 1e-3, name
 
 
+def test_fewer_queries_than_classes(criterion: Criterion) -> None:
+    """Equal logits: each matched query costs log(K + 1), whatever the number of classes that found none."""
+    label = torch.arange(8).repeat_interleave(4)[:, None].expand(32, 32)
+    logits, embed, pixels = torch.zeros(1, 1, 2, 9), torch.randn(1, 1, 2, 8), torch.randn(1, 8, 8, 8)
+    losses = criterion(logits, embed, pixels, [label])
+    torch.testing.assert_close(losses["loss_cls"], 2 * torch.tensor(9.0).log())
+
+
 def test_void_and_padding_count_nowhere(criterion: Criterion) -> None:
     label = torch.randint(0, 3, (24, 32))
     label[:8] = 255
@@ -74,7 +82,7 @@ def test_a_batch_in_parts_gives_the_same_loss_and_gradient(criterion: Criterion)
     gradients = [part.grad.clone() for part in parts if part.grad is not None]
     for part in parts:
         part.grad = None
-    normalizer = torch.stack([count_pairs(labels, 4, 255), torch.tensor(4.0)])
+    normalizer = torch.stack([count_pairs(labels, 4, 255, 6), torch.tensor(4.0)])
     total = dict.fromkeys(whole, 0.0)
     for chunk in (slice(0, 1), slice(1, 4)):
         losses = criterion(parts[0][:, chunk], parts[1][:, chunk], parts[2][chunk], labels[chunk], normalizer)

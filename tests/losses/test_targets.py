@@ -31,7 +31,7 @@ def test_no_labelled_pixel_is_lost_or_made(height: int, width: int, classes: int
     expected = torch.stack([(label == index).sum() for index in range(classes)]).float()
     torch.testing.assert_close(pixels, expected)
     assert targets.present[0].tolist() == (expected > 0).tolist()
-    assert count_pairs([label], classes, classes).item() == (expected > 0).sum().item()
+    assert count_pairs([label], classes, classes, 4).item() == min(4, (expected > 0).sum().item())
 
 
 def test_padding_is_void() -> None:
