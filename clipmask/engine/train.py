@@ -84,7 +84,7 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
     elif cfg.MODEL.WEIGHTS:
         start_from(model, cfg.MODEL.WEIGHTS)
     with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
-        model.text.prepare()
+        model.prepare()
     state = TrainingState(cfg, model, fabric, cfg.SEED)
     if checkpoint is not None:
         state.restore(checkpoint)
@@ -92,7 +92,7 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
     if fabric.is_global_zero:
         if checkpoint is None and (folder / LAST).is_file():
             logger.warning(
-                "%s holds an earlier run, which this one replaces from its first checkpoint on; --resume would have "
+                "%s holds an earlier run, which this one replaces from its first step on; --resume would have "
                 "continued it",
                 folder,
             )
@@ -162,6 +162,9 @@ class _Run:
             rate = float(state.scheduler.get_last_lr()[0])
             result = training_step(state, batch, solver)
             state.iteration += 1
+            if state.iteration == 0 and self.writers:
+                # From here on --resume means this run. Not earlier: one that fails at its start takes nothing away.
+                (self.folder / LAST).unlink(missing_ok=True)
             state.meter.add(result.losses, result.applied)
             self._watch(result, batch)
             last = state.iteration == self.total - 1

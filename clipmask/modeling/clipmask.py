@@ -205,6 +205,14 @@ class ClipMask(nn.Module):
             arguments.append((outputs.pred_logits[-1, index], cells, size, target))
         return arguments
 
+    def prepare(self) -> None:
+        """Computes T now instead of at its first use, so that what can go wrong with it does so before training.
+
+        Raises:
+            UserError: CLIP can't be had, or a file of embeddings lacks a class name.
+        """
+        self.text.prepare()
+
     def count_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
         """Counts what the losses are normalised by, on the device and without asking the host.
 

@@ -215,7 +215,21 @@ def test_a_new_run_replaces_an_older_one_and_says_so(tmp_path: Path, monkeypatch
             train(tiny.tiny_cfg(tmp_path))
     assert "holds an earlier run" in (tmp_path / "log.txt").read_text()
     assert not (tmp_path / "last_checkpoint").exists()
-    assert (tmp_path / "metrics.json").read_text() == ""
+
+
+def test_a_run_that_fails_at_its_start_takes_nothing_from_an_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny.tiny_cfg(tmp_path))
+    before = {name: (tmp_path / name).read_bytes() for name in ("last_checkpoint", "metrics.json", "model_final.pth")}
+
+    def unreadable(*args: object, **kwargs: object) -> None:
+        raise UserError("a bad file")
+
+    monkeypatch.setattr("clipmask.engine.train.training_step", unreadable)
+    with pytest.raises(UserError, match="a bad file"):
+        train(tiny.tiny_cfg(tmp_path))
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 def test_a_damaged_last_checkpoint_is_named(tmp_path: Path) -> None:
@@ -275,7 +289,7 @@ def test_a_failed_step_is_skipped_and_its_files_named(tmp_path: Path, monkeypatc
     assert line["total_loss"] > 0
 
 
-def test_five_failed_steps_in_a_row_stop_the_run_with_its_last_good_weights(
+def test_five_failed_steps_in_a_row_stop_the_run_and_leave_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _poison(monkeypatch, {1, 3, 4, 5, 6, 7})  # 1 does not count: step 2 went well
@@ -284,7 +298,7 @@ def test_five_failed_steps_in_a_row_stop_the_run_with_its_last_good_weights(
     assert "model_0000007.pth" in str(error.value)
     stopped, good = (load_checkpoint(tmp_path / f"model_000000{step}.pth")["model"] for step in (7, 3))
     assert all(torch.equal(value, good[name]) for name, value in stopped.items())
-    assert (tmp_path / "last_checkpoint").read_text() == "model_0000007.pth"
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
 
 
 def test_absent_cuda_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:

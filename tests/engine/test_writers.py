@@ -42,8 +42,12 @@ def test_the_best_score_is_that_of_the_part_that_is_continued(tmp_path: Path) ->
 def test_the_last_evaluation_of_a_finished_run_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text('{"iteration": 8, "time": 1}\n{"iteration": 8, "sem_seg/mIoU": 1}\n')
-    RunWriters(tmp_path, start=9, total=9).close()
-    assert _lines(path) == [{"iteration": 8, "time": 1}]
+    before = path.read_text()
+    writers = RunWriters(tmp_path, start=9, total=9)
+    assert path.read_text() == before, "a run that fails at its start takes nothing from an earlier one"
+    writers.scalars(8, {"sem_seg/mIoU": 2})
+    writers.close()
+    assert _lines(path) == [{"iteration": 8, "time": 1}, {"iteration": 8, "sem_seg/mIoU": 2}]
 
 
 def test_the_progress_line_shows_the_losses_of_the_last_layer(tmp_path: Path, caplog) -> None:

@@ -55,6 +55,9 @@ class TinySegmenter(nn.Module):
         bce = (bce * present.any(2).any(1)).sum() / pairs + poison.to(bce.device)
         return {"loss_cls": cls, "loss_bce": bce}
 
+    def prepare(self) -> None:
+        """Has nothing to compute before training."""
+
     def count_targets(self, batch: list[dict]) -> Tensor:
         pairs = sum(len(set(s["sem_seg"].unique().tolist()) - {IGNORE}) for s in batch)
         return torch.tensor([float(pairs), float(len(batch))])
