@@ -142,6 +142,11 @@ def test_every_command_is_run_here() -> None:
     assert len(others) == 2
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    texts = [TEXT, *(path.read_text() for path in (ROOT / "configs").rglob("*.yaml"))]
+    assert not [text for text in texts if re.search(r"[A-Z]+SCORE|RESULTS|[A-Z]+TIME|T[O]DO", text)]
+
+
 def test_linked_files_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         if not target.startswith("http"):

@@ -261,8 +261,15 @@ def test_a_bad_file_is_one_line_whichever_process_reads_it(tmp_path: Path, tiny_
 
 
 def test_an_error_in_one_of_two_processes_ends_both(tmp_path: Path, tiny_run: Path) -> None:
-    process = _start(tmp_path / "odd", tiny_run, "SOLVER.IMS_PER_BATCH", 3, "--num-gpus", 2)
+    process = _start(tmp_path / "odd", tiny_run, "INPUT.RANDOM_FLIP", "diagonal", "--num-gpus", 2)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "SOLVER.IMS_PER_BATCH is 3" in err
+    assert "INPUT.RANDOM_FLIP is 'diagonal'" in err
     assert "Traceback" not in err
+
+
+def test_a_batch_that_can_not_be_shared_out_is_told_before_anything_starts(tmp_path: Path, tiny_run: Path) -> None:
+    process = _start(tmp_path / "odd", tiny_run, "SOLVER.IMS_PER_BATCH", 3, "--num-gpus", 2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.count("SOLVER.IMS_PER_BATCH 3 can't be shared out equally over --num-gpus 2") == 1

@@ -58,7 +58,9 @@ def test_an_empty_dataset_and_one_without_classes(tmp_path: Path, fabric, datase
 
 
 def test_datasets_of_one_run_share_their_classes(tmp_path: Path, fabric, dataset) -> None:
-    dataset("tiny_other", [{"file_name": "a.png", "sem_seg_file_name": "b.png"}], stuff_classes=["road", "sky", "car"])
+    (tmp_path / "a.png").touch()
+    record = {"file_name": str(tmp_path / "a.png"), "sem_seg_file_name": str(tmp_path / "a.png")}
+    dataset("tiny_other", [record], stuff_classes=["road", "sky", "car"])
     with pytest.raises(UserError, match="in the same order"):
         check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ("tiny_other",)), fabric)
 
