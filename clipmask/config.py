@@ -201,6 +201,9 @@ def _as_default(cfg: CfgNode, key: str, value: str) -> str:
 def _explain(error: Exception, cfg: CfgNode, key: str | None = None) -> str:
     """Words yacs' complaint, with the nearest existing keys where a key is unknown."""
     message = str(error.args[0]) if error.args else str(error)
+    if message.startswith("Type mismatch") and key in leaf_keys(cfg):
+        default = leaf_keys(cfg)[key]
+        return f"the key takes a {type(default).__name__}, such as {default!r} ({message})"
     if not message.startswith("Non-existent"):
         return message
     wrong = key or message.split(":")[-1].strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -26,7 +25,7 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
         130 after Ctrl-C.
     """
     # A hub that can't be reached is told of once, by the error; not at each of its library's attempts.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         return function(*args, **kwargs) or 0
     except UserError as error:
