@@ -11,35 +11,31 @@ import pytest
 INSTALLED = importlib.util.find_spec("detectron2") is not None
 
 
+NAMES = (
+    "META_ARCH_REGISTRY",
+    "BACKBONE_REGISTRY",
+    "Backbone",
+    "ShapeSpec",
+    "DatasetCatalog",
+    "MetadataCatalog",
+    "DatasetEvaluator",
+    "SemSegEvaluator",
+)
+
+
 def implementation(name: str) -> Any:
-    """Returns the eight names of one implementation, with catalogs that no other test writes to."""
+    """Returns the eight names of one implementation, and the class of its registries."""
     if name == "builtin":
         from clipmask.builtin import backbone, catalog, evaluation
 
-        return SimpleNamespace(
-            Registry=type(backbone.META_ARCH_REGISTRY),
-            META_ARCH_REGISTRY=backbone.META_ARCH_REGISTRY,
-            BACKBONE_REGISTRY=backbone.BACKBONE_REGISTRY,
-            Backbone=backbone.Backbone,
-            ShapeSpec=backbone.ShapeSpec,
-            DatasetCatalog=catalog.DatasetCatalog,
-            MetadataCatalog=catalog.MetadataCatalog,
-            DatasetEvaluator=evaluation.DatasetEvaluator,
-            SemSegEvaluator=evaluation.SemSegEvaluator,
-        )
-    from detectron2 import data, evaluation, layers, modeling
+        modules: list[Any] = [backbone, catalog, evaluation]
+    else:
+        from detectron2 import data, evaluation, layers, modeling
 
-    return SimpleNamespace(
-        Registry=type(modeling.META_ARCH_REGISTRY),
-        META_ARCH_REGISTRY=modeling.META_ARCH_REGISTRY,
-        BACKBONE_REGISTRY=modeling.BACKBONE_REGISTRY,
-        Backbone=modeling.Backbone,
-        ShapeSpec=layers.ShapeSpec,
-        DatasetCatalog=data.DatasetCatalog,
-        MetadataCatalog=data.MetadataCatalog,
-        DatasetEvaluator=evaluation.DatasetEvaluator,
-        SemSegEvaluator=evaluation.SemSegEvaluator,
-    )
+        modules = [data, evaluation, layers, modeling]
+    found = {key: getattr(module, key) for module in modules for key in NAMES if hasattr(module, key)}
+    assert set(found) == set(NAMES)
+    return SimpleNamespace(Registry=type(found["META_ARCH_REGISTRY"]), **found)
 
 
 both = pytest.mark.parametrize(
