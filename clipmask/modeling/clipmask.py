@@ -190,7 +190,7 @@ class ClipMask(nn.Module):
             F.pad((image - self.pixel_mean) / self.pixel_std, (0, width - image.shape[2], 0, height - image.shape[1]))
             for image in images
         ]
-        return torch.stack(padded), sizes
+        return torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes
 
     @staticmethod
     def _images(

@@ -25,6 +25,34 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class SeparableBlock(nn.Module):
+    """x + GELU(pointwise(norm(depthwise 5x5(x)))): neighbours meet, far cheaper than in a dense convolution.
+
+    Args:
+        dim: C.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.spread = nn.Conv2d(dim, dim, 5, padding=2, groups=dim, bias=False)
+        self.norm = ChannelNorm(dim)
+        self.mix = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Refines a map.
+
+        Args:
+            x: (B, C, H, W).
+            valid: bool (B, H, W), False on padding, or None where there is none. The convolution then meets zeros
+                beyond the image, as it does at the edge of the batch.
+
+        Returns:
+            (B, C, H, W)
+        """
+        spread = self.spread(x if valid is None else x * valid.unsqueeze(1))
+        return x + F.gelu(self.mix(self.norm(spread)))
+
+
 class Attention(nn.Module):
     """Multi-head attention, MultiHead(Q, K, V) = W_o concat_h softmax(Q_h K_h^T / sqrt(d)) V_h.
 

@@ -4,7 +4,7 @@
     r_new_i  = inject(r_i, T)                         Eq. (1)-(9), text_fusion.py
     fused    = fuse(r_new_1, r_new_2, r_new_3)        Eq. (10)-(13), scale_fusion.py
     fused    = inject(fused, T)                       "merge ... with the original text"
-    pixels   = smooth(up(fused) + lateral(res2))      stride 4: the lateral gives masks their resolution
+    pixels   = embed(smooth(up(fused) + lateral(res2)))   stride 4: the lateral gives masks their resolution
 
 Shapes: B batch, C channels, K classes, D text width, H and W image size in pixels.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import ChannelNorm, upsample, valid_cells
+from clipmask.modeling.layers import ChannelNorm, SeparableBlock, upsample, valid_cells
 from clipmask.modeling.scale_fusion import ScaleFusion
 from clipmask.modeling.text_fusion import SemanticInjection
 
@@ -84,14 +84,9 @@ class PixelDecoder(nn.Module):
         )
         self.fuse = ScaleFusion(dim, len(self.scale_names), fusion)
         self.lateral = nn.Sequential(nn.Conv2d(channels[self.lateral_name], dim, 1), ChannelNorm(dim))
-        # A depthwise and a pointwise convolution: a dense 3x3 at stride 4 would cost more than all the rest here.
-        self.smooth = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False),
-            ChannelNorm(dim),
-            nn.Conv2d(dim, dim, 1),
-            nn.GELU(),
-            nn.Conv2d(dim, dim, 1),
-        )
+        # Separable convolutions: dense 3x3 ones at stride 4 would cost more than all the rest here.
+        self.smooth = nn.ModuleList(SeparableBlock(dim) for _ in range(2))
+        self.embed = nn.Conv2d(dim, dim, 1)
 
     def forward(self, features: Mapping[str, Tensor], T: Tensor, sizes: list[tuple[int, int]]) -> PixelFeatures:
         """Decodes one batch.
@@ -117,10 +112,9 @@ class PixelDecoder(nn.Module):
 
         height, width = maps[-1].shape[-2:]
         pixels = upsample(fused, self.strides[0] // self.pixel_stride, (height, width)) + self.lateral(maps[-1])
-        if valid[-1] is not None:
-            # The convolution then meets zeros beyond the image, as it does at the edge of the batch.
-            pixels = pixels * valid[-1].unsqueeze(1)
-        return PixelFeatures(tuple(injected), self.strides, self.smooth(pixels), self.pixel_stride, sizes, valid)
+        for block in self.smooth:
+            pixels = block(pixels, valid[-1])
+        return PixelFeatures(tuple(injected), self.strides, self.embed(pixels), self.pixel_stride, sizes, valid)
 
     def _inject(
         self, name: str, r: Tensor, T: Tensor, sizes: list[tuple[int, int]], stride: int, valid: Tensor | None

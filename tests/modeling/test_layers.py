@@ -6,7 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipmask.modeling.layers import MLP, Attention, ChannelNorm, pool, sine_positions, upsample, valid_cells
+from clipmask.modeling.layers import (
+    MLP,
+    Attention,
+    ChannelNorm,
+    SeparableBlock,
+    pool,
+    sine_positions,
+    upsample,
+    valid_cells,
+)
 
 CPU = torch.device("cpu")
 
@@ -37,6 +46,25 @@ def test_channel_norm_normalises_each_pixel() -> None:
     x = ChannelNorm(32)(torch.randn(2, 32, 3, 4) * 5 + 3)
     torch.testing.assert_close(x.mean(1), torch.zeros(2, 3, 4), atol=1e-5, rtol=0)
     torch.testing.assert_close(x.var(1, unbiased=False), torch.ones(2, 3, 4), atol=1e-3, rtol=0)
+
+
+def test_blocks_see_zeros_in_padding_whatever_lies_there() -> None:
+    first, second = SeparableBlock(8), SeparableBlock(8)
+    image, padded = torch.randn(1, 8, 6, 7), torch.randn(1, 8, 9, 12) * 100
+    padded[..., :6, :7] = image
+    valid = torch.zeros(1, 9, 12, dtype=torch.bool)
+    valid[:, :6, :7] = True
+    expected = second(first(image))
+    torch.testing.assert_close(second(first(padded, valid), valid)[..., :6, :7], expected)
+
+
+def test_a_block_reaches_two_cells_far() -> None:
+    block, x = SeparableBlock(8), torch.zeros(1, 8, 9, 9)
+    touched = x.clone()
+    touched[..., 4, 4] = torch.randn(8)
+    reached = (block(touched) - block(x)).abs().sum(1)[0] > 1e-6
+    assert reached[2:7, 2:7].all()
+    assert reached.sum() == 25
 
 
 def test_mlp_ends_without_activation() -> None:
