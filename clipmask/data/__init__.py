@@ -1,5 +1,6 @@
 """Files on disk -> batches of dataset dicts with tensors."""
 
+from clipmask.data.catalog import label_reader
 from clipmask.data.datasets import register_builtin_datasets
 from clipmask.data.datasets.roots import dataset_root
 from clipmask.data.loader import build_test_loader, build_train_loader
@@ -12,6 +13,7 @@ __all__ = [
     "build_test_loader",
     "build_train_loader",
     "dataset_root",
+    "label_reader",
     "read_image",
     "read_labels",
     "register_builtin_datasets",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,33 @@ class TrainMapper:
     Its chance comes from torch's default CPU generator: seeded alike, it returns the same bytes.
     """
 
-    def __init__(self, transform: TrainTransform, *, num_classes: int, ignore_label: int, format: str) -> None:
+    def __init__(
+        self,
+        transform: TrainTransform,
+        *,
+        num_classes: int,
+        ignore_label: int,
+        format: str,
+        label_mapping: Mapping[int, int] | None = None,
+    ) -> None:
         """Args:
         transform: the augmentation.
         num_classes: K of the dataset.
         ignore_label: the id of unlabelled pixels.
         format: INPUT.FORMAT, the channel order that the model takes.
+        label_mapping: id in the label files -> class id; None: they are class ids.
         """
         check_format(format)
         self.transform = transform
         self.num_classes = num_classes
         self.ignore_label = ignore_label
         self.format = format
+        self.label_mapping = label_mapping
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, num_classes: int, ignore_label: int) -> TrainMapper:
+    def from_config(
+        cls, cfg: CfgNode, num_classes: int, ignore_label: int, label_mapping: Mapping[int, int] | None = None
+    ) -> TrainMapper:
         """Builds it from the section INPUT.
 
         Raises:
@@ -55,7 +68,13 @@ class TrainMapper:
             flip=cfg.INPUT.RANDOM_FLIP,
             color_aug=cfg.INPUT.COLOR_AUG,
         )
-        return cls(transform, num_classes=num_classes, ignore_label=ignore_label, format=cfg.INPUT.FORMAT)
+        return cls(
+            transform,
+            num_classes=num_classes,
+            ignore_label=ignore_label,
+            format=cfg.INPUT.FORMAT,
+            label_mapping=label_mapping,
+        )
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Maps one sample.
@@ -71,7 +90,13 @@ class TrainMapper:
             UserError: a file is missing or wrong.
         """
         pixels, sample = _read(record)
-        labels = read_labels(record["sem_seg_file_name"], self.num_classes, self.ignore_label, size=pixels.shape[:2])
+        labels = read_labels(
+            record["sem_seg_file_name"],
+            self.num_classes,
+            self.ignore_label,
+            size=pixels.shape[:2],
+            mapping=self.label_mapping,
+        )
         image, sem_seg = self.transform(_to_tensor(pixels), torch.from_numpy(labels))
         sample["image"] = _ordered(image, self.format)
         sample["sem_seg"] = sem_seg.contiguous()

@@ -7,8 +7,9 @@ does not expect.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from clipmask.errors import UserError
 
 _ID_MODES = {"1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes with one whole number per pixel
+MAX_RAW_ID = 65535  # the largest id that a label map with a mapping may hold
 
 
 def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.uint8]:
@@ -49,7 +51,11 @@ def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.
 
 
 def read_labels(
-    path: str | os.PathLike[str], num_classes: int, ignore_label: int, size: tuple[int, int] | None = None
+    path: str | os.PathLike[str],
+    num_classes: int,
+    ignore_label: int,
+    size: tuple[int, int] | None = None,
+    mapping: Mapping[int, int] | None = None,
 ) -> NDArray[np.uint8] | NDArray[np.int64]:
     """Reads a label map and checks every id in it.
 
@@ -58,9 +64,12 @@ def read_labels(
         num_classes: K; ids are 0 .. K-1.
         ignore_label: the one further id that may occur: pixels that count nowhere.
         size: (H, W) of the picture that the map belongs to; None: not compared.
+        mapping: id in the file -> class id or ``ignore_label``, as ``label_mapping`` in a dataset's metadata; every id
+            up to 65535 that is not in it is void. None: the file holds class ids.
 
     Returns:
-        The ids as they stand in the file, (H, W): uint8 where all ids and ``ignore_label`` fit, else int64.
+        The ids as they stand in the file or as ``mapping`` gives them, (H, W): uint8 where all ids and ``ignore_label``
+        fit, else int64.
 
     Raises:
         UserError: the file is missing, is not a picture, is damaged, lossy, or holds colours instead of ids; its size
@@ -83,16 +92,30 @@ def read_labels(
             f"but its image is {size[1]}x{size[0]}; both must have the same size"
         )
     ids = ids.astype(np.uint8) if ids.dtype == bool else ids
-    wrong = ids[((ids < 0) | (ids >= num_classes)) & (ids != ignore_label)]
+    narrow = num_classes <= 256 and 0 <= ignore_label <= 255
+    dtype = np.dtype(np.uint8 if narrow else np.int64)
+    if mapping is None:
+        expected = f"0..{num_classes - 1} ({num_classes} classes), or {ignore_label} for void"
+        _refuse(path, ids[((ids < 0) | (ids >= num_classes)) & (ids != ignore_label)], expected)
+        return ids.astype(dtype)
+    if ids.dtype.itemsize > 2:
+        _refuse(path, ids[(ids < 0) | (ids > MAX_RAW_ID)], f"0..{MAX_RAW_ID}, which the dataset's label_mapping reads")
+    return _table(mapping, ignore_label, dtype)[ids]
+
+
+def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], expected: str) -> None:
+    """Raises a ``UserError`` that lists the ids in ``wrong``, if there are any."""
     if wrong.size:
         values = np.unique(wrong)
         listed = ", ".join(str(value) for value in values[:10]) + (", ..." if values.size > 10 else "")
-        raise UserError(
-            f"label map {path}: class id {listed} out of range ({wrong.size} pixels); "
-            f"expected 0..{num_classes - 1} ({num_classes} classes), or {ignore_label} for void"
-        )
-    narrow = num_classes <= 256 and 0 <= ignore_label <= 255
-    return ids.astype(np.uint8 if narrow else np.int64)
+        raise UserError(f"label map {path}: class id {listed} out of range ({wrong.size} pixels); expected {expected}")
+
+
+def _table(mapping: Mapping[int, int], ignore_label: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Returns the class id or void for every id that a file may hold, (65536,)."""
+    table = np.full(MAX_RAW_ID + 1, ignore_label, dtype)
+    table[list(mapping)] = list(mapping.values())
+    return table
 
 
 def check_format(format: str) -> None:

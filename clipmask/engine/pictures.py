@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.data import TestMapper, read_image, read_labels
+from clipmask.data import TestMapper, label_reader, read_image
 from clipmask.modeling import ClipMask
 from clipmask.visualizer import palette, side_by_side
 
@@ -39,11 +39,12 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     colors = metadata.get("stuff_colors", None) or palette(names)
     records = [record for record in DatasetCatalog.get(dataset) if "sem_seg_file_name" in record]
     folder.mkdir(parents=True, exist_ok=True)
+    read_truth = label_reader(dataset)
     chosen = [records[index] for index in spread(len(records), cfg.TEST.NUM_PICTURES)]
     pictures = {}
     for record, labels in _predictions(cfg, model, chosen):
         image = read_image(record["file_name"])
-        truth = read_labels(record["sem_seg_file_name"], len(names), ignore_label, size=image.shape[:2])
+        truth = read_truth(record["sem_seg_file_name"], size=image.shape[:2])
         picture = side_by_side(image, truth, labels, names, colors, ignore_label)
         stem = Path(record["file_name"]).stem
         Image.fromarray(picture).save(folder / f"{stem}.png")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from clipmask.d2 import DatasetCatalog
-from clipmask.data.catalog import load_dataset, load_training_set
+from clipmask.d2 import DatasetCatalog, SemSegEvaluator
+from clipmask.data.catalog import label_reader, load_dataset, load_training_set
 from clipmask.errors import UserError
 
 Register = Callable[..., str]
@@ -70,6 +73,16 @@ def test_missing_files_are_told_before_anything_begins(register: Register) -> No
         ({"stuff_classes": ["road", "sky"], "ignore_label": 0}, "no class id"),
         ({"stuff_classes": ["road", "sky"], "ignore_label": "255"}, "whole number"),
         ({"stuff_classes": ["road", "sky"], "stuff_colors": [[1, 2, 3]]}, "1 colours for 2 classes"),
+        (
+            {"stuff_classes": ["road", "sky"], "label_mapping": [7, 23]},
+            r"label_mapping is \[7, 23\]; it must be a dict",
+        ),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {}}, "must be a dict"),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {"7": 0}}, "has the key '7'"),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {-1: 0}}, "has the key -1"),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {65536: 0}}, "has the key 65536"),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {7: 2}}, r"sends 7 to 2, .* class id \(0 to 1\) nor void"),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {7: True}}, "sends 7 to True"),
     ],
 )
 def test_metadata_that_contradict_themselves(register: Register, metadata: dict[str, object], message: str) -> None:
@@ -95,12 +108,49 @@ def test_several_training_sets_are_one(register: Register) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"stuff_classes": ["sky", "road"]}, {"stuff_classes": ["road", "sky"], "ignore_label": 254}]
+    "other",
+    [
+        {"stuff_classes": ["sky", "road"]},
+        {"stuff_classes": ["road", "sky"], "ignore_label": 254},
+        {"stuff_classes": ["road", "sky"], "label_mapping": {7: 0}},
+    ],
 )
 def test_training_sets_must_agree(register: Register, other: dict[str, object]) -> None:
     names = [register(RECORDS, stuff_classes=["road", "sky"]), register(RECORDS, **other)]
     with pytest.raises(UserError, match=rf"{names[0]} and {names[1]} can't be trained together"):
         load_training_set(names)
+
+
+def test_the_label_mapping_comes_with_the_dataset(register: Register) -> None:
+    names = [register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1, 4: 255}) for _ in range(2)]
+    assert load_training_set(names).label_mapping == {7: 0, 23: 1, 4: 255}
+    assert load_dataset(register(RECORDS, stuff_classes=["road"]), labelled=True).label_mapping is None
+
+
+def test_a_label_reader_knows_its_dataset(register: Register) -> None:
+    Image.fromarray(np.array([[7, 23, 9]], np.uint8)).save("b.png")
+    mapped = label_reader(register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1}, ignore_label=2))
+    labels = mapped("b.png", dtype=int)
+    assert labels.tolist() == [[0, 1, 2]]
+    assert labels.dtype == int
+    labels[labels == 2] = 5  # as Detectron2's evaluator does
+    assert mapped("b.png", dtype=np.uint8).tolist() == [[0, 1, 2]]
+    with pytest.raises(UserError, match=r"b\.png: is 3x1 pixels"):
+        mapped("b.png", size=(2, 3))
+    with pytest.raises(UserError, match=r"b\.png: class id 7, 9, 23 out of range"):
+        label_reader(register(RECORDS, stuff_classes=["road", "sky"]))("b.png")
+    with pytest.raises(UserError, match="'nowhere' is not registered"):
+        label_reader("nowhere")
+
+
+def test_an_evaluator_scores_mapped_labels(register: Register) -> None:
+    Image.fromarray(np.array([[7, 23, 9, 23]], np.uint8)).save("b.png")
+    name = register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1})
+    evaluator = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=label_reader(name))
+    evaluator.reset()
+    scores = torch.eye(2)[torch.tensor([[0, 1, 0, 0]])].permute(2, 0, 1)  # the last is wrong, the third void
+    evaluator.process(RECORDS, [{"sem_seg": scores}])
+    assert evaluator.evaluate()["sem_seg"]["pACC"] == pytest.approx(100 * 2 / 3)
 
 
 def test_no_training_set_is_an_error() -> None:

@@ -45,6 +45,13 @@ def test_a_training_sample_is_the_files_content(record: dict[str, object]) -> No
     assert record == before
 
 
+def test_labels_are_mapped(record: dict[str, object]) -> None:
+    transform = TrainTransform(scale_range=(1, 1), crop=None, flip="none", color_aug=False)
+    mapper = TrainMapper(transform, num_classes=2, ignore_label=255, format="RGB", label_mapping={0: 1, 2: 0})
+    raw = np.asarray(Image.open(str(record["sem_seg_file_name"])))
+    assert (mapper(record)["sem_seg"].numpy() == np.array([1, 255, 0])[raw]).all()
+
+
 def test_channel_order(record: dict[str, object]) -> None:
     test = TestMapper(min_size=0, max_size=100, format="BGR")
     assert (plain("BGR")(record)["image"] == plain()(record)["image"].flip(0)).all()

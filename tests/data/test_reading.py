@@ -140,3 +140,28 @@ def test_palette_indices_and_bilevel_pixels_are_ids(tmp_path: Path) -> None:
 def test_bad_labels_are_named_with_their_fault(tmp_path: Path, name: str, pixels: np.ndarray, complaint: str) -> None:
     with pytest.raises(UserError, match=f"{name}.*{complaint}"):
         read_labels(save(tmp_path / name, pixels), 3, 255, size=(6, 8))
+
+
+@pytest.mark.parametrize(("dtype", "ignore"), [(np.uint8, 255), (np.uint16, 255), (np.uint16, 65535), (np.uint8, 2)])
+def test_a_mapping_gives_the_class_of_each_raw_id_and_void_to_the_others(
+    tmp_path: Path, dtype: type[np.generic], ignore: int
+) -> None:
+    top = np.iinfo(dtype).max
+    raw = np.array([[7, 8, 0, top], [33, 7, 254, 1]], dtype)
+    labels = read_labels(save(tmp_path / "a.png", raw), 2, ignore, size=(2, 4), mapping={7: 0, 33: 1, 8: ignore})
+    assert labels.tolist() == [[0, ignore, ignore, ignore], [1, 0, ignore, ignore]]
+    assert labels.dtype == (np.uint8 if ignore <= 255 else np.int64)
+
+
+@pytest.mark.parametrize("wrong", [-1, 65536])
+def test_what_no_mapping_can_read_is_told(tmp_path: Path, wrong: int) -> None:
+    path = save(tmp_path / "wide.tif", np.array([[7, wrong]], np.int32))
+    with pytest.raises(UserError, match=rf"wide\.tif: class id {wrong} out of range \(1 pixels\); expected 0\.\.65535"):
+        read_labels(path, 2, 255, mapping={7: 0})
+
+
+def test_a_mapped_file_is_checked_as_any_other(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rgb\.png: holds colours"):
+        read_labels(save(tmp_path / "rgb.png", COLOURS), 2, 255, mapping={7: 0})
+    with pytest.raises(UserError, match=r"small\.png: is 8x3"):
+        read_labels(save(tmp_path / "small.png", np.zeros((3, 8), np.uint8)), 2, 255, size=(6, 8), mapping={7: 0})

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from clipmask.d2 import MetadataCatalog
 from clipmask.engine.pictures import draw_pictures, spread
 
 from . import tiny
@@ -33,3 +35,19 @@ def test_pictures_are_files_of_known_images(tmp_path: Path, tiny_root: Path) -> 
         assert np.array_equal(np.asarray(Image.open(tmp_path / "pictures" / f"{name}.png")), picture)
     assert model.training
     assert not model.backbone.training
+
+
+def test_truth_is_drawn_as_the_dataset_maps_its_labels(tmp_path: Path, tiny_root: Path) -> None:
+    tiny.write_dataset(tmp_path)
+    raw = np.full(256, 4, np.uint8)  # void in the mapping
+    raw[:3] = (7, 23, 26)
+    for path in (tmp_path / "val").glob("*_labels.png"):
+        Image.fromarray(raw[np.asarray(Image.open(path))]).save(path)
+    tiny.register(tmp_path, prefix="mapped")
+    MetadataCatalog.get("mapped_val").set(label_mapping={7: 0, 23: 1, 26: 2})
+    drawn = []
+    for name in ("tiny_val", "mapped_val"):
+        cfg = tiny.tiny_cfg(tmp_path, "DATASETS.TEST", (name,))
+        torch.manual_seed(0)
+        drawn.append(draw_pictures(cfg, tiny.TinySegmenter(cfg), tmp_path / name)["2"])
+    assert np.array_equal(*drawn)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from clipmask.data.datasets import camvid, toy_street
+from clipmask.data.datasets import camvid, cityscapes, toy_street
 
 
 def register_builtin_datasets() -> None:
     """Registers all of them in ``DatasetCatalog`` and ``MetadataCatalog``; called once, by ``import clipmask``."""
     camvid.register()
+    cityscapes.register()
     toy_street.register()
