@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,6 +72,9 @@ def get_cfg() -> CfgNode:
 
     cfg.TEST = CN()
     cfg.TEST.EVAL_PERIOD = 0  # steps between evaluations; 0: only at the end
+    cfg.TEST.AUG = CN()
+    cfg.TEST.AUG.ENABLED = False  # average scores over views, wherever pictures are segmented, EVAL_PERIOD too: slow
+    cfg.TEST.AUG.FLIP = True  # with the mirror image
     cfg.OUTPUT_DIR = "./output"  # where config.yaml, log.txt, metrics.json, checkpoints and inference/ go
     cfg.SEED = -1  # of weights, data order and augmentation; negative: drawn, logged and kept in the checkpoint
     cfg.CUDNN_BENCHMARK = False  # let cuDNN try its algorithms
@@ -94,9 +98,14 @@ def add_clipmask_config(cfg: CfgNode) -> None:
 
     cfg.MODEL.CLIP = node_type()
     cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name
-    cfg.MODEL.CLIP.PRETRAINED = "openai"  # an open_clip tag or a local file
+    cfg.MODEL.CLIP.PRETRAINED = "openai"  # an open_clip tag, or a local file (of OpenAI's: NAME ViT-B-16-quickgelu)
     cfg.MODEL.CLIP.EMBEDDINGS = ""  # an .npz with names and embeddings instead of CLIP; random: unit vectors by name
     cfg.MODEL.CLIP.PROMPTS = ["imagenet"]  # [single], [street], [imagenet], or templates with {} for the name
+    cfg.MODEL.CLIP.TEXT = "vocabulary"  # what is injected: vocabulary (T), or annotation (each image's own "text")
+    cfg.MODEL.CLIP.TEXT_DROP = 0.5  # annotation: share of training images whose text is left out, as it may be later
+    cfg.MODEL.CLIP.TOWER = "frozen"  # frozen, context (learned vectors before the name) or full (the tower trains)
+    cfg.MODEL.CLIP.CONTEXT_LENGTH = 16  # context: learned vectors, in place of a prompt's words
+    cfg.MODEL.CLIP.CONTEXT_PER_CLASS = False  # context: each class learns its own (then the vocabulary is fixed)
 
     node = node_type()
     cfg.MODEL.CLIPMASK = node
@@ -106,7 +115,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.FFN_DIM = 1024  # hidden width of the decoder's feed-forward blocks
     node.DROPOUT = 0.0  # in the mask decoder
     node.SCALES = ["res3", "res4", "res5"]  # r1, r2, r3; fewer for the ablation of the hierarchy
-    node.INJECTION = "tokens"  # tokens (Eq. 1-9) or none (the ablation without CLIP in the features)
+    node.INJECTION = "tokens"  # tokens (Eq. 1-9), channels (annotation only), none (the ablation without CLIP there)
     node.MAX_IMAGE_KEYS = 256  # image keys of an injection after pooling; 0: every pixel, as the paper writes
     node.FUSION = "both"  # both, joint (Eq. 13 only) or pairwise (Eq. 10-12 only)
     node.CLASSIFIER = "cosine"  # cosine with T, or linear (then the vocabulary is fixed)
@@ -123,12 +132,18 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
 
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the backbone relative to BASE_LR
+    cfg.SOLVER.TEXT_MULTIPLIER = 0.01  # learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full
     cfg.SOLVER.POLY_LR_POWER = 0.9  # the learning rate falls as (1 - progress) ** power
     cfg.SOLVER.MAX_IMS_PER_DEVICE = 0  # images in one forward; more are accumulated, exactly; 0: no limit
     cfg.SOLVER.AMP.DTYPE = "bf16"  # bf16 or fp16 (with loss scaling); fp16 on a CPU becomes bf16 with one warning
     cfg.SOLVER.EMA_DECAY = 0.0  # decay of the averaged weights that are evaluated and saved; 0: off
     cfg.SOLVER.LOG_PERIOD = 20  # steps between lines in metrics.json and TensorBoard
 
+    cfg.TEST.AUG.SCALES = [0.75, 1.0, 1.25, 1.5]  # factors on the size that the model would see without TEST.AUG
+    cfg.TEST.SLIDING_WINDOW = node_type()
+    cfg.TEST.SLIDING_WINDOW.ENABLED = False  # segment in windows, each by itself, blended where they overlap
+    cfg.TEST.SLIDING_WINDOW.SIZE = [512, 1024]  # (height, width), pixels of the image as the model sees it
+    cfg.TEST.SLIDING_WINDOW.OVERLAP = 0.25  # share of a window that lies in the next, at least
     cfg.TEST.NUM_PICTURES = 4  # validation images drawn (input, truth, prediction) at each evaluation
 
 
@@ -164,6 +179,28 @@ def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         raise UserError(f"config file {path}: its _BASE_ files name each other in a circle") from error
     except _MERGE_ERRORS as error:
         raise UserError(f"config file {path}: {_explain(error, cfg)}") from error
+    merge_opts(cfg, opts)
+    return cfg
+
+
+def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
+    """Returns the config that a checkpoint holds.
+
+    Args:
+        text: YAML, with every key of the version that wrote it.
+        path: of the checkpoint, for messages.
+        opts: keys and values in turn, over the text's.
+
+    Raises:
+        UserError: the text is no config of this version, or an override is wrong.
+    """
+    cfg = get_cfg()
+    try:
+        cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+    except (yaml.YAMLError, *_MERGE_ERRORS) as error:
+        raise UserError(
+            f"checkpoint {path}: its config can't be read ({error}); give one with --config-file"
+        ) from error
     merge_opts(cfg, opts)
     return cfg
 

@@ -17,6 +17,28 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("road", "sky", "tree", "car", "pole")
 
 
+def write_clip(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
+    """Tells open_clip of a small model and writes random weights for it.
+
+    Args:
+        name: of the model.
+        folder: where ``{name}.pt`` goes, and the cache of embeddings.
+        monkeypatch: takes open_clip's knowledge back after the test.
+        changes: of the model's description; ``text_cfg`` is merged into the usual one.
+    """
+    import open_clip
+
+    monkeypatch.setenv("CLIPMASK_CACHE", str(folder / "cache"))
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    parts = {"text_cfg": text | changes.pop("text_cfg", {}), "vision_cfg": vision | changes.pop("vision_cfg", {})}
+    config = {"embed_dim": 24, **parts, **changes}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model(name).state_dict(), folder / f"{name}.pt")
+    return folder / f"{name}.pt"
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
@@ -30,6 +52,12 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("CLIPMASK_TEST_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def tiny_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Random weights of a CLIP small enough for a test, as a local file; open_clip knows its name, tiny-clip."""
+    return write_clip("tiny-clip", tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ SHORT = [
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout's look-alike with datasets of its own: drawn scenes, and a few of them as CamVid and as a film."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("configs", "demo", "train_net.py"):
+    for name in ("configs", "demo", "models", "train_net.py"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "datasets").mkdir()
     return folder
@@ -72,14 +72,37 @@ def test_quick_start(quick_start: str, workspace: Path) -> None:
 def test_evaluate(workspace: Path) -> None:
     command = next(c for c in COMMANDS if "--eval-only" in c)
     output = run([*shlex.split(command), *SHORT[8:]], workspace)
-    for word in ("road", "pedestrian", "mIoU", "fwIoU", "mACC", "pACC"):
+    for word in ("road", "pedestrian", "mIoU", "fwIoU", "mACC", "pACC", "mBIoU"):
         assert word in output
+    written = workspace / "output" / "toy" / "inference" / "toy_street_sem_seg_val"
+    for name in ("sem_seg_predictions.json", "confusion_matrix.csv", "confusion_matrix.png"):
+        assert (written / name).is_file(), name
 
 
 @pytest.mark.usefixtures("quick_start")
 def test_predict_pictures(workspace: Path) -> None:
-    run(shlex.split(next(c for c in COMMANDS if "demo.py" in c and "--input" in c)), workspace)
+    run(shlex.split(next(c for c in COMMANDS if "demo.py" in c and "--input datasets/" in c)), workspace)
     assert len(list((workspace / "output" / "demo").rglob("*.png"))) >= 60
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_the_model_that_comes_along(workspace: Path) -> None:
+    """The README's first demo; the model knows real streets, and a drawn one shows that its file is whole."""
+    from PIL import Image
+
+    Image.open(workspace / "datasets" / "toy_street" / "val" / "0000.png").save(workspace / "street.jpg")
+    told = run(shlex.split(next(c for c in COMMANDS if "models/" in c)), workspace)
+    assert "road" in told
+    assert (workspace / "street_segmented.png").is_file()
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_export(workspace: Path) -> None:
+    run(shlex.split(next(c for c in COMMANDS if "clipmask.cli.export" in c)), workspace)
+    command = ["python", "demo/demo.py", "--weights", "toy.safetensors", "--input", "street.jpg", "--output", "toy.png"]
+    (workspace / "street.jpg").write_bytes((workspace / "datasets" / "toy_street" / "val" / "0001.png").read_bytes())
+    run(command, workspace)
+    assert (workspace / "toy.png").is_file()
 
 
 @pytest.mark.usefixtures("quick_start")
@@ -95,10 +118,28 @@ def test_predict_film(workspace: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_start")
+def test_predict_with_views(workspace: Path) -> None:
+    run(shlex.split(next(c for c in COMMANDS if "--tta" in c)), workspace)
+    assert (workspace / "careful.png").is_file()
+
+
+@pytest.mark.usefixtures("quick_start")
 def test_predict_in_python(workspace: Path) -> None:
     code = next(block for kind, block in BLOCKS if kind == "python" and "Predictor" in block)
     run(["python", "-c", code], workspace)
     assert (workspace / "overlay.png").is_file()
+
+
+def test_embeddings(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, and with a small CLIP for the one that it names, which would be downloaded."""
+    from clipmask.cli.embed import main
+    from clipmask.modeling.text_sources import FileSource
+
+    monkeypatch.chdir(tiny_clip.parent)
+    words = shlex.split(next(c for c in COMMANDS if "clipmask.cli.embed" in c))
+    own = {"ViT-B-16": "tiny-clip", "openai": str(tiny_clip)}
+    assert main([own.get(word, word) for word in words[3:]]) == 0
+    assert FileSource("mine.npz").encode(["sky", "car;automobile", "road"], {}).shape == (3, 24)
 
 
 @pytest.mark.usefixtures("quick_start")
@@ -135,7 +176,7 @@ def test_detectron2_lines(tmp_path: Path) -> None:
 
 def test_every_command_is_run_here() -> None:
     """A command that is added to the README needs a test above."""
-    run_here = ("pip install", "--eval-only", "--input", "--video-input", "--register")
+    run_here = ("pip install", "--eval-only", "--input", "--video-input", "--register", "clipmask.cli.")
     others = [command for command in COMMANDS if command and not any(word in command for word in run_here)]
     # Training on CamVid needs its data: the commands are those of the quick start with another config.
     assert all("configs/camvid/clipmask_mobilenetv2.yaml" in command for command in others)

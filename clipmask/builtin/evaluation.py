@@ -173,7 +173,7 @@ class SemSegEvaluator(DatasetEvaluator):
         The metrics are ``mIoU``, ``fwIoU``, ``IoU-<class>`` each, ``mACC``, ``pACC`` and ``ACC-<class>`` each.
         """
         own = (self._confusion, self._predictions)
-        parts = _gather(own) if self._distributed else [own]
+        parts = gather_to_main(own) if self._distributed else [own]
         if not parts:
             return None
         scores = self._scores(np.sum([confusion for confusion, _ in parts], axis=0))
@@ -199,8 +199,8 @@ class SemSegEvaluator(DatasetEvaluator):
         return {name: 100 * float(value) for name, value in scores.items()}
 
 
-def _gather(value: Any) -> list[Any]:
-    """Returns the values of all processes by rank on the main process, and an empty list on the others."""
+def gather_to_main(value: Any) -> list[Any]:
+    """Returns the values of all processes by rank on the main process, an empty list on the others; all call it."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return [value]
     # Pickled objects travel through the host: NCCL would pad all of them to the largest in device memory.

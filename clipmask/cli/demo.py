@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clipmask.cli import run_main
 from clipmask.cli.segment import segment_film, segment_pictures, show_webcam
+from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
 from clipmask.predictor import KINDS, Predictor
@@ -19,6 +21,7 @@ examples:
   %(prog)s --weights model_final.pth --input a.jpg 'drive/*.png' photos/ --recursive --output results
   %(prog)s --weights model_final.pth --input photos/ --save overlay,labels,color --opacity 0.7
   %(prog)s --weights model_final.pth --input a.jpg --output a_overlay.png
+  %(prog)s --weights model_final.pth --input large.jpg --sliding-window 512x1024 --tta
   %(prog)s --weights model_final.pth --input a.jpg --vocabulary "road,sky,zebra crossing" --embeddings mine.npz
   %(prog)s --weights model_final.pth --video-input drive.mp4 --output drive_overlay.mp4
   %(prog)s --weights model_final.pth --webcam --opts MODEL.DEVICE cpu
@@ -62,6 +65,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--embeddings", metavar="FILE.npz", help="text embeddings of the vocabulary (default: CLIP makes them)"
     )
     model.add_argument("--batch-size", type=int, default=1, help="pictures of one size that are computed together")
+    model.add_argument(
+        "--tta",
+        action="store_true",
+        help="average over the mirror image and several sizes, TEST.AUG in the config; slower",
+    )
+    model.add_argument(
+        "--sliding-window",
+        nargs="?",
+        const="",
+        metavar="HxW",
+        help="segment in overlapping windows of that height and width in pixels, those of TEST.SLIDING_WINDOW.SIZE if "
+        "none are said (default: pictures are seen whole)",
+    )
     source = parser.add_argument_group("what to segment, one of")
     source.add_argument(
         "--input", nargs="+", metavar="PATH", help="pictures, quoted patterns and folders, mixed (default: none)"
@@ -89,31 +105,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_vocabulary(text: str | None) -> list[str] | None:
-    """Turns ``--vocabulary`` into class names.
-
-    Args:
-        text: names between commas, or the path of a text file with one name a line; None stays None.
-
-    Raises:
-        UserError: the file is missing or no text, or there are no names.
-    """
-    if text is None:
-        return None
-    path = Path(text)
-    if path.suffix.lower() != ".txt":
-        names = text.split(",")
-    else:
-        try:
-            names = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--vocabulary {path}: can't be read as UTF-8 text ({error})") from error
-    names = [name.strip() for name in names if name.strip()]
-    if not names:
-        raise UserError(f"--vocabulary {text}: holds no class name")
-    return names
-
-
 def _check(args: argparse.Namespace) -> list[str]:
     """Returns the kinds of ``--save``; raises a ``UserError`` for options that make no sense together."""
     given = [name for name, value in _sources(args).items() if value is not None]
@@ -129,6 +120,7 @@ def _check(args: argparse.Namespace) -> list[str]:
         raise UserError('--embeddings goes with --vocabulary "name,name,...", the names to take from the file')
     if args.webcam is not None and args.output:
         raise UserError("--webcam shows a window and writes nothing: leave --output away")
+    view_opts(args)
     if not 0 <= args.opacity <= 1:
         raise UserError(f"--opacity {args.opacity}: is between 0 (the picture) and 1 (the colours)")
     kinds = list(dict.fromkeys(kind.strip() for kind in args.save.split(",") if kind.strip()))
@@ -141,16 +133,33 @@ def _sources(args: argparse.Namespace) -> dict[str, object]:
     return {"--input": args.input, "--video-input": args.video_input, "--webcam": args.webcam}
 
 
+def view_opts(args: argparse.Namespace) -> list[str]:
+    """Returns ``--tta`` and ``--sliding-window`` as config keys and values in turn.
+
+    Raises:
+        UserError: the window's size is not height x width.
+    """
+    opts = ["TEST.AUG.ENABLED", "True"] if args.tta else []
+    if args.sliding_window is None:
+        return opts
+    opts += ["TEST.SLIDING_WINDOW.ENABLED", "True"]
+    if not args.sliding_window:
+        return opts
+    size = re.fullmatch(r"(\d+)[xX](\d+)", args.sliding_window)
+    if size is None:
+        raise UserError(f"--sliding-window {args.sliding_window}: say height x width in pixels, such as 512x1024")
+    return [*opts, "TEST.SLIDING_WINDOW.SIZE", f"[{int(size[1])}, {int(size[2])}]"]
+
+
 def load_predictor(args: argparse.Namespace) -> Predictor:
     """Builds the predictor that the command line describes."""
-    names = read_vocabulary(args.vocabulary)
+    names = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
+    opts = [*view_opts(args), *args.opts]
     if args.config_file:
         weights = ["MODEL.WEIGHTS", args.weights] if args.weights else []
-        predictor = Predictor.from_config(
-            load_cfg(args.config_file, [*args.opts, *weights]), batch_size=args.batch_size
-        )
+        predictor = Predictor.from_config(load_cfg(args.config_file, [*opts, *weights]), batch_size=args.batch_size)
     else:
-        predictor = Predictor.from_checkpoint(args.weights, opts=args.opts, batch_size=args.batch_size)
+        predictor = Predictor.from_checkpoint(args.weights, opts=opts, batch_size=args.batch_size)
     if names is not None:
         predictor.set_vocabulary(names, args.embeddings)
     return predictor

@@ -73,6 +73,15 @@ def label_reader(name: str) -> Callable[..., NDArray[Any]]:
     return read
 
 
+def class_names(name: str) -> tuple[str, ...]:
+    """Returns the class names of a registered dataset, whose files need not be there.
+
+    Raises:
+        UserError: the name is not registered, or its metadata lack class names or contradict themselves.
+    """
+    return tuple(_metadata(name).stuff_classes)
+
+
 def _metadata(name: str) -> Any:
     """Returns the checked metadata of a registered dataset, with an ``ignore_label``."""
     known = DatasetCatalog.list()

@@ -6,37 +6,54 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
+from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import load_dataset, load_training_set
+from clipmask.data.texts import read_texts
 from clipmask.engine.checkpoint import load_checkpoint, load_weights
 from clipmask.errors import UserError
+from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
+from clipmask.modeling.text_sources import FileSource
 
 logger = logging.getLogger(__name__)
 
 
-def evaluated_classes(cfg: CfgNode, fabric: Fabric) -> dict[str, tuple[str, ...]]:
+def evaluated_classes(cfg: CfgNode, fabric: Fabric, *, withheld: bool = False) -> dict[str, tuple[str, ...]]:
     """Loads the lists of DATASETS.TEST and returns the class names of each.
 
     One process of each machine goes first: a dataset may write its files at first use.
+
+    Args:
+        cfg: the config.
+        fabric: launched.
+        withheld: datasets that a server scores, see ``labels_withheld``, need no labels.
 
     Raises:
         UserError: a dataset is not registered, is empty or lacks something.
     """
     with fabric.rank_zero_first(local=True):
-        return {name: load_dataset(name, labelled=True).classes for name in cfg.DATASETS.TEST}
+        return {
+            name: load_dataset(name, labelled=not (withheld and labels_withheld(name))).classes
+            for name in cfg.DATASETS.TEST
+        }
 
 
 def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[str, ...]:
     """Returns the class names that a run trains, after a look at all of its datasets.
 
     Raises:
-        UserError: nothing to train on, or the datasets do not share their classes; and see ``evaluated_classes``.
+        UserError: nothing to train on; the datasets do not share their classes; MODEL.CLIP.TEXT is annotation and a
+            text is no string or not in the file of embeddings, or there is none; and see ``evaluated_classes``.
     """
     with fabric.rank_zero_first(local=True):
-        classes = load_training_set(cfg.DATASETS.TRAIN).classes
+        dataset = load_training_set(cfg.DATASETS.TRAIN)
+    classes = dataset.classes
+    if cfg.MODEL.CLIP.TEXT == "annotation":
+        _check_texts(cfg, dataset.records)
     for name, others in evaluated_classes(cfg, fabric).items():
         if others != classes:
             raise UserError(
@@ -44,6 +61,19 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[str, ...]:
                 f"({', '.join(classes)}): datasets of one run share their classes, in the same order"
             )
     return classes
+
+
+def _check_texts(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> None:
+    """Looks at the texts of all training images, and for them in a file of embeddings, before training meets them."""
+    texts = list(dict.fromkeys(text for record in records for text in read_texts(record)))
+    if not texts:
+        raise UserError(
+            f"MODEL.CLIP.TEXT annotation: no sample of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} has a 'text' in its "
+            "dict; give the images their text where the dataset is registered, or use vocabulary"
+        )
+    if cfg.MODEL.CLIP.EMBEDDINGS not in ("", "random"):
+        aliases = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("class_aliases", None) or {}
+        FileSource(cfg.MODEL.CLIP.EMBEDDINGS).encode_texts(texts, aliases, torch.device("cpu"))
 
 
 def assemble(
@@ -82,7 +112,7 @@ def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[s
 
 
 def start_from(model: ClipMask, source: str) -> None:
-    """Loads what fits of another run's weights; the text embedding stays behind if the classes are others.
+    """Loads what fits of another run's weights; what belongs to its classes' names stays behind if they are others.
 
     Raises:
         UserError: the file can't be read, or nothing in it fits.
@@ -91,7 +121,10 @@ def start_from(model: ClipMask, source: str) -> None:
     weights = checkpoint["model"]
     trained = checkpoint.get("class_names")
     if trained is not None and tuple(trained) != model.class_names:
-        weights = {name: value for name, value in weights.items() if not name.startswith("text.")}
+        context = weights.get("text.learner.context")
+        per_class = context is not None and context.ndim > 2  # (K, M, W), each class its own
+        left = {"text.embedding", "text.mean", *(["text.learner.context"] if per_class else [])}
+        weights = {name: value for name, value in weights.items() if name not in left}
         logger.info("%s knows other classes: the text embedding of this run's is made anew", source)
     left_out = load_weights(model, weights, source, strict=False)
     logger.info("started from the weights of %s", source)

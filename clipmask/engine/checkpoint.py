@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clipmask.engine.portable import unpack
 from clipmask.errors import UserError
 
 LAST = "last_checkpoint"  # the file that names the newest checkpoint of a folder, as in Detectron2
@@ -138,7 +139,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"checkpoint {path}: no such file")
-    content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content: Any = unpack(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(content, dict):  # a tensor by itself, a list
         raise UserError(f"checkpoint {path}: holds {type(content).__name__}, not a dict with the model's weights")
     checkpoint: dict[str, Any] = content if isinstance(content.get("model"), dict) else {"model": content}
@@ -170,16 +171,6 @@ def _read_torch(path: Path) -> Any:
     except Exception as error:  # the readers of zip, pickle and tensors each have their own errors for garbage
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file ({reason})") from error
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"checkpoint {path}: damaged, or not a safetensors file ({error})") from error
 
 
 def load_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path, *, strict: bool = True) -> list[str]:

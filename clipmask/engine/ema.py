@@ -1,7 +1,8 @@
 """The exponential moving average of the weights: average <- decay * average + (1 - decay) * weights, after each step.
 
 Floating-point buffers (the statistics of BatchNorm) are averaged with the weights that they belong to; other buffers
-(counters, the position indices of Swin) are copied.
+(counters, the position indices of Swin) are copied. A text embedding that follows from weights is no average: it is
+computed from the averaged ones when it is next asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from clipmask.modeling import ClipMask
+from clipmask.modeling.text_encoder import TextEncoder
 
 
 class WeightAverage:
@@ -51,6 +53,9 @@ class WeightAverage:
     def update(self, model: ClipMask) -> None:
         """Takes the current weights of ``model`` into the average."""
         self._average.update_parameters(model)
+        for module in self._average.modules():
+            if isinstance(module, TextEncoder):
+                module.outdate()
 
     def restore(self, weights: dict[str, Tensor], updates: int) -> None:
         """Puts back the averaged weights of a checkpoint and their number of updates."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,15 +13,23 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.d2 import SemSegEvaluator
-from clipmask.data import build_test_loader
+from clipmask.d2 import DatasetEvaluator, SemSegEvaluator
+from clipmask.data import build_test_loader, label_reader
 from clipmask.engine.assembly import assemble, evaluated_classes, load_same_model
 from clipmask.engine.checkpoint import last_checkpoint, load_checkpoint
 from clipmask.engine.launch import is_main_process, launched
 from clipmask.engine.log import run_log
 from clipmask.engine.random_state import preserved_random_state
 from clipmask.errors import UserError
-from clipmask.evaluation.evaluate import evaluate, per_class_table
+from clipmask.evaluation import (
+    LabelMapEvaluator,
+    ServerIdEvaluator,
+    Together,
+    evaluate,
+    labels_withheld,
+    per_class_table,
+    server_ids,
+)
 from clipmask.modeling import ClipMask
 
 logger = logging.getLogger(__name__)
@@ -38,24 +45,43 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
         model: the bare model, on the device; its mode, and the random states, are as before afterwards.
         fabric: launched.
         name: of the dataset.
-        folder: OUTPUT_DIR, where predictions are kept under inference/``name``; None keeps none.
+        folder: OUTPUT_DIR; under inference/``name`` go the predictions, the confusion matrix and, where the dataset
+            has ``server_ids``, label PNGs in server_ids/. None writes nothing.
 
     Returns:
-        ``{"sem_seg": {...}}`` in the main process, an empty dict in others.
+        ``{"sem_seg": {...}}`` in the main process, with ``cityscapes`` beside it where Cityscapes' official script ran;
+        empty in others, and for a dataset whose labels are withheld.
     """
-    output = None if folder is None else str(folder / "inference" / name)
+    output = None if folder is None else folder / "inference" / name
     if output is not None:
-        os.makedirs(output, exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
+    evaluators = _evaluators(name, output)
+    if not evaluators:
+        return {}
     with preserved_random_state():
         loader = build_test_loader(cfg, name, rank=fabric.global_rank, world_size=fabric.world_size)
-        evaluator = SemSegEvaluator(name, distributed=True, output_dir=output)
         shown = fabric.is_global_zero and sys.stderr.isatty()
-        results = evaluate(model, loader, evaluator, progress=shown)
-    # Detectron2's evaluator adds boundary scores where OpenCV is installed: what is installed must change no metric.
+        results = evaluate(model, loader, Together(evaluators), progress=shown)
+    # Detectron2's evaluator adds boundary scores of its own where OpenCV is installed: what is installed must change no
+    # metric. They compare differences of neighbouring ids, so that what they say depends on the order of the classes.
     for scores in results.values():
         for key in [key for key in scores if key.startswith(("BoundaryIoU-", "min(IoU"))]:
             del scores[key]
     return results
+
+
+def _evaluators(name: str, output: Path | None) -> list[DatasetEvaluator]:
+    """Returns what scores a dataset, and what writes its files to ``output``."""
+    evaluators: list[DatasetEvaluator] = []
+    if not labels_withheld(name):
+        predictions = None if output is None else str(output)
+        evaluators = [
+            SemSegEvaluator(name, output_dir=predictions, sem_seg_loading_fn=label_reader(name)),
+            LabelMapEvaluator(name, output),
+        ]
+    if output is not None and server_ids(name) is not None:
+        evaluators.append(ServerIdEvaluator(name, output / "server_ids"))
+    return evaluators
 
 
 def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Path | None = None) -> Results:
@@ -84,15 +110,19 @@ def score_name(datasets: Sequence[str]) -> str:
 
 
 def log_tables(results: Results) -> None:
-    """Logs the per-class table of each dataset."""
+    """Logs the per-class table of each dataset, and the means of Cityscapes' official script."""
     for dataset, scores in results.items():
         logger.info("%s:\n%s", dataset, per_class_table(scores))
+        if "cityscapes" in scores:
+            means = scores["cityscapes"]
+            logger.info("Cityscapes' script: IoU %.2f of classes, %.2f of categories", means["IoU"], means["IoU_sup"])
 
 
 def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines: int = 1) -> Results:
     """Scores a checkpoint on DATASETS.TEST and logs the tables.
 
-    A dataset with other classes than the checkpoint's is scored too: they become the model's vocabulary.
+    A dataset with other classes than the checkpoint's is scored too: they become the model's vocabulary. One without
+    labels is only predicted, if it has ``server_ids``.
 
     Args:
         cfg: MODEL.WEIGHTS names the checkpoint.
@@ -115,7 +145,7 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
             raise UserError("DATASETS.TEST is empty: name the dataset(s) to evaluate on")
         start = time.perf_counter()
         checkpoint = load_checkpoint(source)
-        classes = evaluated_classes(cfg, fabric)
+        classes = evaluated_classes(cfg, fabric, withheld=True)
         names = tuple(checkpoint.get("class_names") or classes[cfg.DATASETS.TEST[0]])
         model = assemble(cfg, fabric, names, str(source), checkpoint).to(fabric.device)
         load_same_model(model, checkpoint, checkpoint["model"], str(source))

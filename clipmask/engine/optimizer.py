@@ -3,12 +3,12 @@
     lr(i) = BASE_LR * multiplier * warmup(i) * (1 - i / MAX_ITER) ** POLY_LR_POWER
 
 with ``warmup`` rising linearly from WARMUP_FACTOR to 1 over WARMUP_ITERS steps, and ``multiplier`` BACKBONE_MULTIPLIER
-for the backbone, 1 elsewhere.
+for the backbone, TEXT_MULTIPLIER for CLIP's text tower where that is trained, 1 elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,8 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from clipmask.errors import UserError
 
 # How the backbones of timm name position embeddings, class tokens and relative-position biases of two and more
-# dimensions, which their own recipes leave without decay.
-UNDECAYED_NAMES = ("pos_embed", "cls_token", "relative_position_bias_table")
+# dimensions, which their own recipes leave without decay; then open_clip's position embedding and our learned context.
+UNDECAYED_NAMES = ("pos_embed", "cls_token", "relative_position_bias_table", "positional_embedding", "context")
+BACKBONE, TEXT_TOWER = "backbone.", "text.learner.tower."  # how the names of their parameters begin
 
 
 def _is_undecayed(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
@@ -29,21 +30,23 @@ def _is_undecayed(module: nn.Module, name: str, parameter: nn.Parameter) -> bool
     return is_norm or isinstance(module, nn.Embedding) or parameter.ndim < 2 or name in UNDECAYED_NAMES
 
 
-def parameter_groups(model: nn.Module, base_lr: float, multiplier: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Sorts the trainable parameters into at most four groups, each parameter into exactly one.
+def parameter_groups(
+    model: nn.Module, base_lr: float, multipliers: Mapping[str, float], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Sorts the trainable parameters into groups, each parameter into exactly one.
 
     Args:
-        model: its parameters under ``backbone.`` are the backbone's.
-        base_lr: peak learning rate of all others.
-        multiplier: the backbone's learning rate relative to ``base_lr``.
+        model: its parameters are told apart by their names.
+        base_lr: peak learning rate.
+        multipliers: what a parameter's name begins with to its learning rate relative to ``base_lr``; 1 for the rest.
         weight_decay: of everything but norms, biases and embeddings.
 
     Returns:
-        Groups for a torch optimiser, without the empty ones: (rest, backbone) x (decayed, not decayed), parameters in
-        the model's own order.
+        Groups for a torch optimiser, without the empty ones: (rest, each of ``multipliers``) x (decayed, not decayed),
+        parameters in the model's own order.
     """
-    buckets: dict[tuple[bool, bool], list[nn.Parameter]] = {
-        (backbone, undecayed): [] for backbone in (False, True) for undecayed in (False, True)
+    buckets: dict[tuple[str, bool], list[nn.Parameter]] = {
+        (part, undecayed): [] for part in ("", *multipliers) for undecayed in (False, True)
     }
     seen: set[nn.Parameter] = set()
     for module_name, module in model.named_modules():
@@ -51,15 +54,15 @@ def parameter_groups(model: nn.Module, base_lr: float, multiplier: float, weight
             if not parameter.requires_grad or parameter in seen:
                 continue
             seen.add(parameter)
-            in_backbone = f"{module_name}.".startswith("backbone.")
-            buckets[in_backbone, _is_undecayed(module, name, parameter)].append(parameter)
+            part = next((start for start in multipliers if f"{module_name}.".startswith(start)), "")
+            buckets[part, _is_undecayed(module, name, parameter)].append(parameter)
     return [
         {
             "params": parameters,
-            "lr": base_lr * (multiplier if in_backbone else 1.0),
+            "lr": base_lr * multipliers.get(part, 1.0),
             "weight_decay": 0.0 if undecayed else weight_decay,
         }
-        for (in_backbone, undecayed), parameters in buckets.items()
+        for (part, undecayed), parameters in buckets.items()
         if parameters
     ]
 
@@ -71,7 +74,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
         UserError: no parameter is trainable.
     """
     solver = cfg.SOLVER
-    groups = parameter_groups(model, solver.BASE_LR, solver.BACKBONE_MULTIPLIER, solver.WEIGHT_DECAY)
+    multipliers = {BACKBONE: solver.BACKBONE_MULTIPLIER, TEXT_TOWER: solver.TEXT_MULTIPLIER}
+    groups = parameter_groups(model, solver.BASE_LR, multipliers, solver.WEIGHT_DECAY)
     if not groups:
         raise UserError("no parameter of the model is trainable; MODEL.BACKBONE.FREEZE_AT freezes at most the backbone")
     fused = all(parameter.is_cuda for group in groups for parameter in group["params"])

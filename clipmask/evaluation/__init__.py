@@ -1,5 +1,16 @@
-"""Predictions over a dataset -> scores and the table of them."""
+"""Predictions over a dataset -> scores, the table of them, and files to look at or to send in."""
 
 from clipmask.evaluation.evaluate import evaluate, per_class_table
+from clipmask.evaluation.label_maps import LabelMapEvaluator
+from clipmask.evaluation.server_ids import ServerIdEvaluator, labels_withheld, server_ids
+from clipmask.evaluation.together import Together
 
-__all__ = ["evaluate", "per_class_table"]
+__all__ = [
+    "LabelMapEvaluator",
+    "ServerIdEvaluator",
+    "Together",
+    "evaluate",
+    "labels_withheld",
+    "per_class_table",
+    "server_ids",
+]

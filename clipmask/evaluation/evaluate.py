@@ -76,11 +76,12 @@ def per_class_table(results: Mapping[str, Any]) -> str:
     """Lays out the scores of semantic segmentation for a terminal.
 
     Args:
-        results: what ``evaluate`` returned with a ``SemSegEvaluator``: ``{"sem_seg": {metric: percent}}``.
+        results: what ``evaluate`` returned with a ``SemSegEvaluator``, alone or with a ``LabelMapEvaluator``:
+            ``{"sem_seg": {metric: percent}}``.
 
     Returns:
-        A line for each class with its IoU and ACC ('-' where it does not occur), then one with the means; no newline
-        at the end.
+        A line for each class with its IoU, ACC and, where there is one, BIoU ('-' where it does not occur), then one
+        with the means; no newline at the end.
     """
     scores: Mapping[str, float] = results["sem_seg"]
     names = [key.removeprefix("IoU-") for key in scores if key.startswith("IoU-")]
@@ -89,10 +90,11 @@ def per_class_table(results: Mapping[str, Any]) -> str:
     def row(name: str, *cells: str) -> str:
         return name + " " * (width - _columns(name)) + "".join(f"{cell:>9}" for cell in cells)
 
-    rule = "-" * (width + 18)
-    rows = [row(name, _percent(scores[f"IoU-{name}"]), _percent(scores[f"ACC-{name}"])) for name in names]
-    means = "   ".join(f"{key} {_percent(scores[key])}" for key in ("mIoU", "fwIoU", "mACC", "pACC"))
-    return "\n".join([row("class", "IoU", "ACC"), rule, *rows, rule, means])
+    columns = ["IoU", "ACC", "BIoU"] if "mBIoU" in scores else ["IoU", "ACC"]
+    rule = "-" * (width + 9 * len(columns))
+    rows = [row(name, *(_percent(scores[f"{column}-{name}"]) for column in columns)) for name in names]
+    means = [f"{key} {_percent(scores[key])}" for key in ("mIoU", "fwIoU", "mACC", "pACC", "mBIoU") if key in scores]
+    return "\n".join([row("class", *columns), rule, *rows, rule, "   ".join(means)])
 
 
 def _percent(value: float) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +19,14 @@ from clipmask.d2 import BACKBONE_REGISTRY, META_ARCH_REGISTRY, MetadataCatalog, 
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import count_pairs
-from clipmask.modeling.inference import class_scores, label_map
+from clipmask.modeling.augmented import Views, augmented_scores
+from clipmask.modeling.checks import check_config
+from clipmask.modeling.image_text import ImageText
+from clipmask.modeling.inference import best_labels, class_scores, label_map, target_size
 from clipmask.modeling.mask_decoder import CosineClassifier, DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
 from clipmask.modeling.text_encoder import TextEncoder
-from clipmask.modeling.text_sources import FileSource, RandomSource, TextSource, text_source
+from clipmask.modeling.text_sources import FileSource, RandomSource, TextSource
 
 
 @META_ARCH_REGISTRY.register()
@@ -42,6 +44,8 @@ class ClipMask(nn.Module):
         pixel_mean: of each channel, 0..255.
         pixel_std: of each channel.
         size_divisibility: images are padded to a multiple of it; at least the backbone's own.
+        views: what it is shown of an image in evaluation; None: the image itself, once.
+        image_text: gathers the images' own texts for the injections; None: they take T.
     """
 
     pixel_mean: Tensor  # (3, 1, 1)
@@ -59,11 +63,13 @@ class ClipMask(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int = 32,
+        views: Views | None = None,
+        image_text: ImageText | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.text = backbone, text
-        self.pixel_decoder, self.mask_decoder = pixel_decoder, mask_decoder
-        self.criterion, self.size_divisibility = criterion, size_divisibility
+        self.pixel_decoder, self.mask_decoder, self.image_text = pixel_decoder, mask_decoder, image_text
+        self.criterion, self.size_divisibility, self.views = criterion, size_divisibility, views
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -83,7 +89,7 @@ class ClipMask(nn.Module):
             UserError: there are no class names, a key has a value outside its range, or a part complains.
         """
         node = cfg.MODEL.CLIPMASK
-        _check(cfg)
+        check_config(cfg)
         metadata = _metadata(cfg)
         names = tuple(class_names or metadata.get("stuff_classes") or ())
         if not names:
@@ -92,8 +98,7 @@ class ClipMask(nn.Module):
                 f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
             )
         clip = cfg.MODEL.CLIP
-        open_source = partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
-        text = TextEncoder(open_source, names, metadata.get("class_aliases"), text_width)
+        text = TextEncoder.from_config(cfg, names, metadata.get("class_aliases"), text_width)
         backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
         shapes = backbone.output_shape()
         dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
@@ -108,7 +113,7 @@ class ClipMask(nn.Module):
                 text_dim=text.width,
                 num_heads=heads,
                 max_image_keys=node.MAX_IMAGE_KEYS,
-                injection=node.INJECTION == "tokens",
+                injection=node.INJECTION,
                 fusion=node.FUSION,
             ),
             "mask_decoder": MaskDecoder(
@@ -137,6 +142,8 @@ class ClipMask(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": node.SIZE_DIVISIBILITY,
+            "views": Views.from_config(cfg),
+            "image_text": ImageText(clip.TEXT_DROP) if clip.TEXT == "annotation" else None,
         }
 
     def forward(
@@ -147,7 +154,8 @@ class ClipMask(nn.Module):
         Args:
             batched_inputs: one dict an image. ``image``: (3, H, W), 0..255, uint8 or float, channels in the order of
                 ``INPUT.FORMAT``. In training ``sem_seg``: (H, W) integer labels. In evaluation ``height`` and
-                ``width``: size of the result, the image's own by default.
+                ``width``: size of the result, the image's own by default. With an ``image_text``, ``text``: a string
+                or a list of strings, or missing.
             normalizer: in training, (2,) float: the (image, class) pairs and the images that the loss sums are divided
                 by; None counts this batch. See ``count_targets``.
 
@@ -155,6 +163,8 @@ class ClipMask(nn.Module):
             In training weighted scalar losses, see ``clipmask.losses.criterion``; else one
             ``{"sem_seg": (K, H, W)}`` an image, float32 scores on the model's device.
         """
+        if self.views is not None and not self.training:
+            return [{"sem_seg": augmented_scores(self._decode, inputs, self.views)} for inputs in batched_inputs]
         outputs = self._decode(batched_inputs)
         if self.training:
             labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
@@ -163,7 +173,7 @@ class ClipMask(nn.Module):
 
     @torch.no_grad()
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
-        """Predicts class ids alone, without a float map of K x H x W.
+        """Predicts class ids alone; without ``views``, no float map of K x H x W is made.
 
         Args:
             batched_inputs: as for ``forward`` in evaluation, in which mode the model has to be.
@@ -172,13 +182,17 @@ class ClipMask(nn.Module):
             One (H, W) map an image, uint8 (int64 beyond 255 classes), ids into ``class_names``.
         """
         assert not self.training, "call eval() first: predictions in training mode would not be the model's own"
+        if self.views is not None:
+            return [best_labels(augmented_scores(self._decode, inputs, self.views)) for inputs in batched_inputs]
         return [label_map(*image) for image in self._images(self._decode(batched_inputs), batched_inputs)]
 
     def _decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
         features = self.backbone(images)  # res2 .. res5: (B, C_i, H / stride, W / stride)
         T = self.text()  # (K, D), centred
-        return self.mask_decoder(self.pixel_decoder(features, T, sizes), T)
+        # (K, D), or each image's own (B, L, D) and which of its rows are no padding
+        texts, text_valid = (T, None) if self.image_text is None else self.image_text(batched_inputs, T, self.text)
+        return self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid), T)
 
     def _preprocess(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalises and pads at the bottom and right with zeros, which is the mean colour."""
@@ -201,8 +215,7 @@ class ClipMask(nn.Module):
         arguments = []
         for index, (inputs, size) in enumerate(zip(batched_inputs, outputs.sizes, strict=True)):
             cells = masks[index, :, : -(-size[0] // 4), : -(-size[1] // 4)]
-            target = (int(inputs.get("height", size[0])), int(inputs.get("width", size[1])))
-            arguments.append((outputs.pred_logits[-1, index], cells, size, target))
+            arguments.append((outputs.pred_logits[-1, index], cells, size, target_size(inputs)))
         return arguments
 
     def prepare(self) -> None:
@@ -236,8 +249,9 @@ class ClipMask(nn.Module):
             embeddings: an .npz to take them from (or ``random``); None uses what the model was built with.
 
         Raises:
-            UserError: no names or one twice; the model has a linear classifier, whose classes are fixed; the names
-                can't be embedded, or at another width than the model's.
+            UserError: no names or one twice; the model has a linear classifier or learned a context for each class,
+                and its classes are fixed; it learned its text, and embeddings are given; the names can't be embedded,
+                or at another width than the model's.
         """
         if isinstance(names, str):
             raise UserError(f"a vocabulary is a list of names; got the text {names!r}: say {[names]}")
@@ -294,43 +308,3 @@ def _metadata(cfg: CfgNode) -> Mapping[str, Any]:
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         return MetadataCatalog.get(name).as_dict()
     return {}
-
-
-def _check(cfg: CfgNode) -> None:
-    """Refuses values that would fail later, deep inside."""
-    node = cfg.MODEL.CLIPMASK
-    known = {
-        "INJECTION": ("tokens", "none"),
-        "FUSION": ("both", "joint", "pairwise"),
-        "CLASSIFIER": ("cosine", "linear"),
-    }
-    for key, values in known.items():
-        if node[key] not in values:
-            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]!r}: use {' or '.join(values)}")
-    order = ["res3", "res4", "res5"]
-    if not node.SCALES or list(node.SCALES) != [name for name in order if name in node.SCALES]:
-        raise UserError(f"MODEL.CLIPMASK.SCALES {list(node.SCALES)}: use some of {order}, in this order, each once")
-    for key in ("NUM_QUERIES", "DEC_LAYERS", "FFN_DIM", "NUM_HEADS", "HIDDEN_DIM", "SIZE_DIVISIBILITY"):
-        if node[key] < 1:
-            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be at least 1")
-    for key in ("MAX_IMAGE_KEYS", "NO_OBJECT_WEIGHT", "CLASS_WEIGHT", "BCE_WEIGHT", "DICE_WEIGHT"):
-        if node[key] < 0:
-            raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be 0 or more")
-    if not 0 <= node.DROPOUT < 1:
-        raise UserError(f"MODEL.CLIPMASK.DROPOUT {node.DROPOUT}: must be at least 0 and below 1")
-    if node.HIDDEN_DIM % 4 or node.HIDDEN_DIM % node.NUM_HEADS:
-        raise UserError(
-            f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
-        )
-    mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
-    numbers = all(isinstance(value, int | float) for value in (*mean, *std))
-    if not numbers or len(mean) != len(std) or min(std, default=0) <= 0:
-        raise UserError(
-            f"MODEL.PIXEL_MEAN {list(mean)} and MODEL.PIXEL_STD {list(std)}: must be one number a channel each, the "
-            "deviations above 0"
-        )
-    if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY:
-        raise UserError(
-            f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not registered; configs/base.yaml sets "
-            "build_timm_backbone: start your config with _BASE_ and the path of that file"
-        )

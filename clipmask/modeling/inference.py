@@ -10,7 +10,8 @@ Shapes: Q queries, K classes, h and w rows and columns at stride 4, H and W outp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,12 @@ from torch import Tensor
 
 # Elements of one strip of masks: 16 MiB in float32, small enough for caches and large enough to keep kernels busy.
 STRIP_ELEMENTS = 4 * 2**20
+
+
+def target_size(inputs: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns H and W of an image's result: ``height`` and ``width`` of its dataset dict, the image's own without."""
+    height, width = inputs["image"].shape[-2:]
+    return int(inputs.get("height", height)), int(inputs.get("width", width))
 
 
 def class_scores(
@@ -33,7 +40,7 @@ def class_scores(
         stride: input pixels per mask cell.
     """
     scores = masks.new_empty((logits.shape[-1] - 1, *output_size), dtype=torch.float32)
-    for first, strip in _strips(logits, masks, input_size, output_size, stride):
+    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
         scores[:, first : first + strip.shape[1]] = strip
     return scores
 
@@ -45,37 +52,83 @@ def label_map(
 
     No map of K x H x W is made; arguments as in ``class_scores``.
     """
-    dtype = torch.uint8 if logits.shape[-1] <= 256 else torch.int64
-    labels = masks.new_empty(output_size, dtype=dtype)
-    for first, strip in _strips(logits, masks, input_size, output_size, stride):
+    labels = masks.new_empty(output_size, dtype=_label_type(logits.shape[-1] - 1))
+    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
         # max gives argmax's indices, many times faster on a CPU.
         labels[first : first + strip.shape[1]] = strip.max(0).indices
     return labels
 
 
-def _strips(
-    logits: Tensor, masks: Tensor, input_size: tuple[int, int], output_size: tuple[int, int], stride: int
+def best_labels(scores: Tensor) -> Tensor:
+    """Returns the class of largest score (K, H, W) at each pixel, (H, W), of the type of ``label_map``."""
+    return scores.max(0).indices.to(_label_type(len(scores)))
+
+
+def _label_type(num_classes: int) -> torch.dtype:
+    return torch.uint8 if num_classes <= 255 else torch.int64
+
+
+def score_strips(
+    logits: Tensor,
+    masks: Tensor,
+    input_size: tuple[float, float],
+    output_size: tuple[int, int],
+    stride: int = 4,
+    offset: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yields the first row of each strip and its scores (K, rows, W)."""
+    """Makes the scores of ``class_scores`` strip by strip, or those of a part of the output.
+
+    Args:
+        logits: (Q, K + 1) class logits, no object last.
+        masks: (Q, h, w) mask logits.
+        input_size: height and width in input pixels that the output covers.
+        output_size: H and W.
+        stride: input pixels per mask cell.
+        offset: where the output's top left corner lies in the masks, in input pixels.
+
+    Yields:
+        The first row of each strip and its scores (K, rows, W).
+    """
     probability = logits.float().softmax(-1)[:, :-1].T  # (K, Q)
     masks = masks.float()
-    queries, cells_y, _ = masks.shape
+    queries, cells_y, cells_x = masks.shape
     height, width = output_size
-    # Centres of output rows in mask cells; the first and last rows read beyond the outermost centres, which is
-    # the outermost cell itself, as bilinear interpolation has it everywhere.
-    centre = (torch.arange(height, device=masks.device) + 0.5) * (input_size[0] / (height * stride)) - 0.5
-    centre = centre.clamp(0, cells_y - 1)
-    upper = centre.floor().long()
-    lower = (upper + 1).clamp_max(cells_y - 1)
-    share = (centre - upper)[:, None]  # (H, 1)
+    upper, lower, share = _neighbours(height, cells_y, input_size[0] / stride, offset[0] / stride, masks.device)
+    # Output columns that begin where the masks do are left to torch's own kernel, which knows no offset.
+    across = None
+    if offset[1] != 0:
+        across = _neighbours(width, cells_x, input_size[1] / stride, offset[1] / stride, masks.device)
     scale = width * stride / input_size[1]
     rows = max(1, STRIP_ELEMENTS // (queries * width))
     for first in range(0, height, rows):
         part = slice(first, first + rows)
-        strip = torch.lerp(masks[:, upper[part]], masks[:, lower[part]], share[part])  # (Q, rows, w)
-        # One more column than there are, equal to the last: rounding of the scale can then cost no output column.
-        strip = F.pad(strip, (0, 1), mode="replicate")
-        strip = F.interpolate(strip, scale_factor=scale, mode="linear", align_corners=False)[..., :width]
+        strip = torch.lerp(masks[:, upper[part]], masks[:, lower[part]], share[part, None])  # (Q, rows, w)
+        if across is None:
+            # More columns than there are, equal to the last: rounding can then cost no output column.
+            strip = F.pad(strip, (0, 1 + int(1 / scale)), mode="replicate")
+            strip = F.interpolate(strip, scale_factor=scale, mode="linear", align_corners=False)[..., :width]
+        else:
+            left, right, weight = across
+            strip = torch.lerp(_columns(strip, left), _columns(strip, right), weight)
         with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
             scores = torch.einsum("kq,qrw->krw", probability, strip.sigmoid_())
         yield first, scores
+
+
+def _neighbours(
+    count: int, cells: int, covered: float, offset: float, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two cells between whose centres each of ``count`` output rows lies, and the second one's share.
+
+    The first and last rows read beyond the outermost centres, which is the outermost cell itself, as bilinear
+    interpolation has it everywhere. ``covered`` and ``offset`` are in cells; all three results are (count,).
+    """
+    centre = (torch.arange(count, device=device) + 0.5) * (covered / count) + (offset - 0.5)
+    centre = centre.clamp(0, cells - 1)
+    before = centre.floor().long()
+    return before, (before + 1).clamp_max(cells - 1), centre - before
+
+
+def _columns(strip: Tensor, index: Tensor) -> Tensor:
+    """``strip[..., index]``; gather does it in half the time."""
+    return strip.gather(-1, index.expand(*strip.shape[:-1], -1))

@@ -6,7 +6,7 @@
     fused    = inject(fused, T)                       "merge ... with the original text"
     pixels   = embed(smooth(up(fused) + lateral(res2)))   stride 4: the lateral gives masks their resolution
 
-Shapes: B batch, C channels, K classes, D text width, H and W image size in pixels.
+Shapes: B batch, C channels, K classes, L texts of an image, D text width, H and W image size in pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from clipmask.modeling.layers import ChannelNorm, SeparableBlock, upsample, valid_cells
 from clipmask.modeling.scale_fusion import ScaleFusion
-from clipmask.modeling.text_fusion import SemanticInjection
+from clipmask.modeling.text_fusion import ChannelInjection, TokenInjection
 
 
 class PixelFeatures(NamedTuple):
@@ -51,8 +51,8 @@ class PixelDecoder(nn.Module):
         dim: C.
         text_dim: D.
         num_heads: heads of the injections.
-        max_image_keys: see ``SemanticInjection``.
-        injection: False leaves T out of the features, the ablation without CLIP.
+        max_image_keys: see ``Injection``.
+        injection: tokens or channels, see text_fusion.py; none leaves T out of the features, the ablation without CLIP.
         fusion: see ``ScaleFusion``.
     """
 
@@ -68,7 +68,7 @@ class PixelDecoder(nn.Module):
         text_dim: int,
         num_heads: int,
         max_image_keys: int,
-        injection: bool = True,
+        injection: str = "tokens",
         fusion: str = "both",
     ) -> None:
         super().__init__()
@@ -78,23 +78,29 @@ class PixelDecoder(nn.Module):
         self.project = nn.ModuleDict(
             {name: nn.Sequential(nn.Conv2d(channels[name], dim, 1), ChannelNorm(dim)) for name in scales}
         )
-        names = [*scales, "fused"] if injection else []
-        self.inject = nn.ModuleDict(
-            {name: SemanticInjection(dim, text_dim, num_heads, max_image_keys) for name in names}
-        )
+        names = [] if injection == "none" else [*scales, "fused"]
+        kind = ChannelInjection if injection == "channels" else TokenInjection
+        self.inject = nn.ModuleDict({name: kind(dim, text_dim, num_heads, max_image_keys) for name in names})
         self.fuse = ScaleFusion(dim, len(self.scale_names), fusion)
         self.lateral = nn.Sequential(nn.Conv2d(channels[self.lateral_name], dim, 1), ChannelNorm(dim))
         # Separable convolutions: dense 3x3 ones at stride 4 would cost more than all the rest here.
         self.smooth = nn.ModuleList(SeparableBlock(dim) for _ in range(2))
         self.embed = nn.Conv2d(dim, dim, 1)
 
-    def forward(self, features: Mapping[str, Tensor], T: Tensor, sizes: list[tuple[int, int]]) -> PixelFeatures:
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        T: Tensor,
+        sizes: list[tuple[int, int]],
+        text_valid: Tensor | None = None,
+    ) -> PixelFeatures:
         """Decodes one batch.
 
         Args:
             features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch.
-            T: (K, D), centred text embeddings.
+            T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
             sizes: height and width of each image in pixels, without padding.
+            text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
 
         Returns:
             The injected scales and the per-pixel embedding, cut to the largest image of the batch.
@@ -106,9 +112,9 @@ class PixelDecoder(nn.Module):
 
         injected = []
         for name, map_, stride, mask in zip(self.scale_names, maps[:-1], self.strides, valid[:-1], strict=True):
-            injected.append(self._inject(name, self.project[name](map_), T, sizes, stride, mask))
+            injected.append(self._inject(name, self.project[name](map_), T, sizes, stride, mask, text_valid))
         fused = self.fuse(injected, self.strides)
-        fused = self._inject("fused", fused, T, sizes, self.strides[0], valid[0])
+        fused = self._inject("fused", fused, T, sizes, self.strides[0], valid[0], text_valid)
 
         height, width = maps[-1].shape[-2:]
         pixels = upsample(fused, self.strides[0] // self.pixel_stride, (height, width)) + self.lateral(maps[-1])
@@ -116,10 +122,8 @@ class PixelDecoder(nn.Module):
             pixels = block(pixels, valid[-1])
         return PixelFeatures(tuple(injected), self.strides, self.embed(pixels), self.pixel_stride, sizes, valid)
 
-    def _inject(
-        self, name: str, r: Tensor, T: Tensor, sizes: list[tuple[int, int]], stride: int, valid: Tensor | None
-    ) -> Tensor:
-        return self.inject[name](r, T, sizes, stride, valid) if name in self.inject else r
+    def _inject(self, name: str, r: Tensor, *arguments: object) -> Tensor:
+        return self.inject[name](r, *arguments) if name in self.inject else r
 
     @staticmethod
     def _cut(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor:

@@ -1,15 +1,24 @@
-"""Semantic injection: CLIP's text embedding T of the class names enters one scale of the image (Sec. 3.2).
+"""Semantic injection: CLIP's text embedding T enters one scale of the image (Sec. 3.2).
 
     T_ri  = unsqueeze(FC_ri(T))                       (1)-(3)
     K_i   = concat[T_ri, FC_i(r_i)]                   (4), (6), (8)
     r_new_i = LayerNorm(r_i + MultiHead(r_i, K_i))    (5), (7), (9)
 
-The concatenation runs over tokens: text tokens beside image tokens are keys and values, the image's own cells are
-the queries. The paper attends to all pixels; averaging the image keys down to a bounded number makes the cost linear
-in H * W. The concatenation is normalised because FC_ri(T) and FC_i(r_i) come at unrelated magnitudes, and whichever
-is larger would own the softmax.
+The paper does not name the axis of the concatenation. Over tokens (``TokenInjection``) text tokens stand beside image
+tokens: together they are keys and values, the image's own cells are the queries. Over channels (``ChannelInjection``)
+the mean t of the T_ri stands beside every cell's channels and makes the queries; the image is keys and values:
 
-Shapes: B batch, K classes, D text width, C channels, N = H * W cells, M image keys.
+    r_new_i = LayerNorm(r_i + MultiHead(FC(concat[t, FC_i(r_i)]), r_i)),    FC(concat[t, r]) = W_t t + W_r r + b
+
+With a fixed vocabulary t is one constant c for all images and cells, and FC(concat[c, r]) = W_r r + (W_t c + b) is
+a linear layer of r alone, whose bias could learn the same without text. Channels are therefore for texts that
+differ from image to image (MODEL.CLIP.TEXT annotation) and refused otherwise.
+
+The paper attends to all pixels; averaging the image keys down to a bounded number makes the cost linear in H * W. The
+halves of the concatenation are normalised because FC_ri(T) and FC_i(r_i) come at unrelated magnitudes, and whichever
+is larger would own the result.
+
+Shapes: B batch, K classes, L texts of an image, D text width, C channels, N = H * W cells, M image keys.
 """
 
 from __future__ import annotations
@@ -23,8 +32,8 @@ from torch import Tensor, nn
 from clipmask.modeling.layers import Attention, pool, sine_positions, tokens
 
 
-class SemanticInjection(nn.Module):
-    """Injects T into one scale, Eq. (1)-(9).
+class Injection(nn.Module):
+    """What both ways of injecting T into one scale share.
 
     Args:
         dim: C, the width of the scale.
@@ -43,37 +52,48 @@ class SemanticInjection(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(
-        self, r: Tensor, T: Tensor, sizes: Sequence[tuple[int, int]], stride: int, valid: Tensor | None = None
+        self,
+        r: Tensor,
+        T: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        stride: int,
+        valid: Tensor | None = None,
+        text_valid: Tensor | None = None,
     ) -> Tensor:
         """Returns r_new.
 
         Args:
             r: (B, C, H, W), one scale of the image.
-            T: (K, D), centred text embeddings.
+            T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
             sizes: height and width of each image in pixels, for the positions.
             stride: pixels per cell of ``r``.
             valid: bool (B, H, W), False on padding, or None where there is none.
+            text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
 
         Returns:
             (B, C, H, W)
         """
         batch, _, *grid = r.shape
         factor = self._key_factor(grid[0], grid[1])
-        key_map = pool(r, factor, valid)
-        text = self.text(T).expand(batch, -1, -1)  # (B, K, C)
-        keys = self.norm_keys(torch.cat([text, self.image(tokens(key_map))], dim=1))  # (B, K + M, C)
+        key_map = pool(r, factor, valid)  # (B, C, h, w), h * w = M
+        text = self.text(T).expand(batch, -1, -1)  # (B, K, C) or (B, L, C)
+        cells = tokens(r)  # (B, N, C)
+        queries, keys = self._attended(cells, tokens(key_map), text, text_valid)
 
         def positions(map_: Tensor, cell: int) -> Tensor:
             height, width = map_.shape[-2:]
             return sine_positions(sizes, (height, width), cell, map_.shape[1], map_.device).to(map_.dtype)
 
-        # Text has no place in the image: its keys carry no position.
-        key_positions = nn.functional.pad(positions(key_map, stride * factor), (0, 0, text.shape[1], 0))
-        cells = tokens(r)  # (B, N, C)
-        injected = self.attention(
-            cells + positions(r, stride), keys + key_positions, keys, self._mask(T, valid, factor)
-        )
+        # Text has no place in the image: its keys, which come first, carry no position.
+        before = keys.shape[1] - key_map[0, 0].numel()
+        key_positions = nn.functional.pad(positions(key_map, stride * factor), (0, 0, before, 0))
+        mask = self._mask(before, valid, text_valid, factor, keys)
+        injected = self.attention(queries + positions(r, stride), keys + key_positions, keys, mask)
         return self.norm(cells + injected).transpose(1, 2).unflatten(2, (grid[0], grid[1]))
+
+    def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns queries (B, N, C) and keys (B, L + M, C) or (B, M, C), of cells, image keys (B, M, C) and text."""
+        raise NotImplementedError
 
     def _key_factor(self, height: int, width: int) -> int:
         """The smallest block side that brings the image keys under their bound."""
@@ -83,9 +103,41 @@ class SemanticInjection(nn.Module):
         return factor
 
     @staticmethod
-    def _mask(T: Tensor, valid: Tensor | None, factor: int) -> Tensor | None:
-        """(B, 1, K + M): every text token is open, an image key where any cell below it is valid."""
-        if valid is None:
+    def _mask(before: int, valid: Tensor | None, text_valid: Tensor | None, factor: int, keys: Tensor) -> Tensor | None:
+        """(B, 1, keys): a text is open where it is no padding, an image key where any cell below it is valid."""
+        text_valid = text_valid if before else None
+        if valid is None and text_valid is None:
             return None
-        blocks = pool(valid.unsqueeze(1).float(), factor) > 0  # (B, 1, h, w)
-        return nn.functional.pad(blocks.flatten(2), (T.shape[0], 0), value=True)
+        if valid is None:
+            image = keys.new_ones((len(keys), 1, keys.shape[1] - before), dtype=torch.bool)
+        else:
+            image = (pool(valid.unsqueeze(1).float(), factor) > 0).flatten(2)  # (B, 1, M)
+        if text_valid is None:
+            return nn.functional.pad(image, (before, 0), value=True)
+        return torch.cat([text_valid.unsqueeze(1), image], dim=-1)
+
+
+class TokenInjection(Injection):
+    """The concatenation over tokens, see the head of this file; arguments as for ``Injection``."""
+
+    def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        return cells, self.norm_keys(torch.cat([text, self.image(image)], dim=1))  # (B, L + M, C)
+
+
+class ChannelInjection(Injection):
+    """The concatenation over channels, see the head of this file; arguments as for ``Injection``."""
+
+    def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
+        super().__init__(dim, text_dim, num_heads, max_image_keys)
+        # FC(concat[t, r]) in its two parts: t is projected once an image, not once a cell.
+        self.join_text = nn.Linear(dim, dim)
+        self.join_image = nn.Linear(dim, dim, bias=False)
+
+    def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        if text_valid is None:
+            t = text.mean(1, keepdim=True)  # (B, 1, C)
+        else:
+            share = text_valid.unsqueeze(-1).to(text.dtype)
+            t = (text * share).sum(1, keepdim=True) / share.sum(1, keepdim=True)
+        queries = self.join_text(self.norm_keys(t)) + self.join_image(self.norm_keys(self.image(cells)))
+        return queries, image

@@ -1,7 +1,7 @@
 """Where T comes from: CLIP's text tower, a file of embeddings, or random vectors on purpose.
 
-Each source has a ``width`` D, known when it is made, and ``encode``, which does the work when it is first needed.
-A class name may hold synonyms, ``car;automobile``; their embeddings are averaged.
+Each source has a ``width`` D, known when it is made, and does its work when that is first needed. A class name may
+hold synonyms, ``car;automobile``; their embeddings are averaged. The text of an image is taken as it is written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,10 +22,11 @@ from torch import Tensor
 
 from clipmask.errors import UserError
 from clipmask.modeling.prompts import templates
+from clipmask.modeling.text_tower import TextTower, check_pretrained, load_tower, model_config, uses_quick_gelu
 
 
 class TextSource(Protocol):
-    """Turns class names into embeddings.
+    """Turns class names and texts into embeddings.
 
     Attributes:
         width: D.
@@ -35,6 +36,14 @@ class TextSource(Protocol):
 
     def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
         """Returns (K, D) float32 of unit length, one row a name; ``aliases`` are other names to look a class up by."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+        """Returns (N, D) float32 of unit length, one row a text as it is written, computed on ``device`` if at all.
+
+        A text's row does not depend on the texts beside it, not even in its last bit: a resumed training, which meets
+        them in other company, would not be exact.
+        """
         ...
 
 
@@ -67,6 +76,24 @@ def average(rows: Tensor) -> Tensor:
     return F.normalize(F.normalize(rows, dim=-1).mean(0), dim=-1)
 
 
+def prompted(tower: TextTower, names: Sequence[str], prompts: Sequence[str]) -> Tensor:
+    """Encodes class names in every prompt: the mean over a name's prompts, then over its synonyms.
+
+    Args:
+        tower: CLIP's.
+        names: K names; ``a;b`` are synonyms.
+        prompts: templates with ``{}``.
+
+    Returns:
+        (K, D) of unit length.
+    """
+    parts = [synonyms(name) for name in names]
+    ids = tower.tokenize([prompt.format(word) for words in parts for word in words for prompt in prompts])
+    features = tower(ids).unflatten(0, (-1, len(prompts)))  # (words, prompts, D)
+    groups = features.split([len(words) for words in parts])
+    return torch.stack([average(torch.stack([average(word) for word in group])) for group in groups])
+
+
 class RandomSource:
     """A fixed random direction for each name: no knowledge, no download; for tests and as an ablation.
 
@@ -78,6 +105,10 @@ class RandomSource:
     def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
         """See ``TextSource``; aliases play no part."""
         return torch.stack([average(torch.stack([self._direction(part) for part in synonyms(name)])) for name in names])
+
+    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+        """See ``TextSource``; a text is one string, whatever it says."""
+        return torch.stack([self._direction(text) for text in texts])
 
     def _direction(self, name: str) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(name.lower().encode()))
@@ -132,8 +163,14 @@ class FileSource:
             )
         return torch.stack([average(self._embeddings[found]) for found in rows])
 
+    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+        """See ``TextSource``; a text is looked up as a name is, and raises the same ``UserError``."""
+        return self.encode(texts, aliases)
+
     def _rows(self, name: str, aliases: Mapping[str, Sequence[str]]) -> list[int]:
-        """All synonyms that the file has, else the first alias."""
+        """The row of this very name, else all synonyms that the file has, else the first alias."""
+        if name.lower().strip() in self._row:
+            return [self._row[name.lower().strip()]]
         found = [self._row[part.lower()] for part in synonyms(name) if part.lower() in self._row]
         if found:
             return found
@@ -143,8 +180,8 @@ class FileSource:
 class ClipSource:
     """CLIP's text tower through open_clip, with prompt ensembling and a disk cache.
 
-    The tower is loaded when a vocabulary is not in the cache, and let go right after; the image tower is dropped as
-    soon as open_clip has built it. The cache lies in ``CLIPMASK_CACHE``, else in ``~/.cache/clipmask``.
+    For a vocabulary the tower is loaded when it is not in the cache, and let go right after; for texts of images it
+    is loaded at the first and kept. The cache lies in ``CLIPMASK_CACHE``, else in ``~/.cache/clipmask``.
 
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
@@ -157,7 +194,9 @@ class ClipSource:
 
     def __init__(self, name: str, pretrained: str, prompts: Sequence[str]) -> None:
         self.name, self.pretrained, self.templates = name, pretrained, templates(prompts)
-        self.width = self._text_width()
+        self.width = int(model_config(name)["embed_dim"])
+        check_pretrained(name, pretrained)
+        self._kept: TextTower | None = None
 
     def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
         """See ``TextSource``; CLIP reads any name, so aliases play no part.
@@ -169,64 +208,40 @@ class ClipSource:
         stored = self._read_cache(cached)
         if stored is not None:
             return stored
-        model, tokenizer = self._load()
-        rows = []
-        with torch.inference_mode():
-            for name in names:
-                texts = [template.format(part) for part in synonyms(name) for template in self.templates]
-                features = model.encode_text(tokenizer(texts)).float()
-                parts = features.view(len(synonyms(name)), len(self.templates), -1)
-                rows.append(average(torch.stack([average(part) for part in parts])))
-        embedding = torch.stack(rows).clone()
+        embedding = torch.stack(list(self.rows(names)))
         self._write_cache(cached, names, embedding)
         return embedding
 
-    def _text_width(self) -> int:
-        import open_clip
+    def rows(self, names: Sequence[str]) -> Iterator[Tensor]:
+        """Yields the rows of ``encode`` one after the other, past the cache."""
+        tower = self._kept or load_tower(self.name, self.pretrained)
+        for name in names:
+            with torch.no_grad():
+                row = prompted(tower, [name], self.templates)[0].cpu()
+            yield row
 
-        if self.name.startswith("hf-hub:"):
-            try:
-                from open_clip.factory import _get_hf_config
+    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+        """See ``TextSource``; a text that is longer than CLIP's context length is cut.
 
-                return int(_get_hf_config(self.name.removeprefix("hf-hub:"))["model_cfg"]["embed_dim"])
-            except Exception as error:  # every hub and network library has exceptions of its own
-                raise self._unavailable(error) from error
-        config = open_clip.get_model_config(self.name)
-        if config is None:
-            import difflib
+        Raises:
+            UserError: the weights can't be loaded or downloaded.
+        """
+        tower = self.tower(device)
+        with torch.no_grad():  # one by one, for the rounding of a batch depends on its size
+            return torch.cat([F.normalize(tower(tower.tokenize([text])), dim=-1) for text in texts])
 
-            near = difflib.get_close_matches(self.name, open_clip.list_models(), n=4, cutoff=0.3)
-            raise UserError(f"MODEL.CLIP.NAME {self.name!r}: open_clip has no such model; near: {', '.join(near)}")
-        tags = open_clip.list_pretrained_tags_by_model(self.name)
-        if not Path(self.pretrained).is_file() and self.pretrained.lower() not in tags:
-            raise UserError(
-                f"MODEL.CLIP.PRETRAINED {self.pretrained!r} is neither a file nor a tag of {self.name}; its tags: "
-                f"{', '.join(tags) or 'none'}"
-            )
-        return int(config["embed_dim"])
+    def tower(self, device: torch.device) -> TextTower:
+        """CLIP's text tower, its weights frozen; loaded at the first call and kept, on ``device``.
 
-    def _load(self) -> tuple[Any, Any]:
-        """The model without its image tower, and its tokenizer."""
-        import open_clip
-
-        hub = self.name.startswith("hf-hub:")
-        try:
-            model = open_clip.create_model(
-                self.name, pretrained=None if hub else self.pretrained, require_pretrained=not hub
-            )
-            tokenizer = open_clip.get_tokenizer(self.name)
-        except Exception as error:  # every hub and network library has exceptions of its own
-            raise self._unavailable(error) from error
-        del model.visual
-        return model.eval(), tokenizer
-
-    def _unavailable(self, error: Exception) -> UserError:
-        reason = str(error).splitlines()[0] if str(error) else "no message"
-        return UserError(
-            f"CLIP weights {self.name} ({self.pretrained}) could not be had through open_clip ({type(error).__name__}: "
-            f"{reason}). Set MODEL.CLIP.PRETRAINED to a local file of them, MODEL.CLIP.EMBEDDINGS to an .npz with the "
-            "embeddings of your class names, or MODEL.CLIP.EMBEDDINGS to random to go without CLIP on purpose"
-        )
+        Raises:
+            UserError: the weights can't be loaded or downloaded.
+        """
+        if self._kept is None:
+            self._kept = load_tower(self.name, self.pretrained).requires_grad_(False)
+        if self._kept.device != device:
+            with torch.inference_mode(False):
+                self._kept.to(device)
+        return self._kept
 
     def _cache_file(self, names: Sequence[str]) -> Path:
         """One file a vocabulary; a local weight file counts with its size and time, not only its name."""
@@ -234,7 +249,8 @@ class ClipSource:
         weights: list[Any] = [self.pretrained]
         if file.is_file():
             weights = [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
-        key = json.dumps([self.name, weights, self.templates, list(names)])
+        quick_gelu = uses_quick_gelu(self.name, self.pretrained)
+        key = json.dumps([self.name, weights, quick_gelu, self.templates, list(names)])
         root = Path(os.environ.get("CLIPMASK_CACHE") or Path.home() / ".cache" / "clipmask")
         return root / "text" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 

@@ -5,15 +5,12 @@ The trained vocabulary's text embedding lies in the weights: neither CLIP nor a 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import yaml
 from fvcore.common.config import CfgNode
 
-from clipmask.config import get_cfg, merge_opts
 from clipmask.d2 import MetadataCatalog
 from clipmask.engine.checkpoint import load_weights
 from clipmask.errors import UserError
@@ -52,28 +49,6 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, l
     model.text.aliases |= metadata.get("class_aliases") or {}
     load_weights(model, weights, source)
     return model, _colors(metadata.get("stuff_colors"), len(names))
-
-
-def stored_config(text: str, path: str | os.PathLike[str], opts: Sequence[str]) -> CfgNode:
-    """Returns the config in a checkpoint.
-
-    Args:
-        text: YAML.
-        path: of the checkpoint, for messages.
-        opts: keys and values in turn, over the text's.
-
-    Raises:
-        UserError: the text is no config of this version, or an override is wrong.
-    """
-    cfg = get_cfg()
-    try:
-        cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
-    except (yaml.YAMLError, KeyError, ValueError, AssertionError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"checkpoint {path}: its config can't be read ({error}); give one with --config-file"
-        ) from error
-    merge_opts(cfg, opts)
-    return cfg
 
 
 def _metadata(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,18 +14,20 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipmask.config import load_cfg
+from clipmask.config import load_cfg, stored_cfg
 from clipmask.data import TestMapper
 from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.device import resolve_device
 from clipmask.errors import UserError
 from clipmask.modeling import ClipMask
-from clipmask.predictor.loading import load_model, stored_config
+from clipmask.predictor.loading import load_model
 from clipmask.predictor.pixels import Picture, to_pixels
 from clipmask.predictor.segmentation import Segmentation
 from clipmask.visualizer import palette
 
 logger = logging.getLogger(__name__)
+
+LARGE = 4_000_000  # pixels of a picture, as the model sees it, from which on segmenting it whole is worth a word
 
 
 class Predictor:
@@ -51,6 +53,7 @@ class Predictor:
         self.colors = [list(color) for color in colors] if colors else palette(self.names)
         self._trained = dict(zip(self.names, self.colors, strict=True))
         self._mapper = TestMapper.from_config(cfg)
+        self._told_of_size = False
 
     @classmethod
     def from_checkpoint(
@@ -79,7 +82,7 @@ class Predictor:
                 f"checkpoint {path}: holds weights but not the config of their model; name it: --config-file FILE "
                 f"--opts MODEL.WEIGHTS {path} (in Python: Predictor.from_config(cfg))"
             )
-        cfg = stored_config(text, path, [*opts, *([] if device is None else ["MODEL.DEVICE", device])])
+        cfg = stored_cfg(text, path, [*opts, *([] if device is None else ["MODEL.DEVICE", device])])
         cfg.MODEL.WEIGHTS = str(path)
         return cls._assemble(cfg, checkpoint, batch_size)
 
@@ -123,7 +126,7 @@ class Predictor:
         try:
             self.model.set_vocabulary(names, embeddings)
         except UserError as error:
-            if embeddings is not None:
+            if embeddings is not None or self.model.text.learner is not None:
                 raise
             raise UserError(
                 f"{error}. A file of embeddings for these names alone will do: --embeddings FILE.npz"
@@ -192,10 +195,26 @@ class Predictor:
             yield from self._segment(batch)
 
     def _segment(self, batch: Sequence[tuple[str | None, NDArray[np.uint8]]]) -> Iterator[Segmentation]:
+        inputs = [self._mapper.from_array(pixels) for _, pixels in batch]
+        self._tell_of_size(*inputs[0]["image"].shape[1:])
         with torch.inference_mode():
-            maps = self.model.predict_labels([self._mapper.from_array(pixels) for _, pixels in batch])
+            maps = self.model.predict_labels(inputs)
         for (source, pixels), labels in zip(batch, maps, strict=True):
             yield Segmentation(pixels, labels.cpu().numpy(), self.names, self.colors, source, self._scores)
+
+    def _tell_of_size(self, height: int, width: int) -> None:
+        """Warns, once, of the first large picture that goes through the model whole; all of a batch are of its size."""
+        windows = self.model.views is not None and self.model.views.window is not None
+        if windows or self._told_of_size or height * width <= LARGE:
+            return
+        self._told_of_size = True
+        logger.warning(
+            "pictures of %dx%d pixels (width x height) are segmented whole, which takes time and memory; ways out: "
+            "--sliding-window (TEST.SLIDING_WINDOW.ENABLED True), or INPUT.MIN_SIZE_TEST, such as 1024, to see them "
+            "smaller",
+            width,
+            height,
+        )
 
     def _scores(self, result: Segmentation) -> NDArray[np.float32]:
         if result.names is not self.names:  # each change of vocabulary makes a new tuple, also for equal names

@@ -12,10 +12,10 @@ import torch
 from fvcore.common.config import CfgNode
 from PIL import Image
 
-from clipmask.cli.demo import main, read_vocabulary
+from clipmask.cli.demo import build_parser, load_predictor, main
 from clipmask.data import read_image, read_labels
 from clipmask.engine.checkpoint import load_checkpoint
-from clipmask.errors import UserError
+from clipmask.modeling.augmented import Views
 from tests.checkpoints import write_checkpoint, write_picture
 from tests.conftest import NAMES, ROOT
 
@@ -115,18 +115,27 @@ def test_another_vocabulary(weights: str, capfd: pytest.CaptureFixture[str], cap
     assert "--vocabulary" in _error(capfd, *words, "--embeddings", "mine.npz")
 
 
-def test_a_vocabulary_is_text_or_a_file(tmp_path: Path) -> None:
-    assert read_vocabulary(None) is None
-    assert read_vocabulary("road, zebra crossing,car;automobile,") == ["road", "zebra crossing", "car;automobile"]
-    (tmp_path / "names.txt").write_text("road\n\n zebra, crossing \n", encoding="utf-8-sig")
-    assert read_vocabulary(str(tmp_path / "names.txt")) == ["road", "zebra, crossing"]
-    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xfa")
-    (tmp_path / "empty.txt").write_text("\n")
-    for text, message in [("gone.txt", "gone"), ("bytes.txt", "UTF-8"), ("empty.txt", "no class name")]:
-        with pytest.raises(UserError, match=message):
-            read_vocabulary(str(tmp_path / text))
-    with pytest.raises(UserError, match="no class name"):
-        read_vocabulary(" , ")
+def test_views_are_the_configs_keys_by_another_name(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text(str(load_checkpoint(weights)["config"]))
+    everything = Views((0.75, 1.0, 1.25, 1.5), flip=True, window=(48, 64))
+    keys = ["--opts", "TEST.AUG.SCALES", "[1.0]", "TEST.AUG.FLIP", "False", "TEST.SLIDING_WINDOW.SIZE", "(40,50)"]
+    for model in (["--weights", weights], ["--weights", weights, "--config-file", "config.yaml"]):
+        for words, views in [
+            ([], None),
+            (["--tta"], Views(everything.scales, flip=True)),
+            (["--sliding-window"], Views(window=(512, 1024))),
+            (["--sliding-window", "48x64"], Views(window=(48, 64))),
+            (["--tta", "--sliding-window", "48x64"], everything),
+            (["--tta", "--sliding-window", *keys], Views(window=(40, 50))),
+        ]:
+            args = build_parser().parse_args([*model, *words])
+            assert load_predictor(args).model.views == views
+    words = ["--weights", weights, "--input", str(write_picture(Path("a.png"))), "--output", "seen.png"]
+    assert "512: say height x width" in _error(capsys, *words, "--sliding-window", "512")
+    assert "TEST.SLIDING_WINDOW.SIZE [8, 64]" in _error(capsys, *words, "--sliding-window", "8x64")
+    assert not Path("seen.png").exists()
+    assert main([*words, "--tta", "--sliding-window", "32x32"]) == 0
+    assert Path("seen.png").is_file()
 
 
 def test_weights_with_a_config(weights: str, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,19 +72,27 @@ def test_a_checkpoint_of_other_classes_is_not_the_same_model(tmp_path: Path) -> 
         load_same_model(model, checkpoint, checkpoint["model"], "x.pth")
 
 
-def test_the_text_embedding_of_other_classes_stays_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("per_class", [False, True])
+def test_what_belongs_to_the_names_of_other_classes_stays_behind(tmp_path: Path, per_class: bool) -> None:
     class WithText(torch.nn.Module):
         def __init__(self, names: tuple[str, ...]) -> None:
             super().__init__()
             self.class_names = names
             self.body = torch.nn.Linear(2, 2)
-            self.text = torch.nn.Linear(2, 2)
+            self.text = torch.nn.Module()
+            for name in ("embedding", "mean"):
+                self.text.register_buffer(name, torch.randn(2, 2))
+            self.text.learner = torch.nn.Module()
+            self.text.learner.context = torch.nn.Parameter(torch.randn(2, 3, 4) if per_class else torch.randn(3, 4))
 
     source, target, same = WithText(("a", "b")), WithText(("c", "d")), WithText(("a", "b"))
     path = tmp_path / "x.pth"
     save_checkpoint(path, {"model": source.state_dict(), "class_names": ["a", "b"]})
     for model in (target, same):
         start_from(model, str(path))
-    assert torch.equal(target.body.weight, source.body.weight)
-    assert not torch.equal(target.text.weight, source.text.weight)
-    assert torch.equal(same.text.weight, source.text.weight)
+
+    def taken(model: WithText) -> list[str]:
+        return [name for name, value in model.state_dict().items() if torch.equal(value, source.state_dict()[name])]
+
+    assert taken(same) == list(source.state_dict())
+    assert taken(target) == ["body.weight", "body.bias", *([] if per_class else ["text.learner.context"])]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.evaluation import evaluate_checkpoint, evaluate_datasets, flatten, score_name
 from clipmask.engine.train import train
@@ -32,6 +35,7 @@ def test_a_checkpoint_scores_as_in_its_training(tmp_path: Path) -> None:
     assert evaluate_checkpoint(tiny.tiny_cfg(tmp_path / "new", *weights)) == results
     assert evaluate_checkpoint(tiny.tiny_cfg(tmp_path), resume=True) == results
     assert (tmp_path / "new" / "inference" / "tiny_val" / "sem_seg_predictions.json").is_file()
+    assert (tmp_path / "new" / "inference" / "tiny_val" / "confusion_matrix.csv").is_file()
     assert "mIoU" in (tmp_path / "new" / "log.txt").read_text()
 
 
@@ -45,6 +49,38 @@ def test_evaluation_leaves_mode_and_random_state(tmp_path: Path, fabric) -> None
     assert model.training
     assert not model.backbone.training
     assert not (tmp_path / "inference").exists()
+
+
+def test_boundaries_are_scored_without_a_folder(tmp_path: Path, fabric) -> None:
+    cfg = tiny.tiny_cfg(tmp_path)
+    scores = evaluate_datasets(cfg, tiny.TinySegmenter(cfg), fabric)["tiny_val"]["sem_seg"]
+    assert 0 <= scores["mBIoU"] <= 100
+    assert all(f"BIoU-{name}" in scores for name in tiny.CLASSES)
+    assert not any(key.startswith(("BoundaryIoU", "min(")) for key in scores)
+    assert not list(tmp_path.iterdir())
+
+
+def test_withheld_labels_are_predicted_for_their_server(tmp_path: Path, tiny_root: Path) -> None:
+    """Beside a dataset with labels, in one evaluation; without a server, labels are wanted. Training wants them too."""
+    train(tiny.tiny_cfg(tmp_path))
+    images = [{"file_name": str(path)} for path in sorted((tiny_root / "val").glob("?.png"))]
+    DatasetCatalog.register("tiny_test", lambda: [dict(image) for image in images])
+    MetadataCatalog.get("tiny_test").set(stuff_classes=list(tiny.CLASSES), ignore_label=255)
+    opts = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "DATASETS.TEST", ("tiny_val", "tiny_test")]
+    cfg = tiny.tiny_cfg(tmp_path / "new", *opts)
+    try:
+        with pytest.raises(UserError, match="tiny_test.*sem_seg_file_name"):
+            evaluate_checkpoint(cfg)
+        MetadataCatalog.get("tiny_test").set(server_ids=[7, 9, 300])
+        with pytest.raises(UserError, match="tiny_test.*sem_seg_file_name"):
+            train(cfg)
+        assert list(evaluate_checkpoint(cfg)) == ["tiny_val"]
+    finally:
+        DatasetCatalog.remove("tiny_test")
+        MetadataCatalog.pop("tiny_test", None)
+    files = sorted((tmp_path / "new" / "inference" / "tiny_test").rglob("*.*"))
+    assert [file.name for file in files] == [f"{index}_pred.png" for index in range(5)]
+    assert set(np.unique(np.asarray(Image.open(files[0])))) <= {7, 9, 300}
 
 
 def test_a_dataset_of_other_classes_becomes_the_vocabulary(tmp_path: Path, tiny_root: Path, monkeypatch) -> None:

@@ -8,8 +8,18 @@ import torch
 from torch import nn
 
 from clipmask.config import get_cfg
-from clipmask.engine.optimizer import build_optimizer, build_scheduler, parameter_groups, restore_optimizer, schedule
+from clipmask.engine.optimizer import (
+    BACKBONE,
+    TEXT_TOWER,
+    build_optimizer,
+    build_scheduler,
+    parameter_groups,
+    restore_optimizer,
+    schedule,
+)
 from clipmask.errors import UserError
+
+RATES = {BACKBONE: 0.1, TEXT_TOWER: 0.01}
 
 
 class Model(nn.Module):
@@ -17,6 +27,12 @@ class Model(nn.Module):
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), timm.layers.LayerNorm2d(4))
         self.backbone_neck = nn.Linear(4, 4)  # a name that only starts like the backbone's
+        self.text = nn.Module()
+        self.text.learner = nn.Module()
+        self.text.learner.context = nn.Parameter(torch.zeros(2, 3, 4))
+        self.text.learner.tower = nn.Module()
+        self.text.learner.tower.positional_embedding = nn.Parameter(torch.zeros(3, 4))
+        self.text.learner.tower.transformer = nn.Linear(4, 4)
         self.query = nn.Embedding(5, 4)
         self.norm = nn.LayerNorm((4, 4))
         self.scale = nn.Parameter(torch.tensor(1.0))
@@ -26,14 +42,14 @@ class Model(nn.Module):
 
 def test_every_trainable_parameter_is_in_exactly_one_group() -> None:
     model = Model()
-    listed = [id(parameter) for group in parameter_groups(model, 1.0, 0.1, 0.5) for parameter in group["params"]]
+    listed = [id(parameter) for group in parameter_groups(model, 1.0, RATES, 0.5) for parameter in group["params"]]
     trainable = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
     assert sorted(listed) == sorted(trainable)
 
 
 def test_rates_and_decay_of_each_parameter() -> None:
     model = Model()
-    groups = parameter_groups(model, 1.0, 0.1, 0.5)
+    groups = parameter_groups(model, 1.0, RATES, 0.5)
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     expected = {
         "backbone.0.weight": (0.1, 0.5),
@@ -42,6 +58,10 @@ def test_rates_and_decay_of_each_parameter() -> None:
         "backbone.2.weight": (0.1, 0.0),
         "backbone_neck.weight": (1.0, 0.5),
         "backbone_neck.bias": (1.0, 0.0),
+        "text.learner.context": (1.0, 0.0),
+        "text.learner.tower.positional_embedding": (0.01, 0.0),
+        "text.learner.tower.transformer.weight": (0.01, 0.5),
+        "text.learner.tower.transformer.bias": (0.01, 0.0),
         "query.weight": (1.0, 0.0),
         "norm.weight": (1.0, 0.0),  # two-dimensional, and a norm all the same
         "scale": (1.0, 0.0),
@@ -51,11 +71,21 @@ def test_rates_and_decay_of_each_parameter() -> None:
 
 def test_swin_tables_are_not_decayed() -> None:
     swin = timm.create_model("swin_tiny_patch4_window7_224", features_only=True, pretrained=False)
-    groups = parameter_groups(nn.ModuleDict({"backbone": swin}), 1.0, 0.1, 0.5)
+    groups = parameter_groups(nn.ModuleDict({"backbone": swin}), 1.0, RATES, 0.5)
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     tables = [p for name, p in swin.named_parameters() if name.endswith("bias_table")]
     assert tables
     assert not decayed & {id(p) for p in tables}
+
+
+def test_the_config_gives_each_part_its_rate() -> None:
+    cfg, model = get_cfg(), Model()
+    cfg.SOLVER.BACKBONE_MULTIPLIER, cfg.SOLVER.TEXT_MULTIPLIER = 0.5, 0.25
+    rates = {id(p): group["lr"] / cfg.SOLVER.BASE_LR for group in build_optimizer(cfg, model).param_groups
+             for p in group["params"]}  # fmt: skip
+    assert rates[id(model.backbone[0].weight)] == 0.5
+    assert rates[id(model.text.learner.tower.transformer.weight)] == 0.25
+    assert rates[id(model.text.learner.context)] == 1
 
 
 def test_nothing_to_train_is_an_error() -> None:

@@ -71,6 +71,17 @@ def test_table() -> None:
     assert lines[-1] == "mIoU 50.00   fwIoU 60.00   mACC 55.50   pACC 77.00"
 
 
+def test_table_with_boundaries() -> None:
+    scores = {"mIoU": 50.0, "fwIoU": 60.0, "IoU-a": 75.123, "IoU-b": float("nan"), "mACC": 55.5, "pACC": 77.0}
+    scores |= {"ACC-a": 80.0, "ACC-b": float("nan"), "mBIoU": 40.0, "BIoU-a": 41.5, "BIoU-b": float("nan")}
+    lines = per_class_table({"sem_seg": scores, "cityscapes": {"IoU-a": 1.0}}).splitlines()
+    assert lines[0].split() == ["class", "IoU", "ACC", "BIoU"]
+    assert lines[2].split() == ["a", "75.12", "80.00", "41.50"]
+    assert lines[3].split() == ["b", "-", "-", "-"]
+    assert lines[-1] == "mIoU 50.00   fwIoU 60.00   mACC 55.50   pACC 77.00   mBIoU 40.00"
+    assert len(set(map(len, lines[:-1]))) == 1
+
+
 @pytest.mark.parametrize(("rank", "progress", "drawn"), [(0, True, True), (0, False, False), (1, True, False)])
 def test_only_the_main_process_draws_a_bar(
     rank: int, progress: bool, drawn: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

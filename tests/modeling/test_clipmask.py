@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_linear_classifier_keeps_its_classes(small_cfg: CfgNode) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("INJECTION", "channel", "tokens or none"),
+        ("INJECTION", "channel", "tokens or channels or none"),
         ("FUSION", "all", "both or joint or pairwise"),
         ("CLASSIFIER", "dot", "cosine or linear"),
         ("SCALES", ["res5", "res4"], "in this order"),
@@ -151,3 +152,145 @@ def test_no_class_names(small_cfg: CfgNode) -> None:
     small_cfg.DATASETS.TRAIN, small_cfg.DATASETS.TEST = (), ()
     with pytest.raises(UserError, match="stuff_classes"):
         build_model(small_cfg)
+
+
+def annotated(cfg: CfgNode, injection: str = "tokens") -> ClipMask:
+    cfg.MODEL.CLIP.TEXT, cfg.MODEL.CLIPMASK.INJECTION = "annotation", injection
+    return build_model(cfg, NAMES).eval()
+
+
+TEXTS: list[dict[str, Any]] = [{"text": ["wet road", "night"]}, {}, {"text": "a dog"}]
+
+
+def with_texts(inputs: Inputs, texts: Inputs = TEXTS) -> Inputs:
+    return [{**image, **text} for image, text in zip(inputs, texts, strict=True)]
+
+
+@torch.no_grad()
+def test_texts_of_images_play_no_part_in_vocabulary_mode(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
+    inputs = make_inputs((64, 96), (64, 96), (64, 96))
+    for plain, text in zip(small_model(inputs), small_model(with_texts(inputs)), strict=True):
+        assert torch.equal(plain["sem_seg"], text["sem_seg"])
+
+
+@pytest.mark.parametrize("injection", ["tokens", "channels"])
+@torch.no_grad()
+def test_texts_change_their_own_image_alone(
+    small_cfg: CfgNode, make_inputs: Callable[..., Inputs], injection: str
+) -> None:
+    model, inputs = annotated(small_cfg, injection), make_inputs((64, 96), (64, 96), (64, 96))
+    plain, text = model(inputs), model(with_texts(inputs))
+    differs = [not torch.allclose(one["sem_seg"], other["sem_seg"], atol=1e-5)
+               for one, other in zip(plain, text, strict=True)]  # fmt: skip
+    assert differs == [True, False, True]
+    # Neither the length of a neighbour's text nor the order of one's own matters.
+    longer = with_texts(inputs, [{"text": ["night", "wet road"]}, {}, {"text": [f"word {i}" for i in range(40)]}])
+    for index in (0, 1):
+        torch.testing.assert_close(model(longer)[index]["sem_seg"], text[index]["sem_seg"], rtol=1e-4, atol=1e-5)
+    for index, image in enumerate(with_texts(inputs)):
+        torch.testing.assert_close(model([image])[0]["sem_seg"], text[index]["sem_seg"], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_image_without_text_is_segmented_as_in_vocabulary_mode(
+    small_cfg: CfgNode, small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
+    model, inputs = annotated(small_cfg), make_inputs((64, 96), (64, 96), (64, 96))
+    expected = small_model(inputs)
+    model.load_state_dict(small_model.state_dict())
+    assert torch.equal(model(inputs)[0]["sem_seg"], expected[0]["sem_seg"])
+    beside_text = model(with_texts(inputs))[1]["sem_seg"]
+    torch.testing.assert_close(beside_text, expected[1]["sem_seg"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("injection", ["tokens", "channels"])
+@pytest.mark.parametrize("texts", [TEXTS, [{}, {}, {}]])
+def test_annotation_trains_every_weight(
+    small_cfg: CfgNode, make_inputs: Callable[..., Inputs], injection: str, texts: Inputs
+) -> None:
+    model = annotated(small_cfg, injection).train()
+    losses = model(with_texts(make_inputs((64, 64), (64, 64), (64, 96)), texts))
+    sum(losses.values()).backward()  # type: ignore[union-attr, arg-type]
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.fixture
+def tower_cfg(small_cfg: CfgNode, tiny_clip: Path) -> CfgNode:
+    clip = small_cfg.MODEL.CLIP
+    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = "tiny-clip", str(tiny_clip), "", ["single"]
+    clip.CONTEXT_LENGTH = 4
+    return small_cfg
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"TOWER": "context"}, {"TOWER": "context", "CONTEXT_PER_CLASS": True}, {"TOWER": "full"}]
+    + [{"TOWER": "full", "TEXT": "annotation"}, {"TOWER": "context", "TEXT": "annotation"}],
+)
+def test_a_learned_text_trains_and_segments_without_clip(
+    tower_cfg: CfgNode, make_inputs: Callable[..., Inputs], tiny_clip: Path, changes: dict[str, Any]
+) -> None:
+    for key, value in changes.items():
+        tower_cfg.MODEL.CLIP[key] = value
+    model, inputs = build_model(tower_cfg, NAMES).train(), make_inputs((64, 64), (64, 64), (64, 64))
+    losses = model(with_texts(inputs))
+    sum(losses.values()).backward()  # type: ignore[union-attr, arg-type]
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    names = [name for name, _ in model.named_parameters() if name.startswith("text.")]
+    if changes["TOWER"] == "context":
+        assert names == ["text.learner.context"]
+    with torch.no_grad():
+        for name in names:
+            model.get_parameter(name).add_(0.1)
+        expected = model.eval()(inputs)[0]["sem_seg"]
+    tiny_clip.unlink()
+    loaded = build_model(tower_cfg, NAMES, text_width=24).eval()
+    loaded.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(loaded(inputs)[0]["sem_seg"], expected)
+
+
+@torch.no_grad()
+def test_new_names_of_a_learned_text(tower_cfg: CfgNode, make_inputs: Callable[..., Inputs]) -> None:
+    for tower in ("context", "full"):
+        tower_cfg.MODEL.CLIP.TOWER = tower
+        model = build_model(tower_cfg, NAMES).eval()
+        before = model(make_inputs((64, 64)))[0]["sem_seg"]
+        model.set_vocabulary(["zebra crossing", "road"])
+        assert model(make_inputs((64, 64)))[0]["sem_seg"].shape == (2, 64, 64)
+        model.set_vocabulary(NAMES)
+        torch.testing.assert_close(model(make_inputs((64, 64)))[0]["sem_seg"], before)
+        with pytest.raises(UserError, match="learned its own"):
+            model.set_vocabulary(["zebra"], "random")
+    tower_cfg.MODEL.CLIP.TOWER, tower_cfg.MODEL.CLIP.CONTEXT_PER_CLASS = "context", True
+    with pytest.raises(UserError, match="CONTEXT_PER_CLASS"):
+        build_model(tower_cfg, NAMES).set_vocabulary(["zebra"])
+
+
+@pytest.mark.parametrize(
+    ("clip", "node", "message"),
+    [
+        ({"TEXT": "caption"}, {}, "vocabulary or annotation"),
+        ({"TOWER": "tuned"}, {}, "frozen or context or full"),
+        ({"TEXT_DROP": 1.0}, {}, "below 1"),
+        ({}, {"INJECTION": "channels"}, "needs MODEL.CLIP.TEXT annotation.*no more than a bias"),
+        ({"TEXT": "annotation"}, {"INJECTION": "none"}, "nothing would take the images' texts"),
+        ({"TOWER": "full"}, {}, "EMBEDDINGS random stands in for"),
+        ({"TOWER": "context", "EMBEDDINGS": "", "CONTEXT_LENGTH": 60}, {}, "CONTEXT_LENGTH 60: must be 1 to 38"),
+        (
+            {"TOWER": "full", "EMBEDDINGS": ""},
+            {"INJECTION": "none", "CLASSIFIER": "linear", "TEXT_QUERIES": False},
+            "nothing would train them",
+        ),
+    ],
+)
+def test_settings_of_text_that_contradict_each_other(
+    small_cfg: CfgNode, clip: dict[str, Any], node: dict[str, Any], message: str
+) -> None:
+    for section, changes in ((small_cfg.MODEL.CLIP, clip), (small_cfg.MODEL.CLIPMASK, node)):
+        for key, value in changes.items():
+            section[key] = value
+    with pytest.raises(UserError, match=message):
+        build_model(small_cfg, NAMES)

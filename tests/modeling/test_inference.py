@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipmask.modeling import inference
-from clipmask.modeling.inference import class_scores, label_map
+from clipmask.modeling.inference import best_labels, class_scores, label_map, score_strips
 
 
 def reference(logits: Tensor, masks: Tensor, height: int, width: int) -> Tensor:
@@ -49,9 +49,35 @@ def test_any_size(height: int, width: int, out_height: int, out_width: int) -> N
     assert torch.equal(scores.argmax(0).to(torch.uint8), labels)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.3, 9), st.floats(0.3, 9), st.integers(0, 30), st.integers(0, 30))
+def test_a_part_reads_what_the_whole_reads(scale_y: float, scale_x: float, top: int, left: int) -> None:
+    """Output pixels ``top`` and ``left`` on, from the masks without two cells at each side: equal inside."""
+    logits, masks = torch.randn(3, 4), torch.randn(3, 24, 30)
+    height, width = round(96 * scale_y / 4), round(120 * scale_x / 4)  # scale: output pixels per cell, nearly
+    step = (96 / height, 120 / width)
+    whole = class_scores(logits, masks, (96, 120), (height, width))
+    size = (max(1, height - 2 * top), max(1, width - 2 * left))
+    strips = score_strips(
+        logits,
+        masks[:, 2:-2, 2:-2],
+        (size[0] * step[0], size[1] * step[1]),
+        size,
+        offset=(top * step[0] - 8, left * step[1] - 8),
+    )
+    part = torch.cat([strip for _, strip in strips], 1)
+    assert part.shape[1:] == size
+    y, x = (((torch.arange(n) + first + 0.5) * s) for n, first, s in zip(size, (top, left), step, strict=True))
+    inside = ((y > 10) & (y < 86))[:, None] & (x > 10) & (x < 110)
+    expected = F.pad(whole, (0, 60, 0, 60))[:, top : top + size[0], left : left + size[1]]
+    torch.testing.assert_close(part[:, inside], expected[:, inside], rtol=1e-4, atol=1e-4)
+
+
 def test_many_classes_need_wider_labels() -> None:
     assert label_map(torch.randn(2, 256), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.uint8
     assert label_map(torch.randn(2, 257), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.int64
+    assert best_labels(torch.rand(255, 2, 2)).dtype == torch.uint8
+    assert best_labels(torch.rand(256, 2, 2)).dtype == torch.int64
 
 
 def test_full_size_masks_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:

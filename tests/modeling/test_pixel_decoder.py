@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from clipmask.modeling.pixel_decoder import PixelDecoder
@@ -10,7 +11,7 @@ CHANNELS = {"res2": 4, "res3": 6, "res4": 8, "res5": 10}
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
-def decoder(scales: tuple[str, ...] = ("res3", "res4", "res5"), injection: bool = True) -> PixelDecoder:
+def decoder(scales: tuple[str, ...] = ("res3", "res4", "res5"), injection: str = "tokens") -> PixelDecoder:
     return PixelDecoder(
         CHANNELS, STRIDES, scales, dim=16, text_dim=12, num_heads=2, max_image_keys=0, injection=injection
     ).eval()
@@ -42,15 +43,16 @@ def test_features_of_padding_change_nothing() -> None:
 
 
 def test_without_injection_text_plays_no_part() -> None:
-    module, maps = decoder(injection=False), features(64, 64)
+    module, maps = decoder(injection="none"), features(64, 64)
     first, second = (module(maps, torch.randn(3, 12), [(64, 64)]).pixels for _ in range(2))
     assert torch.equal(first, second)
     assert len(module.inject) == 0
 
 
-def test_with_injection_text_reaches_every_output() -> None:
-    module, maps = decoder(), features(64, 64)
-    first, second = (module(maps, torch.randn(3, 12), [(64, 64)]) for _ in range(2))
+@pytest.mark.parametrize("injection", ["tokens", "channels"])
+def test_with_injection_text_reaches_every_output(injection: str) -> None:
+    module, maps = decoder(injection=injection), features(64, 64)
+    first, second = (module(maps, torch.randn(1, 3, 12), [(64, 64)]) for _ in range(2))
     for one, other in zip((*first.scales, first.pixels), (*second.scales, second.pixels), strict=True):
         assert not torch.allclose(one, other, atol=1e-4)
 
@@ -59,3 +61,11 @@ def test_fewer_scales() -> None:
     result = decoder(scales=("res4",))(features(64, 96), torch.randn(3, 12), [(64, 96)])
     assert [tuple(scale.shape[2:]) for scale in result.scales] == [(4, 6)]
     assert result.pixels.shape[2:] == (16, 24)
+
+
+def test_padding_of_texts_reaches_no_output() -> None:
+    module, maps, sizes = decoder(), features(64, 64, batch=2), [(64, 64)] * 2
+    T = torch.randn(2, 2, 12)
+    alone = module(maps, T, sizes)
+    padded = module(maps, torch.cat([T, torch.randn(2, 5, 12)], dim=1), sizes, torch.arange(7).expand(2, -1) < 2)
+    torch.testing.assert_close(padded.pixels, alone.pixels, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""T in the model: computed once, on first use, and never when it came with the weights."""
+"""T in the model: computed once, on first use, never when it came with the weights; with them, where it is learned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.modeling.text_encoder import TextEncoder
@@ -82,3 +82,110 @@ def test_weights_of_another_vocabulary_do_not_fit() -> None:
     trained = TextEncoder(Source, ["road", "sky", "tree"])
     with pytest.raises(RuntimeError, match="size mismatch"):
         TextEncoder(Source, ["road", "sky"]).load_state_dict(trained.state_dict())
+
+
+class Learner(nn.Module):
+    """Rows that follow from one weight; counts how often it is asked."""
+
+    changes_texts = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.calls = nn.Parameter(torch.tensor(1.0)), 0
+
+    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
+        self.calls += 1
+        rows = torch.tensor([[len(name), ord(name[0]), 1.0, 2, 3, 4] for name in names])
+        return torch.nn.functional.normalize(rows * torch.stack([self.scale, *torch.ones(5)]), dim=1)
+
+    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+        return self.encode(texts, aliases)
+
+
+def learned(width: int | None = None) -> tuple[TextEncoder, Learner]:
+    learner = Learner()
+    return TextEncoder(Source, ["road", "sky"], width=width, learner=learner), learner
+
+
+def test_a_learned_t_has_gradients_in_training_and_is_kept_in_evaluation() -> None:
+    text, learner = learned()
+    T = text.train()()
+    torch.testing.assert_close(T.sum(0), torch.zeros(6), atol=1e-6, rtol=0)
+    T[0, 0].backward()
+    assert learner.scale.grad is not None
+    text()
+    assert learner.calls == 2
+    text.eval()
+    with torch.inference_mode():
+        first = text()
+    assert torch.equal(text(), first)
+    assert not text().requires_grad
+    assert learner.calls == 3
+    torch.testing.assert_close(first, T.detach())
+
+
+def test_a_step_and_loading_make_a_learned_t_anew() -> None:
+    text, learner = learned()
+    before = text.eval()()
+    text.train()()
+    with torch.no_grad():
+        learner.scale += 3  # a training step
+    after = text.eval()()
+    assert not torch.allclose(after, before)
+    other, _ = learned()
+    other.prepare()
+    text.load_state_dict(other.state_dict())
+    torch.testing.assert_close(text(), before)
+
+
+def test_weights_hold_the_t_that_belongs_to_them() -> None:
+    text, learner = learned()
+    text.prepare()
+    text.train()()
+    with torch.no_grad():
+        learner.scale += 3
+    saved = text.state_dict()
+    loaded, fresh = learned(width=6)
+    loaded.load_state_dict(saved)
+    assert torch.equal(loaded.eval()(), text.eval()())
+    assert fresh.calls == 0
+    torch.testing.assert_close(saved["embedding"], learner.encode(["road", "sky"], {}).detach())
+
+
+def test_weights_without_the_learners_own_are_no_reason_to_believe_their_t() -> None:
+    frozen = TextEncoder(Source, ["road", "sky"])
+    frozen.prepare()
+    text, learner = learned()
+    text.load_state_dict(frozen.state_dict(), strict=False)
+    torch.testing.assert_close(text.eval()() + text.mean, learner.encode(["road", "sky"], {}).detach())
+
+
+def test_a_model_that_was_never_asked_saves_without_asking() -> None:
+    text, learner = learned(width=6)
+    text.state_dict()
+    assert learner.calls == 0
+
+
+def test_another_vocabulary_of_a_learned_text() -> None:
+    text, learner = learned()
+    centre = text.eval()().mean(0) + text.mean
+    text.set_vocabulary(["zebra", "road"])
+    torch.testing.assert_close(text() + centre, learner.encode(["zebra", "road"], {}).detach())
+    with pytest.raises(UserError, match="learned its own text embeddings"):
+        text.set_vocabulary(["zebra"], Source())
+
+
+def test_texts_follow_a_learned_tower() -> None:
+    text, learner = learned()
+    text.train()()
+    assert text.encode_texts(["rain"]).requires_grad
+    text.eval()()
+    row = text.encode_texts(["rain"])
+    calls = learner.calls
+    assert torch.equal(text.encode_texts(["rain"]), row)
+    assert learner.calls == calls
+    text.train()()
+    with torch.no_grad():
+        learner.scale += 3
+    text.eval()()
+    assert not torch.allclose(text.encode_texts(["rain"]), row)

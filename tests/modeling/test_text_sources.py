@@ -60,21 +60,6 @@ def test_random_vectors_belong_to_names() -> None:
     assert (second @ second.T).fill_diagonal_(0).abs().max() < 0.3
 
 
-@pytest.fixture
-def tiny_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Weights of a CLIP small enough for a test, as a local file, under a name that open_clip knows."""
-    monkeypatch.setenv("CLIPMASK_CACHE", str(tmp_path / "cache"))
-    config = {
-        "embed_dim": 24,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    }
-    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-clip", config)
-    torch.manual_seed(0)
-    torch.save(open_clip.create_model("tiny-clip").state_dict(), tmp_path / "clip.pt")
-    return tmp_path / "clip.pt"
-
-
 def test_clip_embeds_names_with_prompts(tiny_clip: Path) -> None:
     source = ClipSource("tiny-clip", str(tiny_clip), ["a {}", "the {}"])
     assert source.width == 24
@@ -86,24 +71,49 @@ def test_clip_embeds_names_with_prompts(tiny_clip: Path) -> None:
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
 
 
-def test_the_image_tower_is_dropped(tiny_clip: Path) -> None:
-    model, _ = ClipSource("tiny-clip", str(tiny_clip), ["{}"])._load()
-    assert not hasattr(model, "visual")
-
-
 def test_the_cache_saves_the_tower(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["road", "sky"]
     first = ClipSource("tiny-clip", str(tiny_clip), ["{}"]).encode(names, {})
     loads: list[int] = []
-    monkeypatch.setattr(ClipSource, "_load", lambda self: loads.append(1))
+    monkeypatch.setattr("clipmask.modeling.text_sources.load_tower", lambda *args: loads.append(1))
     again = ClipSource("tiny-clip", str(tiny_clip), ["{}"])
     assert torch.equal(again.encode(names, {}), first)
     assert not loads
-    with pytest.raises(TypeError):  # other names, other prompts: not from the cache
+    with pytest.raises(AttributeError):  # other names, other prompts: not from the cache
         again.encode(["sky", "road"], {})
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         ClipSource("tiny-clip", str(tiny_clip), ["a {}"]).encode(names, {})
     assert len(loads) == 2
+
+
+def test_texts_are_taken_as_they_are_written(tiny_clip: Path) -> None:
+    source, device = ClipSource("tiny-clip", str(tiny_clip), ["a {}"]), torch.device("cpu")
+    text = "two cars; a wet road"
+    model, tokenizer = open_clip.create_model("tiny-clip", str(tiny_clip)).eval(), open_clip.get_tokenizer("tiny-clip")
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(model.encode_text(tokenizer([text])), dim=1)
+    rows = source.encode_texts(["road", text, "word " * 500], {}, device)
+    torch.testing.assert_close(rows[1:2], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rows[2:], source.encode_texts(["word " * 90], {}, device))  # cut at 77 tokens
+    assert torch.equal(rows[1:2], source.encode_texts([text], {}, device))
+    assert source.tower(device) is source.tower(device)
+    assert not any(parameter.requires_grad for parameter in source.tower(device).parameters())
+
+
+def test_texts_in_files_and_without_knowledge(file: Path) -> None:
+    device = torch.device("cpu")
+    rows = FileSource(file).encode_texts(["SKY", "lorry"], {"lorry": ["automobile"]}, device)
+    assert rows.argmax(1).tolist() == [1, 3]
+    with pytest.raises(UserError, match=r"no row for 'a street', 'rain'"):
+        FileSource(file).encode_texts(["a street", "rain", "sky"], {}, device)
+    rows = RandomSource().encode_texts(["car;bus", "Car", "a car"], {}, device)
+    torch.testing.assert_close(rows[1], RandomSource().encode(["car"], {})[0])
+    assert (rows @ rows.T).fill_diagonal_(0).abs().max() < 0.3
+
+
+def test_a_row_of_synonyms_is_found_by_its_own_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "text.npz", names=np.array(["car;bus", "car"]), embeddings=np.eye(2))
+    assert FileSource(tmp_path / "text.npz").encode(["Car;bus", "car", "car;tram"], {}).argmax(1).tolist() == [0, 1, 1]
 
 
 def test_a_damaged_cache_is_written_again(tiny_clip: Path, tmp_path: Path) -> None:

@@ -113,6 +113,34 @@ def test_a_vocabulary_changes_names_labels_and_colors(predictor: Predictor, capl
         predictor.set_vocabulary(["sky", "sky"])
 
 
+def test_a_large_picture_that_is_seen_whole_is_worth_one_warning(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipmask.predictor.predictor.LARGE", 50 * 60)
+    size = ["INPUT.MIN_SIZE_TEST", "0"]
+    whole = Predictor.from_checkpoint(checkpoint, opts=size)
+    whole([pixels(50, 60)] * 2)
+    assert not caplog.records
+    whole([pixels(50, 61), pixels(60, 60), pixels(50, 61)])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    for words in ("61x50 pixels", "--sliding-window", "INPUT.MIN_SIZE_TEST"):
+        assert words in caplog.text
+    caplog.clear()
+    windows = ["TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.SIZE", "[32, 32]"]
+    for opts in (["INPUT.MIN_SIZE_TEST", "40"], [*size, *windows]):
+        Predictor.from_checkpoint(checkpoint, opts=opts)(pixels(80, 90))
+    assert not caplog.records
+
+
+def test_views_of_the_config_reach_labels_and_scores(checkpoint: Path) -> None:
+    opts = ["INPUT.MIN_SIZE_TEST", "0", "TEST.AUG.SCALES", "[1.0]", "TEST.AUG.ENABLED"]
+    plain, flipping = (Predictor.from_checkpoint(checkpoint, opts=[*opts, value]) for value in ("False", "True"))
+    straight, mirrored = flipping([pixels(), pixels()[:, ::-1].copy()])
+    np.testing.assert_allclose(straight.scores(), mirrored.scores()[..., ::-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(straight.scores().argmax(0), straight.labels)
+    assert np.abs(plain(pixels()).scores() - straight.scores()).max() > 1e-3
+
+
 def test_a_model_in_training_is_put_into_evaluation(small_cfg: CfgNode, small_model: torch.nn.Module) -> None:
     predictor = Predictor(small_cfg, small_model.train())  # type: ignore[arg-type]
     assert not small_model.training

@@ -1,0 +1,112 @@
+"""``clipmask-embed``: CLIP's embeddings of class names as an .npz, for machines that have no CLIP."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from clipmask.cli import run_main
+from clipmask.cli.train import register_file
+from clipmask.cli.vocabulary import read_vocabulary
+from clipmask.config import get_cfg
+from clipmask.data.catalog import class_names
+from clipmask.engine.checkpoint import write_atomically
+from clipmask.errors import UserError
+from clipmask.modeling.text_sources import ClipSource
+
+EXAMPLES = """\
+examples:
+  %(prog)s --dataset camvid_sem_seg_train --output camvid.npz
+  %(prog)s --names "road,sky;heavens,zebra crossing" --output mine.npz
+  %(prog)s --names names.txt --model ViT-L-14 --prompts "a photo of a {}." "a drone's view of a {}." --output mine.npz
+  %(prog)s --dataset fields_train --register my_data.py --pretrained CLIP.pt --output fields.npz
+
+Training takes the file with MODEL.CLIP.EMBEDDINGS camvid.npz, the demo with --embeddings mine.npz: rows are found by
+name. "a;b" are synonyms, whose embeddings are averaged.
+"""
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Examples as written, defaults beside each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, []) else action.help
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line; defaults are those of a training."""
+    clip = get_cfg().MODEL.CLIP
+    parser = argparse.ArgumentParser(
+        description="Write CLIP's text embeddings of class names to a file.",
+        epilog=EXAMPLES,
+        formatter_class=_HelpFormatter,
+    )
+    names = parser.add_mutually_exclusive_group(required=True)
+    names.add_argument("--dataset", metavar="NAME", help="a registered dataset, whose class names are taken")
+    names.add_argument("--names", metavar="NAMES", help='"road,sky,zebra crossing", or a .txt with one name a line')
+    parser.add_argument(
+        "--register", nargs="+", action="extend", default=[], metavar="FILE.py",
+        help="Python files to import first, which register the dataset",
+    )  # fmt: skip
+    parser.add_argument("--model", default=clip.NAME, help="open_clip's model, or hf-hub:owner/name")
+    parser.add_argument("--pretrained", default=clip.PRETRAINED, help="open_clip's tag, or a local file of weights")
+    parser.add_argument(
+        "--prompts", nargs="+", default=clip.PROMPTS, metavar="PROMPT",
+        help="single, street or imagenet, or templates with {} for the name",
+    )  # fmt: skip
+    parser.add_argument("--output", required=True, metavar="FILE.npz", help="the file to write")
+    return parser
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    args = build_parser().parse_args(argv)
+    output = Path(args.output)
+    if output.suffix != ".npz":
+        raise UserError(f"--output {output}: name a file that ends in .npz")
+    for path in args.register:
+        register_file(path)
+    if args.dataset is None:
+        names = list(dict.fromkeys(read_vocabulary(args.names, "--names")))
+    else:
+        names = list(class_names(args.dataset))
+    source = ClipSource(args.model, args.pretrained, args.prompts)
+    embeddings = torch.stack(list(tqdm(source.rows(names), total=len(names), unit="name", disable=None, leave=False)))
+    content: dict[str, Any] = {
+        "names": np.array(names),
+        "embeddings": embeddings.numpy(),
+        "model": np.array(args.model),
+        "pretrained": np.array(args.pretrained),
+        "prompts": np.array(source.templates),
+    }
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: its folder can't be made ({error})") from error
+    write_atomically(output, lambda file: np.savez(file, **content))
+    print(
+        f"{output}: {len(names)} names ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''}), {source.width} "
+        f"numbers each, from {args.model} ({args.pretrained}) in {len(source.templates)} prompt(s)"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: arguments without the program's name; None takes ``sys.argv``.
+
+    Returns:
+        The exit status: 0; 2 for a user's mistake; 130 for Ctrl-C.
+    """
+    return run_main(_run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

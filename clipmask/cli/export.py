@@ -1,0 +1,60 @@
+"""``clipmask-export``: a checkpoint becomes one small file with all that is needed to use the model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipmask.cli import run_main
+from clipmask.engine.checkpoint import load_checkpoint, write_atomically
+from clipmask.engine.portable import pack
+from clipmask.errors import UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Write a checkpoint's weights with their config, class names and text embedding as one "
+        ".safetensors file, without the optimiser: what the demo, --eval-only and MODEL.WEIGHTS take.",
+    )
+    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py")
+    parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="the file to write")
+    parser.add_argument("--half", action="store_true", help="store float16, half the size")
+    return parser
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    args = build_parser().parse_args(argv)
+    output = Path(args.output)
+    if output.suffix != ".safetensors":
+        raise UserError(f"--output {output}: name a file that ends in .safetensors")
+    checkpoint = load_checkpoint(args.weights)
+    content = pack(checkpoint, args.weights, half=args.half)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: its folder can't be made ({error})") from error
+    write_atomically(output, lambda file: file.write(content))
+    names = checkpoint["class_names"]
+    print(
+        f"{args.weights} -> {output} ({len(content) / 1e6:.1f} MB{', float16' if args.half else ''}; {len(names)} "
+        f"classes: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: arguments without the program's name; None takes ``sys.argv``.
+
+    Returns:
+        The exit status: 0; 2 for a user's mistake; 130 for Ctrl-C.
+    """
+    return run_main(_run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Class names on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipmask.errors import UserError
+
+
+def read_vocabulary(text: str, option: str = "--vocabulary") -> list[str]:
+    """Turns the value of an option into class names.
+
+    Args:
+        text: names between commas, or the path of a text file (.txt) with one name a line.
+        option: what the option is called, for messages.
+
+    Raises:
+        UserError: the file is missing or no text, or there are no names.
+    """
+    path = Path(text)
+    if path.suffix.lower() != ".txt":
+        names = text.split(",")
+    else:
+        try:
+            names = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{option} {path}: can't be read as UTF-8 text ({error})") from error
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        raise UserError(f"{option} {text}: holds no class name")
+    return names

@@ -1,0 +1,89 @@
+"""A model to hand on: weights, config, class names and T in one ``.safetensors`` file, which can't hold code.
+
+The tensors lie in the file as in a state dict. Its header holds one more text, ``clipmask``: JSON with what a
+checkpoint knows besides (``config``, ``class_names``, ``metadata``, ``versions``, ``iteration``, ``seed``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipmask.config import get_cfg, stored_cfg
+from clipmask.errors import UserError
+
+HEADER = "clipmask"  # the key of our text in the file's header
+KNOWN = ("config", "class_names", "metadata", "versions", "iteration", "seed")  # what of a checkpoint goes along
+LOCAL = ("MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.CLIP.PRETRAINED", "MODEL.CLIP.EMBEDDINGS", "OUTPUT_DIR")
+
+
+def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool) -> bytes:
+    """Returns the bytes of a ``.safetensors`` file with all that inference needs of a checkpoint.
+
+    Args:
+        checkpoint: of a training run; its optimiser and random states stay behind, and the weights that count go
+            along (the averaged ones, where there are any).
+        source: where it comes from, for messages.
+        half: store matrices and kernels as float16. Vectors (biases, norms and their statistics) and T keep their
+            precision: they are small, and variances may leave float16's range.
+
+    Raises:
+        UserError: the checkpoint holds weights alone, or a weight is not finite or too large for float16.
+    """
+    from safetensors.torch import save
+
+    if not isinstance(checkpoint.get("config"), str) or not isinstance(checkpoint.get("class_names"), list):
+        raise UserError(
+            f"checkpoint {source}: holds weights but neither their config nor class names; take one that train_net.py "
+            "wrote"
+        )
+    told = {key: checkpoint[key] for key in KNOWN if key in checkpoint}
+    told["config"] = _without_local_paths(told["config"], source)
+    weights: dict[str, Tensor] = {}
+    for name, value in checkpoint["model"].items():
+        small = half and value.is_floating_point() and value.ndim >= 2 and not name.startswith("text.")
+        stored = value.to(torch.float16) if small else value
+        if stored.is_floating_point() and not stored.isfinite().all():
+            raise UserError(f"checkpoint {source}: {name} is not finite{' as float16; leave --half away' * small}")
+        weights[name] = stored.contiguous().clone()  # safetensors refuses tensors that share memory
+    return save(weights, {"format": "pt", HEADER: json.dumps(told, sort_keys=True)})
+
+
+def unpack(path: Path) -> dict[str, Any]:
+    """Reads a ``.safetensors`` file: a checkpoint's dict where ``pack`` made it, bare weights where another did.
+
+    Raises:
+        UserError: the file is damaged, or its header is.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        told = json.loads(header[HEADER]) if HEADER in header else None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"checkpoint {path}: damaged, or not a safetensors file ({error})") from error
+    if told is None:
+        return weights
+    if not isinstance(told, dict):
+        raise UserError(f"checkpoint {path}: damaged (its header's {HEADER!r} is no mapping)")
+    return {**{key: told[key] for key in KNOWN if key in told}, "model": weights}
+
+
+def _without_local_paths(text: str, source: str | Path) -> str:
+    """Puts defaults in place of paths that mean something on the training machine alone."""
+    cfg, defaults = stored_cfg(text, source), get_cfg()
+    for key in LOCAL:
+        *sections, leaf = key.split(".")
+        node, default = cfg, defaults
+        for section in sections:
+            node, default = node[section], default[section]
+        if os.sep in node[leaf] and not node[leaf].startswith("hf-hub:"):
+            node[leaf] = default[leaf]
+    return str(cfg.dump())

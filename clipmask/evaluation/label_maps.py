@@ -1,0 +1,84 @@
+"""What is read off two label maps beyond Detectron2's scores: boundary IoU, and which class is taken for which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipmask.builtin.evaluation import gather_to_main
+from clipmask.d2 import DatasetEvaluator, MetadataCatalog
+from clipmask.data import label_reader
+from clipmask.evaluation.boundary import boundary_counts
+from clipmask.evaluation.confusion import draw_confusion, write_confusion
+
+
+class LabelMapEvaluator(DatasetEvaluator):
+    """Boundary IoU (see ``boundary.py``) and the confusion matrix of a dataset, over all processes."""
+
+    def __init__(self, dataset_name: str, output_dir: Path | None = None) -> None:
+        """Args:
+        dataset_name: registered, with label maps.
+        output_dir: where confusion_matrix.csv and confusion_matrix.png go; None: not written.
+
+        Raises:
+            UserError: the dataset is not registered, or its metadata are not usable.
+        """
+        self._read_labels = label_reader(dataset_name)
+        metadata = MetadataCatalog.get(dataset_name)
+        self._names = tuple(metadata.stuff_classes)
+        self._ignore_label: int = metadata.ignore_label
+        self._output_dir = output_dir
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all batches seen."""
+        count = len(self._names)
+        self._confusion = np.zeros((count + 1, count + 1), dtype=np.int64)  # (true, predicted); the last is void
+        self._shared = np.zeros(count, dtype=np.int64)  # |G_d ∩ P_d| of each class
+        self._either = np.zeros(count, dtype=np.int64)  # |G_d ∪ P_d|
+
+    def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
+        """Counts a batch.
+
+        Args:
+            inputs: dataset dicts with ``sem_seg_file_name``.
+            outputs: for each, ``labels``, (H, W) class ids at the size of the label map.
+
+        Raises:
+            UserError: a label map is missing, unreadable, of another size, or holds an id that is no class.
+        """
+        count = len(self._names)
+        for sample, output in zip(inputs, outputs, strict=True):
+            predicted = output["labels"]
+            truth = self._read_labels(sample["sem_seg_file_name"], size=predicted.shape)
+            truth = np.where(truth == self._ignore_label, count, truth)
+            cells = np.bincount(((count + 1) * truth + predicted).ravel(), minlength=self._confusion.size)
+            self._confusion += cells.reshape(self._confusion.shape)
+            shared, either = boundary_counts(truth, predicted, count)
+            self._shared += shared
+            self._either += either
+
+    def evaluate(self) -> dict[str, dict[str, float]] | None:
+        """Writes the confusion matrix and returns ``{"sem_seg": {"mBIoU": ..., "BIoU-<class>": ...}}``, in percent.
+
+        A class that does not occur in the truth is nan, and so is one that has no contour in truth or prediction;
+        mBIoU is the mean over the others. None on all processes but the main one.
+        """
+        parts = gather_to_main((self._confusion, self._shared, self._either))
+        if not parts:
+            return None
+        confusion, shared, either = (np.sum(counts, axis=0) for counts in zip(*parts, strict=True))
+        if self._output_dir is not None:
+            self._output_dir.mkdir(parents=True, exist_ok=True)
+            among = confusion[:-1, :-1]
+            write_confusion(among, self._names, self._output_dir / "confusion_matrix.csv")
+            draw_confusion(among, self._names, self._output_dir / "confusion_matrix.png")
+        scored = (confusion[:-1, :-1].sum(axis=1) > 0) & (either > 0)
+        scores = np.where(scored, 100 * shared / np.maximum(either, 1), math.nan)
+        mean = float(scores[scored].mean()) if scored.any() else math.nan
+        of_classes = {f"BIoU-{name}": float(score) for name, score in zip(self._names, scores, strict=True)}
+        return {"sem_seg": {"mBIoU": mean, **of_classes}}

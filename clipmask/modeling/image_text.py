@@ -1,0 +1,65 @@
+"""What the injections take where images have text of their own: MODEL.CLIP.TEXT ``annotation``.
+
+The paper's T is CLIP's encoding of the "textual annotation". Each image's strings become its rows of a (B, L, D)
+batch, centred as T is; an image without text has the vocabulary's rows. In training a share of the texts is left out,
+so that the model works without them too. Classifier and text queries have the vocabulary's T in any case.
+
+Shapes: B batch, K classes, L strings of the image that has most, D text width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from clipmask.data.texts import read_texts
+from clipmask.modeling.text_encoder import TextEncoder
+
+
+class ImageText(nn.Module):
+    """Gathers the texts of a batch, encoded, padded and with a mask.
+
+    Args:
+        drop: share of the images whose text is left out in training, in [0, 1); drawn from torch's CPU generator.
+    """
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        self.drop = drop
+
+    def forward(
+        self, batched_inputs: Sequence[Mapping[str, Any]], T: Tensor, encoder: TextEncoder
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns the rows of each image, and which of them are no padding.
+
+        Args:
+            batched_inputs: one dict an image; ``text`` is a string or a list of strings, or missing.
+            T: (K, D), the vocabulary's, centred.
+            encoder: embeds the strings.
+
+        Returns:
+            (B, L, D) and bool (B, L), None where nothing is padded; T itself and None where no image has text.
+
+        Raises:
+            UserError: a text is no string, or can't be embedded.
+        """
+        texts = [read_texts(inputs) for inputs in batched_inputs]
+        if self.training and self.drop:
+            kept = (torch.rand(len(texts), device="cpu") >= self.drop).tolist()
+            texts = [text if keep else [] for text, keep in zip(texts, kept, strict=True)]
+        different = list(dict.fromkeys(string for text in texts for string in text))
+        if not different:
+            return T, None
+        row = dict(zip(different, encoder.encode_texts(different), strict=True))
+        rows = [torch.stack([row[string] for string in text]) if text else T for text in texts]
+        lengths = [len(own) for own in rows]
+        padded = pad_sequence(rows, batch_first=True)  # (B, L, D)
+        if len(set(lengths)) == 1:
+            return padded, None
+        # Python numbers against a range made on the device: a tensor made of a list would wait for the device.
+        places = torch.arange(padded.shape[1], device=padded.device)
+        return padded, torch.stack([places < length for length in lengths])

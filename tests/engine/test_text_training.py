@@ -1,0 +1,168 @@
+"""Runs that train with the images' texts or learn text: exact resume, averages, checkpoints that need no CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+
+from clipmask.config import load_cfg
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.engine import train as module
+from clipmask.engine.assembly import check_datasets
+from clipmask.engine.checkpoint import load_checkpoint
+from clipmask.engine.ema import WeightAverage
+from clipmask.engine.train import train
+from clipmask.errors import UserError
+from clipmask.modeling import build_model
+from clipmask.predictor import Predictor
+from tests.checkpoints import pixels
+from tests.conftest import ROOT
+
+from . import tiny
+
+pytestmark = pytest.mark.usefixtures("tiny_root")
+MODES = {
+    "annotation": ["MODEL.CLIP.TEXT", "annotation", "MODEL.CLIPMASK.INJECTION", "channels"],
+    "context": ["MODEL.CLIP.TOWER", "context", "MODEL.CLIP.CONTEXT_LENGTH", "4", "SOLVER.EMA_DECAY", "0.5"],
+    "full": ["MODEL.CLIP.TOWER", "full", "MODEL.CLIP.TEXT", "annotation", "SOLVER.EMA_DECAY", "0.5"],
+}
+
+
+@pytest.fixture
+def make_cfg(tiny_clip: Path, tiny_root: Path) -> Callable[[str], CfgNode]:
+    """The toy config's model on the tiny dataset, some of whose images say what they show."""
+    name = "tiny_texts"
+    if name not in DatasetCatalog.list():
+        texts: list[object] = ["a street", ["sky", "two cars", "rain"], None, [], "a street in the rain"]
+
+        def load() -> list[dict]:
+            records = DatasetCatalog.get("tiny_train")
+            return [{**record, "text": text} for record, text in zip(records, texts, strict=True)]
+
+        DatasetCatalog.register(name, load)
+        MetadataCatalog.get(name).set(stuff_classes=list(tiny.CLASSES), ignore_label=tiny.IGNORE)
+
+    def make(mode: str) -> CfgNode:
+        clip = ["MODEL.CLIP.NAME", "tiny-clip", "MODEL.CLIP.PRETRAINED", str(tiny_clip), "MODEL.CLIP.EMBEDDINGS", ""]
+        data = ["DATASETS.TRAIN", "('tiny_texts',)", "DATASETS.TEST", "('tiny_val',)", "DATALOADER.NUM_WORKERS", "0"]
+        run = ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "4"]
+        run += ["SOLVER.LOG_PERIOD", "1", "TEST.EVAL_PERIOD", "2", "TEST.NUM_PICTURES", "0", "SEED", "1"]
+        run += ["INPUT.SCALE_RANGE", "[1.0, 1.5]", "SOLVER.TEXT_MULTIPLIER", "1", "OUTPUT_DIR", "run"]
+        run += ["INPUT.CROP.SIZE", "[32, 32]", "INPUT.MIN_SIZE_TEST", "0", "MODEL.CLIPMASK.HIDDEN_DIM", "16"]
+        run += ["MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.NUM_QUERIES", "6", "MODEL.CLIPMASK.DEC_LAYERS", "2"]
+        run += ["MODEL.DEVICE", "cpu", "MODEL.CLIP.PROMPTS", "['single']", "SOLVER.MAX_IMS_PER_DEVICE", "2"]
+        return load_cfg(ROOT / "configs" / "toy.yaml", [*clip, *data, *run, *MODES[mode]])
+
+    return make
+
+
+def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    original, left = module.training_step, [steps]
+
+    def step(*args: object):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return original(*args)
+
+    monkeypatch.setattr(module, "training_step", step)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stopped_and_resumed_ends_in_the_same_file(
+    make_cfg: Callable[[str], CfgNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    cfg, files = make_cfg(mode), []
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        if name == "stopped":
+            with monkeypatch.context() as patch:
+                _stop_after(patch, 2)
+                with pytest.raises(KeyboardInterrupt):
+                    train(cfg)
+            torch.rand(13)
+        train(cfg, resume=name == "stopped")
+        files.append((Path("run") / "model_final.pth").read_bytes())
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("mode", ["context", "full"])
+def test_a_checkpoint_holds_the_t_of_its_averaged_weights(
+    make_cfg: Callable[[str], CfgNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_clip: Path, mode: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(make_cfg(mode))
+    checkpoint = load_checkpoint("run/model_final.pth")
+    averaged, trained = checkpoint["model"], checkpoint["ema"]["trained"]
+    learned = [name for name in averaged if name.startswith("text.learner.")]
+    assert (learned == ["text.learner.context"]) == (mode == "context")
+    for weights in (averaged, trained):
+        model = build_model(make_cfg(mode), tiny.CLASSES).eval()
+        model.load_state_dict({name: value for name, value in weights.items() if name not in
+                               ("text.embedding", "text.mean")}, strict=False)  # fmt: skip
+        model.text.prepare()
+        torch.testing.assert_close(model.text.embedding, weights["text.embedding"])
+        torch.testing.assert_close(model.text.mean, weights["text.mean"])
+    assert not torch.allclose(averaged["text.embedding"], trained["text.embedding"], atol=1e-6)
+    tiny_clip.unlink()  # the trained vocabulary needs no weights of CLIP
+    predictor = Predictor.from_checkpoint("run/model_final.pth", device="cpu")
+    assert predictor(pixels()).labels.shape == (40, 56)
+    assert torch.equal(predictor.model.text.embedding, averaged["text.embedding"])
+
+
+def test_an_average_has_no_average_of_t(make_cfg: Callable[[str], CfgNode]) -> None:
+    model = build_model(make_cfg("context"), tiny.CLASSES)
+    model.prepare()
+    average = WeightAverage(model, 0.5)
+    for _ in range(3):
+        average.update(model)
+        average.model.state_dict()
+        with torch.no_grad():
+            context = model.get_parameter("text.learner.context")
+            context.add_(torch.randn_like(context))  # a constant would be lost in CLIP's layer norms
+    average.update(model)
+    text = average.model.text
+    saved = average.model.state_dict()["text.embedding"]
+    assert text.learner is not None
+    torch.testing.assert_close(saved, text.learner.encode(tiny.CLASSES, {}))
+
+
+def test_a_new_run_starts_from_learned_text(
+    make_cfg: Callable[[str], CfgNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(make_cfg("context"))
+    first = load_checkpoint("run/model_final.pth")["model"]["text.learner.context"]
+    cfg = make_cfg("context")
+    cfg.merge_from_list(["MODEL.WEIGHTS", "run/model_final.pth", "OUTPUT_DIR", "next", "SOLVER.BASE_LR", 0.0])
+    train(cfg)
+    assert torch.equal(load_checkpoint("next/model_final.pth")["model"]["text.learner.context"], first)
+
+
+def test_texts_are_looked_at_before_training(
+    make_cfg: Callable[[str], CfgNode], fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = make_cfg("annotation")
+    assert check_datasets(cfg, fabric) == tiny.CLASSES
+    cfg.DATASETS.TRAIN = ("tiny_train",)
+    with pytest.raises(UserError, match=r"no sample of DATASETS\.TRAIN \('tiny_train',\) has a 'text'"):
+        check_datasets(cfg, fabric)
+    cfg.DATASETS.TRAIN = ("tiny_texts",)
+    np.savez("text.npz", names=np.array(["a street", "rain", *tiny.CLASSES]), embeddings=np.eye(5))
+    cfg.MODEL.CLIP.EMBEDDINGS = "text.npz"
+    with pytest.raises(UserError, match="no row for 'two cars', 'a street in the rain'; it holds"):
+        check_datasets(cfg, fabric)
+    records = DatasetCatalog.get("tiny_texts")
+    records[3]["text"] = 7
+    DatasetCatalog.pop("tiny_texts")
+    DatasetCatalog.register("tiny_texts", lambda: records)
+    with pytest.raises(UserError, match=r"3\.png: its 'text' is 7"):
+        check_datasets(cfg, fabric)
+    DatasetCatalog.pop("tiny_texts")  # the fixture registers it again
