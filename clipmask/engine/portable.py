@@ -7,7 +7,6 @@ checkpoint knows besides (``config``, ``class_names``, ``metadata``, ``versions`
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from clipmask.errors import UserError
 
 HEADER = "clipmask"  # the key of our text in the file's header
 KNOWN = ("config", "class_names", "metadata", "versions", "iteration", "seed")  # what of a checkpoint goes along
-LOCAL = ("MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.CLIP.PRETRAINED", "MODEL.CLIP.EMBEDDINGS", "OUTPUT_DIR")
+FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")
 
 
 def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool) -> bytes:
@@ -51,7 +50,8 @@ def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool) -> bytes
         if stored.is_floating_point() and not stored.isfinite().all():
             raise UserError(f"checkpoint {source}: {name} is not finite{' as float16; leave --half away' * small}")
         weights[name] = stored.contiguous().clone()  # safetensors refuses tensors that share memory
-    return save(weights, {"format": "pt", HEADER: json.dumps(told, sort_keys=True)})
+    # One entry alone: safetensors writes several in an order of chance, and equal models shall make equal files.
+    return save(weights, {HEADER: json.dumps(told, sort_keys=True)})
 
 
 def unpack(path: Path) -> dict[str, Any]:
@@ -77,13 +77,22 @@ def unpack(path: Path) -> dict[str, Any]:
 
 
 def _without_local_paths(text: str, source: str | Path) -> str:
-    """Puts defaults in place of paths that mean something on the training machine alone."""
+    """Takes out of a config what means something on the training machine alone.
+
+    T and the backbone's weights came with the file; new class names go to the CLIP model that the config names. Of a
+    CLIP in a local file the name stays, without its folder, so that another CLIP never takes its place unnoticed.
+    """
     cfg, defaults = stored_cfg(text, source), get_cfg()
-    for key in LOCAL:
-        *sections, leaf = key.split(".")
-        node, default = cfg, defaults
-        for section in sections:
-            node, default = node[section], default[section]
-        if os.sep in node[leaf] and not node[leaf].startswith("hf-hub:"):
-            node[leaf] = default[leaf]
+    cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = defaults.OUTPUT_DIR, defaults.MODEL.WEIGHTS
+    if _is_file(cfg.MODEL.BACKBONE.WEIGHTS):
+        cfg.MODEL.BACKBONE.WEIGHTS = defaults.MODEL.BACKBONE.WEIGHTS
+    if _is_file(cfg.MODEL.CLIP.EMBEDDINGS):
+        cfg.MODEL.CLIP.EMBEDDINGS = defaults.MODEL.CLIP.EMBEDDINGS
+    if _is_file(cfg.MODEL.CLIP.PRETRAINED):
+        cfg.MODEL.CLIP.PRETRAINED = Path(cfg.MODEL.CLIP.PRETRAINED).name
     return str(cfg.dump())
+
+
+def _is_file(value: str) -> bool:
+    """Whether a key that takes a tag or a file names a file, here or elsewhere."""
+    return Path(value).suffix in FILE_ENDINGS or Path(value).is_file()

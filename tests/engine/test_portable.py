@@ -54,12 +54,14 @@ def test_local_paths_stay_behind(tmp_path: Path, small_cfg: CfgNode) -> None:
     checkpoint = load_checkpoint(path)
     cfg = stored_cfg(checkpoint["config"], path)
     cfg.MODEL.BACKBONE.WEIGHTS, cfg.MODEL.CLIP.EMBEDDINGS = "/disk/trunk.pth", "texts/mine.npz"
-    cfg.MODEL.CLIP.NAME, cfg.OUTPUT_DIR = "hf-hub:someone/clip", "/somebody/runs/7"
+    cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED = "hf-hub:someone/clip", "/disk/their_clip.pt"
+    cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = "/somebody/runs/7", "/disk/earlier.pth"
     packed = tmp_path / "model.safetensors"
     packed.write_bytes(pack({**checkpoint, "config": cfg.dump()}, path, half=False))
     kept = stored_cfg(unpack(packed)["config"], packed)
     assert (kept.MODEL.BACKBONE.WEIGHTS, kept.MODEL.CLIP.EMBEDDINGS) == ("pretrained", "")
-    assert (kept.MODEL.CLIP.NAME, kept.OUTPUT_DIR) == ("hf-hub:someone/clip", "./output")
+    assert (kept.MODEL.CLIP.NAME, kept.MODEL.CLIP.PRETRAINED) == ("hf-hub:someone/clip", "their_clip.pt")
+    assert (kept.OUTPUT_DIR, kept.MODEL.WEIGHTS) == ("./output", "")
     for word in (b"somebody", b"disk", b"mine.npz"):
         assert word not in packed.read_bytes()
 
@@ -85,3 +87,14 @@ def test_a_strangers_header_is_bare_weights_or_one_error(tmp_path: Path) -> None
         save_file(weights, tmp_path / "odd.safetensors", {"clipmask": text})
         with pytest.raises(UserError, match=r"odd\.safetensors: damaged"):
             unpack(tmp_path / "odd.safetensors")
+
+
+def test_tags_are_no_files(tmp_path: Path, small_cfg: CfgNode) -> None:
+    path = write_checkpoint(tmp_path / "model.pth", small_cfg)
+    checkpoint = load_checkpoint(path)
+    cfg = stored_cfg(checkpoint["config"], path)
+    cfg.MODEL.BACKBONE.WEIGHTS, cfg.MODEL.CLIP.PRETRAINED = "a1_in1k", "laion2b_s34b_b88k"
+    packed = tmp_path / "model.safetensors"
+    packed.write_bytes(pack({**checkpoint, "config": cfg.dump()}, path, half=False))
+    kept = stored_cfg(unpack(packed)["config"], packed)
+    assert (kept.MODEL.BACKBONE.WEIGHTS, kept.MODEL.CLIP.PRETRAINED) == ("a1_in1k", "laion2b_s34b_b88k")
