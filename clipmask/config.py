@@ -53,7 +53,7 @@ def get_cfg() -> CfgNode:
     cfg.DATASETS.TRAIN = ()  # names in DatasetCatalog; several are concatenated and must share their classes
     cfg.DATASETS.TEST = ()  # each is evaluated by itself
     cfg.DATALOADER = CN()
-    cfg.DATALOADER.NUM_WORKERS = 4  # loader processes per device; no more than the machine has cores are started
+    cfg.DATALOADER.NUM_WORKERS = 4  # loader processes per device; no more are started than this process may use cores
 
     cfg.SOLVER = CN()
     cfg.SOLVER.MAX_ITER = 40000  # optimiser steps

@@ -8,7 +8,6 @@ after a resume.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clipmask.data.catalog import load_dataset, load_training_set
+from clipmask.data.cores import usable_cores
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.errors import UserError
 
@@ -190,11 +190,11 @@ def _stream(seed: int, purpose: int, number: int) -> int:
 
 
 def _num_workers(cfg: CfgNode) -> int:
-    """Returns DATALOADER.NUM_WORKERS, no more than the machine has cores."""
+    """Returns DATALOADER.NUM_WORKERS, no more than this process may use cores."""
     wanted = cfg.DATALOADER.NUM_WORKERS
     if wanted < 0:
         raise UserError(f"DATALOADER.NUM_WORKERS is {wanted}; it must be 0 (load in the main process) or more")
-    return min(wanted, os.cpu_count() or 1)
+    return min(wanted, usable_cores())
 
 
 def _as_list(samples: list[Record]) -> list[Record]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from clipmask.data.cores import usable_cores
 from clipmask.data.datasets.camvid import CLASSES, IGNORE_LABEL
 from clipmask.data.reading import read_image
 from clipmask.errors import UserError
@@ -143,7 +144,7 @@ def prepare(folder: Path, *, unknown_is_void: bool = False) -> str:
     counts = {split: np.zeros(len(CLASSES) + 1, np.int64) for split in COUNTS}
     try:
         (folder / LABELS).mkdir(exist_ok=True)
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:  # decoding and writing PNGs let others run
+        with ThreadPoolExecutor(min(16, usable_cores())) as pool:  # decoding and writing PNGs let others run
             convert = functools.partial(_convert, folder / LABELS, unknown_is_void=unknown_is_void)
             shown = tqdm(pool.map(convert, frames), total=len(frames), desc="label maps", unit="frame", file=sys.stderr)
             for frame, count in zip(frames, shown, strict=True):

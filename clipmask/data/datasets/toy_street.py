@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.cores import usable_cores
 from clipmask.data.datasets.roots import dataset_roots
 from clipmask.data.datasets.toy_canvas import HEIGHT, VOID, WIDTH
 from clipmask.data.datasets.toy_objects import CLASSES
@@ -145,7 +146,7 @@ def _draw_all(folder: Path) -> None:
         (folder / f"{split}annot").mkdir()
     scenes = _Scenes(folder)
     loader: DataLoader[int] = DataLoader(
-        scenes, batch_size=None, num_workers=min(4, os.cpu_count() or 1), generator=torch.Generator()
+        scenes, batch_size=None, num_workers=min(4, usable_cores()), generator=torch.Generator()
     )
     for _ in tqdm(loader, total=len(scenes), desc="drawing toy_street", unit="scene", leave=False):
         pass
