@@ -153,12 +153,15 @@ def test_an_interrupted_film_plays(
 
 
 def test_a_second_interrupt_is_not_held_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), stop_on_interrupt() as stop:  # noqa: PT012
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop()
-        os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to it
+    try:
+        with pytest.raises(KeyboardInterrupt), stop_on_interrupt() as stop:  # noqa: PT012
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop()
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def test_frames_are_not_collected(weights: str, cv2: Any) -> None:
