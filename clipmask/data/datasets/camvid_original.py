@@ -146,7 +146,8 @@ def prepare(folder: Path, *, unknown_is_void: bool = False) -> str:
         (folder / LABELS).mkdir(exist_ok=True)
         with ThreadPoolExecutor(min(16, usable_cores())) as pool:  # decoding and writing PNGs let others run
             convert = functools.partial(_convert, folder / LABELS, unknown_is_void=unknown_is_void)
-            shown = tqdm(pool.map(convert, frames), total=len(frames), desc="label maps", unit="frame", file=sys.stderr)
+            pause = 0.1 if sys.stderr.isatty() else 30.0  # seconds; a redirected bar is a line for each update
+            shown = tqdm(pool.map(convert, frames), "label maps", len(frames), unit="frame", mininterval=pause)
             for frame, count in zip(frames, shown, strict=True):
                 counts[frame.split] += count
         for split in COUNTS:

@@ -148,7 +148,7 @@ def _draw_all(folder: Path) -> None:
     loader: DataLoader[int] = DataLoader(
         scenes, batch_size=None, num_workers=min(4, usable_cores()), generator=torch.Generator()
     )
-    for _ in tqdm(loader, total=len(scenes), desc="drawing toy_street", unit="scene", leave=False):
+    for _ in tqdm(loader, total=len(scenes), desc="drawing toy_street", unit="scene", leave=False, disable=None):
         pass
     (folder / "VERSION").write_text(f"{VERSION}\n", encoding="utf-8")
 
