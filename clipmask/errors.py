@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake."""
+"""The exception for a user's mistake, and the one kind of it that a caller may be able to mend."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     Its message is one paragraph that names the file, key or value and says the way out. The commands print it
     without a traceback and exit with status 2; library users may catch it as a ``ValueError``.
     """
+
+
+class MissingText(UserError):
+    """Text embeddings can't be had from where they were looked for; from elsewhere they may be."""

@@ -22,6 +22,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py")
     parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="the file to write")
     parser.add_argument("--half", action="store_true", help="store float16, half the size")
+    parser.add_argument(
+        "--opts",
+        nargs="*",
+        default=[],
+        metavar="KEY VALUE",
+        help="config values to store in place of the training's; where T came from a file, MODEL.CLIP.EMBEDDINGS '' "
+        "says that new class names may go to the model MODEL.CLIP.NAME, which made that file",
+    )
     return parser
 
 
@@ -31,7 +39,7 @@ def _run(argv: Sequence[str] | None) -> None:
     if output.suffix != ".safetensors":
         raise UserError(f"--output {output}: name a file that ends in .safetensors")
     checkpoint = load_checkpoint(args.weights)
-    content = pack(checkpoint, args.weights, half=args.half)
+    content = pack(checkpoint, args.weights, half=args.half, opts=args.opts)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import yaml
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
@@ -54,6 +55,8 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[str, ...]:
     classes = dataset.classes
     if cfg.MODEL.CLIP.TEXT == "annotation":
         _check_texts(cfg, dataset.records)
+        for name in cfg.DATASETS.TEST:
+            _look_up_texts(cfg, name, load_dataset(name, labelled=False).records)
     for name, others in evaluated_classes(cfg, fabric).items():
         if others != classes:
             raise UserError(
@@ -64,15 +67,20 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[str, ...]:
 
 
 def _check_texts(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> None:
-    """Looks at the texts of all training images, and for them in a file of embeddings, before training meets them."""
-    texts = list(dict.fromkeys(text for record in records for text in read_texts(record)))
-    if not texts:
+    """Refuses a training without any text, and looks the texts up."""
+    if not any(read_texts(record) for record in records):
         raise UserError(
             f"MODEL.CLIP.TEXT annotation: no sample of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} has a 'text' in its "
             "dict; give the images their text where the dataset is registered, or use vocabulary"
         )
-    if cfg.MODEL.CLIP.EMBEDDINGS not in ("", "random"):
-        aliases = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("class_aliases", None) or {}
+    _look_up_texts(cfg, cfg.DATASETS.TRAIN[0], records)
+
+
+def _look_up_texts(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> None:
+    """Looks at the texts of all images, and for them in a file of embeddings, before the model meets them."""
+    texts = list(dict.fromkeys(text for record in records for text in read_texts(record)))
+    if texts and cfg.MODEL.CLIP.EMBEDDINGS not in ("", "random"):
+        aliases = MetadataCatalog.get(name).get("class_aliases", None) or {}
         FileSource(cfg.MODEL.CLIP.EMBEDDINGS).encode_texts(texts, aliases, torch.device("cpu"))
 
 
@@ -111,8 +119,13 @@ def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[s
     load_weights(model, weights, source)
 
 
-def start_from(model: ClipMask, source: str) -> None:
-    """Loads what fits of another run's weights; what belongs to its classes' names stays behind if they are others.
+def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
+    """Loads what fits of another run's weights; T stays behind if its names are others or it came from elsewhere.
+
+    Args:
+        model: changed in place.
+        source: path of the checkpoint.
+        clip: this run's MODEL.CLIP.
 
     Raises:
         UserError: the file can't be read, or nothing in it fits.
@@ -126,7 +139,18 @@ def start_from(model: ClipMask, source: str) -> None:
         left = {"text.embedding", "text.mean", *(["text.learner.context"] if per_class else [])}
         weights = {name: value for name, value in weights.items() if name not in left}
         logger.info("%s knows other classes: the text embedding of this run's is made anew", source)
+    elif not _same_text(checkpoint.get("config"), clip):
+        weights = {name: value for name, value in weights.items() if name not in ("text.embedding", "text.mean")}
+        logger.info("%s has its text from another source: that of MODEL.CLIP is made anew", source)
     left_out = load_weights(model, weights, source, strict=False)
     logger.info("started from the weights of %s", source)
     for line in left_out:
         logger.info("left out: %s", line)
+
+
+def _same_text(config: Any, clip: CfgNode) -> bool:
+    """Whether a checkpoint's T came from where ``clip`` says; what does not tell is taken to."""
+    told = yaml.safe_load(config) if isinstance(config, str) else None
+    other = told.get("MODEL", {}).get("CLIP", {}) if isinstance(told, dict) else {}
+    keys = ("NAME", "PRETRAINED", "EMBEDDINGS", "PROMPTS")
+    return all(other.get(key, clip[key]) == clip[key] for key in keys)

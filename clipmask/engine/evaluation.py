@@ -13,7 +13,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.d2 import DatasetEvaluator, SemSegEvaluator
+from clipmask.d2 import DatasetEvaluator, MetadataCatalog, SemSegEvaluator
 from clipmask.data import build_test_loader, label_reader
 from clipmask.engine.assembly import assemble, evaluated_classes, load_same_model
 from clipmask.engine.checkpoint import last_checkpoint, load_checkpoint
@@ -151,14 +151,16 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
         load_same_model(model, checkpoint, checkpoint["model"], str(source))
         logger.info("evaluating %s on %s", source, fabric.device)
         results: Results = {}
-        for name in cfg.DATASETS.TEST:
+        # The trained vocabulary comes first: its T lies in the checkpoint, and a change of names may fail.
+        for name in sorted(cfg.DATASETS.TEST, key=lambda name: classes[name] != names):
             if classes[name] != model.class_names:
                 logger.info("%s has classes of its own: they are the vocabulary now", name)
-                model.set_vocabulary(classes[name])
+                model.set_vocabulary(classes[name], aliases=MetadataCatalog.get(name).get("class_aliases", None))
             scores = evaluate_dataset(cfg, model, fabric, name, folder)
             if scores:
                 results[name] = scores
-        log_tables(results)
+                log_tables({name: scores})
+        results = {name: results[name] for name in cfg.DATASETS.TEST if name in results}
         took = timedelta(seconds=round(time.perf_counter() - start))
         logger.info("predictions: %s; took %s", folder / "inference", took)
         return results

@@ -7,6 +7,7 @@ checkpoint knows besides (``config``, ``class_names``, ``metadata``, ``versions`
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from clipmask.errors import UserError
 
 HEADER = "clipmask"  # the key of our text in the file's header
 KNOWN = ("config", "class_names", "metadata", "versions", "iteration", "seed")  # what of a checkpoint goes along
+EXACT = ("text.embedding", "text.learner.context")  # matrices that keep their precision: T and what is learned of it
 FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")
 
 
-def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool) -> bytes:
+def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool, opts: Sequence[str] = ()) -> bytes:
     """Returns the bytes of a ``.safetensors`` file with all that inference needs of a checkpoint.
 
     Args:
@@ -30,6 +32,7 @@ def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool) -> bytes
         source: where it comes from, for messages.
         half: store matrices and kernels as float16. Vectors (biases, norms and their statistics) and T keep their
             precision: they are small, and variances may leave float16's range.
+        opts: config keys and values in turn, over the checkpoint's config.
 
     Raises:
         UserError: the checkpoint holds weights alone, or a weight is not finite or too large for float16.
@@ -42,10 +45,10 @@ def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool) -> bytes
             "wrote"
         )
     told = {key: checkpoint[key] for key in KNOWN if key in checkpoint}
-    told["config"] = _without_local_paths(told["config"], source)
+    told["config"] = _without_local_paths(told["config"], source, opts)
     weights: dict[str, Tensor] = {}
     for name, value in checkpoint["model"].items():
-        small = half and value.is_floating_point() and value.ndim >= 2 and not name.startswith("text.")
+        small = half and value.is_floating_point() and value.ndim >= 2 and name not in EXACT
         stored = value.to(torch.float16) if small else value
         if stored.is_floating_point() and not stored.isfinite().all():
             raise UserError(f"checkpoint {source}: {name} is not finite{' as float16; leave --half away' * small}")
@@ -76,20 +79,19 @@ def unpack(path: Path) -> dict[str, Any]:
     return {**{key: told[key] for key in KNOWN if key in told}, "model": weights}
 
 
-def _without_local_paths(text: str, source: str | Path) -> str:
+def _without_local_paths(text: str, source: str | Path, opts: Sequence[str]) -> str:
     """Takes out of a config what means something on the training machine alone.
 
-    T and the backbone's weights came with the file; new class names go to the CLIP model that the config names. Of a
-    CLIP in a local file the name stays, without its folder, so that another CLIP never takes its place unnoticed.
+    The backbone's weights and T come with the file. Of local files that a new vocabulary would be taken from, CLIP's
+    weights or embeddings, the name stays without its folder: another CLIP never takes their place unnoticed.
     """
-    cfg, defaults = stored_cfg(text, source), get_cfg()
+    cfg, defaults = stored_cfg(text, source, opts), get_cfg()
     cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = defaults.OUTPUT_DIR, defaults.MODEL.WEIGHTS
     if _is_file(cfg.MODEL.BACKBONE.WEIGHTS):
         cfg.MODEL.BACKBONE.WEIGHTS = defaults.MODEL.BACKBONE.WEIGHTS
-    if _is_file(cfg.MODEL.CLIP.EMBEDDINGS):
-        cfg.MODEL.CLIP.EMBEDDINGS = defaults.MODEL.CLIP.EMBEDDINGS
-    if _is_file(cfg.MODEL.CLIP.PRETRAINED):
-        cfg.MODEL.CLIP.PRETRAINED = Path(cfg.MODEL.CLIP.PRETRAINED).name
+    for key in ("EMBEDDINGS", "PRETRAINED"):
+        if _is_file(cfg.MODEL.CLIP[key]):
+            cfg.MODEL.CLIP[key] = Path(cfg.MODEL.CLIP[key]).name
     return str(cfg.dump())
 
 

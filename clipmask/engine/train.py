@@ -82,7 +82,7 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
     elif cfg.MODEL.WEIGHTS:
-        start_from(model, cfg.MODEL.WEIGHTS)
+        start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
     with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
         model.prepare()
     state = TrainingState(cfg, model, fabric, cfg.SEED)

@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_DRAWN = 200  # classes; a picture of more has cells and names that nobody can read, and takes gigabytes
 _FULL_CELL, _SMALL_CELL = 0.46, 0.17  # inches: with room for a percentage, and for a line of the names
 _MAX_SIDE = 9.5  # inches of all cells; with more classes cells shrink down to the small size
 

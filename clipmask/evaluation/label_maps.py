@@ -13,7 +13,7 @@ from clipmask.builtin.evaluation import gather_to_main
 from clipmask.d2 import DatasetEvaluator, MetadataCatalog
 from clipmask.data import label_reader
 from clipmask.evaluation.boundary import boundary_counts
-from clipmask.evaluation.confusion import draw_confusion, write_confusion
+from clipmask.evaluation.confusion import MOST_DRAWN, draw_confusion, write_confusion
 
 
 class LabelMapEvaluator(DatasetEvaluator):
@@ -22,7 +22,7 @@ class LabelMapEvaluator(DatasetEvaluator):
     def __init__(self, dataset_name: str, output_dir: Path | None = None) -> None:
         """Args:
         dataset_name: registered, with label maps.
-        output_dir: where confusion_matrix.csv and confusion_matrix.png go; None: not written.
+        output_dir: where confusion_matrix.csv and, up to 200 classes, confusion_matrix.png go; None: not written.
 
         Raises:
             UserError: the dataset is not registered, or its metadata are not usable.
@@ -76,7 +76,8 @@ class LabelMapEvaluator(DatasetEvaluator):
             self._output_dir.mkdir(parents=True, exist_ok=True)
             among = confusion[:-1, :-1]
             write_confusion(among, self._names, self._output_dir / "confusion_matrix.csv")
-            draw_confusion(among, self._names, self._output_dir / "confusion_matrix.png")
+            if len(self._names) <= MOST_DRAWN:
+                draw_confusion(among, self._names, self._output_dir / "confusion_matrix.png")
         scored = (confusion[:-1, :-1].sum(axis=1) > 0) & (either > 0)
         scores = np.where(scored, 100 * shared / np.maximum(either, 1), math.nan)
         mean = float(scores[scored].mean()) if scored.any() else math.nan

@@ -23,7 +23,7 @@ from PIL import Image
 from clipmask.builtin.evaluation import gather_to_main
 from clipmask.d2 import DatasetCatalog, DatasetEvaluator, MetadataCatalog
 from clipmask.data.catalog import load_dataset
-from clipmask.data.datasets.cityscapes import CLASSES
+from clipmask.data.datasets.cityscapes import CLASSES, LABEL_SUFFIX
 from clipmask.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,12 @@ class ServerIdEvaluator(DatasetEvaluator):
         names = MetadataCatalog.get(dataset_name).stuff_classes
         official = all(name in CLASSES and CLASSES[name].label_id == x for name, x in zip(names, ids, strict=True))
         self._withheld = _unlabelled(records)
+        # The script wants the ids as they were published; Detectron2's registration names the converted ones.
+        self._truth = {
+            str(record["file_name"]): str(record.get("sem_seg_file_name", "")).replace("labelTrainIds", "labelIds")
+            for record in records
+        }
+        official = official and all(path.endswith(LABEL_SUFFIX) for path in self._truth.values())
         self._script = _official_script() if official and not self._withheld else None
         self.reset()
 
@@ -114,9 +120,7 @@ class ServerIdEvaluator(DatasetEvaluator):
         for sample, output in zip(inputs, outputs, strict=True):
             path = self._folder / f"{Path(sample['file_name']).stem}_pred.png"
             Image.fromarray(self._ids[output["labels"]]).save(path)
-            # The script wants the ids as they were published; Detectron2's registration names the converted ones.
-            truth = str(sample.get("sem_seg_file_name", "")).replace("labelTrainIds", "labelIds")
-            self._pairs.append((str(path), truth))
+            self._pairs.append((str(path), self._truth[str(sample["file_name"])]))
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Says where the files are, and scores them if that can be done here.

@@ -241,12 +241,18 @@ class ClipMask(nn.Module):
         pairs = count_pairs(labels, len(self.class_names), self.criterion.ignore_label, queries)
         return torch.stack([pairs, torch.full_like(pairs, len(labels))])
 
-    def set_vocabulary(self, names: Sequence[str], embeddings: str | None = None) -> None:
+    def set_vocabulary(
+        self,
+        names: Sequence[str],
+        embeddings: str | None = None,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Segments other classes from now on, with the weights as they are.
 
         Args:
             names: the new class names; ``a;b`` averages synonyms.
             embeddings: an .npz to take them from (or ``random``); None uses what the model was built with.
+            aliases: other names that a class may have in a file of embeddings, beside those the model knows of.
 
         Raises:
             UserError: no names or one twice; the model has a linear classifier or learned a context for each class,
@@ -255,6 +261,8 @@ class ClipMask(nn.Module):
         """
         if isinstance(names, str):
             raise UserError(f"a vocabulary is a list of names; got the text {names!r}: say {[names]}")
+        if not all(isinstance(name, str) for name in names):
+            raise UserError(f"a vocabulary is a list of names, each a text; got {list(names)}")
         names = [name.strip() for name in names]
         if not names or "" in names or len(set(names)) < len(names):
             raise UserError(f"a vocabulary needs different, non-empty names; got {names}")
@@ -266,6 +274,7 @@ class ClipMask(nn.Module):
         source: TextSource | None = None
         if embeddings is not None:
             source = RandomSource() if embeddings == "random" else FileSource(embeddings)
+        self.text.aliases |= aliases or {}
         self.text.set_vocabulary(names, source)
 
     @property

@@ -192,7 +192,7 @@ def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
     return F.avg_pool2d(x * weight, factor, ceil_mode=True, count_include_pad=False) / share.clamp_min(1e-6)
 
 
-def upsample(x: Tensor, factor: int, grid: tuple[int, int]) -> Tensor:
+def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None = None) -> Tensor:
     """Enlarges a map by an exact integer factor, bilinearly, and cuts it to a grid.
 
     A factor and not a target size: the cells of a coarse map then stay where they lie in the image even where
@@ -202,10 +202,20 @@ def upsample(x: Tensor, factor: int, grid: tuple[int, int]) -> Tensor:
         x: (B, C, H, W).
         factor: how many fine cells one coarse cell spans.
         grid: rows and columns wanted, at most ``factor`` times those of ``x``.
+        valid: bool (B, H, W), False on padding, which then has no share in any cell: at its border an image continues
+            as at the edge of a batch, with its last cells. None where there is no padding.
 
     Returns:
-        (B, C, *grid)
+        (B, C, *grid); 0 where no valid cell is near.
     """
     if factor > 1:
-        x = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+        if valid is None:
+            x = _enlarge(x, factor)
+        else:
+            weight = valid.unsqueeze(1).to(x.dtype)
+            x = _enlarge(x * weight, factor) / _enlarge(weight, factor).clamp_min(1e-6)
     return x[..., : grid[0], : grid[1]]
+
+
+def _enlarge(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

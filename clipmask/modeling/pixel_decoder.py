@@ -113,11 +113,12 @@ class PixelDecoder(nn.Module):
         injected = []
         for name, map_, stride, mask in zip(self.scale_names, maps[:-1], self.strides, valid[:-1], strict=True):
             injected.append(self._inject(name, self.project[name](map_), T, sizes, stride, mask, text_valid))
-        fused = self.fuse(injected, self.strides)
+        fused = self.fuse(injected, self.strides, valid[:-1])
         fused = self._inject("fused", fused, T, sizes, self.strides[0], valid[0], text_valid)
 
         height, width = maps[-1].shape[-2:]
-        pixels = upsample(fused, self.strides[0] // self.pixel_stride, (height, width)) + self.lateral(maps[-1])
+        pixels = upsample(fused, self.strides[0] // self.pixel_stride, (height, width), valid[0])
+        pixels = pixels + self.lateral(maps[-1])
         for block in self.smooth:
             pixels = block(pixels, valid[-1])
         return PixelFeatures(tuple(injected), self.strides, self.embed(pixels), self.pixel_stride, sizes, valid)

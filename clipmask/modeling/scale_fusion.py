@@ -55,12 +55,15 @@ class ScaleFusion(nn.Module):
         self.norms = nn.ModuleList(ChannelNorm(dim) for _ in self.terms)
         self.norm = ChannelNorm(dim)
 
-    def forward(self, scales: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
+    def forward(
+        self, scales: Sequence[Tensor], strides: Sequence[int], valid: Sequence[Tensor | None] | None = None
+    ) -> Tensor:
         """Returns the normalised sum of all terms on the first scale's grid.
 
         Args:
             scales: r_new_1, r_new_2, ..., finest first, each (B, C, H_i, W_i).
             strides: pixels per cell of each, multiples of the first.
+            valid: of each bool (B, H_i, W_i), False on padding, or None where there is none.
 
         Returns:
             (B, C, H, W), the grid of the first scale.
@@ -68,7 +71,8 @@ class ScaleFusion(nn.Module):
         height, width = scales[0].shape[-2:]
         sums: list[Tensor | None] = [None] * len(self.terms)
         for index, (scale, stride, part) in enumerate(zip(scales, strides, self.parts, strict=True)):
-            pieces = upsample(part(scale), stride // strides[0], (height, width)).split(scale.shape[1], dim=1)
+            mask = None if valid is None else valid[index]
+            pieces = upsample(part(scale), stride // strides[0], (height, width), mask).split(scale.shape[1], dim=1)
             members = [position for position, term in enumerate(self.terms) if index in term]
             for position, piece in zip(members, pieces, strict=True):
                 previous = sums[position]

@@ -219,7 +219,10 @@ class TextEncoder(nn.Module):
             own |= {f"learner.{name}": value for name, value in self.learner.named_parameters()}
         given = {name: state_dict.get(f"{prefix}{name}") for name in own}
         self.outdate()
-        if all(value is not None and value.shape == own[name].shape for name, value in given.items()):
+        known = all(value is not None and value.shape == own[name].shape for name, value in given.items())
+        embedding = given["embedding"]
+        # Zeros are those of a model that was saved before T was asked for.
+        if known and embedding is not None and bool(embedding.any()):
             self._ready, self._outdated = True, False
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipmask.errors import UserError
+from clipmask.errors import MissingText, UserError
 from clipmask.modeling.prompts import templates
 from clipmask.modeling.text_tower import TextTower, check_pretrained, load_tower, model_config, uses_quick_gelu
 
@@ -67,8 +67,15 @@ def text_source(clip_name: str, pretrained: str, embeddings: str, prompts: Seque
 
 
 def synonyms(name: str) -> list[str]:
-    """Splits ``car;automobile`` into its names."""
-    return [part.strip() for part in name.split(";") if part.strip()]
+    """Splits ``car;automobile`` into its names.
+
+    Raises:
+        UserError: there is none.
+    """
+    parts = [part.strip() for part in name.split(";") if part.strip()]
+    if not parts:
+        raise UserError(f"the class name {name!r} holds no word: write a name, or synonyms such as 'car;automobile'")
+    return parts
 
 
 def average(rows: Tensor) -> Tensor:
@@ -88,7 +95,7 @@ def prompted(tower: TextTower, names: Sequence[str], prompts: Sequence[str]) -> 
         (K, D) of unit length.
     """
     parts = [synonyms(name) for name in names]
-    ids = tower.tokenize([prompt.format(word) for words in parts for word in words for prompt in prompts])
+    ids = tower.tokenize([prompt.replace("{}", word) for words in parts for word in words for prompt in prompts])
     features = tower(ids).unflatten(0, (-1, len(prompts)))  # (words, prompts, D)
     groups = features.split([len(words) for words in parts])
     return torch.stack([average(torch.stack([average(word) for word in group])) for group in groups])
@@ -128,7 +135,7 @@ class FileSource:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise UserError(f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or random)")
+            raise MissingText(f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or random)")
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 names, embeddings = arrays["names"], arrays["embeddings"]
@@ -154,27 +161,42 @@ class FileSource:
             UserError: a name is in the file under no spelling, synonym or alias.
         """
         rows = [self._rows(name, aliases) for name in names]
+        self._refuse_missing(names, rows)
+        return torch.stack([average(self._embeddings[found]) for found in rows])
+
+    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+        """See ``TextSource``; a text is looked up whole, or by an alias of the class that it names.
+
+        Raises:
+            UserError: a text is not in the file.
+        """
+        rows = [self._exactly(text) or self._aliased(text, aliases) for text in texts]
+        self._refuse_missing(texts, rows)
+        return torch.stack([average(self._embeddings[found]) for found in rows])
+
+    def _rows(self, name: str, aliases: Mapping[str, Sequence[str]]) -> list[int]:
+        """The row of this very name, else all synonyms that the file has, else the first alias."""
+        return (
+            self._exactly(name)
+            or [self._row[part.lower()] for part in synonyms(name) if part.lower() in self._row]
+            or self._aliased(name, aliases)
+        )
+
+    def _exactly(self, name: str) -> list[int]:
+        row = self._row.get(name.lower().strip())
+        return [] if row is None else [row]
+
+    def _aliased(self, name: str, aliases: Mapping[str, Sequence[str]]) -> list[int]:
+        return [self._row[alias.lower()] for alias in aliases.get(name, ()) if alias.lower() in self._row][:1]
+
+    def _refuse_missing(self, names: Sequence[str], rows: Sequence[list[int]]) -> None:
         missing = [name for name, found in zip(names, rows, strict=True) if not found]
         if missing:
-            raise UserError(
+            raise MissingText(
                 f"embeddings file {self.path} has no row for {', '.join(map(repr, missing))}; it holds "
                 f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}. Write a file for these names, "
                 "or give a synonym that it has: 'name;synonym'"
             )
-        return torch.stack([average(self._embeddings[found]) for found in rows])
-
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
-        """See ``TextSource``; a text is looked up as a name is, and raises the same ``UserError``."""
-        return self.encode(texts, aliases)
-
-    def _rows(self, name: str, aliases: Mapping[str, Sequence[str]]) -> list[int]:
-        """The row of this very name, else all synonyms that the file has, else the first alias."""
-        if name.lower().strip() in self._row:
-            return [self._row[name.lower().strip()]]
-        found = [self._row[part.lower()] for part in synonyms(name) if part.lower() in self._row]
-        if found:
-            return found
-        return [self._row[alias.lower()] for alias in aliases.get(name, ()) if alias.lower() in self._row][:1]
 
 
 class ClipSource:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipmask.errors import UserError
+from clipmask.errors import MissingText, UserError
 
 CHUNK = 256  # sentences that go through the tower together
 HUB = "hf-hub:"
@@ -204,10 +204,10 @@ def token_width(name: str, room: int) -> int:
     return int(config["text_cfg"].get("width", 512))
 
 
-def unavailable(name: str, pretrained: str, error: Exception) -> UserError:
+def unavailable(name: str, pretrained: str, error: Exception) -> MissingText:
     """The error that says which weights could not be had, why, and the ways out."""
     reason = str(error).splitlines()[0] if str(error) else "no message"
-    return UserError(
+    return MissingText(
         f"CLIP weights {name} ({pretrained}) could not be had through open_clip ({type(error).__name__}: {reason}). "
         "Set MODEL.CLIP.PRETRAINED to a local file of them, MODEL.CLIP.EMBEDDINGS to an .npz with the embeddings of "
         "your class names, or MODEL.CLIP.EMBEDDINGS to random to go without CLIP on purpose"

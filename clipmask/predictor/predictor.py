@@ -18,7 +18,7 @@ from clipmask.config import load_cfg, stored_cfg
 from clipmask.data import TestMapper
 from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.device import resolve_device
-from clipmask.errors import UserError
+from clipmask.errors import MissingText, UserError
 from clipmask.modeling import ClipMask
 from clipmask.predictor.loading import load_model
 from clipmask.predictor.pixels import Picture, to_pixels
@@ -125,7 +125,7 @@ class Predictor:
         """
         try:
             self.model.set_vocabulary(names, embeddings)
-        except UserError as error:
+        except MissingText as error:
             if embeddings is not None or self.model.text.learner is not None:
                 raise
             raise UserError(

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 
+from clipmask import build_model
+from clipmask.config import get_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.assembly import check_datasets, load_same_model, start_from
-from clipmask.engine.checkpoint import save_checkpoint
+from clipmask.engine.checkpoint import load_checkpoint, save_checkpoint
 from clipmask.errors import UserError
+from tests.checkpoints import write_checkpoint
+from tests.conftest import NAMES
 
 from . import tiny
 
@@ -89,10 +94,24 @@ def test_what_belongs_to_the_names_of_other_classes_stays_behind(tmp_path: Path,
     path = tmp_path / "x.pth"
     save_checkpoint(path, {"model": source.state_dict(), "class_names": ["a", "b"]})
     for model in (target, same):
-        start_from(model, str(path))
+        start_from(model, str(path), get_cfg().MODEL.CLIP)
 
     def taken(model: WithText) -> list[str]:
         return [name for name, value in model.state_dict().items() if torch.equal(value, source.state_dict()[name])]
 
     assert taken(same) == list(source.state_dict())
     assert taken(target) == ["body.weight", "body.bias", *([] if per_class else ["text.learner.context"])]
+
+
+@pytest.mark.parametrize(("key", "value"), [("EMBEDDINGS", "random"), ("NAME", "ViT-L-14"), ("PROMPTS", ["single"])])
+def test_text_from_another_source_is_made_anew(tmp_path: Path, small_cfg: CfgNode, key: str, value: object) -> None:
+    """The names and the width may be the same: a T of random vectors must not pass for CLIP's."""
+    path = write_checkpoint(tmp_path / "x.pth", small_cfg)
+    stored = load_checkpoint(path)["model"]["text.embedding"]
+    for changed in (False, True):
+        clip = small_cfg.MODEL.CLIP.clone()
+        clip[key] = value if changed else clip[key]
+        clip[key] = "elsewhere.npz" if changed and clip[key] == small_cfg.MODEL.CLIP[key] else clip[key]
+        model = build_model(small_cfg, NAMES)
+        start_from(model, str(path), clip)
+        assert torch.equal(model.text.embedding, stored) is not changed

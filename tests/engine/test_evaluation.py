@@ -88,7 +88,7 @@ def test_a_dataset_of_other_classes_becomes_the_vocabulary(tmp_path: Path, tiny_
     tiny.register(tiny_root, ("sky", "street", "vehicle"), prefix="renamed")
     asked = []
 
-    def set_vocabulary(self, names) -> None:
+    def set_vocabulary(self, names, aliases=None) -> None:
         asked.append(tuple(names))
         self.class_names = tuple(names)
 

@@ -101,3 +101,11 @@ def test_upsample_keeps_cells_in_place(factor: int) -> None:
     whole = F.interpolate(x, size=(4 * factor, 5 * factor), mode="bilinear", align_corners=False)
     cut = upsample(x, factor, (4 * factor - factor // 2, 5 * factor))
     torch.testing.assert_close(cut, whole[:, :, : cut.shape[2]])
+
+
+def test_padding_has_no_share_in_what_is_enlarged() -> None:
+    image, padded = torch.randn(1, 3, 4, 5), torch.randn(1, 3, 7, 8) * 100
+    padded[..., :4, :5] = image
+    valid = torch.zeros(1, 7, 8, dtype=torch.bool)
+    valid[:, :4, :5] = True
+    torch.testing.assert_close(upsample(padded, 4, (16, 20), valid), upsample(image, 4, (16, 20)))

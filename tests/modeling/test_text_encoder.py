@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.modeling.text_encoder import TextEncoder
+from clipmask.modeling.text_sources import RandomSource
 
 
 class Source:
@@ -189,3 +190,9 @@ def test_texts_follow_a_learned_tower() -> None:
         learner.scale += 3
     text.eval()()
     assert not torch.allclose(text.encode_texts(["rain"]), row)
+
+
+def test_weights_saved_before_T_was_asked_for_are_no_T() -> None:
+    early, late = (TextEncoder(RandomSource, ("road", "sky")) for _ in range(2))
+    late.load_state_dict(early.state_dict())
+    assert late().abs().sum() > 0

@@ -149,3 +149,17 @@ def test_real_embeddings(test_data: Path) -> None:
         rows = FileSource(test_data / "clip_text" / name).encode(camvid.stuff_classes, camvid.class_aliases)
         assert rows.shape == (11, 512)
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(11), rtol=1e-4, atol=1e-4)
+
+
+def test_a_name_without_a_word_is_refused() -> None:
+    with pytest.raises(UserError, match=r"class name ' ; ' holds no word"):
+        RandomSource().encode(["road", " ; "], {})
+
+
+def test_texts_are_looked_up_whole(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", names=np.array(["wet snow", "a road; at night"]), embeddings=np.eye(2, dtype="f4"))
+    source = FileSource(tmp_path / "a.npz")
+    found = source.encode_texts(["a road; at night"], {}, torch.device("cpu"))
+    assert torch.equal(found, torch.eye(2)[1:])
+    with pytest.raises(UserError, match="no row for 'a road at noon; wet snow'"):
+        source.encode_texts(["a road at noon; wet snow"], {}, torch.device("cpu"))
