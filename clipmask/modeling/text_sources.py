@@ -135,7 +135,9 @@ class FileSource:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise MissingText(f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or random)")
+            raise MissingText(
+                f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or random)"
+            )
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 names, embeddings = arrays["names"], arrays["embeddings"]
