@@ -1,7 +1,8 @@
-"""The commands: what they share is how they end."""
+"""The commands: what they share is how they explain themselves and how they end."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +11,13 @@ from typing import ParamSpec
 from clipmask.errors import UserError
 
 _P = ParamSpec("_P")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Examples as written, defaults beside each option; one without a value says in its text what happens then."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, []) else action.help
 
 
 def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kwargs) -> int:

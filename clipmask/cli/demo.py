@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipmask.cli import run_main
+from clipmask.cli import HelpFormatter, run_main
 from clipmask.cli.segment import segment_film, segment_pictures, show_webcam
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
@@ -35,19 +35,12 @@ alone, such as Detectron2 writes. Quote patterns, and they may match more files 
 DEFAULT_OUTPUT = "output/demo"
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Examples as written, defaults beside each option; one without a value says in its text what happens then."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, []) else action.help
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         description="Segment pictures, a film or the webcam's picture with a trained model.",
         epilog=EXAMPLES,
-        formatter_class=_HelpFormatter,
+        formatter_class=HelpFormatter,
     )
     model = parser.add_argument_group("model, by at least one of the first two")
     model.add_argument("--weights", metavar="FILE", help="a checkpoint of train_net.py (default: MODEL.WEIGHTS)")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from clipmask.cli import run_main
+from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli.output import output_file, shortened, write_output
 from clipmask.cli.train import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
 from clipmask.data.catalog import class_names
-from clipmask.engine.checkpoint import write_atomically
-from clipmask.errors import UserError
 from clipmask.modeling.text_sources import ClipSource
 
 EXAMPLES = """\
@@ -33,20 +31,13 @@ name. "a;b" are synonyms, whose embeddings are averaged.
 """
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Examples as written, defaults beside each option that has one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, []) else action.help
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line; defaults are those of a training."""
     clip = get_cfg().MODEL.CLIP
     parser = argparse.ArgumentParser(
         description="Write CLIP's text embeddings of class names to a file.",
         epilog=EXAMPLES,
-        formatter_class=_HelpFormatter,
+        formatter_class=HelpFormatter,
     )
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument("--dataset", metavar="NAME", help="a registered dataset, whose class names are taken")
@@ -67,9 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    output = Path(args.output)
-    if output.suffix != ".npz":
-        raise UserError(f"--output {output}: name a file that ends in .npz")
+    output = output_file(args.output, ".npz")
     for path in args.register:
         register_file(path)
     if args.dataset is None:
@@ -85,13 +74,9 @@ def _run(argv: Sequence[str] | None) -> None:
         "pretrained": np.array(args.pretrained),
         "prompts": np.array(source.templates),
     }
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {output}: its folder can't be made ({error})") from error
-    write_atomically(output, lambda file: np.savez(file, **content))
+    write_output(output, lambda file: np.savez(file, **content))
     print(
-        f"{output}: {len(names)} names ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''}), {source.width} "
+        f"{output}: {len(names)} names ({shortened(names)}), {source.width} "
         f"numbers each, from {args.model} ({args.pretrained}) in {len(source.templates)} prompt(s)"
     )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from clipmask.cli import run_main
-from clipmask.engine.checkpoint import load_checkpoint, write_atomically
+from clipmask.cli.output import output_file, shortened, write_output
+from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.portable import pack
-from clipmask.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,20 +34,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    output = Path(args.output)
-    if output.suffix != ".safetensors":
-        raise UserError(f"--output {output}: name a file that ends in .safetensors")
+    output = output_file(args.output, ".safetensors")
     checkpoint = load_checkpoint(args.weights)
     content = pack(checkpoint, args.weights, half=args.half, opts=args.opts)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {output}: its folder can't be made ({error})") from error
-    write_atomically(output, lambda file: file.write(content))
+    write_output(output, lambda file: file.write(content))
     names = checkpoint["class_names"]
     print(
         f"{args.weights} -> {output} ({len(content) / 1e6:.1f} MB{', float16' if args.half else ''}; {len(names)} "
-        f"classes: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+        f"classes: {shortened(names)})"
     )
 
 

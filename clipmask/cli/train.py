@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from clipmask.cli import run_main
+from clipmask.cli import HelpFormatter, run_main
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
 
@@ -29,14 +29,10 @@ SOLVER.IMS_PER_BATCH is the batch of all devices together; SOLVER.MAX_IMS_PER_DE
 """
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Examples as written, defaults beside each option."""
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Train a segmentation model, or evaluate one.", epilog=EXAMPLES, formatter_class=_HelpFormatter
+        description="Train a segmentation model, or evaluate one.", epilog=EXAMPLES, formatter_class=HelpFormatter
     )
     none = argparse.SUPPRESS
     parser.add_argument("--config-file", required=True, metavar="FILE", help="config, YAML", default=none)

@@ -133,15 +133,16 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
     checkpoint = load_checkpoint(source)
     weights = checkpoint["model"]
     trained = checkpoint.get("class_names")
+    stays: set[str] = set()
     if trained is not None and tuple(trained) != model.class_names:
         context = weights.get("text.learner.context")
         per_class = context is not None and context.ndim > 2  # (K, M, W), each class its own
-        left = {"text.embedding", "text.mean", *(["text.learner.context"] if per_class else [])}
-        weights = {name: value for name, value in weights.items() if name not in left}
+        stays = {"text.embedding", "text.mean", *(["text.learner.context"] if per_class else [])}
         logger.info("%s knows other classes: the text embedding of this run's is made anew", source)
     elif not _same_text(checkpoint.get("config"), clip):
-        weights = {name: value for name, value in weights.items() if name not in ("text.embedding", "text.mean")}
+        stays = {"text.embedding", "text.mean"}
         logger.info("%s has its text from another source: that of MODEL.CLIP is made anew", source)
+    weights = {name: value for name, value in weights.items() if name not in stays}
     left_out = load_weights(model, weights, source, strict=False)
     logger.info("started from the weights of %s", source)
     for line in left_out:
