@@ -22,6 +22,8 @@ from clipmask.errors import UserError
 
 CN = CfgNode
 _MERGE_ERRORS = (KeyError, ValueError, AssertionError, TypeError, AttributeError)  # yacs' answers to what does not fit
+# What names a file, or something else by the same key.
+_FILE_KEYS = ("MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.CLIP.PRETRAINED", "MODEL.CLIP.EMBEDDINGS")
 _Init = TypeVar("_Init", bound=Callable[..., None])
 
 
@@ -128,6 +130,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.DICE_WEIGHT = 0.0  # of the dice loss, likewise; 0: off, as in the paper
 
     cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # training images are resized by it, log-uniform, but not below CROP.SIZE
+    cfg.INPUT.SCALE_FROM_TEST_SIZE = False  # SCALE_RANGE counts from the size of MIN_SIZE_TEST, not the image's own
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # a crop is drawn again (10 times) if one class has more than this
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
 
@@ -151,7 +154,8 @@ def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     """Reads a config file over the defaults, then ``KEY VALUE`` pairs over the file.
 
     Args:
-        config_file: YAML; its ``_BASE_`` (relative to itself) is read first.
+        config_file: YAML; its ``_BASE_`` (relative to itself) is read first. A weight file that it names is looked for
+            from the working folder, as in Detectron2, then from the file's own folder.
         opts: keys and values in turn, as on the command line.
 
     Returns:
@@ -179,8 +183,24 @@ def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         raise UserError(f"config file {path}: its _BASE_ files name each other in a circle") from error
     except _MERGE_ERRORS as error:
         raise UserError(f"config file {path}: {_explain(error, cfg)}") from error
+    _find_files(cfg, path)
     merge_opts(cfg, opts)
     return cfg
+
+
+def _find_files(cfg: CfgNode, path: Path) -> None:
+    """Lets the values of ``_FILE_KEYS`` that are no files from here name those beside ``path`` or one of its bases."""
+    folders, files = [], [path]
+    for file in files:  # grows with the bases
+        folders.append(file.parent)
+        base = yaml.safe_load(file.read_text()).get("_BASE_", [])
+        files += [file.parent / Path(name).expanduser() for name in ([base] if isinstance(base, str) else base)]
+    values = leaf_keys(cfg)
+    for key in _FILE_KEYS:
+        found = [folder / values[key] for folder in folders if values[key] and (folder / values[key]).is_file()]
+        if found and not Path(values[key]).is_file():
+            file, here = found[0].resolve(), Path.cwd()
+            cfg.merge_from_list([key, str(file.relative_to(here) if file.is_relative_to(here) else file)])
 
 
 def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:

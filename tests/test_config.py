@@ -145,3 +145,24 @@ def test_configurable() -> None:
         (20, "config"),
         (10, "own"),
     ]
+
+
+def test_a_weight_file_is_looked_for_from_here_and_then_beside_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("configs/sub", "models", "elsewhere/models"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "models/a.pth").touch()
+    (tmp_path / "configs/base.yaml").write_text("MODEL: {WEIGHTS: ../models/a.pth}\n")
+    (tmp_path / "configs/sub/leaf.yaml").write_text("_BASE_: ../base.yaml\n")
+    leaf, file = tmp_path / "configs/sub/leaf.yaml", tmp_path / "models/a.pth"
+    monkeypatch.chdir(tmp_path / "elsewhere/models")
+    assert str(file) == load_cfg(leaf).MODEL.WEIGHTS
+    assert load_cfg(leaf, ["MODEL.WEIGHTS", "../models/b.pth"]).MODEL.WEIGHTS == "../models/b.pth"
+    monkeypatch.chdir(tmp_path)
+    assert load_cfg(leaf).MODEL.WEIGHTS == "models/a.pth"
+    monkeypatch.chdir(tmp_path / "configs")
+    assert load_cfg("sub/leaf.yaml").MODEL.WEIGHTS == "../models/a.pth"  # as Detectron2 has it
+    file.unlink()
+    assert load_cfg("sub/leaf.yaml").MODEL.WEIGHTS == "../models/a.pth"
+    assert load_cfg("sub/leaf.yaml").MODEL.CLIP.PRETRAINED == "openai"

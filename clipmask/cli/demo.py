@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipmask.cli import HelpFormatter, run_main
-from clipmask.cli.segment import segment_film, segment_pictures, show_webcam
+from clipmask.cli.film import segment_film, show_webcam
+from clipmask.cli.segment import segment_pictures
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
 from clipmask.predictor import KINDS, Predictor
+from clipmask.predictor.smoothing import STRENGTH
 
 EXAMPLES = """\
 examples:
@@ -24,6 +26,7 @@ examples:
   %(prog)s --weights model_final.pth --input large.jpg --sliding-window 512x1024 --tta
   %(prog)s --weights model_final.pth --input a.jpg --vocabulary "road,sky,zebra crossing" --embeddings mine.npz
   %(prog)s --weights model_final.pth --video-input drive.mp4 --output drive_overlay.mp4
+  %(prog)s --weights model_final.pth --video-input drive.mp4 --every 5 --smooth
   %(prog)s --weights model_final.pth --webcam --opts MODEL.DEVICE cpu
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --input a.jpg --opts MODEL.WEIGHTS model_final.pth
 
@@ -75,7 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--input", nargs="+", metavar="PATH", help="pictures, quoted patterns and folders, mixed (default: none)"
     )
-    source.add_argument("--video-input", metavar="FILE", help="a film (default: none)")
+    source.add_argument(
+        "--video-input",
+        metavar="FILE",
+        help="a film; what is written of it has its size, rate and number of frames, and no sound (default: none)",
+    )
     source.add_argument(
         "--webcam",
         nargs="?",
@@ -85,6 +92,23 @@ def build_parser() -> argparse.ArgumentParser:
         help="the camera of that number, 0 if none is said, in a window; q ends it (default: none)",
     )
     source.add_argument("--recursive", action="store_true", help="take the folders in --input's folders too")
+    film = parser.add_argument_group("films and the webcam")
+    film.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="segment one of N frames; films written last as long, with 1/N of the frames and of the rate (default: 1, "
+        "each frame)",
+    )
+    film.add_argument(
+        "--smooth",
+        nargs="?",
+        type=float,
+        const=STRENGTH,
+        metavar="STRENGTH",
+        help="average the class scores over time, along the motion in the picture, which takes flicker away; 0 (none) "
+        f"to below 1 (longest memory), {STRENGTH:g} if none is said (default: each frame by itself)",
+    )
     result = parser.add_argument_group("results")
     result.add_argument(
         "--output",
@@ -113,6 +137,12 @@ def _check(args: argparse.Namespace) -> list[str]:
         raise UserError('--embeddings goes with --vocabulary "name,name,...", the names to take from the file')
     if args.webcam is not None and args.output:
         raise UserError("--webcam shows a window and writes nothing: leave --output away")
+    if args.input is not None and (args.every is not None or args.smooth is not None):
+        raise UserError("--every and --smooth go with --video-input or --webcam; pictures (--input) are no film")
+    if args.every is not None and args.every < 1:
+        raise UserError(f"--every {args.every}: is 1 (each frame) or more")
+    if args.smooth is not None and not 0 <= args.smooth < 1:
+        raise UserError(f"--smooth {args.smooth:g}: is at least 0 (no smoothing) and below 1, such as {STRENGTH:g}")
     view_opts(args)
     if not 0 <= args.opacity <= 1:
         raise UserError(f"--opacity {args.opacity}: is between 0 (the picture) and 1 (the colours)")
@@ -169,8 +199,9 @@ def _run(argv: Sequence[str] | None) -> int:
     if args.input is not None:
         return segment_pictures(load, args.input, output, kinds, opacity=args.opacity, recursive=args.recursive)
     if args.video_input is not None:
-        return segment_film(load, Path(args.video_input).expanduser(), output, kinds, opacity=args.opacity)
-    return show_webcam(load, args.webcam, opacity=args.opacity)
+        film = Path(args.video_input).expanduser()
+        return segment_film(load, film, output, kinds, opacity=args.opacity, every=args.every or 1, smooth=args.smooth)
+    return show_webcam(load, args.webcam, opacity=args.opacity, every=args.every or 1, smooth=args.smooth)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,14 +16,17 @@ from clipmask.cli.output import output_file, shortened, write_output
 from clipmask.cli.train import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
+from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import class_names
-from clipmask.modeling.text_sources import ClipSource
+from clipmask.data.descriptor import register_descriptor
+from clipmask.modeling.text_sources import ClipSource, OwnPrompts
 
 EXAMPLES = """\
 examples:
   %(prog)s --dataset camvid_sem_seg_train --output camvid.npz
   %(prog)s --names "road,sky;heavens,zebra crossing" --output mine.npz
   %(prog)s --names names.txt --model ViT-L-14 --prompts "a photo of a {}." "a drone's view of a {}." --output mine.npz
+  %(prog)s --dataset streets.yaml --output streets.npz
   %(prog)s --dataset fields_train --register my_data.py --pretrained CLIP.pt --output fields.npz
 
 Training takes the file with MODEL.CLIP.EMBEDDINGS camvid.npz, the demo with --embeddings mine.npz: rows are found by
@@ -40,7 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     names = parser.add_mutually_exclusive_group(required=True)
-    names.add_argument("--dataset", metavar="NAME", help="a registered dataset, whose class names are taken")
+    names.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="a registered dataset, or the YAML file of one: its class names are taken, and their own prompts",
+    )
     names.add_argument("--names", metavar="NAMES", help='"road,sky,zebra crossing", or a .txt with one name a line')
     parser.add_argument(
         "--register", nargs="+", action="extend", default=[], metavar="FILE.py",
@@ -61,11 +68,14 @@ def _run(argv: Sequence[str] | None) -> None:
     output = output_file(args.output, ".npz")
     for path in args.register:
         register_file(path)
+    own_prompts: OwnPrompts = {}
     if args.dataset is None:
         names = list(dict.fromkeys(read_vocabulary(args.names, "--names")))
     else:
-        names = list(class_names(args.dataset))
-    source = ClipSource(args.model, args.pretrained, args.prompts)
+        dataset = _registered(args.dataset)
+        names = list(class_names(dataset))
+        own_prompts = MetadataCatalog.get(dataset).get("class_prompts", None) or {}
+    source = ClipSource(args.model, args.pretrained, args.prompts, own_prompts)
     embeddings = torch.stack(list(tqdm(source.rows(names), total=len(names), unit="name", disable=None, leave=False)))
     content: dict[str, Any] = {
         "names": np.array(names),
@@ -79,6 +89,13 @@ def _run(argv: Sequence[str] | None) -> None:
         f"{output}: {len(names)} names ({shortened(names)}), {source.width} "
         f"numbers each, from {args.model} ({args.pretrained}) in {len(source.templates)} prompt(s)"
     )
+
+
+def _registered(dataset: str) -> str:
+    """Returns the name of a dataset that is registered, or the first of those that a descriptor registers."""
+    if not dataset.endswith((".yaml", ".yml")):
+        return dataset
+    return next(iter(register_descriptor(dataset).values()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

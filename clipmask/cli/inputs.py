@@ -9,13 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.errors import UserError
-
-# What counts as a picture where a folder or a pattern is searched; a file that is named itself is always tried.
-SUFFIXES = {
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".tga", ".tif", ".tiff", ".webp",
-}  # fmt: skip
 
 
 class Input(NamedTuple):
@@ -75,7 +70,7 @@ def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> list[Inpu
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
 def result_names(inputs: Sequence[Input]) -> list[Path]:

@@ -1,22 +1,19 @@
-"""The demo's loops: pictures, a film, the webcam; read, segmented, drawn and counted one batch after the other."""
+"""The demo's loop over pictures, and what it shares with that over films: the bar, the count, what --output means."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from clipmask.cli.inputs import find_pictures, result_names
-from clipmask.cli.video import CODECS, USUAL_RATE, Film, Video, Window, stop_on_interrupt
+from clipmask.cli.video import CODECS
 from clipmask.errors import UserError
 from clipmask.predictor import Picture, Predictor, Segmentation
-from clipmask.visualizer import colorize
 
 
 class Tally:
@@ -41,7 +38,7 @@ class Tally:
         )
 
 
-def _bar(total: int | None, unit: str) -> tqdm:
+def progress_bar(total: int | None, unit: str) -> tqdm:
     """A progress bar on stderr; a redirected one is a line for each update, so these come seldom."""
     return tqdm(total=total, unit=f" {unit}", desc="segmenting", mininterval=0.1 if sys.stderr.isatty() else 30.0)
 
@@ -73,16 +70,16 @@ def segment_pictures(
     """
     inputs = find_pictures(patterns, recursive=recursive, exclude=output)
     paths = [picture.path for picture in inputs]
-    single = _is_file(output, Image.registered_extensions(), CODECS)
+    single = is_file(output, Image.registered_extensions(), CODECS)
     if single and (len(inputs) > 1 or len(kinds) > 1):
         what = f"{len(inputs)} pictures" if len(inputs) > 1 else f"{' and '.join(kinds)}"
         raise UserError(f"--output {output}: names one file, but there are {what} to write; name a folder")
-    _protect(output, paths, single)
+    protect(output, paths, single)
     targets = dict(zip(map(str, paths), result_names(inputs), strict=True))
     predictor = load()
     broken: list[str] = []
     tally = Tally(predictor.names)
-    with _bar(len(paths), "images") as bar:
+    with progress_bar(len(paths), "images") as bar:
 
         def report(picture: Picture, error: UserError) -> None:
             broken.append(str(picture))
@@ -105,108 +102,7 @@ def segment_pictures(
     return 1 if broken else 0
 
 
-def segment_film(
-    load: Callable[[], Predictor], source: Path, output: Path, kinds: Sequence[str], *, opacity: float
-) -> int:
-    """Segments a film; the films that it writes have its rate, size and frame count.
-
-    Args:
-        load: makes the predictor; called when the film is open.
-        source: the film.
-        output: a folder, or a file for a single film.
-        kinds: ``overlay`` and ``color`` are films, ``labels`` a folder of pictures.
-        opacity: of the overlay's colours.
-
-    Returns:
-        130 if Ctrl-C ended it, else 0.
-
-    Raises:
-        UserError: the film can't be read, or none can be written.
-    """
-    films = [kind for kind in kinds if kind != "labels"]
-    single = _is_file(output, CODECS, Image.registered_extensions())
-    if single and (len(films) > 1 or "labels" in kinds):
-        raise UserError(
-            f"--output {output}: names one film, but --save {','.join(kinds)} makes more files; name a folder"
-        )
-    _protect(output, [source], single)
-    video = Video(source)
-    base = output / source.stem
-    written: dict[str, Film] = {}
-    with ExitStack() as stack:
-        stack.callback(video.close)
-        for kind in films:
-            target = output if single else base.with_name(f"{base.name}_{kind}")
-            written[kind] = Film(target, video.rate, video.size)
-            stack.callback(written[kind].discard)
-        predictor = load()
-        tally, frames = Tally(predictor.names), 0
-        stop = stack.enter_context(stop_on_interrupt())
-        bar = stack.enter_context(_bar(video.announced, "images"))
-        for result in predictor.stream(_until(video, stop)):
-            if "overlay" in written:  # names stand in their regions: a strip below would change the size
-                written["overlay"].write(result.overlay(opacity, legend="inside"))
-            if "color" in written:
-                written["color"].write(colorize(result.labels, result.colors))
-            if "labels" in kinds:
-                result.save(base.with_name(f"{base.name}_labels") / f"{frames:06d}.png", "labels")
-            tally.add(result)
-            frames += 1
-            bar.update()
-        if not frames:
-            raise KeyboardInterrupt  # before anything was made
-        for film in written.values():
-            film.close()
-        stopped = stop()
-    places = [str(film.path) for film in written.values()]
-    places += [str(base.with_name(f"{base.name}_labels"))] if "labels" in kinds else []
-    height, width = next((film.size for film in written.values()), video.size)
-    print(
-        f"{frames} frames -> {', '.join(places)} ({width}x{height}, {video.rate or USUAL_RATE:g} per second); "
-        f"most frequent: {tally.most_frequent()}"
-    )
-    if stopped:
-        print("interrupted: the film ends there, and plays", file=sys.stderr)
-    elif video.announced and frames < video.announced:
-        print(f"{source} announces {video.announced} frames; {frames} can be read", file=sys.stderr)
-    return 130 if stopped else 0
-
-
-def show_webcam(load: Callable[[], Predictor], camera: int, *, opacity: float) -> int:
-    """Segments what a camera sees, in a window, until that is closed.
-
-    Args:
-        load: makes the predictor; called when camera and window are there.
-        camera: its number.
-        opacity: of the overlay's colours.
-
-    Returns:
-        0.
-
-    Raises:
-        UserError: there is no camera or no display.
-    """
-    video = Video(camera)
-    with ExitStack() as stack:
-        stack.callback(video.close)
-        window = Window("ClipMask")
-        stack.callback(window.close)
-        predictor = load()
-        predictor.batch_size = 1  # a batch would be shown late
-        for result in predictor.stream(video):
-            if not window.show(result.overlay(opacity)):
-                break
-    return 0
-
-
-def _until(video: Video, stop: Callable[[], bool]) -> Iterator[NDArray[np.uint8]]:
-    for frame in video:
-        if stop():
-            return
-        yield frame
-
-
-def _is_file(output: Path, endings: Collection[str], others: Collection[str]) -> bool:
+def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> bool:
     """Whether ``--output`` is to be a file, by its ending; what is a folder already stays one.
 
     Raises:
@@ -221,7 +117,7 @@ def _is_file(output: Path, endings: Collection[str], others: Collection[str]) ->
     return True
 
 
-def _protect(output: Path, inputs: Sequence[Path], single: bool) -> None:
+def protect(output: Path, inputs: Sequence[Path], single: bool) -> None:
     """Refuses to write over what is read, and into what is no folder."""
     if single and output.is_file() and any(output.samefile(path) for path in inputs if path.is_file()):
         raise UserError(f"--output {output}: is the input itself; choose another name")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from clipmask.cli import HelpFormatter, run_main
 from clipmask.config import load_cfg
+from clipmask.data.descriptor import register_descriptor
 from clipmask.errors import UserError
 
 EXAMPLES = """\
@@ -21,6 +22,12 @@ examples:
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --num-gpus 8 OUTPUT_DIR runs/r50
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --resume OUTPUT_DIR runs/r50
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --eval-only MODEL.WEIGHTS runs/r50/model_best.pth
+  your own pictures, described by a YAML file (clipmask-data init writes one):
+  %(prog)s --dataset streets.yaml
+  %(prog)s --dataset streets.yaml SOLVER.MAX_ITER 2000 OUTPUT_DIR runs/streets
+  %(prog)s --dataset streets.yaml --eval-only MODEL.WEIGHTS runs/streets/model_best.pth
+  %(prog)s --config-file configs/camvid/clipmask_r50.yaml --dataset streets.yaml lanes.yaml --num-gpus 2
+  or registered in Python:
   %(prog)s --config-file my.yaml --register my_data.py DATASETS.TRAIN "('mine_train',)" DATASETS.TEST "('mine_val',)"
   two machines of 8 GPUs, on each, with --machine-rank 0 and 1:
   %(prog)s --config-file my.yaml --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://10.0.0.1:29500
@@ -35,7 +42,23 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train a segmentation model, or evaluate one.", epilog=EXAMPLES, formatter_class=HelpFormatter
     )
     none = argparse.SUPPRESS
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="config, YAML", default=none)
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="config, YAML; may be left out with --dataset: then configs/custom.yaml, which fine-tunes the model that "
+        "comes along",
+        default=none,
+    )
+    parser.add_argument(
+        "--dataset",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE.yaml",
+        help="descriptors of datasets: YAML files that name the folders of images and labels, the classes and the "
+        "splits. They are registered, and become DATASETS.TRAIN (their split train) and DATASETS.TEST (val, or test "
+        "where there is none) unless you give these as KEY VALUE",
+    )
     parser.add_argument(
         "--register",
         nargs="+",
@@ -63,12 +86,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the command line; options may stand before, between and after the KEY VALUE pairs."""
-    args = build_parser().parse_intermixed_args(argv)
-    files = [index == 0 or word.endswith(".py") for index, word in enumerate(args.register)]
-    count = files.index(False) if False in files else len(files)
-    # What follows the files of --register without an option between is KEY VALUE pairs, though argparse can't know.
-    args.register, args.opts = args.register[:count], args.register[count:] + args.opts
+    parser = build_parser()
+    args = parser.parse_intermixed_args(argv)
+    # What follows the files of an option without another between is KEY VALUE pairs, though argparse can't know.
+    args.register, pairs = _leading(args.register, (".py",))
+    args.dataset, more = _leading(args.dataset, (".yaml", ".yml"))
+    args.opts = pairs + more + args.opts
+    args.config_file = getattr(args, "config_file", None)
+    if args.config_file is None and not args.dataset:
+        parser.error("name a config (--config-file) or your own data (--dataset)")
     return args
+
+
+def _leading(words: list[str], endings: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Parts the file names at the start of ``words``, at least one, from what follows them."""
+    files = [index == 0 or word.endswith(endings) for index, word in enumerate(words)]
+    count = files.index(False) if False in files else len(files)
+    return words[:count], words[count:]
 
 
 def register_file(path: str | Path) -> None:
@@ -94,6 +128,29 @@ def register_file(path: str | Path) -> None:
         line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else (lines or [None])[-1]
         where = f"{path}, line {line}" if line else str(path)
         raise UserError(f"--register: {where}: {type(error).__name__}: {error}") from error
+
+
+def register_datasets(paths: Sequence[str], *, eval_only: bool = False) -> list[str]:
+    """Registers descriptors and returns the KEY VALUE pairs that make them this run's datasets.
+
+    Args:
+        paths: of the descriptors.
+        eval_only: none of them needs a split to train on.
+
+    Raises:
+        UserError: a descriptor is wrong; or none has a split ``train``, though one is needed.
+    """
+    registered = [register_descriptor(path) for path in paths]
+    train = tuple(names["train"] for names in registered if "train" in names)
+    tested = (names.get("val") or names.get("test") for names in registered)
+    if paths and not train and not eval_only:
+        raise UserError(
+            f"--dataset {' '.join(paths)}: no split is called train (there are "
+            f"{', '.join(name for names in registered for name in names)}): name one so, or say which to train on with "
+            "DATASETS.TRAIN"
+        )
+    pairs = {"DATASETS.TRAIN": train, "DATASETS.TEST": tuple(name for name in tested if name)}
+    return [word for key, names in pairs.items() for word in (key, repr(names))] if paths else []
 
 
 def set_environment(args: argparse.Namespace) -> None:
@@ -128,12 +185,26 @@ def set_environment(args: argparse.Namespace) -> None:
         os.environ.setdefault("NODE_RANK", str(args.machine_rank))
 
 
+def _default_config() -> Path:
+    """The config of a run on a described dataset.
+
+    Raises:
+        UserError: this is no checkout, which it is part of.
+    """
+    path = Path(__file__).resolve().parents[2] / "configs" / "custom.yaml"
+    if not path.is_file():
+        raise UserError(f"--dataset without --config-file takes {path}, which is not there: name a config")
+    return path
+
+
 def _run(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
     set_environment(args)
     for path in args.register:
         register_file(path)
-    cfg = load_cfg(args.config_file, args.opts)
+    train_given = "DATASETS.TRAIN" in args.opts[::2]
+    datasets = register_datasets(args.dataset, eval_only=args.eval_only or train_given)
+    cfg = load_cfg(args.config_file or _default_config(), [*datasets, *args.opts])
     # Only now what takes seconds to import: a mistake in the command line is told at once.
     from clipmask.engine.evaluation import evaluate_checkpoint
     from clipmask.engine.train import train

@@ -1,4 +1,4 @@
-"""Films in and out, and the webcam: the only module that loads OpenCV."""
+"""Films in and out, and the webcam."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipmask.errors import UserError
+from clipmask.predictor.opencv import load_cv2
 
 # What a film may be called, and the codecs to try for it; an OpenCV without FFmpeg has fewer of them.
 CODECS = {
@@ -30,24 +31,6 @@ CODECS = {
 USUAL_RATE = 25.0  # frames per second of a film that does not tell
 
 
-def load_cv2() -> Any:
-    """Imports OpenCV, with its own messages off: what matters of them becomes an error of ours.
-
-    Raises:
-        UserError: it can't be imported.
-    """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    try:
-        import cv2
-    except ImportError as error:
-        raise UserError(
-            f"films and the webcam need OpenCV, which can't be imported here ({error}); pip install opencv-python, or "
-            "opencv-python-headless on a machine without a display. Pictures (--input) work without it"
-        ) from error
-    return cv2
-
-
 class Video:
     """A film or camera, read frame by frame; its first frame is read at once, to know that there is one.
 
@@ -58,6 +41,8 @@ class Video:
         rate: frames per second; None where it is not told.
         size: (height, width).
         announced: the number of frames that the file says it has; None where it does not say.
+        read: how many frames were given out.
+        time: seconds from the film's beginning to the frame that was given out last.
 
     Raises:
         UserError: no OpenCV, no such file, or no frame can be read.
@@ -82,6 +67,7 @@ class Video:
         self.rate = rate if math.isfinite(rate) and rate > 0 else None
         count = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
         self.announced = int(count) if math.isfinite(count) and count > 0 and not camera else None
+        self.read, self.time = 0, 0.0
 
     def _read(self) -> NDArray[np.uint8] | None:
         there, frame = self._capture.read()
@@ -91,6 +77,10 @@ class Video:
         """Yields the frames, uint8 (H, W, 3) in RGB; once."""
         frame, self._first = self._first, None
         while frame is not None:
+            moment = self._capture.get(self._cv2.CAP_PROP_POS_MSEC) / 1000
+            # Streams without a clock have every frame at 0.
+            self.time = moment if math.isfinite(moment) and moment > 0 else self.read / (self.rate or USUAL_RATE)
+            self.read += 1
             yield frame
             frame = self._read()
 

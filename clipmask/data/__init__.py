@@ -3,6 +3,7 @@
 from clipmask.data.catalog import label_reader
 from clipmask.data.datasets import register_builtin_datasets
 from clipmask.data.datasets.roots import dataset_root
+from clipmask.data.descriptor import read_descriptor, register_descriptor
 from clipmask.data.loader import build_test_loader, build_train_loader
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.reading import read_image, read_labels
@@ -14,7 +15,9 @@ __all__ = [
     "build_train_loader",
     "dataset_root",
     "label_reader",
+    "read_descriptor",
     "read_image",
     "read_labels",
     "register_builtin_datasets",
+    "register_descriptor",
 ]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.data.reading import MAX_RAW_ID, read_labels
+from clipmask.data.label_values import MAX_RAW_ID, LabelValues
+from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
 
 DEFAULT_IGNORE_LABEL = 255
@@ -24,15 +25,17 @@ class Dataset(NamedTuple):
     records: list[dict[str, Any]]
     classes: tuple[str, ...]
     ignore_label: int
-    label_mapping: dict[int, int] | None = None  # id in the label files -> class id; None: they are class ids
+    # What stands in the label files -> class id; None: they hold class ids.
+    label_mapping: dict[int, int] | LabelValues | None = None
 
 
-def load_dataset(name: str, *, labelled: bool) -> Dataset:
+def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
     """Loads a registered dataset.
 
     Args:
         name: as in ``DATASETS.TRAIN`` or ``DATASETS.TEST``.
         labelled: every sample must name its label map.
+        present: the files must be there.
 
     Raises:
         UserError: the name is not registered (the known ones are listed); its metadata have no ``stuff_classes``;
@@ -48,7 +51,8 @@ def load_dataset(name: str, *, labelled: bool) -> Dataset:
                     f"dataset {name!r}: sample {i} ({record.get('file_name', 'no name')}) has no {key!r}; its dict "
                     "needs 'file_name' and, for training and evaluation, 'sem_seg_file_name'"
                 )
-    missing = [record[key] for record in records for key in _FILES[: 1 + labelled] if not os.path.isfile(record[key])]
+    files = [record[key] for record in records for key in _FILES[: 1 + labelled]]
+    missing = [file for file in files if present and not os.path.isfile(file)]
     if missing:
         raise UserError(f"dataset {name!r}: {missing[0]}: no such file ({len(missing)} of its files are missing)")
     return Dataset(records, tuple(metadata.stuff_classes), metadata.ignore_label, _label_mapping(metadata))
@@ -59,7 +63,7 @@ def label_reader(name: str) -> Callable[..., NDArray[Any]]:
 
     The function returned takes a path, ``dtype`` (int unless said otherwise) and ``size`` ((H, W) that the map must
     have, or None), and returns class ids (H, W), in which the dataset's ``ignore_label`` is void. It applies the
-    dataset's ``label_mapping`` and raises the errors of ``read_labels``.
+    dataset's ``label_mapping`` or ``label_values`` and raises the errors of ``read_labels``.
 
     Raises:
         UserError: the name is not registered, or its metadata lack class names or contradict themselves.
@@ -88,7 +92,7 @@ def _metadata(name: str) -> Any:
     if name not in known:
         raise UserError(
             f"dataset {name!r} is not registered; known are: {', '.join(sorted(known))}. "
-            "Your own is registered by a module that you give with --register"
+            "Your own is described by a YAML file that you give with --dataset, or registered by a module (--register)"
         )
     metadata = MetadataCatalog.get(name)
     if not metadata.get("stuff_classes", None):
@@ -102,9 +106,11 @@ def _metadata(name: str) -> Any:
     return metadata
 
 
-def _label_mapping(metadata: Any) -> dict[int, int] | None:
-    """Returns the metadata's ``label_mapping``, which may be absent."""
-    mapping = metadata.get("label_mapping", None)
+def _label_mapping(metadata: Any) -> dict[int, int] | LabelValues | None:
+    """Returns the metadata's ``label_values`` or ``label_mapping``; both may be absent."""
+    values, mapping = metadata.get("label_values", None), metadata.get("label_mapping", None)
+    if values is not None:
+        return LabelValues({key if _is_whole(key) else tuple(map(int, key)): item for key, item in values.items()})
     return None if mapping is None else dict(mapping)
 
 
@@ -122,25 +128,60 @@ def _check_metadata(name: str, metadata: Any) -> None:
     elif colors is not None and len(colors) != len(classes):
         fault = f"stuff_colors has {len(colors)} colours for {len(classes)} classes"
     else:
-        fault = _mapping_fault(metadata.get("label_mapping", None), {*range(len(classes)), ignore})
+        fault = _prompts_fault(metadata.get("class_prompts", None), classes) or _label_fault(
+            metadata, {*range(len(classes)), ignore}
+        )
     if fault:
         raise UserError(f"dataset {name!r}: its metadata's {fault}. Correct it where the dataset is registered")
 
 
-def _mapping_fault(mapping: Any, ids: set[int]) -> str | None:
-    """Says what is wrong with a ``label_mapping``; ``ids`` are the class ids and the ignore label."""
-    if mapping is None:
+def _prompts_fault(prompts: Any, classes: Sequence[str]) -> str | None:
+    """Says what is wrong with ``class_prompts``."""
+    if prompts is None:
         return None
-    if not isinstance(mapping, Mapping) or not mapping:
-        return f"label_mapping is {mapping!r}; it must be a dict of ids in the label files to class ids"
-    for raw, target in mapping.items():
-        if not _is_whole(raw) or not 0 <= raw <= MAX_RAW_ID:
-            return f"label_mapping has the key {raw!r}; an id in a label file is a whole number, 0 to {MAX_RAW_ID}"
-        if not _is_whole(target) or target not in ids:
-            return (
-                f"label_mapping sends {raw} to {target!r}, which is neither a class id (0 to {len(ids) - 2}) nor void"
-            )
+    if not isinstance(prompts, Mapping) or not prompts.keys() <= set(classes):
+        return f"class_prompts is {prompts!r}; it must be a dict of class names ({', '.join(classes)}) to texts"
+    for name, texts in prompts.items():
+        if isinstance(texts, str) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            return f"class_prompts has {texts!r} for {name!r}; it must be a list of texts"
     return None
+
+
+def _label_fault(metadata: Any, ids: set[int]) -> str | None:
+    """Says what is wrong with ``label_mapping`` or ``label_values``; ``ids``: the class ids and the ignore label."""
+    mapping, values = metadata.get("label_mapping", None), metadata.get("label_values", None)
+    if mapping is not None and values is not None:
+        return "label_mapping and label_values are both there; the first sends all other ids to void, the second none"
+    if mapping is not None:
+        return _table_fault("label_mapping", mapping, ids, _id_fault)
+    if values is None:
+        return None
+    colored = isinstance(values, Mapping) and any(isinstance(key, tuple) for key in values)
+    return _table_fault("label_values", values, ids, _color_fault if colored else _id_fault)
+
+
+def _table_fault(name: str, table: Any, ids: set[int], key_fault: Callable[[Any], str | None]) -> str | None:
+    """Says what is wrong with the metadata ``name``: ``key_fault`` with a key, ``ids`` are what it may lead to."""
+    if not isinstance(table, Mapping) or not table:
+        what = "ids in the label files" if name == "label_mapping" else "ids or (r, g, b) in the label files"
+        return f"{name} is {table!r}; it must be a dict of {what} to class ids"
+    for raw, target in table.items():
+        fault = key_fault(raw)
+        if fault:
+            return f"{name} has the key {raw!r}; {fault}"
+        if not _is_whole(target) or target not in ids:
+            return f"{name} sends {raw} to {target!r}, which is neither a class id (0 to {len(ids) - 2}) nor void"
+    return None
+
+
+def _id_fault(key: Any) -> str | None:
+    right = _is_whole(key) and 0 <= key <= MAX_RAW_ID
+    return None if right else f"an id in a label file is a whole number, 0 to {MAX_RAW_ID}"
+
+
+def _color_fault(key: Any) -> str | None:
+    right = isinstance(key, tuple) and len(key) == 3 and all(_is_whole(item) and 0 <= item <= 255 for item in key)
+    return None if right else "beside colours all keys are (r, g, b), whole numbers from 0 to 255"
 
 
 def _is_whole(value: Any) -> bool:
@@ -185,7 +226,12 @@ def load_training_set(names: Sequence[str]) -> Dataset:
             )
         if other.label_mapping != first.label_mapping:
             raise UserError(
-                f"DATASETS.TRAIN: {names[0]} and {name} can't be trained together, because their label_mapping differs "
-                f"({first.label_mapping} against {other.label_mapping}); write one's label maps in ids of the other"
+                f"DATASETS.TRAIN: {names[0]} and {name} can't be trained together, because their label files are not "
+                f"read alike ({_told(first.label_mapping)} against {_told(other.label_mapping)}); convert one's label "
+                "maps to what the other's hold"
             )
     return first._replace(records=[record for part in (first, *others) for record in part.records])
+
+
+def _told(mapping: Mapping[Any, int] | None) -> str:
+    return "class ids" if mapping is None else str(mapping)

@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipmask.data.label_values import LabelValues
 from clipmask.data.reading import check_format, read_image, read_labels
 from clipmask.data.transforms import ScaledCrop, TrainTransform, resize_shortest_edge
 from clipmask.errors import UserError
@@ -29,14 +30,14 @@ class TrainMapper:
         num_classes: int,
         ignore_label: int,
         format: str,
-        label_mapping: Mapping[int, int] | None = None,
+        label_mapping: Mapping[int, int] | LabelValues | None = None,
     ) -> None:
         """Args:
         transform: the augmentation.
         num_classes: K of the dataset.
         ignore_label: the id of unlabelled pixels.
         format: INPUT.FORMAT, the channel order that the model takes.
-        label_mapping: id in the label files -> class id; None: they are class ids.
+        label_mapping: what stands in the label files -> class id, see ``read_labels``; None: they are class ids.
         """
         check_format(format)
         self.transform = transform
@@ -47,7 +48,11 @@ class TrainMapper:
 
     @classmethod
     def from_config(
-        cls, cfg: CfgNode, num_classes: int, ignore_label: int, label_mapping: Mapping[int, int] | None = None
+        cls,
+        cfg: CfgNode,
+        num_classes: int,
+        ignore_label: int,
+        label_mapping: Mapping[int, int] | LabelValues | None = None,
     ) -> TrainMapper:
         """Builds it from the section INPUT.
 
@@ -67,6 +72,7 @@ class TrainMapper:
             crop=crop,
             flip=cfg.INPUT.RANDOM_FLIP,
             color_aug=cfg.INPUT.COLOR_AUG,
+            test_size=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) if cfg.INPUT.SCALE_FROM_TEST_SIZE else None,
         )
         return cls(
             transform,

@@ -9,16 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from clipmask.data.label_values import MAX_RAW_ID, LabelValues, unpacked
 from clipmask.errors import UserError
 
+# What counts as a picture where folders are searched; a file that is named itself is always tried.
+PICTURE_SUFFIXES = {
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".tga", ".tif", ".tiff", ".webp",
+}  # fmt: skip
 _ID_MODES = {"1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes with one whole number per pixel
-MAX_RAW_ID = 65535  # the largest id that a label map with a mapping may hold
+_COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # those that become RGBA without loss
 
 
 def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.uint8]:
@@ -55,17 +61,19 @@ def read_labels(
     num_classes: int,
     ignore_label: int,
     size: tuple[int, int] | None = None,
-    mapping: Mapping[int, int] | None = None,
+    mapping: Mapping[int, int] | LabelValues | None = None,
 ) -> NDArray[np.uint8] | NDArray[np.int64]:
     """Reads a label map and checks every id in it.
 
     Args:
-        path: a lossless picture with one channel (or a palette, whose indices are the ids).
+        path: a lossless picture with one channel (or a palette, whose indices are the ids); with a ``mapping`` from
+            colours, one in these colours.
         num_classes: K; ids are 0 .. K-1.
         ignore_label: the one further id that may occur: pixels that count nowhere.
         size: (H, W) of the picture that the map belongs to; None: not compared.
         mapping: id in the file -> class id or ``ignore_label``, as ``label_mapping`` in a dataset's metadata; every id
-            up to 65535 that is not in it is void. None: the file holds class ids.
+            up to 65535 that is not in it is void. ``LabelValues``, as ``label_values`` there, hold all ids or all
+            colours that may occur. None: the file holds class ids.
 
     Returns:
         The ids as they stand in the file or as ``mapping`` gives them, (H, W): uint8 where all ids and ``ignore_label``
@@ -73,34 +81,108 @@ def read_labels(
 
     Raises:
         UserError: the file is missing, is not a picture, is damaged, lossy, or holds colours instead of ids; its size
-            differs from ``size``; an id is out of range.
+            differs from ``size``; an id is out of range; a colour is unknown, or not opaque.
     """
-    with _opened(path, "label map") as image:
-        if image.format == "JPEG":
-            raise UserError(
-                f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG"
-            )
-        if image.mode not in _ID_MODES:
-            raise UserError(
-                f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is expected; "
-                f"convert it to a single-channel PNG with ids 0..{num_classes - 1} and {ignore_label} for void"
-            )
-        ids = np.asarray(ImageOps.exif_transpose(image))
+    ids = read_label_pixels(path, num_classes, ignore_label, mapping)
     if size is not None and ids.shape != tuple(size):
         raise UserError(
             f"label map {path}: is {ids.shape[1]}x{ids.shape[0]} pixels (width x height), "
             f"but its image is {size[1]}x{size[0]}; both must have the same size"
         )
-    ids = ids.astype(np.uint8) if ids.dtype == bool else ids
     narrow = num_classes <= 256 and 0 <= ignore_label <= 255
     dtype = np.dtype(np.uint8 if narrow else np.int64)
     if mapping is None:
         expected = f"0..{num_classes - 1} ({num_classes} classes), or {ignore_label} for void"
         _refuse(path, ids[((ids < 0) | (ids >= num_classes)) & (ids != ignore_label)], expected)
         return ids.astype(dtype)
-    if ids.dtype.itemsize > 2:
+    if not _is_colored(mapping) and ids.dtype.itemsize > 2:
         _refuse(path, ids[(ids < 0) | (ids > MAX_RAW_ID)], f"0..{MAX_RAW_ID}, which the dataset's label_mapping reads")
+    if isinstance(mapping, LabelValues):
+        found = mapping.find(ids)
+        if not found.all():
+            _refuse_unlisted(path, ids[found == 0], mapping)
+        return (found - 1).astype(dtype)
     return _table(mapping, ignore_label, dtype)[ids]
+
+
+def read_label_pixels(
+    path: str | os.PathLike[str],
+    num_classes: int,
+    ignore_label: int,
+    mapping: Mapping[int, int] | LabelValues | None = None,
+) -> NDArray[Any]:
+    """Reads what stands in a label file, whether it is known or not.
+
+    Args:
+        path, num_classes, ignore_label, mapping: as for ``read_labels``.
+
+    Returns:
+        (H, W) ids as they are in the file; with a ``mapping`` from colours r + 256 g + 65536 b.
+
+    Raises:
+        UserError: the file is missing, is not a picture, is damaged, lossy, or of another kind than ``mapping`` reads.
+    """
+    with _opened(path, "label map") as image:
+        if image.format == "JPEG":
+            raise UserError(
+                f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG"
+            )
+        if _is_colored(mapping):
+            return _packed_colors(image, path)
+        return _raw_ids(image, path, num_classes, ignore_label)
+
+
+def _is_colored(mapping: Mapping[int, int] | LabelValues | None) -> bool:
+    return isinstance(mapping, LabelValues) and mapping.colored
+
+
+def _raw_ids(image: Image.Image, path: str | os.PathLike[str], num_classes: int, ignore_label: int) -> NDArray[Any]:
+    """Returns the pixel values (H, W) of an opened label map, upright."""
+    if image.mode not in _ID_MODES:
+        raise UserError(
+            f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is expected; "
+            f"convert it to a single-channel PNG with ids 0..{num_classes - 1} and {ignore_label} for void, or give "
+            "the dataset its colours (label_values in its metadata; 'encoding: rgb' in a descriptor)"
+        )
+    ids = np.asarray(ImageOps.exif_transpose(image))
+    return ids.astype(np.uint8) if ids.dtype == bool else ids
+
+
+def _packed_colors(image: Image.Image, path: str | os.PathLike[str]) -> NDArray[np.uint32]:
+    """Returns the colours (H, W) of an opened label map, upright, as ``LabelValues.find`` takes them."""
+    if image.mode not in _COLOR_MODES:
+        raise UserError(
+            f"label map {path}: has {image.mode} pixels where 8-bit colours are expected; save it as an RGB PNG"
+        )
+    ImageOps.exif_transpose(image, in_place=True)
+    opaque = image.mode in ("1", "L", "P", "RGB") and "transparency" not in image.info
+    if image.mode != "RGB" or not opaque:
+        image = image.convert("RGBA")
+    # Pillow keeps RGB in four bytes too: the fourth costs nothing here, and three would have to be put together.
+    pixels = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
+    raw = np.frombuffer(pixels, np.dtype("<u4")).reshape(image.height, image.width)
+    if not opaque and (raw < 0xFF000000).any():
+        count = int((raw < 0xFF000000).sum())
+        raise UserError(f"label map {path}: {count} pixels are transparent; save it as RGB, with opaque colours")
+    return raw & np.uint32(0xFFFFFF)
+
+
+def _refuse_unlisted(path: str | os.PathLike[str], wrong: NDArray[Any], mapping: LabelValues) -> NoReturn:
+    """Raises a ``UserError`` that names what in ``wrong`` is most frequent."""
+    if not mapping.colored:
+        _refuse(path, wrong, f"{', '.join(map(str, mapping))} (the ids of the classes and of void)")
+    values, counts = np.unique(wrong, return_counts=True)
+    most = counts.argmax()
+    others = (
+        f"; {values.size - 1} more colours are unknown too, as after smoothing, resizing or a lossy format"
+        if values.size > 1
+        else ""
+    )
+    raise UserError(
+        f"label map {path}: the colour {unpacked(int(values[most]))} ({counts[most]} pixels) is no class's and not "
+        f"void{others}. Known are {', '.join(str(list(color)) for color in mapping)}: give it to a class, or make it "
+        "void (void_colors in a descriptor, label_values in metadata)"
+    )
 
 
 def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], expected: str) -> None:

@@ -30,12 +30,15 @@ class TrainTransform:
         crop: ScaledCrop | None,
         flip: str,
         color_aug: bool,
+        test_size: tuple[int, int] | None = None,
     ) -> None:
         """Args:
         scale_range: INPUT.SCALE_RANGE, (low, high), 0 < low <= high; the factor is drawn log-uniformly.
         crop: INPUT.CROP; None: the whole picture.
         flip: INPUT.RANDOM_FLIP, horizontal (half of all samples) or none.
         color_aug: INPUT.COLOR_AUG.
+        test_size: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, for scales that count from the size that the picture would be
+            tested at, so that large and small pictures are seen alike; None: from its own.
 
         Raises:
             UserError: a value makes no sense; the message names its key.
@@ -45,7 +48,7 @@ class TrainTransform:
         if flip not in ("horizontal", "none"):
             raise UserError(f"INPUT.RANDOM_FLIP is {flip!r}; it must be horizontal or none")
         self.scale_range = (float(scale_range[0]), float(scale_range[1]))
-        self.crop = crop
+        self.crop, self.test_size = crop, test_size
         self.flip_and_distort = v2.Compose(
             [
                 v2.RandomHorizontalFlip(0.5 if flip == "horizontal" else 0.0),
@@ -65,6 +68,8 @@ class TrainTransform:
         """
         low, high = self.scale_range
         scale = low * (high / low) ** torch.rand(()).item()
+        if self.test_size is not None:
+            scale *= test_scale(labels.shape, *self.test_size)
         if self.crop is not None:
             scale = max(scale, self.crop.smallest_scale(labels.shape))
         height, width = (max(1, round(side * scale)) for side in labels.shape)
@@ -187,6 +192,11 @@ def _photometric_distortion() -> v2.Transform:
     return v2.RandomOrder([v2.RandomApply([change], p=0.5) for change in changes])
 
 
+def test_scale(size: Sequence[int], min_size: int, max_size: int) -> float:
+    """Returns the factor by which ``resize_shortest_edge`` resizes a picture of (height, width) ``size``."""
+    return min(min_size / min(size), max_size / max(size)) if min_size else 1.0
+
+
 def resize_shortest_edge(image: Tensor, min_size: int, max_size: int) -> Tensor:
     """Resizes a test picture so that its shorter side is ``min_size``, its longer at most ``max_size`` pixels.
 
@@ -201,6 +211,6 @@ def resize_shortest_edge(image: Tensor, min_size: int, max_size: int) -> Tensor:
     if min_size == 0:
         return image
     height, width = image.shape[-2:]
-    scale = min(min_size / min(height, width), max_size / max(height, width))
+    scale = test_scale((height, width), min_size, max_size)
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
     return v2.functional.resize_image(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)

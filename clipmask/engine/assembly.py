@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from lightning_fabric import Fabric
 
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import load_dataset, load_training_set
+from clipmask.data.names import shown_names
 from clipmask.data.texts import read_texts
-from clipmask.engine.checkpoint import load_checkpoint, load_weights
+from clipmask.engine.checkpoint import LeftOut, load_checkpoint, load_weights
 from clipmask.errors import UserError
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
@@ -119,13 +120,14 @@ def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[s
     load_weights(model, weights, source)
 
 
-def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
+def start_from(model: ClipMask, source: str, clip: CfgNode, prompts: Mapping[str, Sequence[str]] | None = None) -> None:
     """Loads what fits of another run's weights; T stays behind if its names are others or it came from elsewhere.
 
     Args:
         model: changed in place.
         source: path of the checkpoint.
         clip: this run's MODEL.CLIP.
+        prompts: the classes' own, of this run's dataset.
 
     Raises:
         UserError: the file can't be read, or nothing in it fits.
@@ -133,25 +135,50 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
     checkpoint = load_checkpoint(source)
     weights = checkpoint["model"]
     trained = checkpoint.get("class_names")
-    stays: set[str] = set()
+    why, stays = "", {"text.embedding", "text.mean"}
     if trained is not None and tuple(trained) != model.class_names:
+        why = f"those of the file are of other classes ({_few(trained)})"
         context = weights.get("text.learner.context")
-        per_class = context is not None and context.ndim > 2  # (K, M, W), each class its own
-        stays = {"text.embedding", "text.mean", *(["text.learner.context"] if per_class else [])}
-        logger.info("%s knows other classes: the text embedding of this run's is made anew", source)
-    elif not _same_text(checkpoint.get("config"), clip):
-        stays = {"text.embedding", "text.mean"}
-        logger.info("%s has its text from another source: that of MODEL.CLIP is made anew", source)
-    weights = {name: value for name, value in weights.items() if name not in stays}
-    left_out = load_weights(model, weights, source, strict=False)
-    logger.info("started from the weights of %s", source)
-    for line in left_out:
-        logger.info("left out: %s", line)
+        if context is not None and context.ndim > 2:  # (K, M, W), each class its own
+            stays.add("text.learner.context")
+    elif not _same_text(checkpoint, clip, prompts):
+        why = "those of the file come from another source or other prompts"
+    stays = stays & weights.keys() if why else set()
+    left_out = load_weights(
+        model, {name: value for name, value in weights.items() if name not in stays}, source, strict=False
+    )
+    own = model.state_dict()
+    lost = {item.name for item in left_out} & own.keys()
+    logger.info("started from %s: %d of the model's %d tensors come from it", source, len(own) - len(lost), len(own))
+    if why:
+        logger.info("  text embeddings: made anew for %s; %s", _few(model.class_names), why)
+    for line in _grouped(item for item in left_out if item.name not in stays):
+        logger.info("  %s", line)
 
 
-def _same_text(config: Any, clip: CfgNode) -> bool:
-    """Whether a checkpoint's T came from where ``clip`` says; what does not tell is taken to."""
+def _few(names: Sequence[str]) -> str:
+    shown = shown_names(names)
+    return ", ".join(shown[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _grouped(left_out: Iterable[LeftOut]) -> list[str]:
+    """Says what was left out in one line for each part of the model and reason."""
+    groups: dict[tuple[str, str], list[LeftOut]] = {}
+    for item in left_out:
+        groups.setdefault((item.name.split(".")[0], item.reason), []).append(item)
+    return [
+        f"{part}: {len(items)} {reason}, {'which is' if len(items) == 1 else 'first'} {items[0].name}"
+        + (f" {items[0].detail}" if items[0].detail else "")
+        for (part, reason), items in groups.items()
+    ]
+
+
+def _same_text(checkpoint: Mapping[str, Any], clip: CfgNode, prompts: Mapping[str, Sequence[str]] | None) -> bool:
+    """Whether a checkpoint's T came from where ``clip`` and ``prompts`` say; what does not tell is taken to."""
+    config, metadata = checkpoint.get("config"), checkpoint.get("metadata")
     told = yaml.safe_load(config) if isinstance(config, str) else None
     other = told.get("MODEL", {}).get("CLIP", {}) if isinstance(told, dict) else {}
+    own = metadata.get("class_prompts", {}) if isinstance(metadata, dict) else {}
+    given = {name: list(texts) for name, texts in (prompts or {}).items()}
     keys = ("NAME", "PRETRAINED", "EMBEDDINGS", "PROMPTS")
-    return all(other.get(key, clip[key]) == clip[key] for key in keys)
+    return all(other.get(key, clip[key]) == clip[key] for key in keys) and own == given

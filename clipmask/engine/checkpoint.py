@@ -8,7 +8,7 @@ A training checkpoint is a dict of tensors and plain Python values:
     rng         one random state per process
     iteration   the last finished step, 0-based
     seed        of the run
-    config      YAML text;  class_names, metadata (colours, ignore label, aliases), versions
+    config      YAML text;  class_names, metadata (colours, ignore label, aliases, prompts), versions
 
 Equal contents make equal bytes, whatever the file is called and however the run came there.
 """
@@ -22,7 +22,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -173,7 +173,20 @@ def _read_torch(path: Path) -> Any:
         raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file ({reason})") from error
 
 
-def load_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path, *, strict: bool = True) -> list[str]:
+class LeftOut(NamedTuple):
+    """A weight that was not loaded: its name, the kind of reason, and what there is to say about this one."""
+
+    name: str
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail or self.reason}"
+
+
+def load_weights(
+    model: nn.Module, state: dict[str, Tensor], source: str | Path, *, strict: bool = True
+) -> list[LeftOut]:
     """Copies weights into ``model``.
 
     Args:
@@ -183,7 +196,7 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path,
         strict: whether anything missing, left over or of another shape is an error; else it is left out.
 
     Returns:
-        One line for each key that was left out; empty where ``strict``.
+        What was left out, on either side; empty where ``strict``.
 
     Raises:
         UserError: ``strict`` and the weights do not fit, or nothing fits, or one is not finite.
@@ -198,11 +211,15 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path,
     wrong = {name for name, value in state.items() if name in own and own[name].shape != value.shape}
     result = model.load_state_dict({name: value for name, value in state.items() if name not in wrong}, strict=False)
     problems = [
-        f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        LeftOut(
+            name,
+            "of another shape",
+            f"{tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model",
+        )
         for name in sorted(wrong)
     ]
-    problems += [f"{name}: missing in the file" for name in result.missing_keys if name not in wrong]
-    problems += [f"{name}: unknown to the model" for name in result.unexpected_keys]
+    problems += [LeftOut(name, "missing in the file") for name in result.missing_keys if name not in wrong]
+    problems += [LeftOut(name, "unknown to the model") for name in result.unexpected_keys]
     if len(result.unexpected_keys) + len(wrong) == len(state):
         raise UserError(f"{source}: none of its {len(state)} weights fits the model. {_first(problems)}")
     if strict and problems:
@@ -213,6 +230,6 @@ def load_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path,
     return problems
 
 
-def _first(problems: Sequence[str], count: int = 10) -> str:
-    shown = "; ".join(problems[:count])
+def _first(problems: Sequence[LeftOut], count: int = 10) -> str:
+    shown = "; ".join(map(str, problems[:count]))
     return f"{shown}; and {len(problems) - count} more" if len(problems) > count else shown

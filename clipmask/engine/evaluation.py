@@ -15,6 +15,8 @@ from lightning_fabric import Fabric
 
 from clipmask.d2 import DatasetEvaluator, MetadataCatalog, SemSegEvaluator
 from clipmask.data import build_test_loader, label_reader
+from clipmask.data.catalog import class_names
+from clipmask.data.names import shown_names
 from clipmask.engine.assembly import assemble, evaluated_classes, load_same_model
 from clipmask.engine.checkpoint import last_checkpoint, load_checkpoint
 from clipmask.engine.launch import is_main_process, launched
@@ -67,7 +69,17 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
     for scores in results.values():
         for key in [key for key in scores if key.startswith(("BoundaryIoU-", "min(IoU"))]:
             del scores[key]
-    return results
+    return {task: _readable(scores, class_names(name)) for task, scores in results.items()}
+
+
+def _readable(scores: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Calls the scores of a class with synonyms, ``IoU-car;automobile``, by its first: ``IoU-car``."""
+    shown = dict(zip(names, shown_names(names), strict=True))
+    return {
+        f"{metric}-{shown[rest]}" if dash and rest in shown else key: value
+        for key, value in scores.items()
+        for metric, dash, rest in [key.partition("-")]
+    }
 
 
 def _evaluators(name: str, output: Path | None) -> list[DatasetEvaluator]:
@@ -155,7 +167,9 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
         for name in sorted(cfg.DATASETS.TEST, key=lambda name: classes[name] != names):
             if classes[name] != model.class_names:
                 logger.info("%s has classes of its own: they are the vocabulary now", name)
-                model.set_vocabulary(classes[name], aliases=MetadataCatalog.get(name).get("class_aliases", None))
+                metadata = MetadataCatalog.get(name)
+                aliases, prompts = metadata.get("class_aliases", None), metadata.get("class_prompts", None)
+                model.set_vocabulary(classes[name], aliases=aliases, prompts=prompts)
             scores = evaluate_dataset(cfg, model, fabric, name, folder)
             if scores:
                 results[name] = scores

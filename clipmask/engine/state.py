@@ -135,14 +135,15 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
 
 
 def _plain_metadata(dataset: str) -> dict[str, Any]:
-    """What a checkpoint tells of its dataset: how to colour its classes and which label is void."""
+    """What a checkpoint tells of its dataset: colours, void, and what else its classes are called."""
     metadata = MetadataCatalog.get(dataset)
     colors = metadata.get("stuff_colors", None)
-    aliases = metadata.get("class_aliases", None) or {}
+    aliases, prompts = (metadata.get(key, None) or {} for key in ("class_aliases", "class_prompts"))
     return {
         "stuff_colors": None if colors is None else np.asarray(colors).tolist(),
         "ignore_label": int(metadata.get("ignore_label", 255)),
         "class_aliases": {name: list(others) for name, others in aliases.items()},
+        **({"class_prompts": {name: list(texts) for name, texts in prompts.items()}} if prompts else {}),
     }
 
 

@@ -13,6 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
+from clipmask.d2 import MetadataCatalog
 from clipmask.data import build_train_loader
 from clipmask.engine.assembly import assemble, check_datasets, load_same_model, start_from
 from clipmask.engine.checkpoint import LAST, last_checkpoint, load_checkpoint, save_checkpoint, write_atomically
@@ -82,7 +83,8 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
     elif cfg.MODEL.WEIGHTS:
-        start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
+        prompts = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("class_prompts", None)
+        start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP, prompts)
     with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
         model.prepare()
     state = TrainingState(cfg, model, fabric, cfg.SEED)

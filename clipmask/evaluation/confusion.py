@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipmask.data.names import shown_names
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -23,13 +25,14 @@ def write_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> 
 
     Args:
         confusion: (K, K) pixels, truth by prediction.
-        names: of the K classes.
+        names: of the K classes; of ``car;automobile`` the first is written.
         path: the file.
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["truth \\ prediction", *names])
-        writer.writerows([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
+        shown = shown_names(names)
+        writer.writerow(["truth \\ prediction", *shown])
+        writer.writerows([name, *row] for name, row in zip(shown, confusion.tolist(), strict=True))
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
@@ -61,7 +64,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> N
     bar = figure.colorbar(image, ax=axes, shrink=0.7, ticks=[0, 1, 10, 25, 50, 75, 100])
     bar.set_label("% of the class' true pixels")
     size = 9 if cell >= 0.4 else 7 if cell >= 0.3 else 6
-    shown = [name.split(";")[0] for name in names]
+    shown = shown_names(names)
     axes.set_xticks(range(count), shown, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(range(count), shown, fontsize=size, parse_math=False)
     axes.set_xlabel("prediction")

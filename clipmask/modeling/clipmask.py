@@ -98,7 +98,9 @@ class ClipMask(nn.Module):
                 f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
             )
         clip = cfg.MODEL.CLIP
-        text = TextEncoder.from_config(cfg, names, metadata.get("class_aliases"), text_width)
+        text = TextEncoder.from_config(
+            cfg, names, metadata.get("class_aliases"), text_width, metadata.get("class_prompts")
+        )
         backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
         shapes = backbone.output_shape()
         dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
@@ -246,6 +248,7 @@ class ClipMask(nn.Module):
         names: Sequence[str],
         embeddings: str | None = None,
         aliases: Mapping[str, Sequence[str]] | None = None,
+        prompts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Segments other classes from now on, with the weights as they are.
 
@@ -253,6 +256,7 @@ class ClipMask(nn.Module):
             names: the new class names; ``a;b`` averages synonyms.
             embeddings: an .npz to take them from (or ``random``); None uses what the model was built with.
             aliases: other names that a class may have in a file of embeddings, beside those the model knows of.
+            prompts: sentences for CLIP that a class has in place of the config's, likewise.
 
         Raises:
             UserError: no names or one twice; the model has a linear classifier or learned a context for each class,
@@ -275,6 +279,7 @@ class ClipMask(nn.Module):
         if embeddings is not None:
             source = RandomSource() if embeddings == "random" else FileSource(embeddings)
         self.text.aliases |= aliases or {}
+        self.text.own_prompts |= prompts or {}
         self.text.set_vocabulary(names, source)
 
     @property

@@ -42,6 +42,8 @@ class TextEncoder(nn.Module):
         width: D, for a model whose T comes with its weights: the source then stays closed until the vocabulary
             changes, and neither CLIP nor a file has to be there. None asks the source at once.
         learner: computes T where text is learned, a module; None: T is fixed.
+        own_prompts: prompts of some classes in place of everyone's; the very dict that source and learner look at, so
+            that those of another vocabulary can be added.
 
     Raises:
         UserError: ``width`` is None and the source can't be opened.
@@ -57,9 +59,11 @@ class TextEncoder(nn.Module):
         aliases: Mapping[str, Sequence[str]] | None = None,
         width: int | None = None,
         learner: TextLearner | None = None,
+        own_prompts: dict[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self.names, self.aliases = tuple(names), dict(aliases or {})
+        self.own_prompts: dict[str, Sequence[str]] = {} if own_prompts is None else own_prompts
         self._open_source = functools.cache(open_source)
         self.width = self._open_source().width if width is None else width
         self.learner = learner
@@ -77,6 +81,7 @@ class TextEncoder(nn.Module):
         names: Sequence[str],
         aliases: Mapping[str, Sequence[str]] | None = None,
         width: int | None = None,
+        own_prompts: Mapping[str, Sequence[str]] | None = None,
     ) -> TextEncoder:
         """Builds it from the section MODEL.CLIP; arguments as for the class.
 
@@ -84,9 +89,9 @@ class TextEncoder(nn.Module):
             UserError: CLIP's model is unknown or does not fit the tower's mode, or ``width`` is None and CLIP or the
                 file can't be had.
         """
-        clip = cfg.MODEL.CLIP
+        clip, own = cfg.MODEL.CLIP, dict(own_prompts or {})
         open_source: Callable[[], Any] = functools.cache(
-            functools.partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
+            functools.partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS, own)
         )
         learner: TextLearner | None = None
         if clip.TOWER == "context":
@@ -97,11 +102,11 @@ class TextEncoder(nn.Module):
         elif clip.TOWER == "full" and width is None:
             prompts = templates(clip.PROMPTS)
             _warn_of_cost(sum(len(synonyms(name)) for name in names), len(prompts))
-            learner = LearnedTower(load_tower(clip.NAME, clip.PRETRAINED), prompts)
+            learner = LearnedTower(load_tower(clip.NAME, clip.PRETRAINED), prompts, own)
         elif clip.TOWER == "full":  # its weights come with T
             tower = TextTower(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED))
-            learner = LearnedTower(tower, templates(clip.PROMPTS))
-        return cls(open_source, names, aliases, width, learner)
+            learner = LearnedTower(tower, templates(clip.PROMPTS), own)
+        return cls(open_source, names, aliases, width, learner, own)
 
     def forward(self) -> Tensor:
         """Returns T - mu, (K, D); in training with gradients to what is learned of it."""

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipmask.errors import UserError
-from clipmask.modeling.text_sources import ClipSource, average, prompted, synonyms
+from clipmask.modeling.text_sources import ClipSource, OwnPrompts, average, prompted, synonyms
 from clipmask.modeling.text_tower import TextTower
 
 
@@ -68,7 +68,7 @@ class LearnedContext(nn.Module):
         self.context = nn.Parameter(torch.randn(shape) * self.first_deviation)
 
     def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
-        """See ``TextSource``; CLIP reads any name, so aliases play no part.
+        """See ``TextSource``; CLIP reads any name, so aliases play no part, and no class has prompts.
 
         Raises:
             UserError: each class has vectors of its own and these are other classes, or CLIP can't be had.
@@ -99,17 +99,18 @@ class LearnedTower(nn.Module):
     Args:
         tower: CLIP's.
         prompts: templates with ``{}``; each name in each of them goes through the tower at every step.
+        own_prompts: of some classes, in place of ``prompts``.
     """
 
     changes_texts = True
 
-    def __init__(self, tower: TextTower, prompts: Sequence[str]) -> None:
+    def __init__(self, tower: TextTower, prompts: Sequence[str], own_prompts: OwnPrompts | None = None) -> None:
         super().__init__()
-        self.tower, self._prompts = tower, tuple(prompts)
+        self.tower, self._prompts, self._own_prompts = tower, tuple(prompts), own_prompts
 
     def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
         """See ``TextSource``; aliases play no part."""
-        return prompted(self.tower, names, self._prompts)
+        return prompted(self.tower, names, self._prompts, self._own_prompts)
 
     def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
         """See ``TextSource``; together, for in training they are computed at every step."""

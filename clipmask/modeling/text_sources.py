@@ -24,6 +24,8 @@ from clipmask.errors import MissingText, UserError
 from clipmask.modeling.prompts import templates
 from clipmask.modeling.text_tower import TextTower, check_pretrained, load_tower, model_config, uses_quick_gelu
 
+OwnPrompts = Mapping[str, Sequence[str]]  # class name -> its prompts in place of everyone's; {} in them is the name
+
 
 class TextSource(Protocol):
     """Turns class names and texts into embeddings.
@@ -47,7 +49,9 @@ class TextSource(Protocol):
         ...
 
 
-def text_source(clip_name: str, pretrained: str, embeddings: str, prompts: Sequence[str]) -> TextSource:
+def text_source(
+    clip_name: str, pretrained: str, embeddings: str, prompts: Sequence[str], own_prompts: OwnPrompts | None = None
+) -> TextSource:
     """Chooses the source that the config names.
 
     Args:
@@ -55,6 +59,7 @@ def text_source(clip_name: str, pretrained: str, embeddings: str, prompts: Seque
         pretrained: open_clip's tag or a local file.
         embeddings: path of an .npz, ``random``, or empty for CLIP itself.
         prompts: see ``clipmask.modeling.prompts.templates``.
+        own_prompts: see ``ClipSource``; a file and random vectors have no use for them.
 
     Raises:
         UserError: from the source's own checks.
@@ -63,7 +68,7 @@ def text_source(clip_name: str, pretrained: str, embeddings: str, prompts: Seque
         return RandomSource()
     if embeddings:
         return FileSource(embeddings)
-    return ClipSource(clip_name, pretrained, prompts)
+    return ClipSource(clip_name, pretrained, prompts, own_prompts)
 
 
 def synonyms(name: str) -> list[str]:
@@ -83,22 +88,27 @@ def average(rows: Tensor) -> Tensor:
     return F.normalize(F.normalize(rows, dim=-1).mean(0), dim=-1)
 
 
-def prompted(tower: TextTower, names: Sequence[str], prompts: Sequence[str]) -> Tensor:
+def prompted(
+    tower: TextTower, names: Sequence[str], prompts: Sequence[str], own_prompts: OwnPrompts | None = None
+) -> Tensor:
     """Encodes class names in every prompt: the mean over a name's prompts, then over its synonyms.
 
     Args:
         tower: CLIP's.
         names: K names; ``a;b`` are synonyms.
         prompts: templates with ``{}``.
+        own_prompts: of some of the names, in place of ``prompts``.
 
     Returns:
         (K, D) of unit length.
     """
-    parts = [synonyms(name) for name in names]
-    ids = tower.tokenize([prompt.replace("{}", word) for words in parts for word in words for prompt in prompts])
-    features = tower(ids).unflatten(0, (-1, len(prompts)))  # (words, prompts, D)
-    groups = features.split([len(words) for words in parts])
-    return torch.stack([average(torch.stack([average(word) for word in group])) for group in groups])
+    own = own_prompts or {}
+    sentences = [
+        [[prompt.replace("{}", word) for prompt in own.get(name, prompts)] for word in synonyms(name)] for name in names
+    ]
+    ids = tower.tokenize([sentence for words in sentences for word in words for sentence in word])
+    features = iter(tower(ids).split([len(word) for words in sentences for word in words]))  # each (prompts, D)
+    return torch.stack([average(torch.stack([average(next(features)) for _ in words])) for words in sentences])
 
 
 class RandomSource:
@@ -211,13 +221,17 @@ class ClipSource:
         name: open_clip's model name or ``hf-hub:owner/name``.
         pretrained: open_clip's tag for it, or a local file.
         prompts: see ``clipmask.modeling.prompts.templates``.
+        own_prompts: prompts of some classes, in place of ``prompts``; looked at whenever one is encoded.
 
     Raises:
         UserError: open_clip does not know the name or the tag, or the model's description can't be downloaded.
     """
 
-    def __init__(self, name: str, pretrained: str, prompts: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, pretrained: str, prompts: Sequence[str], own_prompts: OwnPrompts | None = None
+    ) -> None:
         self.name, self.pretrained, self.templates = name, pretrained, templates(prompts)
+        self.own_prompts: OwnPrompts = {} if own_prompts is None else own_prompts
         self.width = int(model_config(name)["embed_dim"])
         check_pretrained(name, pretrained)
         self._kept: TextTower | None = None
@@ -241,7 +255,7 @@ class ClipSource:
         tower = self._kept or load_tower(self.name, self.pretrained)
         for name in names:
             with torch.no_grad():
-                row = prompted(tower, [name], self.templates)[0].cpu()
+                row = prompted(tower, [name], self.templates, self.own_prompts)[0].cpu()
             yield row
 
     def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
@@ -274,7 +288,8 @@ class ClipSource:
         if file.is_file():
             weights = [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
         quick_gelu = uses_quick_gelu(self.name, self.pretrained)
-        key = json.dumps([self.name, weights, quick_gelu, self.templates, list(names)])
+        own = {name: list(self.own_prompts[name]) for name in names if name in self.own_prompts}
+        key = json.dumps([self.name, weights, quick_gelu, self.templates, list(names), *([own] if own else [])])
         root = Path(os.environ.get("CLIPMASK_CACHE") or Path.home() / ".cache" / "clipmask")
         return root / "text" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 

@@ -210,7 +210,8 @@ def unavailable(name: str, pretrained: str, error: Exception) -> MissingText:
     return MissingText(
         f"CLIP weights {name} ({pretrained}) could not be had through open_clip ({type(error).__name__}: {reason}). "
         "Set MODEL.CLIP.PRETRAINED to a local file of them, MODEL.CLIP.EMBEDDINGS to an .npz with the embeddings of "
-        "your class names, or MODEL.CLIP.EMBEDDINGS to random to go without CLIP on purpose"
+        "your class names (clipmask-embed writes one on a machine with a network), or MODEL.CLIP.EMBEDDINGS to random "
+        "to go without CLIP on purpose"
     )
 
 

@@ -11,5 +11,6 @@ vocabulary changes.
 from clipmask.predictor.pixels import Picture
 from clipmask.predictor.predictor import Predictor
 from clipmask.predictor.segmentation import KINDS, Segmentation
+from clipmask.predictor.smoothing import Smoothing
 
-__all__ = ["KINDS", "Picture", "Predictor", "Segmentation"]
+__all__ = ["KINDS", "Picture", "Predictor", "Segmentation", "Smoothing"]

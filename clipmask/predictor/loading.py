@@ -47,6 +47,7 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, l
         )
     model = build_model(cfg, names, text_width=None if embedding is None else embedding.shape[1])
     model.text.aliases |= metadata.get("class_aliases") or {}
+    model.text.own_prompts |= metadata.get("class_prompts") or {}
     load_weights(model, weights, source)
     return model, _colors(metadata.get("stuff_colors"), len(names))
 

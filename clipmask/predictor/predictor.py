@@ -20,9 +20,11 @@ from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.device import resolve_device
 from clipmask.errors import MissingText, UserError
 from clipmask.modeling import ClipMask
+from clipmask.modeling.inference import best_labels
 from clipmask.predictor.loading import load_model
 from clipmask.predictor.pixels import Picture, to_pixels
 from clipmask.predictor.segmentation import Segmentation
+from clipmask.predictor.smoothing import Smoothing
 from clipmask.visualizer import palette
 
 logger = logging.getLogger(__name__)
@@ -164,13 +166,19 @@ class Predictor:
         return list(self.stream(images))
 
     def stream(
-        self, images: Iterable[Picture], on_error: Callable[[Picture, UserError], object] | None = None
+        self,
+        images: Iterable[Picture],
+        on_error: Callable[[Picture, UserError], object] | None = None,
+        *,
+        smoothing: Smoothing | None = None,
     ) -> Iterator[Segmentation]:
         """Segments pictures as they come, never holding more than a batch of them.
 
         Args:
             images: as for a call; may be endless.
             on_error: told of each picture that can't be read, which is then left out; None: the error is raised.
+            smoothing: for pictures that are the frames of a film, in order: labels are then those of scores averaged
+                over time. ``scores()`` of a result stays that of its frame alone.
 
         Yields:
             The results, in the order of the pictures.
@@ -185,20 +193,26 @@ class Predictor:
                 on_error(image, error)
                 continue
             if batch and (len(batch) == self.batch_size or batch[0][1].shape != pixels.shape):
-                yield from self._segment(batch)
+                yield from self._segment(batch, smoothing)
                 batch = []
             batch.append((os.fspath(image) if isinstance(image, str | os.PathLike) else None, pixels))
             if len(batch) == self.batch_size:  # at once, so that a camera's picture is not one behind
-                yield from self._segment(batch)
+                yield from self._segment(batch, smoothing)
                 batch = []
         if batch:
-            yield from self._segment(batch)
+            yield from self._segment(batch, smoothing)
 
-    def _segment(self, batch: Sequence[tuple[str | None, NDArray[np.uint8]]]) -> Iterator[Segmentation]:
+    def _segment(
+        self, batch: Sequence[tuple[str | None, NDArray[np.uint8]]], smoothing: Smoothing | None
+    ) -> Iterator[Segmentation]:
         inputs = [self._mapper.from_array(pixels) for _, pixels in batch]
         self._tell_of_size(*inputs[0]["image"].shape[1:])
         with torch.inference_mode():
-            maps = self.model.predict_labels(inputs)
+            if smoothing is None:
+                maps = self.model.predict_labels(inputs)
+            else:
+                frames = zip(batch, self.model(inputs), strict=True)
+                maps = [best_labels(smoothing(pixels, output["sem_seg"])) for (_, pixels), output in frames]
         for (source, pixels), labels in zip(batch, maps, strict=True):
             yield Segmentation(pixels, labels.cpu().numpy(), self.names, self.colors, source, self._scores)
 

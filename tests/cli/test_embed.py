@@ -54,6 +54,21 @@ def test_names_of_a_dataset_and_of_a_file(tiny: list[str], tmp_path: Path) -> No
     assert FileSource("n.npz").names == ["snow", "rain, heavy"]
 
 
+def test_classes_of_a_descriptor_in_their_own_prompts(tiny: list[str], tmp_path: Path) -> None:
+    for folder in ("i", "l"):
+        (tmp_path / folder).mkdir()
+    classes = "[{name: car, synonyms: [tram], prompts: ['the {} here']}, sky]"
+    Path("embed_d.yaml").write_text(f"images: i\nlabels: l\nclasses: {classes}\n")
+    assert main([*tiny, "--dataset", "embed_d.yaml", "--prompts", "a {}", "--output", "d.npz"]) == 0
+    source = FileSource("d.npz")
+    assert source.names == ["car;tram", "sky"]
+    expected = [ClipSource("tiny-clip", tiny[-1], [prompt]) for prompt in ("the {} here", "a {}")]
+    torch.testing.assert_close(
+        source.encode(source.names, {}),
+        torch.stack([expected[0].encode(["car;tram"], {})[0], expected[1].encode(["sky"], {})[0]]),
+    )
+
+
 def test_mistakes_are_one_paragraph(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("in the way")
     for words, message in [

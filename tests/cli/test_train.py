@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,11 @@ import torch
 import yaml
 
 from clipmask.cli import run_main
-from clipmask.cli.train import main, parse_args, register_file, set_environment
+from clipmask.cli.train import main, parse_args, register_datasets, register_file, set_environment
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.errors import UserError
+from tests.data.described import write_described, write_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "engine"
@@ -80,6 +82,18 @@ def test_overrides_may_follow_the_registered_files() -> None:
     assert _parsed("SEED", "1", "--register", "a.py") == (["a.py"], ["SEED", "1"])
 
 
+def test_overrides_may_follow_the_descriptors() -> None:
+    args = parse_args(["--dataset", "a.yaml", "b.yml", "SEED", "1", "--register", "c.py", "X", "2"])
+    assert (args.dataset, args.register, args.config_file) == (["a.yaml", "b.yml"], ["c.py"], None)
+    assert args.opts == ["X", "2", "SEED", "1"]
+
+
+def test_a_run_needs_a_config_or_data(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse_args(["SEED", "1"])
+    assert "name a config (--config-file) or your own data (--dataset)" in capsys.readouterr().err
+
+
 def test_help_shows_examples_and_defaults(capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
@@ -88,7 +102,73 @@ def test_help_shows_examples_and_defaults(capsys) -> None:
         assert words in text
 
 
+# A dataset that a YAML file describes
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Iterator[Path]:
+    """A descriptor of eight drawn pictures with coloured labels."""
+    known = set(DatasetCatalog.list())
+    yield write_described(tmp_path / "data", count=8)
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_descriptors_become_the_datasets_of_a_run(described: Path) -> None:
+    pairs = ["DATASETS.TRAIN", "('fields_train',)", "DATASETS.TEST", "('fields_val',)"]
+    assert register_datasets([str(described)]) == pairs
+    content = yaml.safe_load(described.read_text())
+    tested = write_yaml(described.with_name("more.yaml"), **{**content, "splits": {"train": 0.5, "test": 0.5}})
+    pairs = ["DATASETS.TRAIN", "('fields_train', 'more_train')", "DATASETS.TEST", "('fields_val', 'more_test')"]
+    assert register_datasets([str(described), str(tested)]) == pairs
+    write_yaml(tested, **{**content, "splits": {"all": 1}})
+    with pytest.raises(UserError, match=r"more\.yaml: no split is called train \(there are all\).*DATASETS\.TRAIN"):
+        register_datasets([str(tested)])
+    assert register_datasets([str(tested)], eval_only=True)[1::2] == ["()", "()"]
+    assert register_datasets([]) == []
+
+
+@pytest.mark.slow
+def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, tmp_path: Path) -> None:
+    """From another folder, without a config: three steps of two processes, and the score of what they made."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    small = [
+        *("MODEL.DEVICE", "cpu", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
+        *("INPUT.MIN_SIZE_TEST", "64", "INPUT.CROP.SIZE", "[48, 64]", "SOLVER.IMS_PER_BATCH", "2"),
+        *("TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", "run"),
+    ]  # fmt: skip
+
+    def run(*words: str) -> str:
+        command = [sys.executable, str(ROOT / "train_net.py"), "--dataset", str(described), *small, *words]
+        return _finish(
+            subprocess.Popen(
+                command, cwd=folder, env=_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        )
+
+    first = run("SOLVER.MAX_ITER", "3", "--num-gpus", "2")
+    assert "training ClipMask on fields_train, 2 process(es)" in first
+    assert "503 of the model's 505 tensors come from it" in first
+    assert "text embeddings: made anew for sky, field, house; those of the file are of other classes" in first
+    checkpoint = load_checkpoint(folder / "run" / "model_final.pth")
+    assert checkpoint["class_names"] == ["sky", "field", "house"]
+    assert checkpoint["metadata"]["stuff_colors"] == [[0, 0, 255], [0, 255, 0], [255, 0, 0]]
+    scored = run("--eval-only", "--resume")
+    assert "evaluating run/model_final.pth" in scored
+    assert [line.split()[0] for line in scored.split("fields_val:")[1].splitlines()[3:6]] == ["sky", "field", "house"]
+
+
 # Errors: one paragraph, status 2
+
+
+def test_mistakes_in_a_descriptor(capsys, described: Path) -> None:
+    content = yaml.safe_load(described.read_text())
+    write_yaml(described, **{**content, "lables": "masks"})
+    assert f"descriptor {described}: there is no key 'lables'; did you mean labels" in _error(
+        capsys, "--dataset", str(described)
+    )
 
 
 def _error(capsys, *words: str) -> str:

@@ -83,6 +83,15 @@ def test_missing_files_are_told_before_anything_begins(register: Register) -> No
         ({"stuff_classes": ["road", "sky"], "label_mapping": {65536: 0}}, "has the key 65536"),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {7: 2}}, r"sends 7 to 2, .* class id \(0 to 1\) nor void"),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {7: True}}, "sends 7 to True"),
+        ({"stuff_classes": ["road"], "label_mapping": {7: 0}, "label_values": {7: 0}}, "are both there"),
+        ({"stuff_classes": ["road"], "label_values": {}}, r"label_values is {}; .*ids or \(r, g, b\)"),
+        ({"stuff_classes": ["road"], "label_values": {(1, 2): 0}}, r"key \(1, 2\); beside colours all keys"),
+        ({"stuff_classes": ["road"], "label_values": {(1, 2, 3): 0, 7: 0}}, "key 7; beside colours"),
+        ({"stuff_classes": ["road"], "label_values": {(1, 2, 256): 0}}, "from 0 to 255"),
+        ({"stuff_classes": ["road"], "label_values": {-1: 0}}, "has the key -1"),
+        ({"stuff_classes": ["road"], "label_values": {(1, 2, 3): 1}}, r"sends \(1, 2, 3\) to 1, which is neither"),
+        ({"stuff_classes": ["road"], "class_prompts": {"rood": ["a"]}}, r"class_prompts .* class names \(road\)"),
+        ({"stuff_classes": ["road"], "class_prompts": {"road": "a {}"}}, "class_prompts has 'a {}' for 'road'"),
     ],
 )
 def test_metadata_that_contradict_themselves(register: Register, metadata: dict[str, object], message: str) -> None:
@@ -151,6 +160,22 @@ def test_an_evaluator_scores_mapped_labels(register: Register) -> None:
     scores = torch.eye(2)[torch.tensor([[0, 1, 0, 0]])].permute(2, 0, 1)  # the last is wrong, the third void
     evaluator.process(RECORDS, [{"sem_seg": scores}])
     assert evaluator.evaluate()["sem_seg"]["pACC"] == pytest.approx(100 * 2 / 3)
+
+
+@pytest.mark.parametrize("values", [{(9, 9, 9): 0, (0, 0, 0): 1, (5, 5, 5): 255}, {9: 0, 0: 1, 5: 255}])
+def test_exact_values_are_read_by_mapper_reader_and_evaluator(register: Register, values: dict) -> None:
+    """Registered in Python as by a descriptor: a grey file holds ids or colours, whatever the keys are."""
+    Image.fromarray(np.array([[9, 0, 5, 0]], np.uint8)).save("b.png")
+    name = register(RECORDS, stuff_classes=["road", "sky"], label_values=values)
+    assert label_reader(name)("b.png").tolist() == [[0, 1, 255, 1]]
+    assert load_training_set([name, name]).label_mapping == values
+    evaluator = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=label_reader(name))
+    evaluator.reset()
+    evaluator.process(RECORDS, [{"sem_seg": torch.eye(2)[torch.tensor([[0, 1, 0, 1]])].permute(2, 0, 1)}])
+    assert evaluator.evaluate()["sem_seg"]["pACC"] == pytest.approx(100)
+    Image.fromarray(np.array([[9, 8]], np.uint8)).save("b.png")
+    with pytest.raises(UserError, match=r"b\.png: .*8.* \(1 pixels\)"):
+        label_reader(name)("b.png")
 
 
 def test_no_training_set_is_an_error() -> None:

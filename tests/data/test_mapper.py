@@ -10,6 +10,7 @@ import torch
 from fvcore.common.config import CfgNode
 from PIL import Image
 
+from clipmask.config import get_cfg
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.transforms import TrainTransform
 from clipmask.errors import UserError
@@ -113,3 +114,21 @@ def test_an_unused_crop_is_not_checked(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.ENABLED = False
     cfg.INPUT.CROP.SIZE = [300.0, 300.0]
     assert TrainMapper.from_config(cfg, 3, 255).transform.crop is None
+
+
+def test_scales_may_count_from_the_size_of_the_test(tmp_path: Path) -> None:
+    """Then a large picture and a small one fill the crop alike."""
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        ["INPUT.FORMAT", "RGB", "INPUT.MIN_SIZE_TEST", 24, "INPUT.SCALE_FROM_TEST_SIZE", True]
+        + ["INPUT.SCALE_RANGE", [1.0, 1.0], "INPUT.CROP.ENABLED", False, "INPUT.RANDOM_FLIP", "none"]
+        + ["INPUT.COLOR_AUG", False]
+    )
+    for size in ((12, 18), (240, 360)):
+        image, labels = tmp_path / "i.png", tmp_path / "l.png"
+        Image.fromarray(np.full((*size, 3), 7, np.uint8)).save(image)
+        Image.fromarray(np.zeros(size, np.uint8)).save(labels)
+        sample = TrainMapper.from_config(cfg, 2, 255)({"file_name": image, "sem_seg_file_name": labels})
+        assert sample["image"].shape == (3, 24, 36)
+        assert sample["sem_seg"].shape == (24, 36)
+        assert TestMapper.from_config(cfg)({"file_name": image})["image"].shape == (3, 24, 36)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clipmask.data.label_values import LabelValues
 from clipmask.data.reading import read_image, read_labels
 from clipmask.errors import UserError
 
@@ -165,3 +166,62 @@ def test_a_mapped_file_is_checked_as_any_other(tmp_path: Path) -> None:
         read_labels(save(tmp_path / "rgb.png", COLOURS), 2, 255, mapping={7: 0})
     with pytest.raises(UserError, match=r"small\.png: is 8x3"):
         read_labels(save(tmp_path / "small.png", np.zeros((3, 8), np.uint8)), 2, 255, size=(6, 8), mapping={7: 0})
+
+
+# Colours
+
+TABLE = LabelValues({(0, 0, 255): 0, (0, 255, 0): 1, (255, 255, 255): 2, (0, 0, 0): 255})
+IDS = np.array([[0, 1, 2, 255], [2, 2, 1, 0]])
+PAINTED = np.array([[0, 0, 255], [0, 255, 0], [255, 255, 255], [0, 0, 0]], np.uint8)[np.where(IDS == 255, 3, IDS)]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "orientation"])
+def test_colours_are_read_as_classes_however_they_are_stored(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(PAINTED).convert("RGB" if mode == "orientation" else mode)
+    tags = Image.Exif()
+    if mode == "orientation":
+        image, tags[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6  # to be turned back
+    image.save(tmp_path / "a.png", exif=tags)
+    labels = read_labels(tmp_path / "a.png", 3, 255, size=(2, 4), mapping=TABLE)
+    assert labels.tolist() == IDS.tolist()
+    assert labels.dtype == np.uint8
+
+
+def test_black_and_white_are_colours_too(tmp_path: Path) -> None:
+    for pixels in (np.array([[0, 255]], np.uint8), np.array([[False, True]])):
+        assert read_labels(save(tmp_path / "a.png", pixels), 3, 255, mapping=TABLE).tolist() == [[255, 2]]
+
+
+def test_many_classes_in_colours_take_wide_ids(tmp_path: Path) -> None:
+    table = LabelValues({(0, 0, 255): 299, (0, 255, 0): 1, (255, 255, 255): 65535, (0, 0, 0): 0})
+    labels = read_labels(save(tmp_path / "a.png", PAINTED), 300, 65535, mapping=table)
+    assert labels.tolist() == [[299, 1, 65535, 0], [65535, 65535, 1, 299]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode", "message"),
+    [
+        ([[[0, 0, 255], [1, 2, 3], [1, 2, 3], [9, 9, 9]]], "RGB",
+         r"the colour \[1, 2, 3\] \(2 pixels\) is no class's and not void; 1 more colours are unknown too"),
+        ([[[0, 0, 255], [0, 0, 254]]], "RGB",
+         r"\[0, 0, 254\] \(1 pixels\) .* void\. Known are \[0, 0, 255\], \[0, 255, 0\]"),
+        ([[[0, 0, 255, 255], [0, 0, 255, 254]]], "RGBA", "1 pixels are transparent; save it as RGB"),
+        ([[7, 300]], "I;16", "has I;16 pixels where 8-bit colours are expected"),
+    ],
+)  # fmt: skip
+def test_colours_that_are_no_labels_are_told(tmp_path: Path, pixels: list, mode: str, message: str) -> None:
+    path = save(tmp_path / "a.png", np.array(pixels, np.uint16 if mode == "I;16" else np.uint8))
+    with pytest.raises(UserError, match=rf"label map .*a\.png: .*{message}"):
+        read_labels(path, 3, 255, mapping=TABLE)
+
+
+def test_colours_of_a_jpeg_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="JPEG"):
+        read_labels(save(tmp_path / "a.jpg", PAINTED), 3, 255, mapping=TABLE)
+
+
+def test_exact_ids_let_no_other_pass(tmp_path: Path) -> None:
+    path, table = save(tmp_path / "a.png", np.array([[7, 33], [8, 7]], np.uint8)), {7: 0, 33: 1}
+    with pytest.raises(UserError, match=r"class id 8 out of range \(1 pixels\); expected 7, 33"):
+        read_labels(path, 2, 255, mapping=LabelValues(table))
+    assert read_labels(path, 2, 255, mapping=LabelValues({**table, 8: 255})).tolist() == [[0, 1], [255, 0]]

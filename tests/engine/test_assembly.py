@@ -103,6 +103,44 @@ def test_what_belongs_to_the_names_of_other_classes_stays_behind(tmp_path: Path,
     assert taken(target) == ["body.weight", "body.bias", *([] if per_class else ["text.learner.context"])]
 
 
+def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
+    tmp_path: Path, small_cfg: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A linear classifier, fewer queries and a text of other classes: what fits is taken all the same."""
+    small_cfg.MODEL.CLIPMASK.CLASSIFIER = "linear"
+    path = write_checkpoint(tmp_path / "x.pth", small_cfg)
+    small_cfg.MODEL.CLIPMASK.NUM_QUERIES = 6
+    small_cfg.MODEL.CLIPMASK.SCALES = ["res4", "res5"]
+    model = build_model(small_cfg, ("house;home", "field"))
+    caplog.set_level("INFO", "clipmask")
+    caplog.clear()
+    start_from(model, str(path), small_cfg.MODEL.CLIP)
+    lines = [record.getMessage() for record in caplog.records]
+    stored, own = load_checkpoint(path)["model"], model.state_dict()
+    taken = [name for name, value in own.items() if name in stored and torch.equal(value, stored[name])]
+    assert lines[0] == f"started from {path}: {len(taken)} of the model's {len(own)} tensors come from it"
+    assert lines[1] == (
+        "  text embeddings: made anew for house, field; those of the file are of other classes "
+        "(road, sky, tree, car and 1 more)"
+    )
+    assert 3 <= len(lines) <= 8
+    assert all(len(line) < 160 for line in lines[1:])
+    assert any(line.startswith("  mask_decoder: ") and "of another shape" in line for line in lines)
+    assert any(line.startswith("  pixel_decoder: ") and "unknown to the model" in line for line in lines)
+
+
+def test_text_of_other_prompts_is_made_anew(tmp_path: Path, small_cfg: CfgNode) -> None:
+    path = write_checkpoint(tmp_path / "x.pth", small_cfg)
+    checkpoint = load_checkpoint(path)
+    checkpoint["metadata"]["class_prompts"] = {"road": ["asphalt"]}
+    save_checkpoint(path, checkpoint)
+    stored = checkpoint["model"]["text.embedding"]
+    for prompts, same in [({"road": ["asphalt"]}, True), ({"road": ["gravel"]}, False), (None, False)]:
+        model = build_model(small_cfg, NAMES)
+        start_from(model, str(path), small_cfg.MODEL.CLIP, prompts)
+        assert torch.equal(model.text.embedding, stored) is same
+
+
 @pytest.mark.parametrize(("key", "value"), [("EMBEDDINGS", "random"), ("NAME", "ViT-L-14"), ("PROMPTS", ["single"])])
 def test_text_from_another_source_is_made_anew(tmp_path: Path, small_cfg: CfgNode, key: str, value: object) -> None:
     """The names and the width may be the same: a T of random vectors must not pass for CLIP's."""

@@ -88,7 +88,7 @@ def test_a_dataset_of_other_classes_becomes_the_vocabulary(tmp_path: Path, tiny_
     tiny.register(tiny_root, ("sky", "street", "vehicle"), prefix="renamed")
     asked = []
 
-    def set_vocabulary(self, names, aliases=None) -> None:
+    def set_vocabulary(self, names, aliases=None, prompts=None) -> None:
         asked.append(tuple(names))
         self.class_names = tuple(names)
 
@@ -97,6 +97,23 @@ def test_a_dataset_of_other_classes_becomes_the_vocabulary(tmp_path: Path, tiny_
     results = evaluate_checkpoint(tiny.tiny_cfg(tmp_path / "new", *weights))
     assert asked == [("sky", "street", "vehicle")]
     assert results["tiny_val"]["sem_seg"]["mIoU"] == results["renamed_val"]["sem_seg"]["mIoU"]
+
+
+def test_a_class_with_synonyms_is_scored_under_its_first(tmp_path: Path, tiny_root: Path) -> None:
+    train(tiny.tiny_cfg(tmp_path))
+    tiny.register(tiny_root, ("sky;heavens", "road;lane", "road;street"), prefix="synonyms")
+    checkpoint = load_checkpoint(tmp_path / "model_final.pth")
+    checkpoint["class_names"] = ["sky;heavens", "road;lane", "road;street"]
+    torch.save(checkpoint, tmp_path / "renamed.pth")
+    names = ["DATASETS.TRAIN", ("synonyms_train",), "DATASETS.TEST", ("synonyms_val",)]
+    cfg = tiny.tiny_cfg(tmp_path / "new", "MODEL.WEIGHTS", str(tmp_path / "renamed.pth"), *names)
+    scores = evaluate_checkpoint(cfg)["synonyms_val"]["sem_seg"]
+    assert {key for key in scores if "IoU-" in key and not key.startswith("B")} == {
+        "IoU-sky", "IoU-road;lane", "IoU-road;street",
+    }  # fmt: skip
+    assert {"ACC-sky", "BIoU-sky", "mIoU", "pACC"} <= scores.keys()
+    table = (tmp_path / "new/inference/synonyms_val/confusion_matrix.csv").read_text()
+    assert table.splitlines()[0].endswith(",sky,road;lane,road;street")
 
 
 def test_nothing_to_evaluate(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import torch
 from fvcore.common.config import CfgNode
 
 from clipmask import ClipMask, build_model
+from clipmask.d2 import MetadataCatalog
 from clipmask.errors import UserError
+from clipmask.modeling.text_sources import ClipSource, average
 from tests.conftest import NAMES
 
 Inputs = list[dict[str, Any]]
@@ -294,3 +296,22 @@ def test_settings_of_text_that_contradict_each_other(
             section[key] = value
     with pytest.raises(UserError, match=message):
         build_model(small_cfg, NAMES)
+
+
+def test_classes_bring_their_own_prompts(small_cfg: CfgNode, tiny_clip: Path) -> None:
+    """Those of the training set when the model is built, those of another vocabulary with it."""
+    clip = small_cfg.MODEL.CLIP
+    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = "tiny-clip", str(tiny_clip), "", ["a {}"]
+    small_cfg.DATASETS.TRAIN = ("own_prompts",)
+    MetadataCatalog.get("own_prompts").set(stuff_classes=["road", "sky"], class_prompts={"road": ["the {}", "tar"]})
+
+    def rows(name: str, *prompts: str) -> torch.Tensor:
+        return ClipSource("tiny-clip", str(tiny_clip), prompts).encode([name], {})[0]
+
+    model = build_model(small_cfg)
+    model.prepare()
+    road = average(torch.stack([rows("road", "the {}"), rows("tar", "{}")]))
+    torch.testing.assert_close(model.text.embedding[0], road)
+    torch.testing.assert_close(model.text.embedding[1], rows("sky", "a {}"))
+    model.set_vocabulary(["tree", "pole"], prompts={"pole": ["one {}"]})
+    torch.testing.assert_close(model.text.embedding, torch.stack([rows("tree", "a {}"), rows("pole", "one {}")]))

@@ -86,6 +86,19 @@ def test_the_cache_saves_the_tower(tiny_clip: Path, monkeypatch: pytest.MonkeyPa
     assert len(loads) == 2
 
 
+def test_a_class_may_have_prompts_of_its_own(tiny_clip: Path) -> None:
+    def rows(own: dict[str, list[str]], prompts: list[str]) -> torch.Tensor:
+        return ClipSource("tiny-clip", str(tiny_clip), prompts, own).encode(["car;tram", "sky"], {})
+
+    plain, street = rows({}, ["a {}"]), rows({}, ["the {} here", "one {}"])
+    own = rows({"car;tram": ["the {} here", "one {}"], "other": ["x"]}, ["a {}"])
+    torch.testing.assert_close(own, torch.stack([street[0], plain[1]]))
+    assert torch.equal(rows({"car;tram": ["the {} here", "one {}"]}, ["a {}"]), own)  # the cache tells them apart
+    assert torch.equal(rows({}, ["a {}"]), plain)
+    whole = rows({"sky": ["clouds above"]}, ["a {}"])[1]
+    torch.testing.assert_close(whole, ClipSource("tiny-clip", str(tiny_clip), ["{}"]).encode(["clouds above"], {})[0])
+
+
 def test_texts_are_taken_as_they_are_written(tiny_clip: Path) -> None:
     source, device = ClipSource("tiny-clip", str(tiny_clip), ["a {}"]), torch.device("cpu")
     text = "two cars; a wet road"

@@ -27,6 +27,15 @@ def test_a_checkpoint_brings_config_names_and_colors(checkpoint: Path) -> None:
         assert torch.equal(value, stored[name]), name
 
 
+def test_a_checkpoint_brings_what_its_classes_are_called_by(tmp_path: Path, small_cfg: CfgNode) -> None:
+    """So that T can be made anew as the training made it."""
+    prompts, aliases = {"road": ["asphalt"]}, {"sky": ["heavens"]}
+    metadata = {"class_prompts": prompts, "class_aliases": aliases}
+    text = Predictor.from_checkpoint(write_checkpoint(tmp_path / "model.pth", small_cfg, metadata=metadata)).model.text
+    assert text.own_prompts == prompts
+    assert text.aliases["sky"] == ["heavens"]
+
+
 def test_device_and_overrides(checkpoint: Path) -> None:
     predictor = Predictor.from_checkpoint(checkpoint, device="cpu", opts=["INPUT.MIN_SIZE_TEST", "20"])
     assert predictor.cfg.INPUT.MIN_SIZE_TEST == 20

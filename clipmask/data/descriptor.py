@@ -1,0 +1,318 @@
+"""A dataset described by a YAML file: which pictures, which labels, which classes. No Python is needed to train on it.
+
+    name: streets                # what the dataset is called; default: the file's name
+    images: images               # folder, searched with its subfolders; relative to this file, as all paths here
+    labels: labels               # folder of the same tree
+    image_suffix: .jpg           # default: any picture
+    label_suffix: _mask.png      # stands in place of an image's suffix; default: .png
+    label_folders: {img: mask}   # where train/img lies beside train/mask: see Descriptor; default: none
+    encoding: rgb                # ids, palette or rgb; default: ids
+    ignore_id: 255               # of void pixels; default: 255
+    void_colors: [[0, 0, 0]]     # palette, rgb: colours that are void; any other unknown colour is an error
+    classes:                     # in the order of their ids; the name alone is enough with ids
+      - {name: road, color: [128, 64, 128], id: 0, synonyms: [street], prompts: ["asphalt seen from a car"]}
+    splits: {train: 0.8, val: 0.2}   # shares, text files of image paths, or subfolders of images; default: these shares
+
+``ids`` takes the pixel values of single-channel pictures (of one with a palette its indices) for ids; ``palette`` and
+``rgb`` go by colours, whatever way the file stores them.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.descriptor_fields import DescribedClass, Fields
+from clipmask.data.label_values import RGB, LabelValues
+from clipmask.data.reading import PICTURE_SUFFIXES
+from clipmask.data.splits import Source, split_paths
+from clipmask.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["DescribedClass", "Descriptor", "read_descriptor", "register_descriptor"]
+
+Encoding = Literal["ids", "palette", "rgb"]
+DEFAULT_SPLITS: dict[str, Source] = {"train": 0.8, "val": 0.2}
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What a descriptor says, checked, with its defaults filled in.
+
+    Attributes:
+        path: of the YAML file.
+        name: of the dataset; its splits are registered as ``{name}_{split}``.
+        images, labels: folders.
+        image_suffix: of the pictures; None: any that is known.
+        label_suffix: stands in place of a picture's suffix.
+        label_folders: where images and labels branch inside of the tree, as in ``train/img`` and ``train/mask``: name
+            of a folder on a picture's way -> its name on the label map's. Only what lies below one is a picture then.
+        encoding: ``ids``, ``palette`` or ``rgb``.
+        ignore_id: of void in the files, where they hold ids.
+        classes: in the order of class ids.
+        void_colors: that are void.
+        splits: name to share, text file or subfolder.
+    """
+
+    path: Path
+    name: str
+    images: Path
+    labels: Path
+    image_suffix: str | None
+    label_suffix: str
+    encoding: Encoding
+    ignore_id: int
+    classes: tuple[DescribedClass, ...]
+    void_colors: tuple[RGB, ...]
+    splits: dict[str, Source]
+    label_folders: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes with their synonyms, ``car;automobile``, as metadata hold them."""
+        return tuple(";".join([item.name, *item.synonyms]) for item in self.classes)
+
+    @property
+    def ignore_label(self) -> int:
+        """The id of void in the label maps that training sees: ``ignore_id``, unless a class stands at that place."""
+        count = len(self.classes)
+        if not 0 <= self.ignore_id < count:
+            return self.ignore_id
+        return 255 if count <= 255 else 65535
+
+    @property
+    def label_values(self) -> LabelValues | None:
+        """What the pixels of the label files may be; None: class ids as they are, and ``ignore_label``."""
+        if self.encoding != "ids":
+            colors = {cast(RGB, item.color): place for place, item in enumerate(self.classes)}
+            return LabelValues({**colors, **dict.fromkeys(self.void_colors, self.ignore_label)})
+        ids = {item.id: place for place, item in enumerate(self.classes)} | {self.ignore_id: self.ignore_label}
+        unchanged = all(value == place for value, place in ids.items())
+        return None if unchanged else LabelValues(ids)
+
+    def pairs(self) -> list[tuple[Path, Path]]:
+        """Returns all pictures in a fixed order, each with the path of its label map, whether that is there or not.
+
+        Raises:
+            UserError: there is no picture.
+        """
+        return [(self.images / image, self.label_path(image)) for image in self._pictures]
+
+    def label_path(self, image: Path) -> Path:
+        """Returns where the label map of a picture, given relative to ``images``, has to be."""
+        suffix = image.suffix if self.image_suffix is None else self.image_suffix
+        folders = [self.label_folders.get(folder, folder) for folder in image.parent.parts]
+        return self.labels.joinpath(*folders, image.name[: -len(suffix)] + self.label_suffix)
+
+    def samples(self) -> dict[str, list[dict[str, Any]]]:
+        """Returns the dataset dicts of each split in a fixed order; pictures without a label map are left out.
+
+        Raises:
+            UserError: there is no picture, or none with a label map; a text file names an image that is not there.
+        """
+        return {
+            split: [
+                {"file_name": str(self.images / image), "sem_seg_file_name": str(self.label_path(image))}
+                for image in images
+            ]
+            for split, images in self._split.items()
+        }
+
+    @property
+    def num_unlabelled(self) -> int:
+        """How many pictures have no label map; training leaves them out."""
+        return len(self._pictures) - len(self._labelled)
+
+    # Searched once: what a run trains on must not change while someone adds files.
+    @cached_property
+    def _pictures(self) -> list[Path]:
+        """The pictures, relative to ``images``."""
+        pictures = sorted(_files(self.images, self._is_picture), key=lambda path: path.as_posix())
+        if not pictures:
+            wanted = f"end in {self.image_suffix!r} (image_suffix)" if self.image_suffix else "end as a picture's"
+            others = f", and not in {self.label_suffix!r} (label_suffix)" if self._labels_inside else ""
+            raise UserError(
+                f"descriptor {self.path}: images: no picture in {self.images} or its subfolders: looked for files "
+                f"whose names {wanted}{others}"
+            )
+        return pictures
+
+    @cached_property
+    def _labelled(self) -> list[Path]:
+        labelled = [image for image in self._pictures if self.label_path(image).is_file()]
+        if not labelled:
+            raise UserError(
+                f"descriptor {self.path}: none of the {len(self._pictures)} pictures in {self.images} has a label map: "
+                f"{self._pictures[0]} would need {self.label_path(self._pictures[0])}. Correct labels or label_suffix "
+                f"({self.label_suffix!r}, which stands in place of the picture's suffix)"
+            )
+        return labelled
+
+    @cached_property
+    def _split(self) -> dict[str, list[Path]]:
+        return split_paths(self.splits, self._pictures, self._labelled, self.path, self.images)
+
+    def _is_picture(self, path: Path) -> bool:
+        """Whether a file below ``images`` is one; label maps may lie beside or below the pictures."""
+        name = path.name.lower()
+        if name.startswith("."):
+            return False
+        if self.label_folders and not any(folder in self.label_folders for folder in path.parent.parts):
+            return False
+        ends_as_label = self._labels_inside and name.endswith(self.label_suffix.lower())
+        if ends_as_label and (self.images / path).is_relative_to(self.labels):
+            return False
+        if self.image_suffix is None:
+            return path.suffix.lower() in PICTURE_SUFFIXES
+        return name.endswith(self.image_suffix.lower())
+
+    @property
+    def _labels_inside(self) -> bool:
+        """Whether the suffix alone tells label maps from pictures."""
+        return not self.label_folders and self.labels.is_relative_to(self.images)
+
+
+def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yields the files of a tree that are ``wanted``, relative to ``folder``; links to folders are followed."""
+    for root, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            path = Path(root, name).relative_to(folder)
+            if wanted(path):
+                yield path
+
+
+def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
+    """Reads and checks a descriptor.
+
+    Args:
+        path: of the YAML file.
+
+    Raises:
+        UserError: the file is missing or no YAML; a key is unknown, missing or has a wrong value; a folder is not
+            there. The message names file, key and value.
+    """
+    path = Path(path)
+    fields = Fields(path, _read_yaml(path))
+    images, labels = fields.folder("images"), fields.folder("labels")
+    encoding = fields.choice("encoding", ("ids", "palette", "rgb"), "ids")
+    ignore_id = fields.id("ignore_id", 255)
+    void_colors = fields.colors("void_colors")
+    return Descriptor(
+        path=path,
+        name=fields.name("name", path.stem),
+        images=images,
+        labels=labels,
+        image_suffix=fields.suffix("image_suffix", None),
+        label_suffix=fields.suffix("label_suffix", ".png") or ".png",
+        encoding=cast(Encoding, encoding),
+        ignore_id=ignore_id,
+        classes=fields.classes(encoding, ignore_id, void_colors),
+        void_colors=void_colors,
+        splits=fields.splits(images, DEFAULT_SPLITS),
+        label_folders=fields.folder_names("label_folders"),
+    )
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(f"descriptor {path}: no such file; it is a YAML file that describes a dataset") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"descriptor {path}: can't be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"descriptor {path}: not plain YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"descriptor {path}: not a mapping of keys to values; it needs images, labels and classes")
+    return content
+
+
+_registered: dict[str, Descriptor] = {}  # dataset name -> where it came from
+
+
+def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Registers the splits of a descriptor in ``DatasetCatalog`` and ``MetadataCatalog``.
+
+    The same file may be registered again; what has changed in it since counts.
+
+    Args:
+        path: of the YAML file.
+
+    Returns:
+        Split to the name of its dataset, ``{name}_{split}``.
+
+    Raises:
+        UserError: see ``read_descriptor``; or another dataset has that name.
+    """
+    descriptor = read_descriptor(path)
+    names = {split: f"{descriptor.name}_{split}" for split in descriptor.splits}
+    for name in names.values():
+        known = _registered.get(name)
+        if name in DatasetCatalog.list() and (known is None or known.path.resolve() != descriptor.path.resolve()):
+            other = "already" if known is None else f"by {known.path}"
+            raise UserError(f"descriptor {path}: a dataset {name!r} is registered {other}; give another 'name:'")
+    tell = functools.cache(functools.partial(_tell_left_out, descriptor))
+    for split, name in names.items():
+        if name in DatasetCatalog.list():
+            DatasetCatalog.remove(name)
+        if name in MetadataCatalog.list():
+            MetadataCatalog.remove(name)
+        DatasetCatalog.register(name, functools.partial(_samples, descriptor, split, tell))
+        MetadataCatalog.get(name).set(**_metadata(descriptor))
+        _registered[name] = descriptor
+    return names
+
+
+def _tell_left_out(descriptor: Descriptor) -> None:
+    """Warns of pictures without labels."""
+    if descriptor.num_unlabelled:
+        logger.warning(
+            "descriptor %s: %d of %d pictures have no label map and are left out; clipmask-data check lists them",
+            descriptor.path,
+            descriptor.num_unlabelled,
+            len(descriptor.pairs()),
+        )
+
+
+def _samples(descriptor: Descriptor, split: str, tell: Callable[[], None]) -> list[dict[str, Any]]:
+    samples = descriptor.samples()[split]
+    tell()  # once, however often a run asks
+    if not samples:
+        raise UserError(
+            f"descriptor {descriptor.path}: the split {split!r} ({descriptor.splits[split]}) has no labelled picture; "
+            f"{descriptor.images} has {len(descriptor.pairs()) - descriptor.num_unlabelled} in all"
+        )
+    return samples
+
+
+def _metadata(descriptor: Descriptor) -> dict[str, Any]:
+    """Returns what the catalog keeps of a dataset, see ``clipmask.data.catalog``."""
+    metadata: dict[str, Any] = {
+        "stuff_classes": list(descriptor.class_names),
+        "ignore_label": descriptor.ignore_label,
+        "evaluator_type": "sem_seg",
+    }
+    colors = [item.color for item in descriptor.classes]
+    if None not in colors:
+        metadata["stuff_colors"] = [list(cast(RGB, color)) for color in colors]
+    values = descriptor.label_values
+    if values is not None:
+        metadata["label_values"] = dict(values)
+    prompts = {
+        name: list(item.prompts)
+        for name, item in zip(descriptor.class_names, descriptor.classes, strict=True)
+        if item.prompts
+    }
+    if prompts:
+        metadata["class_prompts"] = prompts
+    return metadata

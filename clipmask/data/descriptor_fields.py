@@ -1,0 +1,243 @@
+"""The keys of a descriptor: what each takes, and what is said where something else stands there."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from clipmask.data.label_values import RGB
+from clipmask.data.reading import MAX_RAW_ID
+from clipmask.data.splits import Source
+from clipmask.errors import UserError
+
+KEYS = (
+    "name", "images", "labels", "image_suffix", "label_suffix", "label_folders", "encoding", "ignore_id", "void_colors",
+    "classes", "splits",
+)  # fmt: skip
+CLASS_KEYS = ("name", "color", "id", "synonyms", "prompts")
+
+
+@dataclass(frozen=True)
+class DescribedClass:
+    """One class.
+
+    Attributes:
+        name: what it is called everywhere.
+        id: in label files that hold ids; its place in the list, unless said otherwise.
+        color: (r, g, b), 0..255, or None.
+        synonyms: other names, whose text embeddings are averaged with that of ``name``.
+        prompts: sentences for CLIP in place of the config's; ``{}`` in them stands for the name.
+    """
+
+    name: str
+    id: int
+    color: RGB | None = None
+    synonyms: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+
+
+class Fields:
+    """The content of a descriptor; each method returns the checked value of a key.
+
+    Args:
+        path: of the file, for messages; what its values name is relative to its folder.
+        content: the keys.
+
+    Raises:
+        UserError: a key is unknown; so do all methods, where a value is missing or wrong.
+    """
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self.path, self.content = path, content
+        self._refuse_unknown(content, KEYS, "")
+
+    def fail(self, message: str) -> NoReturn:
+        """Raises a ``UserError`` that names the file."""
+        raise UserError(f"descriptor {self.path}: {message}")
+
+    def name(self, key: str, default: str) -> str:
+        """A dataset's name: letters, digits, ``_``, ``-`` and ``.``."""
+        value = self.content.get(key)
+        if value is None:
+            return re.sub(r"[^\w.-]+", "_", default)
+        if not isinstance(value, str) or not re.fullmatch(r"[\w.-]+", value):
+            self.fail(f"{key} is {value!r}; it takes letters, digits, '_', '-' and '.'")
+        return value
+
+    def folder(self, key: str) -> Path:
+        """A folder that is there."""
+        value = self.content.get(key)
+        if not isinstance(value, str) or not value:
+            self.fail(f"{key} is {'missing' if value is None else repr(value)}; name a folder, relative to this file")
+        folder = Path(self.path.parent, Path(value).expanduser())
+        if not folder.is_dir():
+            self.fail(f"{key}: {value}: no such folder ({folder.absolute()}); paths are relative to the descriptor")
+        return folder
+
+    def suffix(self, key: str, default: str | None) -> str | None:
+        """The end of file names, such as ``.png`` or ``_mask.png``."""
+        value = self.content.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str) or not value or "/" in value or "*" in value:
+            self.fail(f"{key} is {value!r}; it is how file names end, such as .png or _mask.png")
+        return value
+
+    def folder_names(self, key: str) -> dict[str, str]:
+        """A mapping of folder names, each one part of a path."""
+        value = self.content.get(key) or {}
+        names = [*value, *value.values()] if isinstance(value, dict) else [None]
+        if any(not isinstance(name, str) or not name or "/" in name for name in names):
+            self.fail(f"{key} is {value!r}; it maps names of folders, such as {{images: masks}}")
+        return dict(value)
+
+    def choice(self, key: str, choices: Sequence[str], default: str) -> str:
+        """One of ``choices``."""
+        value = self.content.get(key, default)
+        if value not in choices:
+            self.fail(f"{key} is {value!r}; it is one of {', '.join(choices)}")
+        return str(value)
+
+    def id(self, key: str, default: int) -> int:
+        """An id as a pixel may hold it."""
+        return self._id(self.content.get(key, default), key)
+
+    def colors(self, key: str) -> tuple[RGB, ...]:
+        """A list of colours."""
+        value = self.content.get(key) or ()
+        if not isinstance(value, list | tuple):
+            self.fail(f"{key} is {value!r}; it is a list of colours, such as [[0, 0, 0]]")
+        return tuple(self._color(item, f"{key}[{place}]") for place, item in enumerate(value))
+
+    def classes(self, encoding: str, ignore_id: int, void_colors: Sequence[RGB]) -> tuple[DescribedClass, ...]:
+        """The classes, each of them different from the others and from void in what its files are read by."""
+        value = self.content.get("classes")
+        if not isinstance(value, list) or not value:
+            self.fail(
+                f"classes is {'missing' if value is None else repr(value)}; list the classes in the order of their "
+                "ids, such as [road, sky]"
+            )
+        classes = tuple(self._class(item, place) for place, item in enumerate(value))
+        self._once([name for item in classes for name in (item.name, *item.synonyms)], "the name")
+        if encoding == "ids":
+            self._once([item.id for item in classes], "the id")
+            for item in classes:
+                if item.id == ignore_id:
+                    self.fail(
+                        f"classes: {item.name!r} has the id {ignore_id}, which is ignore_id; give ignore_id another"
+                    )
+        bare = [item.name for item in classes if item.color is None]
+        if bare and (encoding != "ids" or len(bare) < len(classes)):
+            why = f"encoding {encoding} reads labels by them" if encoding != "ids" else "others have one"
+            self.fail(f"classes: no color for {', '.join(map(repr, bare))}, but {why}; write color: [r, g, b]")
+        self._once([item.color for item in classes if item.color is not None], "the color")
+        for item in classes:
+            if item.color is not None and item.color in void_colors:
+                self.fail(f"void_colors has {list(item.color)}, which is the color of class {item.name!r}")
+        return classes
+
+    def splits(self, images: Path, default: Mapping[str, Source]) -> dict[str, Source]:
+        """Shares that sum to 1, or text files and subfolders, which become paths."""
+        value = self.content.get("splits")
+        if value is None:
+            return dict(default)
+        if not isinstance(value, dict) or not value:
+            self.fail(f"splits is {value!r}; say {{train: 0.8, val: 0.2}}, or name text files or subfolders of images")
+        for split in value:
+            if not isinstance(split, str) or not re.fullmatch(r"[\w.-]+", split):
+                self.fail(f"splits: {split!r} is no name of a split; use letters, digits, '_', '-' and '.'")
+        shares = {split: item for split, item in value.items() if _is_number(item)}
+        if len(shares) == len(value):
+            if min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+                self.fail(
+                    f"splits: {_shown(shares)} sum to {sum(shares.values()):g}; shares are 0 or more and sum to 1"
+                )
+            return {split: float(share) for split, share in shares.items()}
+        if shares:
+            self.fail(
+                f"splits: {_shown(value)} mixes shares with files or folders; use one or the other for all splits"
+            )
+        return {split: self._place(split, item, images) for split, item in value.items()}
+
+    def _place(self, split: str, value: Any, images: Path) -> Path:
+        """The text file or the subfolder that a split names."""
+        if isinstance(value, str) and value:
+            file, folder = Path(self.path.parent, Path(value).expanduser()), images / value
+            if file.is_file():
+                return file
+            if folder.is_dir():
+                return folder
+            self.fail(f"splits: {split}: {value}: neither a text file ({file}) nor a subfolder of images ({folder})")
+        self.fail(
+            f"splits: {split} is {value!r}; it takes a share, a text file of image paths or a subfolder of images"
+        )
+
+    def _class(self, value: Any, place: int) -> DescribedClass:
+        where = f"classes[{place}]"
+        fields = {"name": value} if isinstance(value, str) else value
+        if not isinstance(fields, dict):
+            hint = "; write it in quotes" if isinstance(value, bool | int | float) else ""
+            self.fail(f"{where} is {value!r}; it is a name, or {{name: ..., color: [r, g, b], ...}}{hint}")
+        self._refuse_unknown(fields, CLASS_KEYS, f"{where}: ")
+        name = fields.get("name")
+        if not isinstance(name, str) or not name.strip(" ;"):
+            self.fail(
+                f"{where}: name is {'missing' if name is None else repr(name)}; it is a text (in quotes if need be)"
+            )
+        first, *others = [part.strip() for part in name.split(";") if part.strip()]
+        color = fields.get("color")
+        return DescribedClass(
+            name=first,
+            id=self._id(fields.get("id", place), f"{where}: id"),
+            color=None if color is None else self._color(color, f"{where}: color"),
+            synonyms=(*others, *self._texts(fields.get("synonyms"), f"{where}: synonyms")),
+            prompts=self._texts(fields.get("prompts"), f"{where}: prompts"),
+        )
+
+    def _texts(self, value: Any, where: str) -> tuple[str, ...]:
+        texts = [value] if isinstance(value, str) else value or []
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+            self.fail(f"{where} is {value!r}; it is a list of texts")
+        return tuple(text.strip() for text in texts)
+
+    def _id(self, value: Any, where: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_RAW_ID:
+            self.fail(f"{where} is {value!r}; it is a whole number, 0 to {MAX_RAW_ID}")
+        return value
+
+    def _color(self, value: Any, where: str) -> RGB:
+        if (
+            not isinstance(value, list | tuple)
+            or len(value) != 3
+            or any(isinstance(item, bool) or not isinstance(item, int) or not 0 <= item <= 255 for item in value)
+        ):
+            self.fail(f"{where} is {value!r}; it is [red, green, blue], each 0 to 255")
+        red, green, blue = value
+        return red, green, blue
+
+    def _once(self, values: Sequence[Any], what: str) -> None:
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            shown = list(twice[0]) if isinstance(twice[0], tuple) else repr(twice[0])
+            self.fail(f"classes: {what} {shown} is there twice; every class has its own")
+
+    def _refuse_unknown(self, content: Mapping[Any, Any], keys: Sequence[str], where: str) -> None:
+        for key in content:
+            if key not in keys:
+                near = difflib.get_close_matches(str(key).lower(), keys, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+                self.fail(f"{where}there is no key {key!r}; {hint}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {item}" for key, item in value.items()) + "}"

@@ -1,0 +1,109 @@
+"""Class names in a file beside the pictures, in the forms that labelling tools and datasets write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from clipmask.data.label_values import RGB
+
+FILES = (
+    "classes.txt", "labels.txt", "label_colors.txt", "labelmap.txt", "class_names.txt", "names.txt", "class_dict.csv",
+    "_classes.csv", "classes.csv",
+)  # fmt: skip
+_VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "__ignore__", "ignore label", "don't care"}
+_NUMBERED = re.compile(r"(\d+)\s*[:,;\t ]\s*(\D.*)")
+_COLOR_FIRST = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\S.*)")
+_COLOR_LAST = re.compile(r"(.*\D)[,:\t ]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*:*.*")
+
+
+class Named(NamedTuple):
+    """A class in a file of names; id and colour where the file has them."""
+
+    name: str
+    id: int | None = None
+    color: RGB | None = None
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the name says that its pixels are no class."""
+        return self.name.lower().replace("_", " ").strip() in {word.replace("_", " ").strip() for word in _VOID}
+
+
+class NameFile(NamedTuple):
+    """A file of names and what it holds, in order."""
+
+    path: Path
+    names: tuple[Named, ...]
+
+
+def find_names(folders: Sequence[Path]) -> NameFile | None:
+    """Reads the first file of names in the folders, in the order of ``FILES``; None if there is none."""
+    for folder in folders:
+        for name in FILES:
+            path = folder / name
+            if path.is_file():
+                names = read_names(path.read_text(encoding="utf-8-sig", errors="replace"))
+                if names:
+                    return NameFile(path, names)
+    return None
+
+
+def read_names(text: str) -> tuple[Named, ...]:
+    """Reads class names, one a line.
+
+    Known are ``name``, ``3: name``, ``3,name``, ``r g b name`` (CamVid's label_colors.txt), ``name,r,g,b`` and
+    ``name:r,g,b::`` (CVAT's labelmap.txt); headings, empty lines and those with # are passed over. Where lines hold
+    names alone, a line's place is its id; ``__ignore__`` at the start takes no place, as labelme writes it.
+
+    Args:
+        text: content of a file.
+
+    Returns:
+        The classes in order; a name that comes again gets a number.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    names: list[Named] = []
+    for place, line in enumerate(lines):
+        if not (place == 0 and _is_heading(line, lines[1:])):
+            names.append(_parsed(line))
+    if all(named.id is None and named.color is None for named in names):
+        skip = 1 if names and names[0].name == "__ignore__" else 0
+        names = [Named(named.name, place) for place, named in enumerate(names[skip:])]
+    counts: dict[str, int] = {}
+    for place, named in enumerate(names):
+        counts[named.name] = counts.get(named.name, 0) + 1
+        if counts[named.name] > 1:
+            names[place] = named._replace(name=f"{named.name} {counts[named.name]}")
+    return tuple(names)
+
+
+def _is_heading(line: str, others: Sequence[str]) -> bool:
+    """Whether a first line names columns: it has no number, while all others have."""
+    return bool(others) and not re.search(r"\d", line) and all(re.search(r"\d", other) for other in others)
+
+
+def _parsed(line: str) -> Named:
+    match = _COLOR_FIRST.fullmatch(line)
+    if match:
+        return Named(_clean(match[4]), color=_rgb(match.groups()[:3]))
+    match = _COLOR_LAST.fullmatch(line)
+    if match:
+        return Named(_clean(match[1]), color=_rgb(match.groups()[1:]))
+    match = _NUMBERED.fullmatch(line)
+    if match:
+        return Named(_clean(match[2]), id=int(match[1]))
+    return Named(line if line == "__ignore__" else _clean(line))
+
+
+def _clean(name: str) -> str:
+    """Returns a name as CLIP reads it: spaces for underscores, no quotes; what follows a comma or ; are synonyms."""
+    first = re.split(r"[,;:]", name.strip().strip("\"'"))[0]
+    return first.replace("_", " ").strip() or "unnamed"
+
+
+def _rgb(texts: Sequence[str]) -> RGB:
+    red, green, blue = (min(255, int(text)) for text in texts)
+    return red, green, blue

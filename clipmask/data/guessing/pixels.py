@@ -1,0 +1,133 @@
+"""What a file's pixels look like: a photograph, ids or colours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from clipmask.data.label_values import RGB
+
+MOST_VALUES = 4096  # different ones that a label map may have, smoothed edges included
+_ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
+_VOID_WIDTH = 0.6  # share of black pixels that touch another colour, from which black is drawn as borders
+
+
+class Look(NamedTuple):
+    """A file at a glance: Pillow's mode, whether its format is lossy, how many different values it has."""
+
+    mode: str
+    lossy: bool
+    values: int
+
+    @property
+    def could_be_labels(self) -> bool:
+        """Whether it may be a label map."""
+        return not self.lossy and self.values <= MOST_VALUES and self.mode in _ID_MODES + _COLOR_MODES
+
+
+def look(path: Path) -> Look | None:
+    """Returns how a file looks; None if it can't be read."""
+    try:
+        with Image.open(path) as image:
+            lossy = image.format in ("JPEG", "MPO", "JPEG2000", "AVIF")
+            return Look(image.mode, lossy, len(np.unique(_values(image))))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return None
+
+
+def _values(image: Image.Image) -> NDArray[np.uint32]:
+    """Returns a number for each pixel: its id or index, or r + 256 g + 65536 b."""
+    if image.mode in _ID_MODES:
+        return np.asarray(image).astype(np.uint32)
+    pixels = np.asarray(image.convert("RGB")).astype(np.uint32)
+    return pixels[..., 0] + (pixels[..., 1] << 8) + (pixels[..., 2] << 16)
+
+
+@dataclass
+class LabelPixels:
+    """What the label maps of a sample hold.
+
+    Attributes:
+        files: how many could be read.
+        modes: Pillow's modes and how many files have each.
+        ids: pixels of each id or index, of files with one channel.
+        colors: pixels of each colour, of all files whose pixels have one.
+        id_colors: the colours that palettes give each index that occurs.
+        borders: black pixels that touch another colour.
+    """
+
+    files: int = 0
+    modes: Counter[str] = field(default_factory=Counter)
+    ids: Counter[int] = field(default_factory=Counter)
+    colors: Counter[RGB] = field(default_factory=Counter)
+    id_colors: dict[int, set[RGB]] = field(default_factory=dict)
+    borders: int = 0
+
+    @property
+    def one_palette(self) -> bool:
+        """Whether an index has the same colour in all files."""
+        return all(len(colors) == 1 for colors in self.id_colors.values())
+
+    @property
+    def black_is_border(self) -> bool:
+        """Whether black is drawn as thin lines and edges, as between things that nobody labelled."""
+        return self.colors[0, 0, 0] > 0 and self.borders >= _VOID_WIDTH * self.colors[0, 0, 0]
+
+    def add(self, path: Path) -> None:
+        """Counts a file; one that can't be read is passed over."""
+        try:
+            with Image.open(path) as opened:
+                image = ImageOps.exif_transpose(opened)
+                if image.mode in _ID_MODES:
+                    self._add_ids(image)
+                else:
+                    self._add_colors(image)
+                self.modes[image.mode] += 1
+                self.files += 1
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+            return
+
+    def _add_ids(self, image: Image.Image) -> None:
+        values, counts = np.unique(np.asarray(image), return_counts=True)
+        self.ids.update({int(value): int(count) for value, count in zip(values, counts, strict=True)})
+        palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3) if image.mode == "P" else None
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            if palette is None:
+                color = (min(int(value), 255),) * 3
+            else:
+                red, green, blue = palette[value].tolist() if value < len(palette) else (0, 0, 0)
+                color = (red, green, blue)
+                self.id_colors.setdefault(int(value), set()).add(color)
+            self.colors[color] += count
+
+    def _add_colors(self, image: Image.Image) -> None:
+        packed = _values(image)
+        values, counts = np.unique(packed, return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            self.colors[value & 255, value >> 8 & 255, value >> 16] += count
+        self.borders += _touching(packed == 0)
+
+
+def _touching(inside: NDArray[np.bool_]) -> int:
+    """Counts the pixels of a region within two pixels of another one, the picture's edge not counted."""
+    core = inside.copy()
+    for _ in range(2):
+        padded = np.pad(core, 1, mode="edge")
+        core = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return int(inside.sum() - core.sum())
+
+
+def read_sample(paths: Iterable[Path]) -> LabelPixels:
+    """Counts what some label maps hold."""
+    pixels = LabelPixels()
+    for path in paths:
+        pixels.add(path)
+    return pixels

@@ -1,0 +1,178 @@
+"""A label map drawn over its image: colours, borders, class names in their regions, a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from clipmask.data.names import shown_names
+from clipmask.errors import UserError
+from clipmask.visualizer.colors import Colors, colorize
+from clipmask.visualizer.legend import PAPER, Entry, draw_legend, with_legend
+from clipmask.visualizer.lettering import font_size, load_font, text_size, write
+
+_MAX_GRID = 256  # longest side of the grid that places for names are looked for on
+_NAMES_PER_CLASS = 3  # the roomiest regions of a class that carry its name
+_SHADE = 0.35  # of a pixel's light is left behind a name: white letters then differ from any by 6:1 or more (WCAG 2)
+
+
+def class_shares(labels: np.ndarray, num_classes: int, ignore_label: int | None = None) -> np.ndarray:
+    """Returns the percentage (K,) of the painted pixels that each class covers; they sum to 100, or to 0 if none is.
+
+    Args:
+        labels: (H, W) ids.
+        num_classes: K; ids outside 0..K-1 are not painted.
+        ignore_label: an id that is not painted either.
+    """
+    counts = np.bincount(labels[is_painted(labels, num_classes, ignore_label)].ravel(), minlength=num_classes)
+    return 100.0 * counts / max(1, counts.sum())
+
+
+def overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    colors: Colors,
+    opacity: float = 0.5,
+    legend: bool | Literal["inside"] = True,
+    ignore_label: int | None = None,
+) -> np.ndarray:
+    """Draws a label map over its image.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        labels: (H, W) ids.
+        names: of the K classes; of ``car;automobile`` the first is shown.
+        colors: of the K classes.
+        opacity: of the colours, 0 (the image as it is, without names) to 1.
+        legend: True adds a strip below with swatch, name and share of the classes in the picture, largest first.
+            ``"inside"`` is for frames of a film, which keep their size and must not flicker: a translucent strip over
+            the lowest rows lists every class in the order of ``names``, and no names are written into regions; a
+            picture with no room for it has none.
+        ignore_label: an id that is not painted.
+
+    Returns:
+        uint8 (H + height of the legend, W, 3); a picture narrower than one entry of its legend is widened to fit it.
+
+    Raises:
+        UserError: the shapes of image and labels, or the numbers of names and colours, differ.
+    """
+    check(image, labels, names, colors)
+    picture = paint(image, labels, names, colors, opacity, ignore_label, region_names=legend != "inside")
+    if not legend:
+        return picture
+    shares = class_shares(labels, len(names), ignore_label)
+    listed = range(len(names)) if legend == "inside" else by_share(shares)
+    shown = shown_names(names)
+    entries = [Entry(colors[k], f"{shown[k]}  {shares[k]:.1f}%", f"{shown[k]}  100.0%") for k in listed]
+    if legend is True:
+        return with_legend(picture, entries, font_size(labels.shape))
+    strip = draw_legend(picture.shape[1], entries, max(9, round(0.75 * font_size(labels.shape))))
+    rows = len(strip)
+    if strip.shape[1] == picture.shape[1] and 4 * rows <= len(picture):  # else it would hide what it explains
+        blended = picture.copy()
+        shade = np.where((strip == PAPER).all(-1, keepdims=True), 0.65, 1.0)  # swatches keep their colours
+        blended[-rows:] = np.rint((1 - shade) * picture[-rows:] + shade * strip)
+        return blended
+    return picture
+
+
+def check(image: np.ndarray, labels: np.ndarray, names: Sequence[str], colors: Colors) -> None:
+    """Raises a ``UserError`` unless these belong together."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or labels.shape != image.shape[:2]:
+        raise UserError(
+            f"can't draw labels {labels.shape} over an image {image.shape} of {image.dtype}: "
+            "the image is (H, W, 3) of uint8, the labels are (H, W)"
+        )
+    if len(names) != len(colors):
+        raise UserError(
+            f"{len(names)} class names but {len(colors)} colours; give each class one, such as by palette(names)"
+        )
+
+
+def is_painted(labels: np.ndarray, num_classes: int, ignore_label: int | None) -> np.ndarray:
+    """Returns where (H, W) there is one of the classes 0..K-1."""
+    painted = (labels >= 0) & (labels < num_classes)
+    return painted if ignore_label is None else painted & (labels != ignore_label)
+
+
+def by_share(shares: np.ndarray) -> list[int]:
+    """Returns the classes with a share, largest first."""
+    order = np.argsort(-shares, kind="stable")
+    return [int(k) for k in order if shares[k] > 0]
+
+
+def paint(
+    image: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    colors: Colors,
+    opacity: float,
+    ignore_label: int | None,
+    region_names: bool,
+) -> np.ndarray:
+    """Returns the image with its regions coloured, their borders stronger, and names written into them."""
+    painted = is_painted(labels, len(names), ignore_label)
+    ids = np.where(painted, labels, -1)
+    strength = np.where(_borders(ids), min(1.0, 1.6 * opacity), opacity) * painted
+    mixed = image + strength[..., None] * (colorize(ids, colors) - image.astype(np.float32))
+    picture = np.rint(mixed).astype(np.uint8)
+    if not (region_names and opacity > 0):
+        return picture
+    font, shown = load_font(max(9, round(0.9 * font_size(labels.shape)))), shown_names(names)
+    written = [
+        (place, shown[k])
+        for k in np.unique(ids[painted]).tolist()
+        if shown[k]
+        for place in _places(ids == k, text_size(shown[k], font))
+    ]
+    for place, name in written:
+        _darken(picture, place, text_size(name, font))
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    for place, name in written:
+        write(draw, place, name, font, (255, 255, 255))
+    return np.asarray(canvas)
+
+
+def _darken(picture: np.ndarray, middle: tuple[float, float], size: tuple[float, float]) -> None:
+    """Lays a plate of shade, on which white is readable over whatever there is, where a name of ``size`` will stand."""
+    pad = size[1] / 5
+    left, right = (round(middle[0] + side * (size[0] / 2 + 1.5 * pad)) for side in (-1, 1))
+    top, bottom = (round(middle[1] + side * (size[1] / 2 + pad)) for side in (-1, 1))
+    plate = picture[max(0, top) : bottom, max(0, left) : right]
+    plate[...] = np.rint(_SHADE * plate)
+
+
+def _borders(ids: np.ndarray) -> np.ndarray:
+    """Returns where (H, W) a pixel has a neighbour of another id; lines grow with the picture."""
+    edges = np.zeros(ids.shape, dtype=bool)
+    across, down = ids[:, 1:] != ids[:, :-1], ids[1:] != ids[:-1]
+    edges[:, 1:] |= across
+    edges[1:] |= down
+    width = max(1, round(min(ids.shape) / 360))
+    return ndimage.binary_dilation(edges, iterations=width - 1) if width > 1 else edges
+
+
+def _places(region: np.ndarray, text: tuple[float, float]) -> Iterator[tuple[float, float]]:
+    """Yields where in the parts of ``region`` (H, W) a name fits: (x, y) of its middle, roomiest parts first.
+
+    Distances to the border are measured in half widths of the text across and half heights down, so a place at a
+    distance of 1 has room for the ellipse that the text fills (1.1 leaves a margin). Nearest sampling on a coarse grid
+    is enough for that.
+    """
+    step = -(-max(region.shape) // _MAX_GRID)
+    coarse = np.pad(region[step // 2 :: step, step // 2 :: step], 1)  # beyond the picture there is no room either
+    room = ndimage.distance_transform_edt(coarse, sampling=(2 * step / text[1], 2 * step / text[0]))
+    parts, count = ndimage.label(coarse)
+    largest = np.asarray(ndimage.maximum(room, parts, range(1, count + 1)))
+    for part in np.argsort(-largest, kind="stable")[:_NAMES_PER_CLASS]:
+        if largest[part] < 1.1:
+            return
+        ridge = np.argwhere((parts == part + 1) & (room > 0.97 * largest[part]))  # a long region has many such places
+        y, x = ridge[np.argmin(np.square(ridge - ridge.mean(axis=0)).sum(axis=1))]
+        yield float((x - 1) * step + step // 2), float((y - 1) * step + step // 2)

@@ -1,0 +1,213 @@
+"""A YAML file becomes registered datasets: right files, right ids, and every mistake is told with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
+from clipmask.data.catalog import label_reader, load_dataset, load_training_set
+from clipmask.data.descriptor import read_descriptor, register_descriptor
+from clipmask.errors import UserError
+
+from .described import COLORS, VOID, write_described, write_yaml
+
+
+@pytest.fixture(autouse=True)
+def _catalogs() -> Iterator[None]:
+    """Takes back what a test registers."""
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def _tree(root: Path, *files: str) -> None:
+    for name in files:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
+
+
+def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
+    _tree(tmp_path, "pics/x/1.png", "ids/x/1.png")
+    described = read_descriptor(write_yaml(tmp_path / "my set.yaml", images="pics", labels="ids", classes=["a", "b"]))
+    assert (described.name, described.encoding, described.ignore_id) == ("my_set", "ids", 255)
+    assert (described.image_suffix, described.label_suffix) == (None, ".png")
+    assert described.splits == {"train": 0.8, "val": 0.2}
+    assert [(item.name, item.id, item.color) for item in described.classes] == [("a", 0, None), ("b", 1, None)]
+    assert described.label_values is None
+
+
+def test_labels_lie_in_the_tree_of_the_images(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/a/1_img.png", "i/b/2_img.png", "i/b/3_img.png", "l/a/1_ids.png", "l/b/2_ids.png", "i/other.png")
+    path = write_yaml(
+        tmp_path / "d.yaml", images="i", labels="l", image_suffix="_img.png", label_suffix="_ids.png", classes=["a"],
+        splits={"train": 1},
+    )  # fmt: skip
+    described = read_descriptor(path)
+    assert described.pairs() == [
+        (tmp_path / f"i/{stem}_img.png", tmp_path / f"l/{stem}_ids.png") for stem in ("a/1", "b/2", "b/3")
+    ]
+    samples = described.samples()["train"]
+    assert [Path(record["file_name"]).name for record in samples] == ["1_img.png", "2_img.png"]
+    assert described.num_unlabelled == 1
+
+
+@pytest.mark.parametrize("labels", [".", "masks"])
+def test_labels_beside_or_below_the_images_are_no_images(tmp_path: Path, labels: str) -> None:
+    _tree(tmp_path, "1.png", "sub/2.png", f"{labels}/1_m.png", f"{labels}/sub/2_m.png", ".hidden.png")
+    path = write_yaml(tmp_path / "d.yaml", images=".", labels=labels, label_suffix="_m.png", classes=["a"])
+    assert [image.name for image, _ in read_descriptor(path).pairs()] == ["1.png", "2.png"]
+
+
+def test_files_that_are_labels_by_their_name_leave_no_image(tmp_path: Path) -> None:
+    _tree(tmp_path, "1.png", "2.png")
+    path = write_yaml(tmp_path / "d.yaml", images=".", labels=".", classes=["a"])
+    with pytest.raises(UserError, match=r"names end as a picture's, and not in '\.png' \(label_suffix\)"):
+        read_descriptor(path).pairs()
+
+
+def test_images_and_labels_may_branch_inside_of_the_tree(tmp_path: Path) -> None:
+    _tree(tmp_path, "train/img/x/1.png", "train/mask/x/1.png", "val/img/2.png", "val/mask/2.png", "preview/3.png")
+    path = write_yaml(
+        tmp_path / "d.yaml", images=".", labels=".", classes=["a"], label_folders={"img": "mask"},
+        splits={"train": "train", "val": "val"},
+    )  # fmt: skip
+    samples = read_descriptor(path).samples()
+    assert [Path(record["sem_seg_file_name"]) for record in samples["train"] + samples["val"]] == [
+        tmp_path / "train/mask/x/1.png", tmp_path / "val/mask/2.png",
+    ]  # fmt: skip
+
+
+def test_images_below_the_labels_are_images(tmp_path: Path) -> None:
+    _tree(tmp_path, "images/1.png", "1.png")
+    path = write_yaml(tmp_path / "d.yaml", images="images", labels=".", classes=["a"])
+    assert read_descriptor(path).pairs() == [(tmp_path / "images/1.png", tmp_path / "1.png")]
+
+
+@pytest.mark.parametrize("encoding", ["ids", "palette", "rgb"])
+def test_all_encodings_say_the_same(tmp_path: Path, encoding: str) -> None:
+    names = register_descriptor(write_described(tmp_path, encoding=encoding))
+    assert names == {"train": "fields_train", "val": "fields_val"}
+    dataset, read = load_training_set(["fields_train"]), label_reader("fields_train")
+    assert dataset.classes == tuple(COLORS)
+    assert MetadataCatalog.get("fields_val").stuff_colors == [list(color) for color in COLORS.values()]
+    for record in dataset.records:
+        labels, image = read(record["sem_seg_file_name"]), np.asarray(Image.open(record["file_name"])).astype(int)
+        assert (labels[0, :4] == 255).all()
+        expected = (image - 60).argmax(2)  # blue, green, red are the classes 0, 1, 2
+        assert (labels[1:] == 2 - expected[1:]).mean() > 0.99
+
+
+def test_ids_of_the_files_need_not_be_places(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.png")
+    (tmp_path / "l").mkdir()
+    Image.fromarray(np.array([[7, 3], [0, 7]], np.uint8)).save(tmp_path / "l/1.png")
+    classes = [{"name": "a", "id": 7}, {"name": "b", "id": 3}]
+    path = write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=classes, ignore_id=0)
+    register_descriptor(path)
+    metadata = MetadataCatalog.get("d_train")
+    assert metadata.ignore_label == 255  # 0 is a class here
+    assert label_reader("d_train")(tmp_path / "l/1.png").tolist() == [[0, 1], [255, 0]]
+    Image.fromarray(np.array([[7, 3], [0, 5]], np.uint8)).save(tmp_path / "l/1.png")
+    with pytest.raises(UserError, match=r"1\.png: class id 5 out of range \(1 pixels\); expected 7, 3, 0"):
+        label_reader("d_train")(tmp_path / "l/1.png")
+
+
+def test_an_id_beyond_the_classes_is_an_error(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.png")
+    (tmp_path / "l").mkdir()
+    Image.fromarray(np.array([[0, 2]], np.uint8)).save(tmp_path / "l/1.png")
+    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a", "b"]))
+    with pytest.raises(UserError, match=r"1\.png: class id 2 out of range"):
+        label_reader("d_train")(tmp_path / "l/1.png")
+
+
+def test_an_evaluator_reads_the_colours(tmp_path: Path) -> None:
+    register_descriptor(write_described(tmp_path, count=2))
+    record = load_dataset("fields_val", labelled=True).records[0]
+    truth = label_reader("fields_val")(record["sem_seg_file_name"])
+    evaluator = SemSegEvaluator("fields_val", distributed=False, sem_seg_loading_fn=label_reader("fields_val"))
+    evaluator.reset()
+    scores = torch.eye(3)[torch.from_numpy(np.where(truth == 255, 0, truth))].permute(2, 0, 1)
+    evaluator.process([record], [{"sem_seg": scores}])
+    assert evaluator.evaluate()["sem_seg"]["mIoU"] == pytest.approx(100)
+
+
+def test_synonyms_and_prompts_reach_the_metadata(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.png", "l/1.png")
+    classes = [{"name": "car", "synonyms": ["automobile"], "prompts": ["a {} on a road", "traffic"]}, "sky; heavens"]
+    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=classes))
+    metadata = MetadataCatalog.get("d_val")
+    assert metadata.stuff_classes == ["car;automobile", "sky;heavens"]
+    assert metadata.class_prompts == {"car;automobile": ["a {} on a road", "traffic"]}
+
+
+def test_the_same_file_may_be_registered_again(tmp_path: Path) -> None:
+    path = write_described(tmp_path)
+    assert register_descriptor(path) == register_descriptor(path)
+    content = yaml.safe_load(path.read_text())
+    content["classes"][0]["name"] = "heavens"
+    register_descriptor(write_yaml(path, **content))
+    assert MetadataCatalog.get("fields_train").stuff_classes[0] == "heavens"
+    other = write_described(tmp_path / "other")
+    with pytest.raises(UserError, match=r"'fields_train' is registered by .*give another 'name:'"):
+        register_descriptor(other)
+    with pytest.raises(UserError, match="'camvid_sem_seg_train' is registered already"):
+        register_descriptor(write_yaml(other, **{**content, "name": "camvid_sem_seg"}))
+
+
+def test_pictures_without_labels_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_described(tmp_path)
+    (tmp_path / "masks/a/02_mask.png").unlink()
+    register_descriptor(path)
+    count = sum(len(load_dataset(f"fields_{split}", labelled=True).records) for split in ("train", "val", "train"))
+    assert count > 5
+    assert sum(map(len, read_descriptor(path).samples().values())) == 5
+    assert [record.getMessage() for record in caplog.records] == [
+        f"descriptor {path}: 1 of 6 pictures have no label map and are left out; clipmask-data check lists them"
+    ]
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml: no such file"):
+        read_descriptor(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    with pytest.raises(UserError, match="not a mapping"):
+        read_descriptor(tmp_path / "list.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(UserError, match="not plain YAML"):
+        read_descriptor(tmp_path / "bad.yaml")
+    (tmp_path / "i").mkdir()
+    (tmp_path / "l").mkdir()
+    path = write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_suffix=".jpg")
+    with pytest.raises(UserError, match=r"d\.yaml: images: no picture in .*/i .*end in '\.jpg'"):
+        read_descriptor(path).pairs()
+    _tree(tmp_path, "i/1.jpg")
+    with pytest.raises(UserError, match=r"none of the 1 pictures .* 1\.jpg would need .*l/1\.png.*label_suffix"):
+        read_descriptor(path).samples()
+    _tree(tmp_path, "l/1.png")
+    register_descriptor(path)
+    splits = read_descriptor(path).samples()
+    empty = next(split for split, records in splits.items() if not records)
+    with pytest.raises(UserError, match=rf"the split '{empty}' \(0\.\d\) has no labelled picture; .* has 1 in all"):
+        load_dataset(f"d_{empty}", labelled=True)
+
+
+def test_unknown_colours_are_told(tmp_path: Path) -> None:
+    path = write_described(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    del content["void_colors"]
+    register_descriptor(write_yaml(path, **content))
+    record = DatasetCatalog.get("fields_train")[0]
+    told = rf"_mask\.png: the colour \[{', '.join(map(str, VOID))}\] \(4 pixels\) is no class's and not void\. Known"
+    with pytest.raises(UserError, match=told):
+        label_reader("fields_train")(record["sem_seg_file_name"])

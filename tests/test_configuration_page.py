@@ -1,0 +1,30 @@
+"""docs/configuration.md says of every key what clipmask/config.py says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from clipmask import get_cfg
+from clipmask.config import leaf_keys
+from tests.conftest import ROOT
+
+PAGE = ROOT / "docs" / "configuration.md"
+
+
+def test_the_page_is_up_to_date() -> None:
+    command = [sys.executable, "tools/write_config_reference.py", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_key_stands_on_it_once() -> None:
+    keys = re.findall(r"^\| `([A-Z0-9_.]+)`", PAGE.read_text(), re.MULTILINE)
+    assert sorted(keys) == sorted(leaf_keys(get_cfg()))
+
+
+def test_keys_of_detectron2_are_marked() -> None:
+    text = PAGE.read_text()
+    assert "`MODEL.DEVICE` D2 |" in text
+    assert "`MODEL.CLIP.NAME` |" in text
