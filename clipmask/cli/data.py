@@ -156,7 +156,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _subject(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # the type would import torch
-    from clipmask.cli.train import register_file
+    from clipmask.cli.register import register_file
     from clipmask.data.checking.subject import open_subject
 
     for path in args.register:

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli.demo_model import MODEL, load_predictor, view_opts
 from clipmask.cli.film import segment_film, show_webcam
+from clipmask.cli.inputs import find_pictures
+from clipmask.cli.register import register_file
 from clipmask.cli.segment import segment_pictures
-from clipmask.cli.vocabulary import read_vocabulary
-from clipmask.config import load_cfg
+from clipmask.cli.truth import LabelledPictures, dataset_name
 from clipmask.errors import UserError
 from clipmask.predictor import KINDS, Predictor
 from clipmask.predictor.smoothing import STRENGTH
 
 EXAMPLES = """\
-examples:
-  %(prog)s --weights output/toy/model_final.pth --input street.jpg
-  %(prog)s --weights model_final.pth --input a.jpg 'drive/*.png' photos/ --recursive --output results
-  %(prog)s --weights model_final.pth --input photos/ --save overlay,labels,color --opacity 0.7
-  %(prog)s --weights model_final.pth --input a.jpg --output a_overlay.png
-  %(prog)s --weights model_final.pth --input large.jpg --sliding-window 512x1024 --tta
+examples, with the model that comes along (street scenes):
+  %(prog)s --input street.jpg
+  %(prog)s --input a.jpg 'drive/*.png' photos/ --recursive --output results
+  %(prog)s --input photos/ --save overlay,labels,json --opacity 0.7
+  %(prog)s --input a.jpg --output a_overlay.png --colors "my colors.txt"
+  %(prog)s --input large.jpg --sliding-window 512x1024 --tta
+  %(prog)s --video-input drive.mp4 --output drive_overlay.mp4
+  %(prog)s --video-input drive.mp4 --every 5 --smooth
+  %(prog)s --webcam --device cpu
+with your own:
+  %(prog)s --weights output/streets/model_best.pth --input a.jpg
+  %(prog)s --weights output/streets/model_best.pth --dataset streets.yaml --output checked
   %(prog)s --weights model_final.pth --input a.jpg --vocabulary "road,sky,zebra crossing" --embeddings mine.npz
-  %(prog)s --weights model_final.pth --video-input drive.mp4 --output drive_overlay.mp4
-  %(prog)s --weights model_final.pth --video-input drive.mp4 --every 5 --smooth
-  %(prog)s --weights model_final.pth --webcam --opts MODEL.DEVICE cpu
-  %(prog)s --config-file configs/camvid/clipmask_r50.yaml --input a.jpg --opts MODEL.WEIGHTS model_final.pth
+  %(prog)s --config-file configs/camvid/clipmask_r50.yaml --weights weights.pth --input a.jpg
 
 A checkpoint of train_net.py knows its config and its classes, so --weights is enough. --config-file is for weights
 alone, such as Detectron2 writes. Quote patterns, and they may match more files than a command line holds.
@@ -45,9 +49,27 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    model = parser.add_argument_group("model, by at least one of the first two")
-    model.add_argument("--weights", metavar="FILE", help="a checkpoint of train_net.py (default: MODEL.WEIGHTS)")
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="a checkpoint of train_net.py (default: with --config-file its MODEL.WEIGHTS, else the model that comes "
+        f"along, {MODEL.parent.name}/{MODEL.name})",
+    )
     model.add_argument("--config-file", metavar="FILE", help="config, YAML (default: the one in the checkpoint)")
+    model.add_argument(
+        "--device",
+        metavar="NAME",
+        help="cuda, cuda:1, mps or cpu (default: MODEL.DEVICE of the config; the CPU where that is absent)",
+    )
+    model.add_argument(
+        "--register",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE.py",
+        help="Python files to import first, which register datasets or backbones (default: none)",
+    )
     model.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the file's (default: none)"
     )
@@ -91,6 +113,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the camera of that number, 0 if none is said, in a window; q ends it (default: none)",
     )
+    source.add_argument(
+        "--dataset",
+        metavar="FILE.yaml",
+        help="the pictures of a dataset that a descriptor describes, or of a registered one by its name; its classes "
+        "are looked for, and its labels tell what is right (default: none)",
+    )
+    source.add_argument("--split", metavar="NAME", help="which of the descriptor's splits (default: val)")
     source.add_argument("--recursive", action="store_true", help="take the folders in --input's folders too")
     film = parser.add_argument_group("films and the webcam")
     film.add_argument(
@@ -116,7 +145,21 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"a folder, made if missing, or a file for one picture or a film (default: {DEFAULT_OUTPUT})",
     )
     result.add_argument(
-        "--save", default="overlay", metavar="KINDS", help=f"some of {','.join(KINDS)}; labels are ids in a PNG"
+        "--save",
+        metavar="KINDS",
+        help="some of overlay; labels (a PNG of class ids, which are places in the list of class names); color (each "
+        "class in its plain colour); scores (an .npz with names and float16 scores, classes x height x width, 2 bytes "
+        "each before compression: 3.8 MB for 11 classes at 480x360); json (classes, shares, boxes; of films a line a "
+        "frame); server_ids (labels in the ids of a benchmark's server, where the dataset has them, as Cityscapes); "
+        "comparison (picture, truth, prediction and errors, with --dataset) (default: overlay; comparison with "
+        "--dataset)",
+    )
+    result.add_argument(
+        "--colors",
+        metavar="FILE",
+        help="colours of some or all classes: .yaml or .json that map names to [r, g, b], or text with a class a line, "
+        "'name: [r, g, b]' or 'r g b name'; or the word dataset, for those of the model's dataset (default: those of "
+        "--dataset, else fixed ones by name that colour-blind readers can tell apart)",
     )
     result.add_argument("--opacity", type=float, default=0.5, help="of the overlay's colours, 0 to 1")
     return parser
@@ -127,18 +170,20 @@ def _check(args: argparse.Namespace) -> list[str]:
     given = [name for name, value in _sources(args).items() if value is not None]
     if len(given) != 1:
         what = f"{' and '.join(given)} exclude each other" if given else "nothing to segment"
-        raise UserError(f"{what}: say one of --input PATH ..., --video-input FILE or --webcam (--help has examples)")
-    if not args.weights and not args.config_file:
         raise UserError(
-            "no model: say --weights checkpoint.pth (a checkpoint of train_net.py, which knows its config and classes) "
-            "or --config-file FILE --opts MODEL.WEIGHTS FILE"
+            f"{what}: say one of --input PATH ..., --dataset FILE.yaml, --video-input FILE or --webcam (--help has "
+            "examples)"
         )
-    if args.embeddings and not args.vocabulary:
+    if args.embeddings and not args.vocabulary and not args.dataset:
         raise UserError('--embeddings goes with --vocabulary "name,name,...", the names to take from the file')
+    if args.vocabulary and args.dataset:
+        raise UserError("--vocabulary and --dataset exclude each other: the dataset's classes are looked for")
+    if args.split and not args.dataset:
+        raise UserError("--split goes with --dataset FILE.yaml")
     if args.webcam is not None and args.output:
         raise UserError("--webcam shows a window and writes nothing: leave --output away")
-    if args.input is not None and (args.every is not None or args.smooth is not None):
-        raise UserError("--every and --smooth go with --video-input or --webcam; pictures (--input) are no film")
+    if (args.input is not None or args.dataset) and (args.every is not None or args.smooth is not None):
+        raise UserError("--every and --smooth go with --video-input or --webcam; pictures are no film")
     if args.every is not None and args.every < 1:
         raise UserError(f"--every {args.every}: is 1 (each frame) or more")
     if args.smooth is not None and not 0 <= args.smooth < 1:
@@ -146,46 +191,18 @@ def _check(args: argparse.Namespace) -> list[str]:
     view_opts(args)
     if not 0 <= args.opacity <= 1:
         raise UserError(f"--opacity {args.opacity}: is between 0 (the picture) and 1 (the colours)")
-    kinds = list(dict.fromkeys(kind.strip() for kind in args.save.split(",") if kind.strip()))
+    save = ("comparison" if args.dataset else "overlay") if args.save is None else args.save
+    kinds = list(dict.fromkeys(kind.strip() for kind in save.split(",") if kind.strip()))
     if not kinds or not set(kinds) <= set(KINDS):
         raise UserError(f"--save {args.save}: name some of {', '.join(KINDS)}, between commas")
+    if "comparison" in kinds and not args.dataset:
+        raise UserError("--save comparison: what it compares with are the labels of a --dataset")
     return kinds
 
 
 def _sources(args: argparse.Namespace) -> dict[str, object]:
-    return {"--input": args.input, "--video-input": args.video_input, "--webcam": args.webcam}
-
-
-def view_opts(args: argparse.Namespace) -> list[str]:
-    """Returns ``--tta`` and ``--sliding-window`` as config keys and values in turn.
-
-    Raises:
-        UserError: the window's size is not height x width.
-    """
-    opts = ["TEST.AUG.ENABLED", "True"] if args.tta else []
-    if args.sliding_window is None:
-        return opts
-    opts += ["TEST.SLIDING_WINDOW.ENABLED", "True"]
-    if not args.sliding_window:
-        return opts
-    size = re.fullmatch(r"(\d+)[xX](\d+)", args.sliding_window)
-    if size is None:
-        raise UserError(f"--sliding-window {args.sliding_window}: say height x width in pixels, such as 512x1024")
-    return [*opts, "TEST.SLIDING_WINDOW.SIZE", f"[{int(size[1])}, {int(size[2])}]"]
-
-
-def load_predictor(args: argparse.Namespace) -> Predictor:
-    """Builds the predictor that the command line describes."""
-    names = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
-    opts = [*view_opts(args), *args.opts]
-    if args.config_file:
-        weights = ["MODEL.WEIGHTS", args.weights] if args.weights else []
-        predictor = Predictor.from_config(load_cfg(args.config_file, [*opts, *weights]), batch_size=args.batch_size)
-    else:
-        predictor = Predictor.from_checkpoint(args.weights, opts=opts, batch_size=args.batch_size)
-    if names is not None:
-        predictor.set_vocabulary(names, args.embeddings)
-    return predictor
+    names = ("--input", "--dataset", "--video-input", "--webcam")
+    return {name: getattr(args, name[2:].replace("-", "_")) for name in names}
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -193,11 +210,20 @@ def _run(argv: Sequence[str] | None) -> int:
     kinds = _check(args)
     output = Path(args.output or DEFAULT_OUTPUT)
 
-    def load() -> Predictor:
-        return load_predictor(args)
+    for path in args.register:
+        register_file(path)
+    dataset = None if args.dataset is None else LabelledPictures(dataset_name(args.dataset, args.split))
+    if dataset is not None and not dataset.labelled and "comparison" in kinds:
+        raise UserError(f"--dataset {args.dataset}: has no labels to compare with; say --save overlay")
 
+    def load() -> Predictor:
+        return load_predictor(args, dataset)
+
+    if dataset is not None:
+        return segment_pictures(load, dataset.inputs, output, kinds, opacity=args.opacity, dataset=dataset)
     if args.input is not None:
-        return segment_pictures(load, args.input, output, kinds, opacity=args.opacity, recursive=args.recursive)
+        pictures = find_pictures(args.input, recursive=args.recursive, exclude=output)
+        return segment_pictures(load, pictures, output, kinds, opacity=args.opacity)
     if args.video_input is not None:
         film = Path(args.video_input).expanduser()
         return segment_film(load, film, output, kinds, opacity=args.opacity, every=args.every or 1, smooth=args.smooth)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from clipmask.cli import HelpFormatter, run_main
 from clipmask.cli.output import output_file, shortened, write_output
-from clipmask.cli.train import register_file
+from clipmask.cli.register import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
 from clipmask.d2 import MetadataCatalog

@@ -1,10 +1,9 @@
-"""Which pictures the demo is to read, and what it calls its results."""
+"""Which pictures the demo is to read."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -71,33 +70,3 @@ def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> list[Inpu
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-
-
-def result_names(inputs: Sequence[Input]) -> list[Path]:
-    """Names the result of each picture, without ending; no two are equal, not even on disks that ignore case.
-
-    A name is the picture's own; where two would meet it gets the name of the picture's folder before it, then the
-    picture's ending behind it, then its number.
-
-    Args:
-        inputs: different files.
-
-    Returns:
-        Paths relative to the output folder, one for each input.
-    """
-    levels = [0] * len(inputs)
-    while True:
-        names = [
-            _name(picture, level, number) for number, (picture, level) in enumerate(zip(inputs, levels, strict=True))
-        ]
-        counts = Counter(str(name).casefold() for name in names)
-        meeting = [number for number, name in enumerate(names) if counts[str(name).casefold()] > 1]
-        if not meeting:
-            return names
-        for number in meeting:  # at the last level all names differ by their number, so this ends
-            levels[number] += levels[number] < 3
-
-
-def _name(picture: Input, level: int, number: int) -> Path:
-    parent, stem, ending = picture.path.resolve().parent.name, picture.path.stem, picture.path.suffix.lstrip(".")
-    return picture.folder / (stem, f"{parent}_{stem}", f"{parent}_{stem}_{ending}", f"{parent}_{stem}_{number}")[level]

@@ -10,10 +10,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from clipmask.cli.inputs import find_pictures, result_names
+from clipmask.cli.inputs import Input
+from clipmask.cli.truth import LabelledPictures
 from clipmask.cli.video import CODECS
+from clipmask.data.file_names import result_names
 from clipmask.errors import UserError
 from clipmask.predictor import Picture, Predictor, Segmentation
+from clipmask.predictor.segmentation import ENDINGS, result_name, server_id_table
 
 
 class Tally:
@@ -45,38 +48,40 @@ def progress_bar(total: int | None, unit: str) -> tqdm:
 
 def segment_pictures(
     load: Callable[[], Predictor],
-    patterns: Sequence[str],
+    inputs: Sequence[Input],
     output: Path,
     kinds: Sequence[str],
     *,
     opacity: float,
-    recursive: bool,
+    dataset: LabelledPictures | None = None,
 ) -> int:
-    """Segments the pictures that ``--input`` names.
+    """Segments pictures.
 
     Args:
-        load: makes the predictor; called when the pictures are found.
-        patterns: files, patterns and folders.
+        load: makes the predictor; called when it is known where results go.
+        inputs: the pictures.
         output: a folder, or a file for a single picture.
         kinds: what to save of each, some of ``KINDS``.
         opacity: of the overlay's colours.
-        recursive: take the folders in folders too.
+        dataset: what the pictures are from, if they have labels.
 
     Returns:
         1 if some of the pictures could not be read, else 0.
 
     Raises:
-        UserError: nothing is found, or a result can't be written.
+        UserError: a result can't be written, or the model has no server ids to write.
     """
-    inputs = find_pictures(patterns, recursive=recursive, exclude=output)
     paths = [picture.path for picture in inputs]
-    single = is_file(output, Image.registered_extensions(), CODECS)
+    own = {ENDINGS[kinds[0]]} if len(kinds) == 1 and kinds[0] in ENDINGS else Image.registered_extensions()
+    single = is_file(output, own, {*Image.registered_extensions(), *CODECS, *ENDINGS.values()} - {*own})
     if single and (len(inputs) > 1 or len(kinds) > 1):
         what = f"{len(inputs)} pictures" if len(inputs) > 1 else f"{' and '.join(kinds)}"
         raise UserError(f"--output {output}: names one file, but there are {what} to write; name a folder")
     protect(output, paths, single)
     targets = dict(zip(map(str, paths), result_names(inputs), strict=True))
     predictor = load()
+    if "server_ids" in kinds:
+        server_id_table(predictor.names, predictor.server_ids)
     broken: list[str] = []
     tally = Tally(predictor.names)
     with progress_bar(len(paths), "images") as bar:
@@ -86,17 +91,25 @@ def segment_pictures(
             bar.write(f"skipped: {error}", file=sys.stderr)
             bar.update()
 
-        for result in predictor.stream(paths, on_error=report):
+        for result in predictor.stream(paths, on_error=report, scores="scores" in kinds):
+            try:
+                truth = None if dataset is None else dataset.truth(result)
+            except UserError as error:
+                report(str(result.source), error)
+                continue
             for kind in kinds:
                 stem = targets[str(result.source)]
-                result.save(output if single else output / f"{stem}_{kind}.png", kind, opacity)
+                path = output if single else output / result_name(str(stem), kind)
+                result.save(path, kind, opacity, truth=truth)
             tally.add(result)
+            if dataset is not None and truth is not None:
+                dataset.add(truth, result)
             bar.update()
     done = len(paths) - len(broken)
     if done:
-        print(
-            f"{done} picture{'s' * (done > 1)} -> {output} ({', '.join(kinds)}); most frequent: {tally.most_frequent()}"
-        )
+        told = [dataset.told()] if dataset is not None and dataset.labelled else []
+        told += [f"most frequent: {tally.most_frequent()}"]
+        print(f"{done} picture{'s' * (done > 1)} -> {output} ({', '.join(kinds)}); {'; '.join(told)}")
     if broken:
         print(f"{len(broken)} of {len(paths)} could not be read: {', '.join(broken)}", file=sys.stderr)
     return 1 if broken else 0
@@ -112,7 +125,7 @@ def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> 
     if output.is_dir() or ending not in {*endings, *others}:
         return False
     if ending not in endings:
-        shown = ", ".join(CODECS) if endings is CODECS else ".png, .jpg and others"
+        shown = ", ".join(endings) if ".png" not in endings else ".png, .jpg and others"
         raise UserError(f"--output {output}: this result is written as {shown}, or into a folder")
     return True
 

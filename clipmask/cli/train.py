@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli.register import register_file
 from clipmask.config import load_cfg
 from clipmask.data.descriptor import register_descriptor
 from clipmask.errors import UserError
@@ -103,31 +102,6 @@ def _leading(words: list[str], endings: tuple[str, ...]) -> tuple[list[str], lis
     files = [index == 0 or word.endswith(endings) for index, word in enumerate(words)]
     count = files.index(False) if False in files else len(files)
     return words[:count], words[count:]
-
-
-def register_file(path: str | Path) -> None:
-    """Imports a user's Python file, so that it registers what it has; its own folder is importable from it.
-
-    Raises:
-        UserError: there is no such file, or it raises: then the line and the exception are named.
-    """
-    path = Path(path).resolve()
-    if not path.is_file():
-        raise UserError(f"--register {path}: no such file")
-    spec = importlib.util.spec_from_file_location(f"clipmask_registered_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--register {path}: not a Python file (name.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else (lines or [None])[-1]
-        where = f"{path}, line {line}" if line else str(path)
-        raise UserError(f"--register: {where}: {type(error).__name__}: {error}") from error
 
 
 def register_datasets(paths: Sequence[str], *, eval_only: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pictures for the eye: input | truth | prediction of a few validation images, the same ones at each evaluation."""
+"""Pictures for the eye: a few validation images beside truth, prediction and errors, the same at each evaluation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data import TestMapper, label_reader, read_image
+from clipmask.data.file_names import result_names
 from clipmask.modeling import ClipMask
-from clipmask.visualizer import palette, side_by_side
+from clipmask.visualizer import comparison, palette
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -31,7 +32,7 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
         folder: where the files go; made if need be.
 
     Returns:
-        File stem to picture, (H, W, 3) uint8 RGB.
+        Name to picture, uint8 (H, W, 3), RGB; a file is called as its image, with its folder where two would meet.
     """
     dataset = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(dataset)
@@ -41,14 +42,14 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     folder.mkdir(parents=True, exist_ok=True)
     read_truth = label_reader(dataset)
     chosen = [records[index] for index in spread(len(records), cfg.TEST.NUM_PICTURES)]
+    files = result_names([(Path(record["file_name"]), Path()) for record in chosen])
     pictures = {}
-    for record, labels in _predictions(cfg, model, chosen):
+    for file, (record, labels) in zip(files, _predictions(cfg, model, chosen), strict=True):
         image = read_image(record["file_name"])
         truth = read_truth(record["sem_seg_file_name"], size=image.shape[:2])
-        picture = side_by_side(image, truth, labels, names, colors, ignore_label)
-        stem = Path(record["file_name"]).stem
-        Image.fromarray(picture).save(folder / f"{stem}.png")
-        pictures[stem] = picture
+        picture = comparison(image, truth, labels, names, colors, ignore_label)
+        Image.fromarray(picture).save(folder / f"{file}.png")
+        pictures[str(file)] = picture
     return pictures
 
 

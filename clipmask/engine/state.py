@@ -18,6 +18,7 @@ from clipmask.engine.meter import Meter
 from clipmask.engine.optimizer import build_optimizer, build_scheduler, restore_optimizer
 from clipmask.engine.random_state import get_random_state, seed_everything, set_random_state
 from clipmask.errors import UserError
+from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask
 
 logger = logging.getLogger(__name__)
@@ -135,14 +136,15 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
 
 
 def _plain_metadata(dataset: str) -> dict[str, Any]:
-    """What a checkpoint tells of its dataset: colours, void, and what else its classes are called."""
-    metadata = MetadataCatalog.get(dataset)
+    """What a checkpoint tells of its dataset: colours, void, ids of a server, and what else its classes are called."""
+    metadata, ids = MetadataCatalog.get(dataset), server_ids(dataset)
     colors = metadata.get("stuff_colors", None)
     aliases, prompts = (metadata.get(key, None) or {} for key in ("class_aliases", "class_prompts"))
     return {
         "stuff_colors": None if colors is None else np.asarray(colors).tolist(),
         "ignore_label": int(metadata.get("ignore_label", 255)),
         "class_aliases": {name: list(others) for name, others in aliases.items()},
+        **({} if ids is None else {"server_ids": ids}),
         **({"class_prompts": {name: list(texts) for name, texts in prompts.items()}} if prompts else {}),
     }
 

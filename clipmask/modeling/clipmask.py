@@ -278,9 +278,10 @@ class ClipMask(nn.Module):
         source: TextSource | None = None
         if embeddings is not None:
             source = RandomSource() if embeddings == "random" else FileSource(embeddings)
+        anew = any(self.text.own_prompts.get(name) != texts for name, texts in (prompts or {}).items())
         self.text.aliases |= aliases or {}
         self.text.own_prompts |= prompts or {}
-        self.text.set_vocabulary(names, source)
+        self.text.set_vocabulary(names, source, anew=anew)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ class TextEncoder(nn.Module):
         self._trained_names = self.names
         self._ready = False  # T and mu were computed or loaded
         self._outdated = False  # and the learner has changed since
+        self._kept: dict[str, Tensor] | None = None  # the rows of a fixed T, once the vocabulary has changed
         self._texts: dict[str, Tensor] = {}  # rows (D,) of all texts of images met so far: 2 KiB each
 
     @classmethod
@@ -140,12 +141,14 @@ class TextEncoder(nn.Module):
         if self.learner.changes_texts:
             self._texts.clear()
 
-    def set_vocabulary(self, names: Sequence[str], source: TextSource | None = None) -> None:
+    def set_vocabulary(self, names: Sequence[str], source: TextSource | None = None, *, anew: bool = False) -> None:
         """Replaces T by the embeddings of other names; mu stays that of the training vocabulary.
 
         Args:
             names: the new vocabulary.
-            source: where to take it from; None for the model's own.
+            source: where to take it from; None for the model's own, which is not asked for names of the training alone
+                if T is fixed.
+            anew: it is: they have other prompts now.
 
         Raises:
             UserError: from the source, or its embeddings have another width than the model's; text is learned, and a
@@ -157,8 +160,15 @@ class TextEncoder(nn.Module):
                 "belong to them. Give the names alone"
             )
         self.prepare()
+        if self._kept is None and self.learner is None:
+            self._kept = dict(zip(self.names, self.embedding.cpu(), strict=True))
+        if anew:
+            self._kept = {}
         with self._plainly():
-            encoded = self._encode(tuple(names), source)
+            if source is None and self._kept and all(name in self._kept for name in names):
+                encoded = torch.stack([self._kept[name] for name in names])
+            else:
+                encoded = self._encode(tuple(names), source)
         self.names, self.embedding = tuple(names), encoded.to(self.mean)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

@@ -4,7 +4,7 @@
     result = predictor("street.jpg")
     result.save("street_overlay.png")
 
-A checkpoint of ClipMask is enough: model, class names and colours come from it, and CLIP is not needed before the
+A checkpoint of ClipMask is enough: model and class names come from it, and CLIP is not needed before the
 vocabulary changes.
 """
 

@@ -5,8 +5,8 @@ The trained vocabulary's text embedding lies in the weights: neither CLIP nor a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from fvcore.common.config import CfgNode
@@ -14,10 +14,23 @@ from fvcore.common.config import CfgNode
 from clipmask.d2 import MetadataCatalog
 from clipmask.engine.checkpoint import load_weights
 from clipmask.errors import UserError
+from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask, build_model
 
 
-def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, list[list[int]] | None]:
+class Known(NamedTuple):
+    """What checkpoint or dataset tell of the classes of the training.
+
+    Attributes:
+        colors: class name to [r, g, b]; empty where they have none.
+        server_ids: class name to the id of the benchmark's server; likewise.
+    """
+
+    colors: dict[str, list[int]]
+    server_ids: dict[str, int]
+
+
+def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, Known]:
     """Builds the model of a config, on the CPU, with the weights of a checkpoint.
 
     Args:
@@ -25,7 +38,7 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, l
         checkpoint: its content. Its class names count; where it has none, those of the config's first dataset.
 
     Returns:
-        The model, and [r, g, b] of each class where the checkpoint or the dataset knows it.
+        The model, and what is known of its classes.
 
     Raises:
         UserError: the weights don't fit, or there are no class names.
@@ -49,7 +62,8 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, l
     model.text.aliases |= metadata.get("class_aliases") or {}
     model.text.own_prompts |= metadata.get("class_prompts") or {}
     load_weights(model, weights, source)
-    return model, _colors(metadata.get("stuff_colors"), len(names))
+    colors = _colors(metadata.get("stuff_colors"), len(names))
+    return model, Known(dict(zip(names, colors, strict=False)), _server_ids(cfg, metadata, names))
 
 
 def _metadata(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,10 +76,21 @@ def _metadata(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _colors(value: Any, count: int) -> list[list[int]] | None:
-    """Returns [r, g, b] of ``count`` classes; None where ``value`` is no such list."""
+def _colors(value: Any, count: int) -> list[list[int]]:
+    """Returns [r, g, b] of ``count`` classes; none where ``value`` is no such list."""
     try:
         table = np.asarray(value, dtype=np.uint8)
     except (TypeError, ValueError, OverflowError):
-        return None
-    return table.tolist() if table.shape == (count, 3) else None
+        return []
+    return table.tolist() if table.shape == (count, 3) else []
+
+
+def _server_ids(cfg: CfgNode, metadata: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
+    """The server's id of each class, from ``metadata`` or from a dataset of the config that has these classes."""
+    ids = metadata.get("server_ids")
+    if isinstance(ids, list) and len(ids) == len(names):
+        return {name: int(number) for name, number in zip(names, ids, strict=True)}
+    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        if list(MetadataCatalog.get(dataset).get("stuff_classes", None) or ()) == list(names):
+            return dict(zip(names, server_ids(dataset) or (), strict=False))
+    return {}

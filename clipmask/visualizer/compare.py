@@ -14,8 +14,9 @@ from clipmask.visualizer.legend import PAPER, Entry, with_legend
 from clipmask.visualizer.lettering import INK, font_size, load_font, text_size, write
 from clipmask.visualizer.overlay import by_share, check, class_shares, is_painted, paint
 
-VOID = (128, 128, 128)
-_DIM = 0.3  # of the picture's grey where the prediction is right
+VOID = (105, 105, 105)
+# What is right is washed out to light grey: on dark the palette's deep colours (road, building) would be lost.
+_PALE, _CONTRAST = 165, 0.2
 
 
 def error_map(
@@ -34,13 +35,13 @@ def error_map(
         ignore_label: an id that is void in the truth, as all are that are no class.
 
     Returns:
-        uint8 (H, W, 3): the picture, dark and grey, where the prediction is right; the true class' plain colour where
-        it is wrong; plain grey where the truth is void.
+        uint8 (H, W, 3): the picture, pale and grey, where the prediction is right; the true class' plain colour where
+        it is wrong; plain dark grey where the truth is void.
     """
     known = is_painted(truth, len(colors), ignore_label)
     luma = image @ np.array([0.299, 0.587, 0.114])
-    dim = np.rint(_DIM * luma).astype(np.uint8)[..., None].repeat(3, axis=-1)
-    drawn = np.where((known & (truth != prediction))[..., None], colorize(truth, colors), dim)
+    pale = np.rint(_PALE + _CONTRAST * luma).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    drawn = np.where((known & (truth != prediction))[..., None], colorize(truth, colors), pale)
     drawn[~known] = VOID
     return drawn
 
@@ -75,8 +76,9 @@ def comparison(
         panels.append(paint(image, labels, names, colors, 0.6, ignore_label, region_names=True))
     panels.append(error_map(image, truth, prediction, colors, ignore_label))
     wrong = 100 * float((truth != prediction)[known].mean()) if known.any() else 0.0
-    captions = ("input", "truth", "prediction", f"errors ({wrong:.1f}%), coloured as the truth")
-    entries = _entries(np.where(known, truth, -1), np.where(known, prediction, -1), names, colors)
+    captions = ("input", "truth", "prediction", f"errors ({wrong:.1f}%) in the truth's colours")
+    scored = [np.where(known, labels.astype(np.int64), -1) for labels in (truth, prediction)]
+    entries = _entries(scored[0], scored[1], names, colors)
     size = font_size(truth.shape)
     return with_legend(_row(panels, captions, size), entries, size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -125,25 +126,30 @@ def paint(
         return picture
     font, shown = load_font(max(9, round(0.9 * font_size(labels.shape)))), shown_names(names)
     written = [
-        (place, shown[k])
+        (place, shown[k], plate)
         for k in np.unique(ids[painted]).tolist()
         if shown[k]
-        for place in _places(ids == k, text_size(shown[k], font))
+        for plate in [_plate(text_size(shown[k], font))]
+        for place in _places(ids == k, plate)
     ]
-    for place, name in written:
-        _darken(picture, place, text_size(name, font))
+    for place, _, plate in written:
+        _darken(picture, place, plate)
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
-    for place, name in written:
+    for place, name, _ in written:
         write(draw, place, name, font, (255, 255, 255))
     return np.asarray(canvas)
 
 
+def _plate(text: tuple[float, float]) -> tuple[float, float]:
+    """Returns width and height of what lies behind a text of ``text``: it and a margin."""
+    return text[0] + 0.6 * text[1], 1.4 * text[1]
+
+
 def _darken(picture: np.ndarray, middle: tuple[float, float], size: tuple[float, float]) -> None:
-    """Lays a plate of shade, on which white is readable over whatever there is, where a name of ``size`` will stand."""
-    pad = size[1] / 5
-    left, right = (round(middle[0] + side * (size[0] / 2 + 1.5 * pad)) for side in (-1, 1))
-    top, bottom = (round(middle[1] + side * (size[1] / 2 + pad)) for side in (-1, 1))
+    """Lays a plate of shade, (width, height), on which white can be read whatever lies below."""
+    left, right = (round(middle[0] + side * size[0] / 2) for side in (-1, 1))
+    top, bottom = (round(middle[1] + side * size[1] / 2) for side in (-1, 1))
     plate = picture[max(0, top) : bottom, max(0, left) : right]
     plate[...] = np.rint(_SHADE * plate)
 
@@ -158,20 +164,21 @@ def _borders(ids: np.ndarray) -> np.ndarray:
     return ndimage.binary_dilation(edges, iterations=width - 1) if width > 1 else edges
 
 
-def _places(region: np.ndarray, text: tuple[float, float]) -> Iterator[tuple[float, float]]:
-    """Yields where in the parts of ``region`` (H, W) a name fits: (x, y) of its middle, roomiest parts first.
+def _places(region: np.ndarray, plate: tuple[float, float]) -> Iterator[tuple[float, float]]:
+    """Yields where in the parts of ``region`` (H, W) a plate (width, height) fits, (x, y) of its middle.
 
-    Distances to the border are measured in half widths of the text across and half heights down, so a place at a
-    distance of 1 has room for the ellipse that the text fills (1.1 leaves a margin). Nearest sampling on a coarse grid
-    is enough for that.
+    The roomiest parts come first, and in each the place that is farthest from the border, in widths of the plate across
+    and heights down. A coarse grid, sampled at its nearest pixels, is enough for that.
     """
     step = -(-max(region.shape) // _MAX_GRID)
     coarse = np.pad(region[step // 2 :: step, step // 2 :: step], 1)  # beyond the picture there is no room either
-    room = ndimage.distance_transform_edt(coarse, sampling=(2 * step / text[1], 2 * step / text[0]))
+    cells = tuple(2 * math.ceil(side / 2 / step) + 1 for side in plate[::-1])
+    fits = ndimage.minimum_filter(coarse, cells, mode="constant")
+    room = ndimage.distance_transform_edt(coarse, sampling=(step / plate[1], step / plate[0])) * fits
     parts, count = ndimage.label(coarse)
     largest = np.asarray(ndimage.maximum(room, parts, range(1, count + 1)))
     for part in np.argsort(-largest, kind="stable")[:_NAMES_PER_CLASS]:
-        if largest[part] < 1.1:
+        if not largest[part]:
             return
         ridge = np.argwhere((parts == part + 1) & (room > 0.97 * largest[part]))  # a long region has many such places
         y, x = ridge[np.argmin(np.square(ridge - ridge.mean(axis=0)).sum(axis=1))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,17 @@ import torch
 from fvcore.common.config import CfgNode
 from PIL import Image
 
-from clipmask.cli.demo import build_parser, load_predictor, main
+from clipmask.cli.demo import build_parser, main
+from clipmask.cli.demo_model import load_predictor
+from clipmask.d2 import DatasetCatalog
 from clipmask.data import read_image, read_labels
 from clipmask.engine.checkpoint import load_checkpoint
+from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.modeling.augmented import Views
-from tests.checkpoints import write_checkpoint, write_picture
+from clipmask.visualizer import palette
+from tests.checkpoints import COLORS, write_checkpoint, write_picture
 from tests.conftest import NAMES, ROOT
+from tests.data.described import write_yaml
 
 
 @pytest.fixture
@@ -25,6 +31,19 @@ def weights(tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch)
     """A checkpoint; the test runs in its folder."""
     monkeypatch.chdir(tmp_path)
     return str(write_checkpoint(tmp_path / "model.pth", small_cfg))
+
+
+def write_labelled(root: Path) -> Path:
+    """Three pictures in two folders, with labels of three of the trained classes; returns their descriptor."""
+    for number, place in enumerate(("a/0.png", "a/1.png", "b/0.png")):
+        write_picture(root / "images" / place, number)
+        labels = np.random.default_rng(number).integers(0, 3, (5, 7), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        labels[:3] = 255
+        (root / "labels" / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(labels).save(root / "labels" / place)
+    classes = [("sky", [9, 8, 7]), ("road", [6, 5, 4]), ("car", [3, 2, 1])]
+    content = {"images": "images", "labels": "labels", "splits": {"val": 1.0}}
+    return write_yaml(root / "few.yaml", **content, classes=[{"name": name, "color": color} for name, color in classes])
 
 
 def _files(folder: str | Path) -> list[str]:
@@ -54,6 +73,123 @@ def test_files_patterns_and_folders_together(weights: str, capsys: pytest.Captur
     assert out.startswith("5 pictures -> output/demo (overlay, labels, color); most frequent: ")
     assert any(f"{name} " in out for name in NAMES)
     assert out.count("\n") == 1
+
+
+def test_all_kinds_of_results(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(Path("a.png"))
+    words = ["--weights", weights, "--input", "a.png"]
+    assert main([*words, "--save", "overlay,labels,color,scores,json", "--device", "cpu"]) == 0
+    assert _files("output/demo") == [
+        "a_classes.json", "a_color.png", "a_labels.png", "a_overlay.png", "a_scores.npz",
+    ]  # fmt: skip
+    labels = read_labels("output/demo/a_labels.png", len(NAMES), 255)
+    told = json.loads(Path("output/demo/a_classes.json").read_text())
+    assert told["source"] == "a.png"
+    assert {item["id"]: item["pixels"] for item in told["classes"]} == dict(
+        zip(*np.unique(labels, return_counts=True), strict=True)
+    )
+    with np.load("output/demo/a_scores.npz") as file:
+        assert file["names"].tolist() == list(NAMES)
+        assert (file["scores"].argmax(0) == labels).mean() > 0.95  # float16 makes ties
+    assert main([*words, "--save", "json", "--output", "one/b.json"]) == 0
+    assert main([*words, "--save", "scores", "--output", "one/b.npz"]) == 0
+    assert _files("one") == ["b.json", "b.npz"]
+
+
+def test_labels_in_server_ids(tmp_path: Path, small_cfg: CfgNode, weights: str) -> None:
+    ids = [7, 23, 21, 26, 17]
+    served = write_checkpoint(tmp_path / "served.pth", small_cfg, metadata={"server_ids": ids})
+    write_picture(Path("a.png"))
+    assert main(["--weights", str(served), "--input", "a.png", "--save", "labels,server_ids"]) == 0
+    labels, written = (np.asarray(Image.open(f"output/demo/a_{kind}.png")) for kind in ("labels", "server_ids"))
+    np.testing.assert_array_equal(np.array(ids)[labels], written)
+
+
+def test_colors_of_classes(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(Path("a.png"))
+    Path("mine.txt").write_text("1 2 3 road\nsky: [4, 5, 6]\nzebra: [9, 9, 9]\n")
+    words = ["--weights", weights, "--input", "a.png", "--save", "labels,color"]
+    for extra, first in [
+        ([], palette(NAMES)), (["--colors", "mine.txt"], [[1, 2, 3], [4, 5, 6]]), (["--colors", "dataset"], COLORS),
+    ]:  # fmt: skip
+        assert main([*words, *extra]) == 0
+        labels, color = (np.asarray(Image.open(f"output/demo/a_{kind}.png")) for kind in ("labels", "color"))
+        for index, expected in enumerate(first):
+            assert (color[labels == index] == expected).all()
+    assert "no class is called zebra" in capsys.readouterr().err
+    Path("others.txt").write_text("1 2 3 zebra\n")
+    assert "has no colour for any of the classes" in _error(capsys, *words, "--colors", "others.txt")
+
+
+def test_without_a_model_it_runs_the_one_that_comes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_picture(Path("a.png"), height=96, width=128)
+    assert main(["--input", "a.png", "--device", "cpu", "--vocabulary", "tree, road,sky", "--save", "json"]) == 0
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("model: ")]
+    assert len(lines) == 1
+    assert "models/camvid_mobilenetv2.safetensors, which comes along (11 classes: sky, building" in lines[0]
+    assert json.loads(Path("output/demo/a_classes.json").read_text())["names"] == ["tree", "road", "sky"]
+    monkeypatch.setattr("clipmask.cli.demo_model.MODEL", Path("elsewhere") / "models" / "gone.safetensors")
+    assert "--weights checkpoint.pth" in _error(capsys, "--input", "a.png")
+
+
+def test_a_dataset_is_compared_with_its_labels(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another order of the trained classes needs no CLIP; what is told is what files and labels say."""
+    path = write_labelled(Path("data"))
+    assert main(["--weights", weights, "--dataset", str(path), "--save", "comparison,labels,json,color"]) == 0
+    told = capsys.readouterr().out
+    files = _files("output/demo")
+    assert len(files) == 4 * 3
+    assert "a/0_comparison.png" in files
+    assert main(["--weights", weights, "--dataset", str(path), "--output", "plain"]) == 0
+    assert all(name.endswith("_comparison.png") for name in _files("plain"))
+    confusion = np.zeros((3, 3), int)
+    for stem in ("a/0", "a/1", "b/0"):
+        labels = np.asarray(Image.open(f"output/demo/{stem}_labels.png"))
+        truth = np.asarray(Image.open(f"data/labels/{stem}.png"))
+        one = count_pixels(truth, labels, 3)
+        confusion += one
+        content = json.loads(Path(f"output/demo/{stem}_classes.json").read_text())
+        assert content["names"] == ["sky", "road", "car"]
+        assert content["mIoU"] == pytest.approx(scores(one).mean_iou, abs=1e-3)
+        color = np.asarray(Image.open(f"output/demo/{stem}_color.png"))
+        assert (color == np.array([[9, 8, 7], [6, 5, 4], [3, 2, 1]])[labels]).all(), "the dataset's colours"
+    found = scores(confusion)
+    assert f"mIoU {found.mean_iou:.1f} over these pictures, {found.accuracy:.1f}% of their labelled" in told
+    assert "3 pictures -> output/demo (comparison, labels, json, color)" in told
+
+
+def test_a_dataset_with_faults(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labelled(Path("data"))
+    Path("data/labels/a/1.png").write_text("no picture")
+    words = ["--weights", weights, "--dataset", str(path)]
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("2 pictures -> ")
+    assert captured.err.splitlines()[-1] == "1 of 3 could not be read: data/images/a/1.png"
+    assert "has the splits val" in _error(capsys, *words, "--split", "test")
+    assert "--split goes with a descriptor" in _error(capsys, *words[:3], "toy_street_sem_seg_val", "--split", "val")
+
+
+def test_a_registered_dataset_without_labels_is_only_segmented(
+    weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(Path("shots/a.png"))
+    Path("mine.py").write_text(
+        "from clipmask.d2 import DatasetCatalog, MetadataCatalog\n"
+        "DatasetCatalog.register('bare', lambda: [{'file_name': 'shots/a.png'}])\n"
+        f"MetadataCatalog.get('bare').set(stuff_classes={list(NAMES)}, server_ids=[7, 23, 21, 26, 17])\n"
+    )
+    words = ["--weights", weights, "--register", "mine.py", "--dataset", "bare"]
+    assert main([*words, "--save", "server_ids"]) == 0
+    assert set(np.unique(np.asarray(Image.open("output/demo/a_server_ids.png")))) <= {7, 23, 21, 26, 17}
+    assert "mIoU" not in capsys.readouterr().out
+    DatasetCatalog.remove("bare")
+    assert "has no labels to compare with" in _error(capsys, *words)
+    DatasetCatalog.remove("bare")
 
 
 def test_equal_names_do_not_overwrite_each_other(weights: str) -> None:
@@ -159,7 +295,16 @@ def test_mistakes_are_one_paragraph(weights: str, capsys: pytest.CaptureFixture[
     for words, message in [
         (["--weights", weights], "nothing to segment"),
         (["--weights", weights, *picture, "--webcam"], "exclude each other"),
-        (picture, "--weights checkpoint.pth"),
+        (["--weights", weights, *picture, "--vocabulary", "a", "--dataset", "b.yaml"], "exclude each other"),
+        (["--weights", weights, *picture, "--split", "val"], "--split goes with --dataset"),
+        (["--weights", weights, *picture, "--save", "comparison"], "labels of a --dataset"),
+        (["--weights", weights, *picture, "--save", "server_ids"], "no server ids"),
+        (["--weights", weights, *picture, "--save", "json", "--output", "a.png"], "--output a.png"),
+        (["--weights", weights, *picture, "--colors", "gone.txt"], "--colors gone.txt"),
+        (["--weights", weights, *picture, "--device", "tpu"], "tpu"),
+        (["--weights", weights, *picture, "--register", "gone.py"], "--register"),
+        (["--weights", weights, "--dataset", "gone.yaml"], "gone.yaml"),
+        (["--weights", weights, "--dataset", "gone"], "'gone' is not registered"),
         (["--weights", weights, "--input", "none/*.png"], "none/*.png"),
         (["--weights", weights, "--input", "none"], "none: no such file"),
         (["--weights", weights, *picture, "--opacity", "2"], "--opacity 2"),
@@ -179,7 +324,7 @@ def test_help_has_examples_and_defaults(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("examples:", "(default: output/demo)", "(default: 0.5)", "(default: overlay)", "(default: 1)"):
+    for words in ("examples, ", "(default: output/demo)", "(default: 0.5)", "(default: overlay; ", "(default: 1)"):
         assert words in text
     assert "None" not in text
 

@@ -1,14 +1,12 @@
-"""Files, patterns and folders lead to pictures, each once, and to names that never meet."""
+"""Files, patterns and folders lead to pictures, each once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from clipmask.cli.inputs import Input, find_pictures, result_names
+from clipmask.cli.inputs import find_pictures
 from clipmask.errors import UserError
 
 
@@ -67,20 +65,3 @@ def test_a_home_folder_and_earlier_results(tree: Path, monkeypatch: pytest.Monke
     found = find_pictures(["a"], recursive=True, exclude=Path("a/deep"))
     assert [str(picture.path) for picture in found] == ["a/x.png"]
     assert len(find_pictures(["a"], recursive=True, exclude=Path("a"))) == 2
-
-
-def test_names_keep_folders_and_never_meet(tree: Path) -> None:
-    def names(*patterns: str) -> list[str]:
-        return [str(name) for name in result_names(find_pictures(patterns, recursive=True))]
-
-    assert names("a") == ["deep/y", "x"]
-    assert names("a/x.png", "b/x.jpg") == ["a_x", "b_x"]
-    assert names("a", "b") == ["deep/y", "a_x", "b_x"]
-    (tree / "b" / "x.png").touch()
-    assert names("b/*") == ["b_x_jpg", "b_x_png"]
-
-
-@given(st.lists(st.from_regex(r"[aA_]{1,2}/[aA_]{1,3}\.(a|A|_)", fullmatch=True), unique=True, max_size=12))
-def test_no_two_names_are_equal_whatever_the_case(paths: list[str]) -> None:
-    names = result_names([Input(Path(path), Path()) for path in paths])
-    assert len({str(name).casefold() for name in names}) == len(paths)

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from clipmask.cli import run_main
-from clipmask.cli.train import main, parse_args, register_datasets, register_file, set_environment
+from clipmask.cli.train import main, parse_args, register_datasets, set_environment
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.errors import UserError
@@ -217,41 +217,6 @@ def test_an_unknown_dataset_and_a_missing_checkpoint(capsys, config: list[str]) 
 def test_impossible_machines(capsys, config: list[str], words: list[str], expected: str, monkeypatch) -> None:
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     assert expected in _error(capsys, *config, *words)
-
-
-def test_registered_files_are_imported_with_their_neighbours(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "neighbour_of_mine.py").write_text("VALUE = 3\n")
-    (tmp_path / "mine.py").write_text(
-        "import os, neighbour_of_mine\nos.environ['MINE'] = str(neighbour_of_mine.VALUE)\n"
-    )
-    monkeypatch.setenv("MINE", "")
-    register_file(tmp_path / "mine.py")
-    assert os.environ["MINE"] == "3"
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        ("x = 1\n\nboom\n", "line 3: NameError"),
-        ("def f():\n  1/0\nf()\n", "line 2: Zero"),
-        ("x = (\n", "line 1: Syntax"),
-    ],
-)
-def test_a_fault_in_a_registered_file_is_shown_where_it_is(tmp_path: Path, code: str, expected: str) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(code)
-    with pytest.raises(UserError) as error:
-        register_file(path)
-    assert str(path) in str(error.value)
-    assert expected in str(error.value)
-
-
-def test_a_registered_file_that_is_not_there(tmp_path: Path) -> None:
-    for name in ("none.py", "data.txt"):
-        (tmp_path / "data.txt").write_text("x")
-        with pytest.raises(UserError, match=name):
-            register_file(tmp_path / name)
 
 
 def test_how_a_command_ends(capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipmask.d2 import MetadataCatalog
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.pictures import draw_pictures, spread
 
 from . import tiny
@@ -31,7 +32,7 @@ def test_pictures_are_files_of_known_images(tmp_path: Path, tiny_root: Path) -> 
     assert list(first) == list(again) == ["1", "3"]
     for name, picture in first.items():
         assert picture.dtype == np.uint8
-        assert picture.shape[1] >= 3 * 32
+        assert picture.shape[1] >= 4 * 32
         assert np.array_equal(np.asarray(Image.open(tmp_path / "pictures" / f"{name}.png")), picture)
     assert model.training
     assert not model.backbone.training
@@ -51,3 +52,19 @@ def test_truth_is_drawn_as_the_dataset_maps_its_labels(tmp_path: Path, tiny_root
         torch.manual_seed(0)
         drawn.append(draw_pictures(cfg, tiny.TinySegmenter(cfg), tmp_path / name)["2"])
     assert np.array_equal(*drawn)
+
+
+def test_images_of_one_name_do_not_replace_each_other(tmp_path: Path, tiny_root: Path) -> None:
+    records = []
+    for folder, record in zip(("one", "two"), DatasetCatalog.get("tiny_val"), strict=False):
+        (tmp_path / folder).mkdir()
+        copies = {"file_name": "image.png", "sem_seg_file_name": "labels.png"}
+        for key, name in copies.items():
+            shutil.copy(record[key], tmp_path / folder / name)
+        records.append({key: str(tmp_path / folder / name) for key, name in copies.items()})
+    DatasetCatalog.register("twins", lambda: records)
+    MetadataCatalog.get("twins").set(stuff_classes=list(tiny.CLASSES), ignore_label=tiny.IGNORE)
+    cfg = tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ("twins",), "TEST.NUM_PICTURES", 2)
+    drawn = draw_pictures(cfg, tiny.TinySegmenter(cfg), tmp_path / "pictures")
+    assert list(drawn) == ["one_image", "two_image"]
+    assert sorted(path.stem for path in (tmp_path / "pictures").iterdir()) == list(drawn)

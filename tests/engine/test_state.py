@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipmask.d2 import MetadataCatalog
 from clipmask.engine.checkpoint import canonical
 from clipmask.engine.state import TrainingState, gather, trained_weights
 from clipmask.engine.step import training_step
@@ -77,3 +78,13 @@ def test_a_checkpoint_without_the_state_of_training_is_refused(tmp_path: Path, f
 
 def test_gather_on_one_process(fabric) -> None:
     assert gather(fabric, ["a"]) == [["a"]]
+
+
+def test_the_servers_ids_go_into_a_checkpoint(tmp_path: Path, fabric) -> None:
+    state = _state(tmp_path, fabric)
+    assert "server_ids" not in state.weights()["metadata"]
+    MetadataCatalog.get(state.cfg.DATASETS.TRAIN[0]).set(server_ids=[23, 7, 26])
+    try:
+        assert state.weights()["metadata"]["server_ids"] == [23, 7, 26]
+    finally:
+        del MetadataCatalog.get(state.cfg.DATASETS.TRAIN[0]).server_ids

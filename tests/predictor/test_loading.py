@@ -13,6 +13,7 @@ from clipmask.d2 import MetadataCatalog
 from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.errors import UserError
 from clipmask.predictor import Predictor
+from clipmask.visualizer import palette
 from tests.checkpoints import COLORS, pixels, write_checkpoint
 from tests.conftest import NAMES
 
@@ -20,7 +21,8 @@ from tests.conftest import NAMES
 def test_a_checkpoint_brings_config_names_and_colors(checkpoint: Path) -> None:
     predictor = Predictor.from_checkpoint(checkpoint)
     assert predictor.names == NAMES
-    assert predictor.colors == COLORS
+    assert predictor.dataset_colors == dict(zip(NAMES, COLORS, strict=True))
+    assert predictor.colors == palette(NAMES)
     assert predictor.cfg.MODEL.CLIPMASK.HIDDEN_DIM == 16
     stored = load_checkpoint(checkpoint)["model"]
     for name, value in predictor.model.state_dict().items():
@@ -49,7 +51,20 @@ def test_device_and_overrides(checkpoint: Path) -> None:
 @pytest.mark.parametrize("colors", [None, [[1, 2, 3]], "red", [[1, 2, 999]] * 5, [["a", "b", "c"]] * 5])
 def test_unusable_colors_are_replaced(tmp_path: Path, small_cfg: CfgNode, colors: object) -> None:
     path = write_checkpoint(tmp_path / "model.pth", small_cfg, metadata={"stuff_colors": colors})
-    assert len({tuple(color) for color in Predictor.from_checkpoint(path).colors}) == len(NAMES)
+    predictor = Predictor.from_checkpoint(path)
+    assert (predictor.dataset_colors, predictor.colors) == ({}, palette(NAMES))
+
+
+def test_server_ids_come_from_the_checkpoint_or_the_configs_dataset(tmp_path: Path, small_cfg: CfgNode) -> None:
+    ids = [7, 23, 21, 26, 17]
+    path = write_checkpoint(tmp_path / "told.pth", small_cfg, metadata={"server_ids": ids})
+    assert Predictor.from_checkpoint(path).server_ids == dict(zip(NAMES, ids, strict=True))
+    small_cfg.DATASETS.TRAIN = ("five_served",)
+    MetadataCatalog.get("five_served").set(stuff_classes=list(NAMES), server_ids=ids[::-1])
+    path = write_checkpoint(tmp_path / "silent.pth", small_cfg)
+    assert Predictor.from_checkpoint(path).server_ids == dict(zip(NAMES, ids[::-1], strict=True))
+    path = write_checkpoint(tmp_path / "others.pth", small_cfg, class_names=["a", "b", "c", "d", "e"])
+    assert Predictor.from_checkpoint(path).server_ids == {}
 
 
 def test_weights_alone_need_a_config(tmp_path: Path, small_cfg: CfgNode, checkpoint: Path) -> None:
@@ -61,7 +76,7 @@ def test_weights_alone_need_a_config(tmp_path: Path, small_cfg: CfgNode, checkpo
     MetadataCatalog.get("five_things").set(stuff_classes=list(NAMES), stuff_colors=COLORS)
     small_cfg.DATASETS.TRAIN = ("five_things",)
     predictor = Predictor.from_config(small_cfg)
-    assert (predictor.names, predictor.colors) == (NAMES, COLORS)
+    assert (predictor.names, [*predictor.dataset_colors.values()]) == (NAMES, COLORS)
     expected = Predictor.from_checkpoint(checkpoint)(pixels()).labels
     np.testing.assert_array_equal(predictor(pixels()).labels, expected)
 
@@ -101,6 +116,11 @@ def test_embeddings_of_the_training_are_not_needed_again(tmp_path: Path, small_c
     with pytest.raises(UserError, match=r"embeddings\.npz.*--embeddings"):
         predictor.set_vocabulary(["zebra"])
     assert predictor.names == NAMES
+    trained = predictor.model.text.embedding.clone()
+    predictor.set_vocabulary(["tree", "road"])
+    assert torch.equal(predictor.model.text.embedding, trained[[2, 0]])
+    with pytest.raises(UserError, match="embeddings"):  # which the file has to be asked for
+        predictor.set_vocabulary(["road"], prompts={"road": ["asphalt"]})
     predictor.set_vocabulary(["sky", "zebra"], embeddings=str(tmp_path / "elsewhere.npz"))
     expected = torch.nn.functional.normalize(torch.from_numpy(rows[[1, 5]]), dim=-1)
     torch.testing.assert_close(predictor.model.text.embedding, expected)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from clipmask.errors import UserError
 from clipmask.predictor import Predictor, Segmentation
-from tests.checkpoints import COLORS, pixels, write_picture
+from clipmask.visualizer import palette
+from tests.checkpoints import COLORS, pixels, write_checkpoint, write_picture
 from tests.conftest import NAMES
 
 
@@ -101,7 +102,7 @@ def test_a_vocabulary_changes_names_labels_and_colors(predictor: Predictor, capl
     with caplog.at_level(logging.WARNING):
         predictor.set_vocabulary(["sky", "road"])
     assert not caplog.records  # the model knows these
-    assert predictor.colors == [COLORS[1], COLORS[0]]
+    assert predictor.colors == palette(["sky", "road"])
     with caplog.at_level(logging.WARNING):
         predictor.set_vocabulary(["zebra crossing", "sky"])
     assert "random" in caplog.text
@@ -111,6 +112,45 @@ def test_a_vocabulary_changes_names_labels_and_colors(predictor: Predictor, capl
     assert result.scores().shape == (2, 40, 56)
     with pytest.raises(UserError, match="different"):
         predictor.set_vocabulary(["sky", "sky"])
+
+
+def test_colors_that_are_set_stay_with_their_classes(predictor: Predictor) -> None:
+    predictor.set_colors({"Sky": (1, 2, 3), "cloud": [4, 5, 6]})
+    assert predictor.colors[1] == [1, 2, 3]
+    assert predictor.colors[0] == palette(["road"])[0]
+    predictor.set_vocabulary(["cloud", "road", "sky;heavens"])
+    assert predictor.colors == [[4, 5, 6], palette(["road"])[0], [1, 2, 3]]
+    predictor.set_colors(predictor.dataset_colors)
+    assert predictor.colors[1] == COLORS[0]
+    for wrong in ([1, 2], [1, 2, 256], "red", [0.5, 0, 0]):
+        with pytest.raises(UserError, match="colour of 'sky'"):
+            predictor.set_colors({"sky": wrong})  # type: ignore[dict-item]
+
+
+def test_scores_that_are_kept_need_no_second_run(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = predictor(pixels())
+    kept = next(predictor.stream([pixels()], scores=True))
+    np.testing.assert_array_equal(kept.labels, plain.labels)
+    expected = plain.scores()
+    monkeypatch.setattr(predictor.model, "forward", None)
+    np.testing.assert_array_equal(kept.scores(), expected)
+
+
+def test_the_text_of_a_picture(checkpoint: Path, tmp_path: Path, small_cfg: CfgNode) -> None:
+    """It reaches the model and the scores; a model that takes none says so."""
+    with pytest.raises(UserError, match=r"MODEL\.CLIP\.TEXT vocabulary"):
+        Predictor.from_checkpoint(checkpoint)(pixels(), text="a street")
+    small_cfg.MODEL.CLIP.TEXT = "annotation"
+    predictor = Predictor.from_checkpoint(write_checkpoint(tmp_path / "told.pth", small_cfg))
+    without, one, several = (
+        predictor(pixels(), text=text).scores() for text in (None, "a street in rain", ["a street", "rain"])
+    )
+    assert np.abs(one - without).max() > 1e-4
+    assert np.abs(one - several).max() > 1e-4
+    batch = predictor([pixels(), pixels()], text="a street in rain")
+    for result in batch:
+        np.testing.assert_allclose(result.scores(), one, atol=1e-5)
+        np.testing.assert_array_equal(result.labels, result.scores().argmax(0))
 
 
 def test_a_large_picture_that_is_seen_whole_is_worth_one_warning(

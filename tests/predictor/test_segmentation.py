@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +63,69 @@ def test_saved_pictures(result: Segmentation, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "overlay.jpg").format == "JPEG"
 
 
+def test_what_is_told_of_a_picture(result: Segmentation, tmp_path: Path) -> None:
+    truth = result.labels.copy()
+    truth[:10] = 2  # all of the upper rows is tree in truth
+    truth[-1] = 255
+    result.save(tmp_path / "a.json", "json")
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert told == result.summary()
+    assert (told["source"], told["width"], told["height"], told["names"]) == (None, 56, 40, list(NAMES))
+    assert [(item["id"], item["name"], item["pixels"]) for item in told["classes"]] == [
+        (0, "road", 40 * 28), (1, "sky", 30 * 28), (4, "pole", 10 * 28),
+    ]  # fmt: skip
+    assert [item["box"] for item in told["classes"]] == [[0, 0, 28, 40], [28, 10, 56, 40], [28, 0, 56, 10]]
+    assert sum(item["share"] for item in told["classes"]) == pytest.approx(100)
+    assert "mIoU" not in told
+    scored = result.summary(truth)
+    by_name = {item["name"]: item for item in scored["classes"]}
+    assert by_name["tree"] == {"id": 2, "name": "tree", "pixels": 0, "share": 0.0, "box": None, "IoU": 0.0}
+    assert by_name["road"]["IoU"] == pytest.approx(100 * 29 / 39, abs=1e-3)
+    assert by_name["pole"]["IoU"] is None
+    assert scored["mIoU"] == pytest.approx((100 * 29 / 39 + 100 + 0) / 3, abs=1e-3)
+    assert scored["pACC"] == pytest.approx(100 * 29 / 39, abs=1e-3)
+    assert result.summary(np.full((40, 56), 255))["mIoU"] is None
+
+
+def test_saved_scores_are_read_back(result: Segmentation, tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).random((5, 40, 56), dtype=np.float32)
+    replace(result, _score=lambda _: scores).save(tmp_path / "a.npz", "scores")
+    with np.load(tmp_path / "a.npz") as file:
+        assert file["names"].tolist() == list(NAMES)
+        assert file["scores"].dtype == np.float16
+        np.testing.assert_allclose(file["scores"], scores, atol=1e-3)
+
+
+def test_labels_in_the_ids_of_a_server(result: Segmentation, tmp_path: Path) -> None:
+    served = replace(result, server_ids={"road": 7, "sky": 23, "tree": 21, "car": 26, "pole": 300})
+    served.save(tmp_path / "a.png", "server_ids")
+    written = np.asarray(Image.open(tmp_path / "a.png"))
+    np.testing.assert_array_equal(written, np.array([7, 23, 21, 26, 300])[result.labels])
+    assert [item["server_id"] for item in served.summary()["classes"]] == [7, 23, 300]
+    with pytest.raises(UserError, match="no server ids"):
+        result.save(tmp_path / "b.png", "server_ids")
+    with pytest.raises(UserError, match="no server id is known for tree, car, pole"):
+        replace(result, server_ids={"road": 7, "sky": 23}).save(tmp_path / "b.png", "server_ids")
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_a_comparison_needs_the_truth(result: Segmentation, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="truth=labels"):
+        result.save(tmp_path / "a.png", "comparison")
+    result.save(tmp_path / "a.png", "comparison", truth=result.labels)
+    assert Image.open(tmp_path / "a.png").width > 4 * 56
+    with pytest.raises(UserError, match="can't draw labels"):
+        result.comparison(result.labels[1:])
+
+
 @pytest.mark.parametrize(
     ("name", "what", "message"),
     [
         ("a.png", "mask", "'mask'"),
         ("a.jpg", "labels", "compression"),
         ("a.webp", "color", "compression"),
+        ("a.png", "json", "json are saved as .json"),
+        ("a.json", "scores", "scores are saved as .npz"),
         ("a.xyz", "overlay", r"\.xyz"),
         ("a.mpg", "overlay", r"\.mpg"),
         ("file/a.png", "overlay", "can't be written"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from clipmask.data.datasets.camvid import CLASSES as CAMVID
@@ -19,11 +19,12 @@ _HARDLY = 0.001  # share of all pixels
 
 @dataclass(frozen=True)
 class GuessedClass:
-    """A class: its name, and what it is in the files."""
+    """A class: its name, what it is in the files, and its share of the pixels that were looked at, 0 to 1."""
 
     name: str
     id: int | None = None
     color: RGB | None = None
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,16 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     classes = [value for value in listed if value != ignore]
     colors = _palette_colors(pixels, classes)
     shown = ", ".join(map(str, found[:20])) + (", ..." if len(found) > 20 else "")
+    total = sum(pixels.ids.values())
     return Guess(
         "ids",
         tuple(
-            GuessedClass(named.get(value) or f"class_{place}", value, colors[place] if colors else None)
+            GuessedClass(
+                named.get(value) or f"class_{place}",
+                value,
+                colors[place] if colors else None,
+                pixels.ids.get(value, 0) / total,
+            )
             for place, value in enumerate(classes)
         ),
         ignore,
@@ -143,7 +150,11 @@ def _guess_colors(pixels: LabelPixels, names: NameFile | None, encoding: Literal
     return Guess(
         encoding,
         tuple(
-            GuessedClass(listed[c].name if c in listed else known.get(c, f"class_{place}"), color=c)
+            GuessedClass(
+                listed[c].name if c in listed else known.get(c, f"class_{place}"),
+                color=c,
+                share=pixels.colors.get(c, 0) / total,
+            )
             for place, c in enumerate(order)
         ),
         255,
@@ -193,5 +204,5 @@ def rename(guess: Guess, names: Sequence[str]) -> Guess:
     if len(names) != len(guess.classes):
         shown = ", ".join(str(item.id if item.color is None else list(item.color)) for item in guess.classes)
         raise UserError(f"--names has {len(names)} names, but {len(guess.classes)} classes were found: {shown}")
-    classes = (GuessedClass(name, item.id, item.color) for name, item in zip(names, guess.classes, strict=True))
-    return Guess(guess.encoding, tuple(classes), guess.ignore_id, guess.void_colors, guess.why)
+    classes = tuple(replace(item, name=name) for name, item in zip(names, guess.classes, strict=True))
+    return replace(guess, classes=classes)

@@ -62,14 +62,16 @@ def _class_comment(guess: FolderGuess) -> list[str]:
 
 
 def _class_line(item: GuessedClass, number: int, ids: bool) -> str:
+    """Returns a class with a hint that helps to tell which one it is."""
+    hint = f"{100 * item.share:.1f} % of the pixels" if item.share else "not found"
     if ids and item.id == number and item.color is None:
-        return f"  - {_scalar(item.name)}  # id {number}"
+        return f"  - {_scalar(item.name)}  # id {number}, {hint}"
     fields = [f"name: {_scalar(item.name)}"]
     if ids:
         fields.append(f"id: {item.id}")
     if item.color is not None:
         fields.append(f"color: {list(item.color)}")
-    return f"  - {{{', '.join(fields)}}}"
+    return f"  - {{{', '.join(fields)}}}  # {hint}"
 
 
 def _split_values(guess: FolderGuess, place: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures of label maps: exact colours, honest legends, any size."""
+"""Colours over a picture: exact, with honest shares, names in the regions that have room for them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFont
+from PIL import Image
 
 from clipmask.errors import UserError
-from clipmask.visualizer import class_shares, colorize, overlay, palette, side_by_side
+from clipmask.visualizer import class_shares, colorize, overlay, palette
 
 NAMES = ["road", "car;automobile", "sky"]
 COLORS = [[128, 64, 128], [0, 0, 142], [70, 130, 180]]
@@ -24,14 +24,6 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
     labels = np.zeros((96, 128), dtype=np.uint8)
     labels[:40], labels[60:80, 30:90], labels[-4:] = 2, 1, 255
     return image, labels
-
-
-def test_colorize_is_exact(picture: tuple[np.ndarray, np.ndarray]) -> None:
-    _, labels = picture
-    painted = colorize(labels, COLORS)
-    for index, color in enumerate(COLORS):
-        assert (painted[labels == index] == color).all()
-    assert (painted[labels == 255] == 0).all()
 
 
 def test_opacity_zero_is_the_image(picture: tuple[np.ndarray, np.ndarray]) -> None:
@@ -83,23 +75,6 @@ def test_void_has_no_share() -> None:
     assert class_shares(np.full((2, 2), 255), 3).sum() == 0
 
 
-def test_palette_belongs_to_names() -> None:
-    names = [f"name {index}" for index in range(24)]
-    colors = dict(zip(names, palette(names), strict=True))
-    assert len({tuple(color) for color in colors.values()}) == 24
-    assert dict(zip(names[::-1], palette(names[::-1]), strict=True)) == colors
-    assert palette(["road"]) == palette(["road"] * 2)[:1] == [[195, 240, 195]], "colours are part of saved pictures"
-    many = palette([f"class {index}" for index in range(300)])
-    assert all(0 <= channel <= 255 for color in many for channel in color)
-
-
-def test_side_by_side(picture: tuple[np.ndarray, np.ndarray]) -> None:
-    image, labels = picture
-    drawn = side_by_side(image, labels, labels * 0, NAMES, COLORS, 255)
-    assert drawn.shape[1] > 3 * 128
-    assert drawn.shape[0] > 96
-
-
 def test_what_does_not_fit_together(picture: tuple[np.ndarray, np.ndarray]) -> None:
     image, labels = picture
     with pytest.raises(UserError, match="can't draw labels"):
@@ -134,51 +109,11 @@ def test_each_large_part_of_a_class_is_named() -> None:
     assert written[150:, 170:].any()
 
 
-@pytest.mark.parametrize("width", [1, 32, 300])
-def test_no_entry_of_the_legend_is_cut_off(width: int) -> None:
-    """A margin stays free of ink at the right and below, whatever the width and the length of the names."""
-    names = ["a class with a name that is rather long", "b", "Ågj"]
-    labels = np.tile(np.arange(3), (12, width))[:, :width]
-    drawn = overlay(np.zeros((12, width, 3), np.uint8), labels, names, COLORS)
-    strip = drawn[12:].astype(int)
-    assert np.ptp(strip[:, -3:], axis=(0, 1)).max() == 0
-    assert np.ptp(strip[-2:], axis=(0, 1)).max() == 0
-    assert np.ptp(strip, axis=(0, 1)).max() > 100
-
-
-def test_the_legend_lists_what_is_there_by_share(picture: tuple[np.ndarray, np.ndarray]) -> None:
-    """The swatches from top to bottom: one for each class in the picture, the largest first."""
-    labels = np.zeros((60, 40), dtype=int)
-    labels[:35] = 2
-    drawn = overlay(np.zeros((60, 40, 3), np.uint8), labels, NAMES, COLORS)
-    column = [tuple(color) for color in drawn[60:, 10].tolist()]
-    seen = list(dict.fromkeys(color for color in column if list(color) in COLORS))
-    assert seen == [tuple(COLORS[2]), tuple(COLORS[0])]
-
-
-def test_without_freetype_a_bitmap_font_does(
-    picture: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pillow before 10.1 takes no size; its font lacks most scripts."""
-    small = ImageFont.load_default_imagefont()
-    monkeypatch.setattr(ImageFont, "load_default", lambda: small)
-    image, labels = picture
-    drawn = overlay(image, labels, ["road", "車", "sky"], COLORS)
-    assert drawn.shape[0] > 96
-    assert not np.array_equal(drawn[:96, :128], overlay(image, labels, [""] * 3, COLORS)[:96, :128])
-
-
 def test_ids_outside_the_classes_are_left_as_they_are() -> None:
     image, labels = np.full((8, 8, 3), 7, np.uint8), np.full((8, 8), -1)
     labels[:, 4:] = 99
     assert np.array_equal(overlay(image, labels, NAMES, COLORS, legend=False), image)
     assert (colorize(labels, COLORS) == 0).all()
-
-
-def test_panels_of_tiny_pictures_have_room_for_their_captions() -> None:
-    labels = np.zeros((8, 8), dtype=int)
-    drawn = side_by_side(np.full((8, 8, 3), 200, np.uint8), labels, labels, NAMES, COLORS)
-    assert drawn.shape[1] > 100
 
 
 def test_real_pictures(test_data: Path) -> None:
@@ -188,4 +123,24 @@ def test_real_pictures(test_data: Path) -> None:
         labels = np.asarray(Image.open(next((test_data / "camvid" / "valannot").glob(f"{file.stem}.*"))))
         drawn = overlay(image, labels, names, palette(names), ignore_label=11)
         assert drawn.shape[1] == image.shape[1]
-        assert np.array_equal(drawn[: len(image)][labels == 11], image[labels == 11])
+        same = (drawn[: len(image)] == image).all(axis=2)
+        assert same[labels == 11].mean() > 0.995, "void is covered by no colour, and hardly by a name"
+
+
+@pytest.mark.parametrize("background", ["dark", "bright", "busy"])
+@pytest.mark.parametrize("opacity", [0.1, 0.5, 1.0])
+def test_names_can_be_read_on_any_background(background: str, opacity: float) -> None:
+    """White letters on a plate: the contrast between them is what WCAG 2 asks of text, 4.5:1, and more."""
+    busy = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    image = {"dark": np.full_like(busy, 5), "bright": np.full_like(busy, 255), "busy": busy}[background]
+    for color in ([255, 255, 255], [255, 255, 0], [0, 0, 0]):
+        plain, named = (
+            overlay(image, np.zeros((120, 160), int), [name], [color], opacity, legend=False) for name in ("", "house")
+        )
+        rows, columns = np.nonzero((plain != named).any(axis=2))
+        box = named[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] / 255
+        linear = np.where(box <= 0.04045, box / 12.92, ((box + 0.055) / 1.055) ** 2.4)
+        luminance = linear @ [0.2126, 0.7152, 0.0722]
+        assert luminance.max() > 0.9
+        assert (luminance.max() + 0.05) / (np.median(luminance) + 0.05) > 4.5
+        assert np.percentile(luminance, 10) < 0.15

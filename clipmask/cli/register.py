@@ -1,0 +1,35 @@
+"""``--register``: Python files of the user's that register datasets and backbones."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+
+from clipmask.errors import UserError
+
+
+def register_file(path: str | Path) -> None:
+    """Imports a user's Python file, so that it registers what it has; its own folder is importable from it.
+
+    Raises:
+        UserError: there is no such file, or it raises: then the line and the exception are named.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise UserError(f"--register {path}: no such file")
+    spec = importlib.util.spec_from_file_location(f"clipmask_registered_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--register {path}: not a Python file (name.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else (lines or [None])[-1]
+        where = f"{path}, line {line}" if line else str(path)
+        raise UserError(f"--register: {where}: {type(error).__name__}: {error}") from error
