@@ -29,7 +29,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = checkout(tmp_path_factory.mktemp("checkout"))
     run(["python", "train_net.py", "--config-file", "configs/toy.yaml", *SHORT], folder, "detectron2")
-    weights = {name: value.numpy() for name, value in build_backbone(get_cfg()).state_dict().items()}
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]  # all stages
+    weights = {name: value.numpy() for name, value in build_backbone(cfg).state_dict().items()}
     content = {"model": weights, "__author__": "torchvision", "matching_heuristics": True}
     (folder / "R-50.pkl").write_bytes(pickle.dumps(content))
     return folder
