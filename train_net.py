@@ -2,7 +2,7 @@
 
 import sys
 
-from clipmask.cli.start import train
+from clipmask.cli.train import main
 
 if __name__ == "__main__":
-    sys.exit(train())
+    sys.exit(main())

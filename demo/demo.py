@@ -2,7 +2,7 @@
 
 import sys
 
-from clipmask.cli.start import demo
+from clipmask.cli.demo import main
 
 if __name__ == "__main__":
-    sys.exit(demo())
+    sys.exit(main())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from clipmask.data.datasets import camvid, cityscapes, toy_street
 
-FOLDERS = (*camvid.TREES, "cityscapes", "toy_street")  # of their files, below a root
+# Each one's folder below a root, and what lies in it for certain.
+FOLDERS = {**dict.fromkeys(camvid.TREES, "train.txt"), "cityscapes": "leftImg8bit", "toy_street": "VERSION"}
 
 
 def register_builtin_datasets() -> None:
