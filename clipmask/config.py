@@ -92,11 +92,11 @@ def add_clipmask_config(cfg: CfgNode) -> None:
         cfg: a config with Detectron2's sections; changed in place.
     """
     node_type = type(cfg)  # Detectron2's nodes are a class of their own, and a config merges nodes of one class only
-    cfg.MODEL.BACKBONE.TIMM_NAME = "resnet50"  # any timm model with features_only at strides 4, 8, 16, 32
-    cfg.MODEL.BACKBONE.TIMM_ARGS = node_type(new_allowed=True)  # further arguments of timm.create_model
-    cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"  # pretrained (timm's own choice), a timm tag, a local file, or random
+    cfg.MODEL.BACKBONE.TIMM_NAME = "resnet50"  # build_timm_backbone: any timm model with strides 4, 8, 16, 32
+    cfg.MODEL.BACKBONE.TIMM_ARGS = node_type(new_allowed=True)  # its: further arguments of timm.create_model
+    cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"  # a file (.pth, .safetensors, .pkl), random; timm's: pretrained, a tag
     cfg.MODEL.BACKBONE.WEIGHTS_STRICT = True  # False: keys may be missing or left over, each is logged
-    cfg.MODEL.BACKBONE.NORM = "BN"  # BN, FrozenBN (fixed statistics and affine) or SyncBN (over processes)
+    cfg.MODEL.BACKBONE.NORM = "BN"  # timm's: BN, FrozenBN (fixed statistics and affine) or SyncBN (over processes)
 
     cfg.MODEL.CLIP = node_type()
     cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name

@@ -2,11 +2,7 @@
 
 import sys
 
-try:
-    from clipmask.cli.demo import main
-except ValueError as error:  # clipmask.UserError, which can't be imported either: a Detectron2 that is broken
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+from clipmask.cli.demo import main
 
 if __name__ == "__main__":
     sys.exit(main())

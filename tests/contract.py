@@ -38,11 +38,10 @@ def implementation(name: str) -> Any:
     return SimpleNamespace(Registry=type(found["META_ARCH_REGISTRY"]), **found)
 
 
-both = pytest.mark.parametrize(
-    "d2",
-    [
-        "builtin",
-        pytest.param("detectron2", marks=pytest.mark.skipif(not INSTALLED, reason="Detectron2 is not installed")),
-    ],
-    indirect=True,
-)
+needs_detectron2 = pytest.mark.skipif(not INSTALLED, reason="Detectron2 is not installed")
+_sides = pytest.mark.parametrize("d2", ["builtin", pytest.param("detectron2", marks=needs_detectron2)], indirect=True)
+
+
+def both(test: Any) -> Any:
+    """Runs a contract test on each implementation; ``pytest -m contract`` runs these tests alone."""
+    return pytest.mark.contract(_sides(test))

@@ -22,7 +22,7 @@ LAYERS = [
     {"modeling"},
     {"engine"},
     {"predictor"},
-    {"cli"},
+    {"cli", "env"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.pages import SHORT, blocks, checkout, commands, run
 
-TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.DOTALL)
-COMMANDS = [line.split("  #")[0].strip() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
-SHORT = [
-    *("SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP.SIZE", "(64,64)", "TEST.NUM_PICTURES", "1"),
-    *("MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
-]
+README = ROOT / "README.md"
+COMMANDS = commands(README)
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout's look-alike with datasets of its own: drawn scenes, and a few of them as CamVid and as a film."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("configs", "demo", "models", "train_net.py"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "datasets").mkdir()
-    return folder
-
-
-def run(command: list[str], folder: Path) -> str:
-    """Runs a command of the README as a user would, and returns what it printed."""
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_DATASETS")}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "CLIPMASK_D2": "builtin"}
-    command = [sys.executable, *command[1:]] if command[0] == "python" else command
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
-    return result.stdout + result.stderr
+    return checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +102,7 @@ def test_predict_with_views(workspace: Path) -> None:
 
 @pytest.mark.usefixtures("quick_start")
 def test_predict_in_python(workspace: Path) -> None:
-    code = next(block for kind, block in BLOCKS if kind == "python" and "Predictor" in block)
+    code = next(block for block in blocks(README, "python") if "Predictor" in block)
     run(["python", "-c", code], workspace)
     assert (workspace / "overlay.png").is_file()
 
@@ -145,7 +122,7 @@ def test_embeddings(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick_start")
 def test_own_dataset(workspace: Path) -> None:
     (workspace / "my_data.py").write_text(
-        next(block for kind, block in BLOCKS if kind == "python" and "DatasetCatalog.register" in block)
+        next(block for block in blocks(README, "python") if "DatasetCatalog.register" in block)
     )
     toy = workspace / "datasets" / "toy_street"
     (workspace / "my").mkdir()
@@ -164,19 +141,22 @@ def test_own_dataset(workspace: Path) -> None:
     assert "car;automobile" in run([*command, *SHORT, *narrow], workspace)
 
 
-def test_detectron2_lines(tmp_path: Path) -> None:
+def test_detectron2_lines() -> None:
     """The three lines, where Detectron2 is installed, on a config without downloads."""
     pytest.importorskip("detectron2")
-    code = next(block for kind, block in BLOCKS if kind == "python" and "detectron2" in block)
+    code = next(block for block in blocks(README, "python") if "detectron2" in block)
     offline = 'cfg.MODEL.BACKBONE.WEIGHTS = "random"; cfg.MODEL.CLIP.EMBEDDINGS = "random"; cfg.MODEL.DEVICE = "cpu"\n'
     code = code.replace("model = build_model", f"{offline}model = build_model")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "CLIPMASK_D2": "detectron2"}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    run(["python", "-c", code], ROOT, "detectron2")
+
+
+def test_report_for_a_bug() -> None:
+    assert "[devices]" in run(shlex.split(next(c for c in COMMANDS if "clipmask.env" in c)), ROOT)
 
 
 def test_every_command_is_run_here() -> None:
     """A command that is added to the README needs a test above."""
-    run_here = ("pip install", "--eval-only", "--input", "--video-input", "--register", "clipmask.cli.")
+    run_here = ("pip install", "--eval-only", "--input", "--video-input", "--register", "clipmask.cli.", "clipmask.env")
     others = [command for command in COMMANDS if command and not any(word in command for word in run_here)]
     # Training on CamVid needs its data: the commands are those of the quick start with another config.
     assert all("configs/camvid/clipmask_mobilenetv2.yaml" in command for command in others)
@@ -184,11 +164,11 @@ def test_every_command_is_run_here() -> None:
 
 
 def test_nothing_is_left_to_fill_in() -> None:
-    texts = [TEXT, *(path.read_text() for path in (ROOT / "configs").rglob("*.yaml"))]
+    texts = [README.read_text(), *(path.read_text() for path in (ROOT / "configs").rglob("*.yaml"))]
     assert not [text for text in texts if re.search(r"[A-Z]+SCORE|RESULTS|[A-Z]+TIME|T[O]DO", text)]
 
 
 def test_linked_files_exist() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target

@@ -123,7 +123,7 @@ class SemSegEvaluator(DatasetEvaluator):
         """
         for sample, output in zip(inputs, outputs, strict=True):
             scores = output["sem_seg"]
-            predicted = scores.argmax(dim=0).cpu().numpy()
+            predicted = scores.max(dim=0).indices.cpu().numpy()  # argmax, faster on a CPU
             true = self._read_labels(self.input_file_to_gt_file[str(sample["file_name"])], predicted.shape)
             if len(scores) > self._num_classes + 1:
                 raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -49,3 +50,13 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
 def _own_words(error: UserError) -> str:
     """The message alone: an error from a data loader's process comes with that process's traceback around it."""
     return str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
+
+
+def _load_seam() -> None:
+    importlib.import_module("clipmask.d2")
+
+
+# However a command is started, this package is imported before the command's own module, whose imports would meet a
+# Detectron2 that can't be used: here it ends every command, written or yet to be written, in one line.
+if _status := run_main(_load_seam):
+    sys.exit(_status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -54,21 +55,13 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
         ``{"sem_seg": {...}}`` in the main process, with ``cityscapes`` beside it where Cityscapes' official script ran;
         empty in others, and for a dataset whose labels are withheld.
     """
-    output = None if folder is None else folder / "inference" / name
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-    evaluators = _evaluators(name, output)
-    if not evaluators:
+    evaluator = build_evaluator(name, None if folder is None else folder / "inference" / name)
+    if not evaluator.evaluators:
         return {}
     with preserved_random_state():
         loader = build_test_loader(cfg, name, rank=fabric.global_rank, world_size=fabric.world_size)
         shown = fabric.is_global_zero and sys.stderr.isatty()
-        results = evaluate(model, loader, Together(evaluators), progress=shown)
-    # Detectron2's evaluator adds boundary scores of its own where OpenCV is installed: what is installed must change no
-    # metric. They compare differences of neighbouring ids, so that what they say depends on the order of the classes.
-    for scores in results.values():
-        for key in [key for key in scores if key.startswith(("BoundaryIoU-", "min(IoU"))]:
-            del scores[key]
+        results = evaluate(model, loader, evaluator, progress=shown)
     return {task: _readable(scores, class_names(name)) for task, scores in results.items()}
 
 
@@ -82,18 +75,48 @@ def _readable(scores: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _evaluators(name: str, output: Path | None) -> list[DatasetEvaluator]:
-    """Returns what scores a dataset, and what writes its files to ``output``."""
+class _Scores(SemSegEvaluator):
+    """``SemSegEvaluator`` with the scores that both of its implementations have.
+
+    Detectron2's adds boundary scores of its own where OpenCV is installed, and what is installed must change no metric.
+    They compare differences of neighbouring ids, so that what they say depends on the order of the classes.
+    """
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
+        results = super().evaluate()
+        for scores in (results or {}).values():
+            for key in [key for key in scores if key.startswith(("BoundaryIoU-", "min(IoU"))]:
+                del scores[key]
+        return results
+
+
+def build_evaluator(name: str, output: str | Path | None = None) -> Together:
+    """Returns what scores a registered dataset: IoU, accuracy, boundary IoU, and what belongs to the dataset.
+
+    Args:
+        name: of the dataset; one whose labels are withheld is only predicted.
+        output: folder for predictions, confusion matrix and label PNGs for a server; made if missing. None writes
+            nothing.
+
+    Returns:
+        An evaluator for ``clipmask.evaluation.evaluate`` and for Detectron2's ``inference_on_dataset``.
+
+    Raises:
+        UserError: the dataset is not registered or lacks something.
+    """
+    folder = None if output is None else Path(output)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     evaluators: list[DatasetEvaluator] = []
     if not labels_withheld(name):
-        predictions = None if output is None else str(output)
+        predictions = None if folder is None else str(folder)
         evaluators = [
-            SemSegEvaluator(name, output_dir=predictions, sem_seg_loading_fn=label_reader(name)),
-            LabelMapEvaluator(name, output),
+            _Scores(name, output_dir=predictions, sem_seg_loading_fn=label_reader(name)),
+            LabelMapEvaluator(name, folder),
         ]
-    if output is not None and server_ids(name) is not None:
-        evaluators.append(ServerIdEvaluator(name, output / "server_ids"))
-    return evaluators
+    if folder is not None and server_ids(name) is not None:
+        evaluators.append(ServerIdEvaluator(name, folder / "server_ids"))
+    return Together(evaluators)
 
 
 def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Path | None = None) -> Results:

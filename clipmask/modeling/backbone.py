@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
 from clipmask.errors import UserError
-
-logger = logging.getLogger(__name__)
+from clipmask.modeling.weight_files import WEIGHT_ENDINGS, load_weight_file
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 NORMS = ("BN", "FrozenBN", "SyncBN")
@@ -30,7 +28,7 @@ class TimmBackbone(Backbone):
     Args:
         name: timm's model name, e.g. ``resnet50`` or ``swin_tiny_patch4_window7_224``.
         weights: ``pretrained`` (timm's default weights for the name), one of timm's tags for it, the path of a local
-            file (.pth or .safetensors, the whole classifier or its trunk), or ``random``.
+            file (see weight_files.py; the whole classifier or its trunk), or ``random``.
         timm_args: further arguments of ``timm.create_model``.
         freeze_at: 0 freezes nothing, 1 the stem, n >= 2 everything up to the feature ``res{n}``.
         norm: ``BN``, ``FrozenBN`` or ``SyncBN``; what becomes of the model's batch normalisations.
@@ -153,7 +151,14 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, strides:
     if weights == "random":
         return _create(name, args)
     if Path(weights).is_file():
-        _load_file(whole, Path(weights), strict)
+        heads = whole.pretrained_cfg.get("classifier") or ()
+        load_weight_file(
+            whole,
+            Path(weights),
+            strict,
+            aside=tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads)),
+            made_for="Name the model they were made for in MODEL.BACKBONE.TIMM_NAME and TIMM_ARGS",
+        )
         # Through timm's own loading, because it renames what the feature extractor holds under other names.
         overlay = {"state_dict": whole.state_dict(), "source": "", "custom_load": False}
         builder_log = logging.getLogger("timm.models._builder")
@@ -162,7 +167,7 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, strides:
             return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **args)
         finally:
             builder_log.disabled = False
-    if Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl"):
+    if Path(weights).suffix in WEIGHT_ENDINGS:
         raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
     tagged = name if weights == "pretrained" else f"{name.partition('.')[0]}.{weights}"
     if weights != "pretrained" and tagged not in timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True):
@@ -208,53 +213,3 @@ def _stride_indices(name: str, args: dict[str, Any], strides: list[int]) -> list
             f"{', '.join(map(str, reductions))}); choose a hierarchical model such as a ResNet, Swin or ConvNeXt"
         )
     return [last[stride] for stride in strides]
-
-
-def _load_file(model: Any, path: Path, strict: bool) -> None:
-    """Loads a local file into a whole timm model without classifier; the file's classifier is left aside."""
-    state = _read_state(path)
-    heads = model.pretrained_cfg.get("classifier") or ()
-    prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
-    state = {key: value for key, value in state.items() if not key.startswith(prefixes or ("\0",))}
-    own = model.state_dict()
-    shapes = [key for key, value in state.items() if key in own and own[key].shape != value.shape]
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    faults = {word: keys for word, keys in found.items() if keys}
-    if strict and faults:
-        listed = "; ".join(
-            f"{len(keys)} {word}: {', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}"
-            for word, keys in faults.items()
-        )
-        raise UserError(
-            f"backbone weights {path} do not fit the model: {listed}. Name the model they were made for in "
-            "MODEL.BACKBONE.TIMM_NAME and TIMM_ARGS, or set MODEL.BACKBONE.WEIGHTS_STRICT False to load what fits"
-        )
-    for word, keys in faults.items():
-        for key in keys:
-            logger.warning("backbone weights %s: %s is %s", path, key, word)
-    fitting = {key: value for key, value in state.items() if key in own and key not in shapes}
-    model.load_state_dict(fitting, strict=False)
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict without running anything that a file may hold."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors fail in many ways; none of them is the user's to debug
-        raise UserError(
-            f"backbone weights {path}: can't be read as tensors ({type(error).__name__}). The file is damaged, or "
-            "holds objects other than tensors, which are not loaded because they could run code"
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
-        raise UserError(f"backbone weights {path}: not a state dict (a mapping of names to tensors)")
-    return {key.removeprefix("module."): value for key, value in state.items()}

@@ -15,7 +15,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask.config import configurable
-from clipmask.d2 import BACKBONE_REGISTRY, META_ARCH_REGISTRY, MetadataCatalog, ShapeSpec
+from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import count_pairs
@@ -25,6 +25,7 @@ from clipmask.modeling.image_text import ImageText
 from clipmask.modeling.inference import best_labels, class_scores, label_map, target_size
 from clipmask.modeling.mask_decoder import CosineClassifier, DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
+from clipmask.modeling.registered_backbone import build_backbone
 from clipmask.modeling.text_encoder import TextEncoder
 from clipmask.modeling.text_sources import FileSource, RandomSource, TextSource
 
@@ -101,7 +102,7 @@ class ClipMask(nn.Module):
         text = TextEncoder.from_config(
             cfg, names, metadata.get("class_aliases"), text_width, metadata.get("class_prompts")
         )
-        backbone = BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+        backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
         dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
         return {

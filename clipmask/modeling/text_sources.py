@@ -71,6 +71,11 @@ def text_source(
     return ClipSource(clip_name, pretrained, prompts, own_prompts)
 
 
+def cache_folder() -> Path:
+    """Returns where embeddings of vocabularies are kept, below ``CLIPMASK_CACHE``, else below ``~/.cache/clipmask``."""
+    return Path(os.environ.get("CLIPMASK_CACHE") or Path.home() / ".cache" / "clipmask") / "text"
+
+
 def synonyms(name: str) -> list[str]:
     """Splits ``car;automobile`` into its names.
 
@@ -215,7 +220,7 @@ class ClipSource:
     """CLIP's text tower through open_clip, with prompt ensembling and a disk cache.
 
     For a vocabulary the tower is loaded when it is not in the cache, and let go right after; for texts of images it
-    is loaded at the first and kept. The cache lies in ``CLIPMASK_CACHE``, else in ``~/.cache/clipmask``.
+    is loaded at the first and kept. The cache lies in ``cache_folder()``.
 
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
@@ -290,8 +295,7 @@ class ClipSource:
         quick_gelu = uses_quick_gelu(self.name, self.pretrained)
         own = {name: list(self.own_prompts[name]) for name in names if name in self.own_prompts}
         key = json.dumps([self.name, weights, quick_gelu, self.templates, list(names), *([own] if own else [])])
-        root = Path(os.environ.get("CLIPMASK_CACHE") or Path.home() / ".cache" / "clipmask")
-        return root / "text" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+        return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
     @staticmethod
     def _read_cache(file: Path) -> Tensor | None:

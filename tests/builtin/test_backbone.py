@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import clipmask
 from tests.contract import both
 
 
@@ -52,3 +53,22 @@ def test_backbone(d2: Any) -> None:
     assert torch.equal(net(torch.ones(2))["res2"], torch.ones(2))
     with pytest.raises(TypeError):
         d2.Backbone()
+
+
+@both
+def test_the_registries_hold_ours_under_their_names(d2: Any, request: pytest.FixtureRequest) -> None:
+    """In the implementation that is in use; the other one's stay as they are."""
+    import clipmask.d2 as seam
+
+    ours = request.node.callspec.params["d2"] == seam.IMPLEMENTATION
+    assert ("ClipMask" in d2.META_ARCH_REGISTRY) == ours
+    assert ("build_timm_backbone" in d2.BACKBONE_REGISTRY) == ours
+    assert dict(iter(d2.META_ARCH_REGISTRY)).get("ClipMask") is (clipmask.ClipMask if ours else None)
+
+
+@both
+def test_a_registered_object_may_have_another_name(d2: Any) -> None:
+    registry = d2.Registry("named")
+    registry.register(obj=int)
+    assert registry.get("int") is int
+    assert "named" in repr(registry)

@@ -80,3 +80,27 @@ def test_former_names_of_metadata_still_work(d2: Any, name: str) -> None:
     metadata.stuff_class_names = ["a"]
     assert metadata.stuff_classes == metadata.stuff_class_names == ["a"]
     assert "stuff_class_names" not in metadata.as_dict()
+
+
+@both
+def test_the_catalogs_are_mappings(d2: Any, name: str) -> None:
+    """What code of Detectron2's users does with them beside ``register`` and ``get``."""
+    d2.DatasetCatalog.register(name, lambda: [{}])
+    d2.MetadataCatalog.get(name).thing = 1
+    assert name in d2.MetadataCatalog
+    assert d2.DatasetCatalog[name]() == [{}]
+    assert d2.DatasetCatalog.list()[-1] == name
+    d2.DatasetCatalog.pop(name)
+    d2.MetadataCatalog.pop(name)
+    assert name not in d2.DatasetCatalog
+    assert not hasattr(d2.MetadataCatalog.get(name), "thing")
+    with pytest.raises(KeyError):
+        d2.DatasetCatalog.pop(name)
+    assert d2.DatasetCatalog.pop(name, None) is None
+
+
+@both
+def test_registering_returns_nothing_and_calls_each_time(d2: Any, name: str) -> None:
+    made = []
+    d2.DatasetCatalog.register(name, lambda: made.append(1) or [{"number": len(made)}])
+    assert [d2.DatasetCatalog.get(name)[0]["number"] for _ in range(2)] == [1, 2]

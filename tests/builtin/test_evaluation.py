@@ -16,7 +16,7 @@ import torch.multiprocessing
 from PIL import Image
 
 from clipmask.errors import UserError
-from tests.contract import INSTALLED, both, implementation
+from tests.contract import both, implementation, needs_detectron2
 
 _numbers = itertools.count()
 
@@ -88,7 +88,8 @@ def test_files(d2: Any, tmp_path: Path) -> None:
     assert stored["mIoU"] == pytest.approx(scores["mIoU"])
 
 
-@pytest.mark.skipif(not INSTALLED, reason="Detectron2 is not installed")
+@needs_detectron2
+@pytest.mark.contract
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_equal_to_detectron2(tmp_path: Path) -> None:
     """200 random cases: void, absent classes, one class, several batches; keys, values and RLEs."""
@@ -193,3 +194,48 @@ def test_two_processes_score_as_one(d2: Any, tmp_path: Path, request: pytest.Fix
     assert json.loads((tmp_path / "result1.json").read_text()) is None
     regions = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
     assert {region["file_name"] for region in regions} == {f"{index}.jpg" for index in range(4)}
+
+
+@both
+def test_regions_give_the_label_map_back(d2: Any, tmp_path: Path) -> None:
+    """The RLEs of an image's classes cover it, each pixel once."""
+    from pycocotools import mask as coco_mask
+
+    predicted = np.random.default_rng(0).integers(0, 3, (5, 9))
+    name = dataset(d2, tmp_path, [predicted], 3)
+    score(d2, name, [predicted], 3, output_dir=str(tmp_path / "out"))
+    regions = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
+    drawn = sum(
+        coco_mask.decode(region["segmentation"]).astype(int) * (region["category_id"] + 1) for region in regions
+    )
+    np.testing.assert_array_equal(drawn - 1, predicted)
+
+
+@both
+def test_reset_forgets(d2: Any, tmp_path: Path) -> None:
+    label = np.array([[0, 1], [1, 1]])
+    evaluator = d2.SemSegEvaluator(dataset(d2, tmp_path, [label], 2), distributed=False)
+    for predicted in (1 - label, label):
+        evaluator.reset()
+        one_hot = torch.nn.functional.one_hot(torch.from_numpy(predicted), 2).permute(2, 0, 1)
+        evaluator.process([{"file_name": "0.jpg"}], [{"sem_seg": one_hot}])
+        scores = evaluator.evaluate()["sem_seg"]
+    assert scores["mIoU"] == pytest.approx(100.0)
+
+
+@both
+def test_arguments_over_the_metadata(d2: Any, tmp_path: Path) -> None:
+    """``ignore_label`` given; ``num_classes`` is compared with the metadata."""
+    label = np.array([[0, 1], [1, 7]])
+    name = dataset(d2, tmp_path, [label], 2)
+    assert score(d2, name, [np.where(label == 7, 0, label)], 2, ignore_label=7)["mIoU"] == pytest.approx(100.0)
+    with pytest.raises(AssertionError):
+        d2.SemSegEvaluator(name, num_classes=3)
+
+
+@both
+def test_it_is_an_evaluator(d2: Any, tmp_path: Path) -> None:
+    evaluator = d2.SemSegEvaluator(dataset(d2, tmp_path, [np.zeros((2, 2))], 2), distributed=False)
+    assert isinstance(evaluator, d2.DatasetEvaluator)
+    base = d2.DatasetEvaluator()
+    assert base.reset() is base.process([], []) is base.evaluate() is None

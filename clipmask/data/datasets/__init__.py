@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from clipmask.data.datasets import camvid, cityscapes, toy_street
 
+# Each one's folder below a root, and what lies in it for certain.
+FOLDERS = {**dict.fromkeys(camvid.TREES, "train.txt"), "cityscapes": "leftImg8bit", "toy_street": "VERSION"}
+
 
 def register_builtin_datasets() -> None:
     """Registers all of them in ``DatasetCatalog`` and ``MetadataCatalog``; called once, by ``import clipmask``."""

@@ -1,0 +1,267 @@
+"""``python -m clipmask.env`` and ``clipmask-env``: what a bug report needs to say about the machine, as text to paste.
+
+It comes out of a broken machine too: what can't be found out is a line that says why. It is pasted in public: of the
+environment it prints the variables that it knows by name and no others, and the user's own folder is ``~``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import clipmask
+
+# The distributions of setup.cfg with the least version that will do; a test compares.
+REQUIRED = {
+    "torch": "2.4",
+    "torchvision": "0.19",
+    "lightning-fabric": "2.3",
+    "timm": "1.0.9",
+    "open_clip_torch": "2.24",
+    "fvcore": "0.1.5",
+    "iopath": "0.1.9",
+    "yacs": "0.1.8",
+    "pyyaml": "6",
+    "numpy": "1.24",
+    "scipy": "1.10",
+    "safetensors": "0.4",
+    "pycocotools": "2.0.7",
+    "Pillow": "10",
+    "matplotlib": "3.7",
+    "opencv-python": "4.8",
+    "tqdm": "4.65",
+    "tensorboard": "2.14",
+}
+OPTIONAL = ("detectron2", "huggingface_hub", "opencv-python-headless", "cityscapesscripts")
+OWN_VARIABLES = ("CLIPMASK_D2", "CLIPMASK_CACHE", "CLIPMASK_DATASETS", "CLIPMASK_TEST_DATA")
+# Variables that change what the libraries do.
+VARIABLES = (
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF", "HF_HUB_OFFLINE"),
+    *("NCCL_P2P_DISABLE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"),
+)
+Rows = Iterator[tuple[str, str]]
+
+
+def report() -> str:
+    """Returns the report: sections of aligned lines.
+
+    For a process of its own: where Detectron2 is broken, what follows that finding is told with ``clipmask.builtin``
+    in its place, and ``CLIPMASK_D2`` is set so.
+    """
+    sections: dict[str, Callable[[], Rows]] = {
+        "clipmask": _clipmask,
+        "system": _system,
+        "versions": _versions,
+        "devices": _devices,
+        "datasets": _datasets,
+        "weight caches": _caches,
+    }
+    told = {title: list(_guarded(rows)) for title, rows in sections.items()}
+    width = max(len(name) for rows in told.values() for name, _ in rows) + 2
+    paragraphs = ("\n".join([f"[{t}]", *(f"{name:<{width}}{value}" for name, value in told[t])]) for t in told)
+    return _without_home("\n\n".join(paragraphs))
+
+
+def _guarded(rows: Callable[[], Rows]) -> Rows:
+    """Yields a section's rows; what raises in it ends the section with a row, and not the report."""
+    try:
+        yield from rows()
+    except Exception as error:
+        yield "failed", _line(error)
+
+
+def _line(error: Exception) -> str:
+    """An exception as one line of bounded length, whatever the library wrote."""
+    text = " ".join(str(error).split())
+    kind = "" if isinstance(error, clipmask.UserError) else f"{type(error).__name__}: "
+    return kind + (text if len(text) <= 500 else f"{text[:500]} ...")
+
+
+def _without_home(text: str) -> str:
+    """Writes the user's own folder, which often bears a name, as ``~``, also where a link leads to it."""
+    try:
+        home = Path.home()
+        homes = {str(home), str(home.resolve())} - {home.anchor}
+    except (OSError, RuntimeError):  # a user without one
+        return text
+    for place in sorted(homes, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w.~-]){re.escape(place)}(?![\w.-])", "~", text)
+    return text
+
+
+def _output(*command: str) -> str | None:
+    """Returns what a program prints, as one line, or None where it is missing or does not end."""
+    program = shutil.which(command[0])
+    if program is None:
+        return None
+    try:
+        result = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    text = ", ".join(dict.fromkeys(line.strip() for line in result.stdout.splitlines() if line.strip()))
+    return f"{command[0]} fails: {text[:200]}" if result.returncode else text
+
+
+def _clipmask() -> Rows:
+    folder = Path(__file__).parent
+    yield "lies at", str(folder)
+    try:
+        yield "version", version("clipmask")
+    except PackageNotFoundError:
+        yield "version", "not installed, only importable"
+    if (folder.parent / ".git").exists():
+        yield "commit", _output("git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*") or "?"
+    yield "CLIPMASK_D2", os.environ.get("CLIPMASK_D2") or "not set"
+    if clipmask._failure is not None:
+        yield "can't be used", _line(clipmask._failure)
+        os.environ["CLIPMASK_D2"] = "builtin"
+    elif importlib.import_module("clipmask.d2").IMPLEMENTATION == "builtin":
+        yield "Detectron2's names", "from clipmask.builtin"
+    else:
+        detectron2 = importlib.import_module("detectron2")
+        place = Path(detectron2.__file__ or "?").parent
+        yield "Detectron2's names", f"from {place}, {getattr(detectron2, '__version__', 'of unknown version')}"
+        compiled = importlib.util.find_spec("detectron2._C") is not None
+        yield "detectron2._C", "compiled" if compiled else "not compiled (ClipMask needs it nowhere)"
+
+
+def _system() -> Rows:
+    yield "python", f"{platform.python_version()} ({sys.executable})"
+    yield "platform", platform.platform()
+    for name in (*OWN_VARIABLES[1:], *VARIABLES):
+        if name in os.environ:
+            yield name, os.environ[name] or "(empty)"
+    for name in sorted(os.environ):
+        if name.startswith("CLIPMASK_") and name not in OWN_VARIABLES:
+            yield name, "is set, but nothing reads it"
+
+
+def _versions() -> Rows:
+    for package, least in REQUIRED.items():
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            yield package, f"not installed (at least {least} is needed)"
+        else:
+            yield package, found if _numbers(found) >= _numbers(least) else f"{found} (at least {least} is needed)"
+    for package in OPTIONAL:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a release, to compare by: (2, 4, 0) of 2.4.0+cu121."""
+    release = re.match(r"[\d.]*", text)
+    numbers = [int(number) for number in release[0].split(".") if number] if release else []
+    return tuple(numbers + [0] * (4 - len(numbers)))
+
+
+def _devices() -> Rows:
+    import torch
+
+    from clipmask.data.cores import usable_cores
+
+    cuda, hip = torch.version.cuda, torch.version.hip
+    yield "torch is built for", f"CUDA {cuda}" if cuda else f"ROCm {hip}" if hip else "no CUDA"
+    yield "cuDNN", str(torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else "no")
+    driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    if driver:
+        yield "NVIDIA's driver", driver
+    with warnings.catch_warnings(record=True) as said:  # so a driver that is too old is told
+        warnings.simplefilter("always")
+        usable, count = torch.cuda.is_available(), torch.cuda.device_count()
+    if not usable:
+        reasons = [_line(Warning(str(warning.message))).removeprefix("Warning: ") for warning in said]
+        yield "cuda", ": ".join(["no device that torch can use", *dict.fromkeys(reasons)])
+    for index in range(count):
+        yield from _guarded(functools.partial(_gpu, index))
+    yield "mps", "yes" if torch.backends.mps.is_available() else "no"
+    capability = torch.backends.cpu.get_cpu_capability()
+    yield "cpu", f"{capability}, cores for this process: {usable_cores()}, torch's threads: {torch.get_num_threads()}"
+
+
+def _gpu(index: int) -> Rows:
+    import torch
+
+    device = torch.cuda.get_device_properties(index)
+    bf16 = "bf16" if torch.version.hip or device.major >= 8 else "bf16 only emulated"
+    memory = device.total_memory / 2**30
+    yield f"cuda:{index}", f"{device.name}, {memory:.0f} GiB, capability {device.major}.{device.minor}, {bf16}"
+
+
+def _datasets() -> Rows:
+    from clipmask.data.datasets import FOLDERS
+    from clipmask.data.datasets.roots import FALLBACK, VARIABLES, dataset_roots
+
+    roots = dataset_roots()
+    named = dict(zip([name for name in VARIABLES if os.environ.get(name)], roots, strict=False))
+    for name, root in [*((name, named.get(name)) for name in VARIABLES), (f"./{FALLBACK}", FALLBACK)]:
+        there = "" if root is None or root.is_dir() else " (missing)"
+        yield name, "not set" if root is None else f"{root.absolute()}{there}"
+    for folder, content in FOLDERS.items():
+        places = [root.absolute() / folder for root in roots if (root / folder).is_dir()]
+        whole = next((place for place in places if (place / content).exists()), None)
+        yield folder, str(whole) if whole else f"{places[0]}, without {content}" if places else "not found"
+
+
+def _caches() -> Rows:
+    places: dict[str, Callable[[], str | Path]] = {
+        "hub (timm, open_clip)": lambda: importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE,
+        "open_clip's own files": lambda: Path.home() / ".cache" / "clip",
+        "torch hub": lambda: importlib.import_module("torch.hub").get_dir(),
+        "text embeddings": lambda: importlib.import_module("clipmask.modeling.text_sources").cache_folder(),
+    }
+    for name, find in places.items():
+        try:
+            yield name, _content(Path(find()))
+        except Exception as error:  # of one library; the others' are told
+            yield name, _line(error)
+
+
+def _content(folder: Path) -> str:
+    """Says what lies in a folder: its entries, and the size of all files below, links not followed."""
+    if not folder.is_dir():
+        return f"{folder} (missing)"
+    entries = len(list(folder.iterdir()))
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            try:
+                size += 0 if path.is_symlink() else path.stat().st_size
+            except OSError:  # gone in the meantime
+                continue
+    return f"{folder} ({entries} entr{'y' if entries == 1 else 'ies'}, {size / 2**20:.1f} MiB)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the report.
+
+    Args:
+        argv: arguments without the program's name, of which there are none but ``--help``; None takes ``sys.argv``.
+
+    Returns:
+        0, whatever is broken.
+    """
+    argparse.ArgumentParser(description="Print what a bug report needs to say about this machine.").parse_args(argv)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(report().encode(encoding, "backslashreplace").decode(encoding))  # paths may hold what a terminal can't show
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Pages of documentation, taken apart and run as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+# Makes any training of a page a matter of seconds that needs no download.
+SHORT = [
+    *("SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP.SIZE", "(64,64)", "TEST.NUM_PICTURES", "1"),
+    *("MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
+]
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """Returns the code blocks of a Markdown file that are marked as ``kind``, such as python or bash."""
+    return [code for found, code in re.findall(r"```(\w+)\n(.*?)```", page.read_text(), re.DOTALL) if found == kind]
+
+
+def commands(page: Path) -> list[str]:
+    """Returns the command lines of a Markdown file, without what stands behind two blanks and a ``#``."""
+    return [line.split("  #")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
+
+
+def checkout(folder: Path) -> Path:
+    """Makes ``folder`` look like a checkout with datasets and results of its own; returns it."""
+    for name in ("configs", "demo", "models", "train_net.py"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "datasets").mkdir()
+    return folder
+
+
+def run(command: list[str], folder: Path, implementation: str = "builtin") -> str:
+    """Runs a command in ``folder`` as a reader would, and returns what it printed.
+
+    Args:
+        command: ``python`` stands for this Python.
+        folder: a checkout.
+        implementation: of Detectron2's names, ``builtin`` or ``detectron2``.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_DATASETS")}
+    places = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment |= {"PYTHONPATH": places, "OMP_NUM_THREADS": "2", "CLIPMASK_D2": implementation}
+    command = [sys.executable, *command[1:]] if command[0] == "python" else command
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout + result.stderr

@@ -1,0 +1,83 @@
+"""docs/detectron2.md runs as it stands, where Detectron2 is installed, on a shortened training."""
+
+from __future__ import annotations
+
+import pickle
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.pages import SHORT, blocks, checkout, commands, run
+
+PAGE = ROOT / "docs" / "detectron2.md"
+CODE = blocks(PAGE, "python")
+REGISTERED = next(block for block in CODE if block.startswith("# my_data.py"))
+SHORTENED = (
+    "cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH = 3, 2\n"
+    "cfg.INPUT.CROP.SIZE, cfg.DATALOADER.NUM_WORKERS = (64, 64), 0\n"
+)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which the toy config was trained, with weights of a ResNet-50 as Detectron2 publishes them."""
+    pytest.importorskip("detectron2")
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_backbone
+
+    folder = checkout(tmp_path_factory.mktemp("checkout"))
+    run(["python", "train_net.py", "--config-file", "configs/toy.yaml", *SHORT], folder, "detectron2")
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]  # all stages
+    weights = {name: value.numpy() for name, value in build_backbone(cfg).state_dict().items()}
+    content = {"model": weights, "__author__": "torchvision", "matching_heuristics": True}
+    (folder / "R-50.pkl").write_bytes(pickle.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def printed(workspace: Path) -> str:
+    """What the page's Python prints, in one process, in the order of the page."""
+    first, *others = [block for block in CODE if block is not REGISTERED]
+    (workspace / "page.py").write_text("\n".join([first, SHORTENED, *others]))
+    return run(["python", "page.py"], workspace, "detectron2")
+
+
+def test_default_trainer(printed: str, workspace: Path) -> None:
+    output = workspace / "output" / "detectron2"
+    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+    assert "mBIoU" in printed, "our evaluator"
+    assert "BoundaryIoU" not in (output / "metrics.json").read_text()
+    for name in ("sem_seg_predictions.json", "confusion_matrix.csv"):
+        assert (output / "inference" / "toy_street_sem_seg_val" / name).is_file()
+
+
+def test_default_predictor_gives_the_same_map(printed: str) -> None:
+    [share] = [float(line) for line in printed.splitlines() if line.replace(".", "").isdigit()]
+    assert share > 0.999
+
+
+@pytest.mark.usefixtures("printed")
+def test_visualizer(workspace: Path) -> None:
+    from PIL import Image
+
+    assert Image.open(workspace / "output" / "detectron2" / "drawn.png").size == (256, 192)
+
+
+@pytest.mark.usefixtures("printed")
+def test_the_commands_take_its_checkpoint(workspace: Path) -> None:
+    evaluation = next(command for command in commands(PAGE) if "--eval-only" in command)
+    assert "mIoU" in run([*shlex.split(evaluation), *SHORT[8:]], workspace)
+    demo = next(line for line in PAGE.read_text().splitlines() if "demo.py" in line).strip("`.")
+    (workspace / "street.png").write_bytes((workspace / "datasets/toy_street/val/0000.png").read_bytes())
+    assert "most frequent" in run(shlex.split(demo), workspace)
+
+
+def test_a_dataset_of_detectron2s_catalog(workspace: Path) -> None:
+    (workspace / "my_data.py").write_text(REGISTERED)
+    command = next(command for command in commands(PAGE) if "--register" in command)
+    told = run([*shlex.split(command), *SHORT, "OUTPUT_DIR", "output/my"], workspace, "detectron2")
+    assert "my_val" in told
+    assert "mIoU" in told
