@@ -3,9 +3,9 @@
     python tools/measure_smoothing.py --weights model_final.pth --frames drive/ --labels drive_labels/ --ignore-id 11
 
 Flicker is the share of points whose class differs from the one that they had in the frame before. Where they were is
-found by optical flow, finer than that of the smoothing itself; a point that the flow back misses by a pixel or more, such
-as one that was hidden, counts nowhere. With label maps flicker is given once more for the points at which the truth stays
-the same: there, each change is an error.
+found by optical flow, finer than that of the smoothing itself; a point that the flow back misses by a pixel or more,
+such as one that was hidden, counts nowhere. With label maps flicker is given once more for the points at which the
+truth stays the same: there, each change is an error.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ class Predictor:
             images: as for a call; may be endless.
             on_error: told of each picture that can't be read, which is then left out; None: the error is raised.
             smoothing: for pictures that are the frames of a film, in order: labels are then those of scores averaged
-                over time. ``scores()`` of a result stays that of its frame alone.
+                over time, and so are the scores that ``scores`` keeps; others are those of the frame alone.
             text: as for a call.
             scores: results keep their scores, 4 bytes a class and pixel, so that the model need not run again.
 

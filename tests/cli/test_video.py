@@ -139,8 +139,8 @@ def test_an_interrupted_film_plays(
 ) -> None:
     stream = Predictor.stream
 
-    def interrupted(self: Predictor, images: Any, on_error: Any = None) -> Iterator[Any]:
-        for index, result in enumerate(stream(self, images, on_error)):
+    def interrupted(self: Predictor, images: Any, **options: Any) -> Iterator[Any]:
+        for index, result in enumerate(stream(self, images, **options)):
             if index == 2:
                 os.kill(os.getpid(), signal.SIGINT)
             yield result
@@ -207,8 +207,8 @@ def test_the_webcam_is_shown_until_the_window_closes(weights: str, clip: Path, m
         def close(self) -> None:
             shown.append(())
 
-    monkeypatch.setattr("clipmask.cli.segment.Video", lambda camera: Video(clip))
-    monkeypatch.setattr("clipmask.cli.segment.Window", Screen)
+    monkeypatch.setattr("clipmask.cli.film.Video", lambda camera: Video(clip))
+    monkeypatch.setattr("clipmask.cli.film.Window", Screen)
     assert main(["--weights", weights, "--webcam"]) == 0
     assert len(shown) == 4
     assert shown[-1] == ()
