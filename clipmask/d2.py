@@ -8,6 +8,7 @@ Detectron2 that can't be imported is an error, never a silent change to the othe
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 from typing import TYPE_CHECKING
 
@@ -75,8 +76,14 @@ else:
         from detectron2.evaluation import DatasetEvaluator, SemSegEvaluator
         from detectron2.layers import ShapeSpec
         from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
-    except Exception as error:  # a mismatch with torch, Pillow or numpy shows as any kind of error
+    except (Exception, SystemExit) as error:  # a mismatch with torch, Pillow or numpy shows as any kind of error
+        reason = " ".join(str(error).split())[:500]  # some compilers' output is in it
         raise UserError(
-            f"Detectron2 was found at {_find_detectron2()} but can't be imported ({type(error).__name__}: {error}); "
+            f"Detectron2 was found at {_find_detectron2()} but can't be imported ({type(error).__name__}: {reason}); "
             "repair or remove it, or set CLIPMASK_D2=builtin to run ClipMask without it"
         ) from error
+    if "sem_seg_loading_fn" not in inspect.signature(SemSegEvaluator.__init__).parameters:
+        raise UserError(
+            f"Detectron2 at {_find_detectron2()} is too old: its SemSegEvaluator takes no sem_seg_loading_fn, which "
+            "came in March 2022. Install its current main, or set CLIPMASK_D2=builtin to run ClipMask without it"
+        )

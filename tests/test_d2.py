@@ -88,6 +88,32 @@ def test_the_bare_import_is_quiet(broken: Path) -> None:
     assert (result.stdout.split(), result.stderr) == (["UserError", "clipmask.env"], "")
 
 
+def test_a_detectron2_that_ends_the_process_is_an_error_too(tmp_path: Path) -> None:
+    result = run("import clipmask; clipmask.build_model", fake(tmp_path, "import sys; sys.exit('no')"))
+    assert "can't be imported (SystemExit: no)" in result.stderr
+
+
+def test_the_reason_is_short(tmp_path: Path) -> None:
+    broken = fake(tmp_path, "raise ImportError('\\n'.join(['a compiler said this'] * 1000))")
+    result = run("try:\n    from clipmask import Predictor\nexcept ValueError as error:\n    print(error)", broken)
+    assert len(result.stdout) < 1000
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_a_detectron2_that_is_too_old_says_so(tmp_path: Path) -> None:
+    """Its release 0.6 can't read label maps by a function of ours."""
+    old = fake(tmp_path, "")
+    names = {
+        "data": "DatasetCatalog = MetadataCatalog = {}",
+        "evaluation": "class SemSegEvaluator:\n    def __init__(self, dataset_name): pass\nDatasetEvaluator = object",
+        "layers": "ShapeSpec = object",
+        "modeling": "BACKBONE_REGISTRY = META_ARCH_REGISTRY = {}\nBackbone = object",
+    }
+    for name, text in names.items():
+        (old / "detectron2" / f"{name}.py").write_text(text)
+    assert "is too old" in run("import clipmask; clipmask.build_model", old).stderr
+
+
 def test_names_that_do_not_exist_are_no_matter_of_detectron2(broken: Path) -> None:
     told = "AttributeError: module 'clipmask' has no attribute 'thing'"
     assert told in run("import clipmask; clipmask.thing", broken).stderr

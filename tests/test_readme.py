@@ -138,7 +138,9 @@ def test_own_dataset(workspace: Path) -> None:
             labels.save(workspace / "my" / f"{split}_labels" / f"{index}.png")
     command = shlex.split(next(c for c in COMMANDS if "--register" in c))
     narrow = ["MODEL.BACKBONE.TIMM_NAME", "resnet10t", "MODEL.CLIPMASK.HIDDEN_DIM", "32", "OUTPUT_DIR", "output/my"]
-    assert "car;automobile" in run([*command, *SHORT, *narrow], workspace)
+    told = run([*command, *SHORT, *narrow], workspace)
+    assert "\ncar " in told
+    assert "car;automobile" not in told, "a class is called by its first name"
 
 
 def test_detectron2_lines() -> None:

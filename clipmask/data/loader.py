@@ -51,6 +51,8 @@ def build_train_loader(
             f"SOLVER.IMS_PER_BATCH is {batch}, the images of one step over all processes; with {world_size} "
             f"process(es) it must be a positive multiple of {world_size}"
         )
+    if seed < 0:
+        raise UserError(f"the training loader needs a seed of 0 or more, not {seed}: set SEED in the config")
     if steps < 1:
         raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more")
     dataset = load_training_set(cfg.DATASETS.TRAIN)

@@ -135,7 +135,7 @@ def start_from(model: ClipMask, source: str, clip: CfgNode, prompts: Mapping[str
     checkpoint = load_checkpoint(source)
     weights = checkpoint["model"]
     trained = checkpoint.get("class_names")
-    why, stays = "", {"text.embedding", "text.mean"}
+    why, stays = "", {"text.embedding", "text.mean", "text.vocabulary"}
     if trained is not None and tuple(trained) != model.class_names:
         why = f"those of the file are of other classes ({_few(trained)})"
         context = weights.get("text.learner.context")
@@ -148,7 +148,7 @@ def start_from(model: ClipMask, source: str, clip: CfgNode, prompts: Mapping[str
         model, {name: value for name, value in weights.items() if name not in stays}, source, strict=False
     )
     own = model.state_dict()
-    lost = {item.name for item in left_out} & own.keys()
+    lost = ({item.name for item in left_out} | stays) & own.keys()
     logger.info("started from %s: %d of the model's %d tensors come from it", source, len(own) - len(lost), len(own))
     if why:
         logger.info("  text embeddings: made anew for %s; %s", _few(model.class_names), why)

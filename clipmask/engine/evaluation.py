@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
@@ -82,12 +83,32 @@ class _Scores(SemSegEvaluator):
     They compare differences of neighbouring ids, so that what they say depends on the order of the classes.
     """
 
+    def __init__(self, name: str, folder: Path | None) -> None:
+        self._read, self._folder = label_reader(name), folder
+        self._size: tuple[int, int] | None = None
+        super().__init__(
+            name, output_dir=None if folder is None else str(folder), sem_seg_loading_fn=self._read_at_size
+        )
+        self._compute_boundary_iou = False  # Detectron2's: not even computed
+
+    def _read_at_size(self, path: str, dtype: Any = int) -> Any:
+        return self._read(path, dtype, self._size)
+
+    def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[Any]) -> None:
+        for sample, output in zip(inputs, outputs, strict=True):
+            height, width = output["sem_seg"].shape[-2:]
+            self._size = (height, width)  # a label map of another size is told by its name, on both sides
+            super().process([sample], [output])
+
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
         results = super().evaluate()
-        for scores in (results or {}).values():
-            for key in [key for key in scores if key.startswith(("BoundaryIoU-", "min(IoU"))]:
-                del scores[key]
-        return results
+        if not results:
+            return None
+        boundary = ("BoundaryIoU-", "min(IoU")
+        scores = {key: float(value) for key, value in results["sem_seg"].items() if not key.startswith(boundary)}
+        if self._folder is not None:  # numpy's numbers would keep torch.load from reading it
+            torch.save(scores, self._folder / "sem_seg_evaluation.pth")
+        return OrderedDict(sem_seg=scores)
 
 
 def build_evaluator(name: str, output: str | Path | None = None) -> Together:
@@ -109,11 +130,7 @@ def build_evaluator(name: str, output: str | Path | None = None) -> Together:
         folder.mkdir(parents=True, exist_ok=True)
     evaluators: list[DatasetEvaluator] = []
     if not labels_withheld(name):
-        predictions = None if folder is None else str(folder)
-        evaluators = [
-            _Scores(name, output_dir=predictions, sem_seg_loading_fn=label_reader(name)),
-            LabelMapEvaluator(name, folder),
-        ]
+        evaluators = [_Scores(name, folder), LabelMapEvaluator(name, folder)]
     if folder is not None and server_ids(name) is not None:
         evaluators.append(ServerIdEvaluator(name, folder / "server_ids"))
     return Together(evaluators)

@@ -12,8 +12,10 @@ import numpy as np
 from clipmask.builtin.evaluation import gather_to_main
 from clipmask.d2 import DatasetEvaluator, MetadataCatalog
 from clipmask.data import label_reader
+from clipmask.data.catalog import load_dataset
 from clipmask.evaluation.boundary import boundary_counts
 from clipmask.evaluation.confusion import MOST_DRAWN, draw_confusion, write_confusion
+from clipmask.evaluation.together import label_map
 
 
 class LabelMapEvaluator(DatasetEvaluator):
@@ -28,6 +30,8 @@ class LabelMapEvaluator(DatasetEvaluator):
             UserError: the dataset is not registered, or its metadata are not usable.
         """
         self._read_labels = label_reader(dataset_name)
+        records = load_dataset(dataset_name, labelled=True, present=False).records  # each is told when it is read
+        self._files = {str(record["file_name"]): str(record["sem_seg_file_name"]) for record in records}
         metadata = MetadataCatalog.get(dataset_name)
         self._names = tuple(metadata.stuff_classes)
         self._ignore_label: int = metadata.ignore_label
@@ -45,16 +49,17 @@ class LabelMapEvaluator(DatasetEvaluator):
         """Counts a batch.
 
         Args:
-            inputs: dataset dicts with ``sem_seg_file_name``.
-            outputs: for each, ``labels``, (H, W) class ids at the size of the label map.
+            inputs: dataset dicts; ``file_name`` finds the label map in the catalog.
+            outputs: for each, ``labels``, (H, W) class ids at the size of the label map, or ``sem_seg``, (K, H, W)
+                scores.
 
         Raises:
             UserError: a label map is missing, unreadable, of another size, or holds an id that is no class.
         """
         count = len(self._names)
         for sample, output in zip(inputs, outputs, strict=True):
-            predicted = output["labels"]
-            truth = self._read_labels(sample["sem_seg_file_name"], size=predicted.shape)
+            predicted = output["labels"] if "labels" in output else label_map(output["sem_seg"])
+            truth = self._read_labels(self._files[str(sample["file_name"])], size=predicted.shape)
             truth = np.where(truth == self._ignore_label, count, truth)
             cells = np.bincount(((count + 1) * truth + predicted).ravel(), minlength=self._confusion.size)
             self._confusion += cells.reshape(self._confusion.shape)

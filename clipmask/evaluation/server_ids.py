@@ -25,6 +25,7 @@ from clipmask.d2 import DatasetCatalog, DatasetEvaluator, MetadataCatalog
 from clipmask.data.catalog import load_dataset
 from clipmask.data.datasets.cityscapes import CLASSES, LABEL_SUFFIX
 from clipmask.errors import UserError
+from clipmask.evaluation.together import label_map
 
 logger = logging.getLogger(__name__)
 
@@ -114,12 +115,13 @@ class ServerIdEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts with ``file_name`` and, where there are labels, ``sem_seg_file_name``.
-            outputs: for each, ``labels``, (H, W) class ids at the size of the image.
+            outputs: for each, ``labels``, (H, W) class ids at the size of the image, or ``sem_seg``, (K, H, W) scores.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         for sample, output in zip(inputs, outputs, strict=True):
             path = self._folder / f"{Path(sample['file_name']).stem}_pred.png"
-            Image.fromarray(self._ids[output["labels"]]).save(path)
+            labels = output["labels"] if "labels" in output else label_map(output["sem_seg"])
+            Image.fromarray(self._ids[labels]).save(path)
             self._pairs.append((str(path), self._truth[str(sample["file_name"])]))
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:

@@ -312,8 +312,11 @@ def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None, text_wid
         UserError: the name is not registered, or see ``ClipMask.from_config``.
     """
     name = cfg.MODEL.META_ARCHITECTURE
-    if name not in META_ARCH_REGISTRY:
-        raise UserError(f"MODEL.META_ARCHITECTURE {name!r} is not registered; configs/base.yaml sets ClipMask")
+    if name not in META_ARCH_REGISTRY or META_ARCH_REGISTRY.get(name).__module__.startswith("detectron2."):
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE {name!r} is not registered by ClipMask or by you; configs/base.yaml sets "
+            "ClipMask: start your config with _BASE_ and the path of that file"
+        )
     # Other meta-architectures need not know of an argument that is not given.
     width = {} if text_width is None else {"text_width": text_width}
     return META_ARCH_REGISTRY.get(name)(cfg, class_names=class_names, **width)

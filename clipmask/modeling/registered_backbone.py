@@ -50,8 +50,12 @@ def build_backbone(cfg: CfgNode) -> Any:
             "need Detectron2's config: cfg = detectron2.config.get_cfg(), then clipmask.add_clipmask_config(cfg). A "
             "backbone of your own: add its keys to the config before anything is merged into it"
         ) from error
-    except (AssertionError, KeyError, ValueError) as error:  # how Detectron2's builders refuse a value
-        raise UserError(f"MODEL.BACKBONE.NAME {name} refuses this config ({type(error).__name__}: {error})") from error
+    except (AssertionError, KeyError, ValueError, ImportError) as error:  # how Detectron2's builders refuse a value
+        raise UserError(
+            f"MODEL.BACKBONE.NAME {name} refuses this config ({type(error).__name__}: {error}). ClipMask takes a "
+            f"backbone without an FPN that gives {', '.join(STRIDES)} (MODEL.RESNETS.OUT_FEATURES), and no operators "
+            "that Detectron2 must have compiled, where it has not"
+        ) from error
     _check_features(name, backbone.output_shape(), ["res2", *cfg.MODEL.CLIPMASK.SCALES])
     weights = _file_of_weights(cfg)
     if weights is not None:

@@ -13,7 +13,9 @@ Shapes: K classes, N texts, D text width.
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +53,7 @@ class TextEncoder(nn.Module):
 
     embedding: Tensor  # (K, D), rows of unit length
     mean: Tensor  # (D,)
+    vocabulary: Tensor  # (32,) uint8: whose T it is, a hash of the names, of one size so that every loader takes it
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class TextEncoder(nn.Module):
         self.learner = learner
         self.register_buffer("embedding", torch.zeros(len(self.names), self.width))
         self.register_buffer("mean", torch.zeros(self.width))
+        self.register_buffer("vocabulary", _hash(self.names))
         self._trained_names = self.names
         self._ready = False  # T and mu were computed or loaded
         self._outdated = False  # and the learner has changed since
@@ -170,6 +174,7 @@ class TextEncoder(nn.Module):
             else:
                 encoded = self._encode(tuple(names), source)
         self.names, self.embedding = tuple(names), encoded.to(self.mean)
+        self.vocabulary.copy_(_hash(self.names))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embeds texts as they are written, each of them once for as long as its row stays the same.
@@ -228,7 +233,17 @@ class TextEncoder(nn.Module):
         super()._save_to_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Notes whether T and mu came with the weights, and all that they follow from, so that CLIP is not asked."""
+        """Notes whether T and mu came with the weights, and all that they follow from, so that CLIP is not asked.
+
+        T of other class names is not taken over: loaders such as Detectron2's know of tensors and shapes alone.
+        """
+        told = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)  # older weights don't say
+        if not torch.equal(told.cpu(), self.vocabulary.cpu()):
+            logger.warning(
+                "the weights' text embeddings are of other class names than %s: they are made anew for these",
+                ", ".join(self.names[:4]) + (" ..." if len(self.names) > 4 else ""),
+            )
+            state_dict |= {f"{prefix}{name}": getattr(self, name) for name in ("embedding", "mean", "vocabulary")}
         own = {"embedding": self.embedding, "mean": self.mean}
         if isinstance(self.learner, nn.Module):
             own |= {f"learner.{name}": value for name, value in self.learner.named_parameters()}
@@ -240,6 +255,11 @@ class TextEncoder(nn.Module):
         if known and embedding is not None and bool(embedding.any()):
             self._ready, self._outdated = True, False
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _hash(names: Sequence[str]) -> Tensor:
+    """Returns 32 bytes (32,) that are equal for equal names."""
+    return torch.tensor(list(hashlib.sha256(json.dumps(list(names)).encode()).digest()), dtype=torch.uint8)
 
 
 def _warn_of_cost(words: int, prompts: int) -> None:

@@ -11,7 +11,7 @@ explains the picture, in which both factors fall from 1 to 0:
     return_t    with the distance by which the flow from the frame before back to this one misses p
 
 so what appears, is uncovered, changes its look or comes into the picture has its own scores at once. An average without
-motion was measured too: on films of a moving camera it costs more than it mends (docs/demo.md).
+motion was measured too: on films of a moving camera it costs more than it mends (docs/results.md).
 
 Frames of more than ``MAX_PIXELS`` are remembered and compared smaller, and the difference m_t - s_t, enlarged, is added
 to the full scores: where nothing is remembered these stay what they were, to the bit.

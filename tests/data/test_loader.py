@@ -137,3 +137,9 @@ def test_the_test_set_is_shared_among_ranks(cfg: CfgNode) -> None:
     shares = [[b[0]["file_name"] for b in build_test_loader(cfg, name, rank=r, world_size=3)] for r in range(3)]
     assert sorted(itertools.chain(*shares)) == sorted(alone)
     assert len(alone) == 7
+
+
+def test_a_seed_below_zero_is_refused(cfg: CfgNode) -> None:
+    """Detectron2's default for SEED."""
+    with pytest.raises(UserError, match="SEED"):
+        build_train_loader(cfg, seed=-1)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.checkpoint import load_checkpoint
-from clipmask.engine.evaluation import evaluate_checkpoint, evaluate_datasets, flatten, score_name
+from clipmask.engine.evaluation import build_evaluator, evaluate_checkpoint, evaluate_datasets, flatten, score_name
 from clipmask.engine.train import train
 from clipmask.errors import UserError
 
@@ -132,3 +132,37 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
     torch.save(checkpoint, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"head\.bias: missing"):
         evaluate_checkpoint(tiny.tiny_cfg(tmp_path, "MODEL.WEIGHTS", str(tmp_path / "other.pth")))
+
+
+def test_a_label_map_of_another_size_is_named(tmp_path: Path, tiny_root: Path, fabric) -> None:
+    """By the evaluator itself, whichever implementation it comes from."""
+    image = sorted((tiny_root / "val").glob("?.png"))[0]
+    Image.fromarray(np.zeros((3, 5), np.uint8)).save(tmp_path / "small.png")
+    DatasetCatalog.register(
+        "tiny_wrong", lambda: [{"file_name": str(image), "sem_seg_file_name": str(tmp_path / "small.png")}]
+    )
+    MetadataCatalog.get("tiny_wrong").set(stuff_classes=list(tiny.CLASSES), ignore_label=255)
+    try:
+        with pytest.raises(UserError, match=r"small\.png: is 5x3 pixels"):
+            evaluate_datasets(
+                tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ("tiny_wrong",)),
+                tiny.TinySegmenter(tiny.tiny_cfg(tmp_path)),
+                fabric,
+            )
+    finally:
+        DatasetCatalog.remove("tiny_wrong")
+        MetadataCatalog.pop("tiny_wrong", None)
+
+
+def test_build_evaluator_takes_what_detectron2s_loader_gives(tmp_path: Path) -> None:
+    """Its test samples have lost their label's file name, and the model's output is scores alone."""
+    evaluator = build_evaluator("tiny_val", tmp_path / "out")
+    for each in evaluator.evaluators:
+        each.reset()
+        for record in DatasetCatalog.get("tiny_val"):
+            height, width = np.asarray(Image.open(record["sem_seg_file_name"])).shape
+            each.process([{"file_name": record["file_name"]}], [{"sem_seg": torch.rand(3, height, width)}])
+        assert each.evaluate()["sem_seg"]
+    stored = torch.load(tmp_path / "out" / "sem_seg_evaluation.pth", weights_only=True)
+    assert 0 <= stored["mIoU"] <= 100
+    assert not [key for key in stored if key.startswith(("BoundaryIoU", "min("))]

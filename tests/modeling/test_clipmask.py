@@ -315,3 +315,10 @@ def test_classes_bring_their_own_prompts(small_cfg: CfgNode, tiny_clip: Path) ->
     torch.testing.assert_close(model.text.embedding[1], rows("sky", "a {}"))
     model.set_vocabulary(["tree", "pole"], prompts={"pole": ["one {}"]})
     torch.testing.assert_close(model.text.embedding, torch.stack([rows("tree", "a {}"), rows("pole", "one {}")]))
+
+
+@pytest.mark.parametrize("name", ["GeneralizedRCNN", "SemanticSegmentor", "ClipMsk"])
+def test_other_meta_architectures_are_refused_alike_with_and_without_detectron2(small_cfg: CfgNode, name: str) -> None:
+    small_cfg.MODEL.META_ARCHITECTURE = name
+    with pytest.raises(UserError, match=f"{name}.*base.yaml sets ClipMask"):
+        build_model(small_cfg, ("road", "sky"))

@@ -79,10 +79,40 @@ def test_embeddings_of_another_width() -> None:
         TextEncoder(Source, ["road", "sky"], width=4).prepare()
 
 
-def test_weights_of_another_vocabulary_do_not_fit() -> None:
-    trained = TextEncoder(Source, ["road", "sky", "tree"])
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        TextEncoder(Source, ["road", "sky"]).load_state_dict(trained.state_dict())
+@pytest.mark.parametrize("others", [["cat", "dog"], ["cat", "dog", "cow"]])
+def test_weights_of_other_names_leave_the_text_to_the_model(
+    others: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where they are as many, and the loader knows of tensors alone, as Detectron2's does."""
+    trained = TextEncoder(RandomSource, others)
+    trained.prepare()
+    text = TextEncoder(RandomSource, ["road", "sky"])
+    expected = TextEncoder(RandomSource, ["road", "sky"])()
+    text.load_state_dict(trained.state_dict())
+    assert "other class names than road, sky" in caplog.text
+    assert torch.equal(text(), expected)
+
+
+def test_older_weights_that_do_not_name_their_classes_are_taken() -> None:
+    trained = TextEncoder(RandomSource, ["road", "sky"])
+    trained.prepare()
+    state = trained.state_dict()
+    del state["vocabulary"]
+
+    def missing() -> RandomSource:
+        raise AssertionError("T came with the weights")
+
+    text = TextEncoder(missing, ["road", "sky"], width=RandomSource.width)
+    text.load_state_dict(state)
+    assert torch.equal(text(), trained())
+
+
+def test_a_changed_vocabulary_is_saved_as_its_own() -> None:
+    text = TextEncoder(RandomSource, ["road", "sky"])
+    text.set_vocabulary(["cat", "dog"])
+    again = TextEncoder(RandomSource, ["cat", "dog"])
+    again.load_state_dict(text.state_dict())
+    assert torch.equal(again(), text())
 
 
 class Learner(nn.Module):

@@ -21,7 +21,7 @@ import itertools
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.datasets import registering
 from clipmask.data.datasets.roots import dataset_root
 from clipmask.errors import UserError
 
@@ -62,8 +62,9 @@ def register() -> None:
     """Registers ``{camvid,camvid720}_sem_seg_{train,val,trainval,test}``."""
     for folder, split in itertools.product(TREES, SPLITS):
         name = f"{folder}_sem_seg_{split}"
-        DatasetCatalog.register(name, functools.partial(load_camvid, split, folder))
-        MetadataCatalog.get(name).set(
+        registering.register(
+            name,
+            functools.partial(load_camvid, split, folder),
             stuff_classes=list(CLASSES),
             stuff_colors=[list(rgb) for rgb in CLASSES.values()],
             ignore_label=IGNORE_LABEL,

@@ -18,7 +18,7 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.datasets import registering
 from clipmask.data.datasets.roots import dataset_root
 from clipmask.errors import UserError
 
@@ -64,8 +64,9 @@ def register() -> None:
     server_ids = [item.label_id for item in CLASSES.values()]
     for split in SPLITS:
         name = f"cityscapes_sem_seg_{split}"
-        DatasetCatalog.register(name, functools.partial(load_cityscapes, split))
-        MetadataCatalog.get(name).set(
+        registering.register(
+            name,
+            functools.partial(load_cityscapes, split),
             stuff_classes=list(CLASSES),
             stuff_colors=[list(item.color) for item in CLASSES.values()],
             ignore_label=IGNORE_LABEL,

@@ -22,8 +22,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.cores import usable_cores
+from clipmask.data.datasets import registering
 from clipmask.data.datasets.roots import dataset_roots
 from clipmask.data.datasets.toy_canvas import HEIGHT, VOID, WIDTH
 from clipmask.data.datasets.toy_objects import CLASSES
@@ -60,8 +60,9 @@ def register() -> None:
     """Registers ``toy_street_sem_seg_{train,val}``."""
     for split in SIZES:
         name = f"toy_street_sem_seg_{split}"
-        DatasetCatalog.register(name, functools.partial(load_toy_street, split))
-        MetadataCatalog.get(name).set(
+        registering.register(
+            name,
+            functools.partial(load_toy_street, split),
             stuff_classes=list(CLASSES),
             stuff_colors=[list(COLORS[name]) for name in CLASSES],
             ignore_label=VOID,
