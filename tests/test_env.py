@@ -166,7 +166,7 @@ def test_every_dataset_of_ours_has_its_folder() -> None:
     for folder in FOLDERS:
         assert f"{folder}_sem_seg_train" in DatasetCatalog.list()
     sources = (ROOT / "clipmask" / "data" / "datasets").glob("*.py")
-    registering = [path.stem for path in sources if re.search(r"^def register\(", path.read_text(), re.MULTILINE)]
+    registering = [path.stem for path in sources if re.search(r"^def register\(\)", path.read_text(), re.MULTILINE)]
     assert set(registering) <= set(FOLDERS), "a new dataset's folder belongs there"
 
 

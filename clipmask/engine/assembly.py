@@ -148,8 +148,8 @@ def start_from(model: ClipMask, source: str, clip: CfgNode, prompts: Mapping[str
         model, {name: value for name, value in weights.items() if name not in stays}, source, strict=False
     )
     own = model.state_dict()
-    lost = ({item.name for item in left_out} | stays) & own.keys()
-    logger.info("started from %s: %d of the model's %d tensors come from it", source, len(own) - len(lost), len(own))
+    taken = (own.keys() & weights.keys()) - {item.name for item in left_out} - stays
+    logger.info("started from %s: %d of the model's %d tensors come from it", source, len(taken), len(own))
     if why:
         logger.info("  text embeddings: made anew for %s; %s", _few(model.class_names), why)
     for line in _grouped(item for item in left_out if item.name not in stays):
