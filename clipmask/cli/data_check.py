@@ -51,7 +51,7 @@ def check(subject: Subject, output: str | None, workers: int | None) -> int:
         print(format_table(finding.columns, finding.rows, _ROWS))
     written = _write(folder, subject, checked, findings, tables)
     stops = [finding for finding in findings if finding.stops]
-    verdict = f"{len(findings)} kinds of findings, {len(stops)} of them stop training" if findings else "all is well"
+    verdict = _verdict(len(findings), len(stops))
     print(f"\n{verdict}; {written} -> {folder}")
     return 1 if stops else 0
 
@@ -168,3 +168,12 @@ def _report(
             for split, table in tables.items()
         },
     }
+
+
+def _verdict(findings: int, stops: int) -> str:
+    """Says how much was found and what of it stops training."""
+    if not findings:
+        return "all is well"
+    if findings == 1:
+        return f"1 kind of finding, which {'stops' if stops else 'does not stop'} training"
+    return f"{findings} kinds of findings, {stops or 'none'} of them stop{'s' if stops == 1 else ''} training"

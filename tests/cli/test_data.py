@@ -48,7 +48,7 @@ def test_check_says_what_is_wrong_with_its_status(tmp_path: Path, capsys: pytest
     told = capsys.readouterr().out
     assert told.index("STOPS TRAINING: ids in label maps") < told.index("note: images without a label map (1)")
     assert str(wrong) in told
-    assert "2 kinds of findings, 1 of them stop training" in told
+    assert "2 kinds of findings, 1 of them stops training" in told
     kinds = [finding["kind"] for finding in json.loads(Path("report/report.json").read_text())["findings"]]
     assert kinds == ["unknown_value", "image_without_label"]
 
