@@ -68,7 +68,7 @@ def parameter_groups(
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
-    """Builds AdamW over ``model``'s trainable parameters, fused where they lie on a CUDA device.
+    """Builds AdamW over ``model``'s trainable parameters, as one fused kernel where torch has one for their device.
 
     Raises:
         UserError: no parameter is trainable.
@@ -78,7 +78,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
     groups = parameter_groups(model, solver.BASE_LR, multipliers, solver.WEIGHT_DECAY)
     if not groups:
         raise UserError("no parameter of the model is trainable; MODEL.BACKBONE.FREEZE_AT freezes at most the backbone")
-    fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    fused = all(parameter.device.type in ("cuda", "cpu") for group in groups for parameter in group["params"])
     if solver.AMP.ENABLED and solver.AMP.DTYPE == "fp16":
         fused = False  # it unscales gradients itself, and they could not be clipped before
     return torch.optim.AdamW(groups, fused=fused or None)

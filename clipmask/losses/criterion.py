@@ -8,7 +8,7 @@ c is the class matched to the query, or no object, which has v = ``no_object_wei
 to the effective batch: they follow from its number of matched (image, class) pairs and of images, so a batch split
 over devices or accumulation steps gives the same gradient as a whole one.
 
-Shapes: L predictions, B batch, Q queries, K classes, C channels, M most classes present in one image, n = h * w cells.
+Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one image, n = h * w cells.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Criterion:
 
         Args:
             pred_logits: (L, B, Q, K + 1) class logits, no object at index K, last layer last.
-            mask_embed: (L, B, Q, C).
-            pixels: (B, C, h, w); mask logits are ``mask_embed . pixels``.
+            mask_embed: (L, B, Q, E).
+            pixels: (B, E, h, w); mask logits are ``mask_embed . pixels``.
             labels: one integer map (H_i, W_i) an image on the same device.
             normalizer: (2,) float, the pairs and images that the sums are divided by; None counts this batch.
 

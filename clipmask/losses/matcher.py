@@ -9,7 +9,7 @@ costs leave the device in one transfer together with which classes are present; 
 assignment. Masks are compared at stride 8, on means over 2 x 2 cells: a pairing does not hang on single pixels, and
 it is a quarter of the work.
 
-Shapes: L predictions, B batch, Q queries, K classes, C channels, M most classes present in one image, n cells.
+Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one image, n cells.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Matcher:
 
         Args:
             pred_logits: (L, B, Q, K + 1).
-            mask_embed: (L, B, Q, C).
-            pixels: (B, C, h, w).
+            mask_embed: (L, B, Q, E).
+            pixels: (B, E, h, w).
             targets: of the same grid.
 
         Returns:
@@ -80,7 +80,7 @@ class Matcher:
     def cost(self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets) -> Tensor:
         """Returns C, (L, B, Q, K) in float32 whatever the precision around it; arguments as in ``__call__``."""
         with torch.autocast(pixels.device.type, enabled=False):
-            embed = mask_embed.float().movedim(0, 1)  # (B, L, Q, C)
+            embed = mask_embed.float().movedim(0, 1)  # (B, L, Q, E)
             pooled = F.avg_pool2d(pixels.float(), self.factor, ceil_mode=True, count_include_pad=False)
             weight = F.avg_pool2d(targets.weight[:, None], self.factor, ceil_mode=True, count_include_pad=False)
             cover = F.avg_pool2d(

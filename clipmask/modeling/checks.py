@@ -27,7 +27,7 @@ def check_config(cfg: CfgNode) -> None:
     order = ["res3", "res4", "res5"]
     if not node.SCALES or list(node.SCALES) != [name for name in order if name in node.SCALES]:
         raise UserError(f"MODEL.CLIPMASK.SCALES {list(node.SCALES)}: use some of {order}, in this order, each once")
-    for key in ("NUM_QUERIES", "DEC_LAYERS", "FFN_DIM", "NUM_HEADS", "HIDDEN_DIM", "SIZE_DIVISIBILITY"):
+    for key in ("NUM_QUERIES", "DEC_LAYERS", "FFN_DIM", "NUM_HEADS", "HIDDEN_DIM", "MASK_DIM", "SIZE_DIVISIBILITY"):
         if node[key] < 1:
             raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be at least 1")
     for key in ("MAX_IMAGE_KEYS", "NO_OBJECT_WEIGHT", "CLASS_WEIGHT", "BCE_WEIGHT", "DICE_WEIGHT"):
@@ -35,10 +35,11 @@ def check_config(cfg: CfgNode) -> None:
             raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be 0 or more")
     if not 0 <= node.DROPOUT < 1:
         raise UserError(f"MODEL.CLIPMASK.DROPOUT {node.DROPOUT}: must be at least 0 and below 1")
-    if node.HIDDEN_DIM % 4 or node.HIDDEN_DIM % node.NUM_HEADS:
-        raise UserError(
-            f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
-        )
+    for key in ("HIDDEN_DIM", "MASK_DIM"):
+        if node[key] % 4 or node[key] % node.NUM_HEADS:
+            raise UserError(
+                f"MODEL.CLIPMASK.{key} {node[key]}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
+            )
     mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
     numbers = all(isinstance(value, int | float) for value in (*mean, *std))
     if not numbers or len(mean) != len(std) or min(std, default=0) <= 0:

@@ -21,6 +21,7 @@ from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import count_pairs
 from clipmask.modeling.augmented import Views, augmented_scores
 from clipmask.modeling.checks import check_config
+from clipmask.modeling.folding import fold_batch_norms
 from clipmask.modeling.image_text import ImageText
 from clipmask.modeling.inference import best_labels, class_scores, label_map, target_size
 from clipmask.modeling.mask_decoder import CosineClassifier, DecoderOutput, LinearClassifier, MaskDecoder
@@ -105,6 +106,7 @@ class ClipMask(nn.Module):
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
         dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
+        mask_dim = min(node.MASK_DIM, dim)
         return {
             "backbone": backbone,
             "text": text,
@@ -113,6 +115,7 @@ class ClipMask(nn.Module):
                 {name: shape.stride for name, shape in shapes.items()},
                 node.SCALES,
                 dim=dim,
+                mask_dim=mask_dim,
                 text_dim=text.width,
                 num_heads=heads,
                 max_image_keys=node.MAX_IMAGE_KEYS,
@@ -121,6 +124,7 @@ class ClipMask(nn.Module):
             ),
             "mask_decoder": MaskDecoder(
                 dim=dim,
+                mask_dim=mask_dim,
                 text_dim=text.width,
                 num_queries=node.NUM_QUERIES,
                 num_layers=node.DEC_LAYERS,
@@ -204,7 +208,10 @@ class ClipMask(nn.Module):
         divisor = math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
         height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
         padded = [
-            F.pad((image - self.pixel_mean) / self.pixel_std, (0, width - image.shape[2], 0, height - image.shape[1]))
+            F.pad(
+                (image.float() - self.pixel_mean).div_(self.pixel_std),
+                (0, width - image.shape[2], 0, height - image.shape[1]),
+            )
             for image in images
         ]
         return torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes
@@ -220,6 +227,20 @@ class ClipMask(nn.Module):
             cells = masks[index, :, : -(-size[0] // 4), : -(-size[1] // 4)]
             arguments.append((outputs.pred_logits[-1, index], cells, size, target_size(inputs)))
         return arguments
+
+    def for_inference(self) -> ClipMask:
+        """Makes the model as fast as it can be for predictions alone: same scores up to rounding, no training any more.
+
+        Batch normalisations go into the convolutions before them, and parameters learn nothing.
+
+        Returns:
+            The model itself, in evaluation mode.
+        """
+        self.eval().requires_grad_(False)
+        side = max(64, getattr(self.backbone, "size_divisibility", 0) or 0)
+        example = torch.linspace(-2, 2, side * side, device=self.device).view(1, 1, side, side)
+        self.backbone = fold_batch_norms(self.backbone, example.expand(1, len(self.pixel_mean), -1, -1))
+        return self
 
     def prepare(self) -> None:
         """Computes T now instead of at its first use, so that what can go wrong with it does so before training.

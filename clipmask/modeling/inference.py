@@ -106,13 +106,13 @@ def score_strips(
         if across is None:
             # More columns than there are, equal to the last: rounding can then cost no output column.
             strip = F.pad(strip, (0, 1 + int(1 / scale)), mode="replicate")
-            strip = F.interpolate(strip, scale_factor=scale, mode="linear", align_corners=False)[..., :width]
+            strip = F.interpolate(strip, scale_factor=scale, mode="linear", align_corners=False)
         else:
             left, right, weight = across
             strip = torch.lerp(_columns(strip, left), _columns(strip, right), weight)
         with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
             scores = torch.einsum("kq,qrw->krw", probability, strip.sigmoid_())
-        yield first, scores
+        yield first, scores[..., :width]
 
 
 def _neighbours(

@@ -50,7 +50,7 @@ class SeparableBlock(nn.Module):
             (B, C, H, W)
         """
         spread = self.spread(x if valid is None else x * valid.unsqueeze(1))
-        return x + F.gelu(self.mix(self.norm(spread)))
+        return F.gelu(self.mix(self.norm(spread))).add_(x)  # nothing keeps what GELU returns: one map less
 
 
 class Attention(nn.Module):
@@ -117,8 +117,17 @@ class MLP(nn.Sequential):
 
 
 def tokens(x: Tensor) -> Tensor:
-    """Turns a map (B, C, H, W) into tokens (B, H * W, C), row by row."""
+    """Turns a map (B, C, H, W) into tokens (B, H * W, C), row by row; a view where the map is channels-last."""
     return x.flatten(2).transpose(1, 2)
+
+
+def as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Turns tokens (B, H * W, C) back into a map (B, C, H, W), channels-last as the model's maps all are.
+
+    Split first, permuted then: the other way round a batch of one gets strides by which torch does not know the map for
+    channels-last, and resizing it takes ten times as long.
+    """
+    return x.unflatten(1, grid).permute(0, 3, 1, 2)
 
 
 def valid_cells(sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride: int, device: torch.device) -> Tensor:
@@ -172,6 +181,35 @@ def sine_positions(
     return torch.cat([y, x], dim=-1).flatten(1, 2)
 
 
+class Positions:
+    """The encodings of one batch, each grid's made once however many parts of the model ask for it.
+
+    Args:
+        sizes: height and width of each image in pixels, before padding.
+        device: where they shall be.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> None:
+        self.sizes, self.device = sizes, device
+        self._made: dict[tuple[tuple[int, int], int, int], Tensor] = {}
+
+    def __call__(self, grid: tuple[int, int], stride: int, dim: int) -> Tensor:
+        """Returns ``sine_positions`` of a grid of (rows, columns), (B or 1, H * W, C) float32."""
+        key = (grid, stride, dim)
+        if key not in self._made:
+            self._made[key] = sine_positions(self.sizes, grid, stride, dim, self.device)
+        return self._made[key]
+
+
+def cut(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Returns the first rows and columns of a map (B, C, H, W), as many as ``grid`` says.
+
+    The slice is of the pixels' rows of channels: the gradient of a plain slice comes back channels-first, and every map
+    before it would be copied from one layout to the other.
+    """
+    return x.permute(0, 2, 3, 1)[:, : grid[0], : grid[1]].permute(0, 3, 1, 2)
+
+
 def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
     """Averages blocks of ``factor`` x ``factor`` cells, over the valid ones alone.
 
@@ -214,7 +252,7 @@ def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None
         else:
             weight = valid.unsqueeze(1).to(x.dtype)
             x = _enlarge(x * weight, factor) / _enlarge(weight, factor).clamp_min(1e-6)
-    return x[..., : grid[0], : grid[1]]
+    return cut(x, grid)
 
 
 def _enlarge(x: Tensor, factor: int) -> Tensor:

@@ -9,8 +9,8 @@ logit: under cross-entropy that is InfoNCE over the vocabulary, the contrastive 
     logit_0  = w . x + b                        no object, kept last
     mask     = MLP(x) . pixels                  at every pixel of the stride-4 embedding
 
-Shapes: B batch, Q queries, K classes, D text width, C channels, L predictions (decoder layers and one before them),
-h and w rows and columns at stride 4.
+Shapes: B batch, Q queries, K classes, D text width, C channels, E channels at stride 4, L predictions (decoder
+layers and one before them), h and w rows and columns at stride 4.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import MLP, Attention, pool, sine_positions, tokens
+from clipmask.modeling.layers import MLP, Attention, pool, tokens
 from clipmask.modeling.pixel_decoder import PixelFeatures
 
 
@@ -35,8 +35,8 @@ class DecoderOutput:
 
     Attributes:
         pred_logits: (L, B, Q, K + 1) class logits of every prediction, last layer last; no object at index K.
-        mask_embed: (L, B, Q, C) mask embeddings of the same predictions.
-        pixels: (B, C, h, w) per-pixel embedding at stride 4.
+        mask_embed: (L, B, Q, E) mask embeddings of the same predictions.
+        pixels: (B, E, h, w) per-pixel embedding at stride 4.
         valid: bool (B, h, w), False on padding, or None.
         sizes: height and width of each image in pixels, without padding.
 
@@ -52,7 +52,7 @@ class DecoderOutput:
     @property
     def pred_masks(self) -> Tensor:
         """(B, Q, h, w) mask logits of the last prediction."""
-        return torch.einsum("bqc,bchw->bqhw", self.mask_embed[-1], self.pixels)
+        return torch.einsum("bqe,behw->bqhw", self.mask_embed[-1], self.pixels)
 
 
 class DecoderLayer(nn.Module):
@@ -144,6 +144,7 @@ class MaskDecoder(nn.Module):
 
     Args:
         dim: C.
+        mask_dim: E.
         text_dim: D.
         num_queries: Q.
         num_layers: decoder layers; they see the scales coarse to fine, again and again.
@@ -159,6 +160,7 @@ class MaskDecoder(nn.Module):
         self,
         *,
         dim: int,
+        mask_dim: int,
         text_dim: int,
         num_queries: int,
         num_layers: int,
@@ -177,7 +179,7 @@ class MaskDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, ffn_dim, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
         self.classifier = classifier
-        self.mask_head = MLP(dim, dim, dim, dim)
+        self.mask_head = MLP(dim, dim, dim, mask_dim)
 
     def forward(self, features: PixelFeatures, T: Tensor) -> DecoderOutput:
         """Decodes one batch.
@@ -203,7 +205,7 @@ class MaskDecoder(nn.Module):
                 mask = self._open_cells(embed, pixels, valid)
                 x = self.layers[step](x, self.place.weight, key, value, mask)
         return DecoderOutput(
-            torch.stack(logits), torch.stack(embeds), features.pixels, features.valid[-1], features.sizes
+            torch.stack(logits), torch.stack(embeds), features.pixels, features.valid[-1], list(features.positions.sizes)
         )
 
     def _start(self, T: Tensor) -> Tensor:
@@ -214,13 +216,13 @@ class MaskDecoder(nn.Module):
         return self.query.weight + F.pad(from_text, (0, 0, 0, len(self.query.weight) - len(from_text)))
 
     def _keys(self, features: PixelFeatures) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-        """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, C, N), valid (B, 1, N)."""
+        """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, E, N), valid (B, 1, N)."""
         prepared = []
         for index in reversed(range(len(features.scales))):
             scale, stride, valid = features.scales[index], features.strides[index], features.valid[index]
             height, width = scale.shape[-2:]
             value = tokens(scale) + self.level.weight[index]
-            positions = sine_positions(features.sizes, (height, width), stride, scale.shape[1], scale.device)
+            positions = features.positions((height, width), stride, scale.shape[1])
             # The mean of mask logits over a cell is the logit of the mean embedding: masks for attention are made
             # at each scale's own resolution and never at stride 4.
             pooled = pool(features.pixels.detach(), stride // features.pixel_stride, features.valid[-1])

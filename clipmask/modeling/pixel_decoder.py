@@ -6,7 +6,11 @@
     fused    = inject(fused, T)                       "merge ... with the original text"
     pixels   = embed(smooth(up(fused) + lateral(res2)))   stride 4: the lateral gives masks their resolution
 
-Shapes: B batch, C channels, K classes, L texts of an image, D text width, H and W image size in pixels.
+Three quarters of all cells lie at stride 4, where C channels would cost more than half of a ResNet-50: the fused map and
+all that follows have E of them.
+
+Shapes: B batch, C channels, E channels at stride 4, K classes, L texts of an image, D text width, H and W image size in
+pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import ChannelNorm, SeparableBlock, upsample, valid_cells
+from clipmask.modeling.layers import ChannelNorm, Positions, SeparableBlock, cut, upsample, valid_cells
 from clipmask.modeling.scale_fusion import ScaleFusion
 from clipmask.modeling.text_fusion import ChannelInjection, TokenInjection
 
@@ -27,9 +31,9 @@ class PixelFeatures(NamedTuple):
     Attributes:
         scales: r_new_1, r_new_2, r_new_3, each (B, C, H / stride, W / stride), rounded up.
         strides: pixels per cell of each scale.
-        pixels: (B, C, H / 4, W / 4), rounded up, the per-pixel embedding.
+        pixels: (B, E, H / 4, W / 4), rounded up, the per-pixel embedding.
         pixel_stride: pixels per cell of it, 4.
-        sizes: height and width of each image in pixels, without padding.
+        positions: of the batch, with each image's size.
         valid: per scale and last for ``pixels``, bool (B, h, w), False on padding; None where no image is padded.
     """
 
@@ -37,7 +41,7 @@ class PixelFeatures(NamedTuple):
     strides: tuple[int, ...]
     pixels: Tensor
     pixel_stride: int
-    sizes: list[tuple[int, int]]
+    positions: Positions
     valid: tuple[Tensor | None, ...]
 
 
@@ -49,6 +53,7 @@ class PixelDecoder(nn.Module):
         strides: pixels per cell of each.
         scales: names of r1, r2, r3, finest first; fewer are the ablation of the hierarchy.
         dim: C.
+        mask_dim: E.
         text_dim: D.
         num_heads: heads of the injections.
         max_image_keys: see ``Injection``.
@@ -65,6 +70,7 @@ class PixelDecoder(nn.Module):
         scales: Sequence[str],
         *,
         dim: int,
+        mask_dim: int,
         text_dim: int,
         num_heads: int,
         max_image_keys: int,
@@ -80,12 +86,15 @@ class PixelDecoder(nn.Module):
         )
         names = [] if injection == "none" else [*scales, "fused"]
         kind = ChannelInjection if injection == "channels" else TokenInjection
-        self.inject = nn.ModuleDict({name: kind(dim, text_dim, num_heads, max_image_keys) for name in names})
-        self.fuse = ScaleFusion(dim, len(self.scale_names), fusion)
-        self.lateral = nn.Sequential(nn.Conv2d(channels[self.lateral_name], dim, 1), ChannelNorm(dim))
+        widths = {name: mask_dim if name == "fused" else dim for name in names}
+        self.inject = nn.ModuleDict(
+            {name: kind(width, text_dim, num_heads, max_image_keys) for name, width in widths.items()}
+        )
+        self.fuse = ScaleFusion(dim, mask_dim, len(self.scale_names), fusion)
+        self.lateral = nn.Sequential(nn.Conv2d(channels[self.lateral_name], mask_dim, 1), ChannelNorm(mask_dim))
         # Separable convolutions: dense 3x3 ones at stride 4 would cost more than all the rest here.
-        self.smooth = nn.ModuleList(SeparableBlock(dim) for _ in range(2))
-        self.embed = nn.Conv2d(dim, dim, 1)
+        self.smooth = nn.ModuleList(SeparableBlock(mask_dim) for _ in range(2))
+        self.embed = nn.Conv2d(mask_dim, mask_dim, 1)
 
     def forward(
         self,
@@ -109,19 +118,20 @@ class PixelDecoder(nn.Module):
         names = (*self.scale_names, self.lateral_name)
         maps = [self._cut(features[name], sizes, stride) for name, stride in zip(names, strides, strict=True)]
         valid = tuple(self._valid(map_, sizes, stride) for map_, stride in zip(maps, strides, strict=True))
+        positions = Positions(sizes, maps[0].device)
 
         injected = []
         for name, map_, stride, mask in zip(self.scale_names, maps[:-1], self.strides, valid[:-1], strict=True):
-            injected.append(self._inject(name, self.project[name](map_), T, sizes, stride, mask, text_valid))
+            injected.append(self._inject(name, self.project[name](map_), T, positions, stride, mask, text_valid))
         fused = self.fuse(injected, self.strides, valid[:-1])
-        fused = self._inject("fused", fused, T, sizes, self.strides[0], valid[0], text_valid)
+        fused = self._inject("fused", fused, T, positions, self.strides[0], valid[0], text_valid)
 
         height, width = maps[-1].shape[-2:]
-        pixels = upsample(fused, self.strides[0] // self.pixel_stride, (height, width), valid[0])
-        pixels = pixels + self.lateral(maps[-1])
+        enlarged = upsample(fused, self.strides[0] // self.pixel_stride, (height, width), valid[0])
+        pixels = self.lateral(maps[-1]).add_(enlarged)
         for block in self.smooth:
             pixels = block(pixels, valid[-1])
-        return PixelFeatures(tuple(injected), self.strides, self.embed(pixels), self.pixel_stride, sizes, valid)
+        return PixelFeatures(tuple(injected), self.strides, self.embed(pixels), self.pixel_stride, positions, valid)
 
     def _inject(self, name: str, r: Tensor, *arguments: object) -> Tensor:
         return self.inject[name](r, *arguments) if name in self.inject else r
@@ -131,7 +141,7 @@ class PixelDecoder(nn.Module):
         """Drops the rows and columns that hold no pixel of any image: padding to the size divisibility."""
         rows = -(-max(height for height, _ in sizes) // stride)
         columns = -(-max(width for _, width in sizes) // stride)
-        return map_[..., :rows, :columns]
+        return cut(map_, (rows, columns))
 
     @staticmethod
     def _valid(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor | None:

@@ -11,7 +11,7 @@ on its own grid and resized afterwards: the same function up to rounding, and mo
 term has its own normalisation and activation; without one between them the four and their sum would be one linear
 map, and the pairwise terms nothing.
 
-Shapes: B batch, C channels, H and W rows and columns of r1.
+Shapes: B batch, C channels of the scales, E channels of the result, H and W rows and columns of r1.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class ScaleFusion(nn.Module):
     """Fuses one to three scales, Eq. (10)-(13).
 
     Args:
-        dim: C, the width of every scale and of the result.
+        dim: C.
+        out_dim: E.
         num_scales: how many scales there are.
         mode: ``both``, ``joint`` (Eq. 13 alone) or ``pairwise`` (Eq. 10-12 alone). With two scales the only pair is
             the joint term, with one scale there is a single term; neither is computed twice.
@@ -39,7 +40,7 @@ class ScaleFusion(nn.Module):
         ValueError: unknown ``mode``.
     """
 
-    def __init__(self, dim: int, num_scales: int, mode: str = "both") -> None:
+    def __init__(self, dim: int, out_dim: int, num_scales: int, mode: str = "both") -> None:
         super().__init__()
         if mode not in ("both", "joint", "pairwise"):
             raise ValueError(f"fusion mode {mode!r} is unknown: use both, joint or pairwise")
@@ -49,11 +50,11 @@ class ScaleFusion(nn.Module):
         self.terms: list[tuple[int, ...]] = list(dict.fromkeys([*pairs, *joint]))
         # One convolution a scale makes its part of every term at once; each term has one bias.
         self.parts = nn.ModuleList(
-            nn.Conv2d(dim, dim * sum(scale in term for term in self.terms), 1, bias=False) for scale in scales
+            nn.Conv2d(dim, out_dim * sum(scale in term for term in self.terms), 1, bias=False) for scale in scales
         )
-        self.bias = nn.ParameterList(torch.zeros(dim) for _ in self.terms)
-        self.norms = nn.ModuleList(ChannelNorm(dim) for _ in self.terms)
-        self.norm = ChannelNorm(dim)
+        self.bias = nn.ParameterList(torch.zeros(out_dim) for _ in self.terms)
+        self.norms = nn.ModuleList(ChannelNorm(out_dim) for _ in self.terms)
+        self.norm = ChannelNorm(out_dim)
 
     def forward(
         self, scales: Sequence[Tensor], strides: Sequence[int], valid: Sequence[Tensor | None] | None = None
@@ -66,20 +67,20 @@ class ScaleFusion(nn.Module):
             valid: of each bool (B, H_i, W_i), False on padding, or None where there is none.
 
         Returns:
-            (B, C, H, W), the grid of the first scale.
+            (B, E, H, W), the grid of the first scale.
         """
         height, width = scales[0].shape[-2:]
-        sums: list[Tensor | None] = [None] * len(self.terms)
+        pieces: list[list[Tensor]] = [[] for _ in self.terms]
         for index, (scale, stride, part) in enumerate(zip(scales, strides, self.parts, strict=True)):
             mask = None if valid is None else valid[index]
-            pieces = upsample(part(scale), stride // strides[0], (height, width), mask).split(scale.shape[1], dim=1)
+            resized = upsample(part(scale), stride // strides[0], (height, width), mask)
             members = [position for position, term in enumerate(self.terms) if index in term]
-            for position, piece in zip(members, pieces, strict=True):
-                previous = sums[position]
-                sums[position] = piece if previous is None else previous + piece
-        fused = None
-        for total, bias, norm in zip(sums, self.bias, self.norms, strict=True):
-            assert total is not None  # every term has at least one member
-            term = F.gelu(norm(total + bias[:, None, None]))
-            fused = term if fused is None else fused + term
+            for position, piece in zip(members, resized.split(len(self.bias[0]), dim=1), strict=True):
+                pieces[position].append(piece)
+        fused = torch.zeros((), device=scales[0].device)
+        for (first, *others), bias, norm in zip(pieces, self.bias, self.norms, strict=True):
+            total = first + bias[:, None, None]
+            for piece in others:
+                total += piece
+            fused = F.gelu(norm(total)).add_(fused)
         return self.norm(fused)

@@ -24,12 +24,10 @@ Shapes: B batch, K classes, L texts of an image, D text width, C channels, N = H
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import Attention, pool, sine_positions, tokens
+from clipmask.modeling.layers import Attention, Positions, as_map, pool, tokens
 
 
 class Injection(nn.Module):
@@ -55,7 +53,7 @@ class Injection(nn.Module):
         self,
         r: Tensor,
         T: Tensor,
-        sizes: Sequence[tuple[int, int]],
+        positions: Positions,
         stride: int,
         valid: Tensor | None = None,
         text_valid: Tensor | None = None,
@@ -65,7 +63,7 @@ class Injection(nn.Module):
         Args:
             r: (B, C, H, W), one scale of the image.
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
-            sizes: height and width of each image in pixels, for the positions.
+            positions: of the batch.
             stride: pixels per cell of ``r``.
             valid: bool (B, H, W), False on padding, or None where there is none.
             text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
@@ -73,23 +71,21 @@ class Injection(nn.Module):
         Returns:
             (B, C, H, W)
         """
-        batch, _, *grid = r.shape
-        factor = self._key_factor(grid[0], grid[1])
+        batch, dim, height, width = r.shape
+        factor = self._key_factor(height, width)
         key_map = pool(r, factor, valid)  # (B, C, h, w), h * w = M
         text = self.text(T).expand(batch, -1, -1)  # (B, K, C) or (B, L, C)
         cells = tokens(r)  # (B, N, C)
         queries, keys = self._attended(cells, tokens(key_map), text, text_valid)
 
-        def positions(map_: Tensor, cell: int) -> Tensor:
-            height, width = map_.shape[-2:]
-            return sine_positions(sizes, (height, width), cell, map_.shape[1], map_.device).to(map_.dtype)
-
         # Text has no place in the image: its keys, which come first, carry no position.
         before = keys.shape[1] - key_map[0, 0].numel()
-        key_positions = nn.functional.pad(positions(key_map, stride * factor), (0, 0, before, 0))
+        rows, columns = key_map.shape[-2:]
+        key_place = nn.functional.pad(positions((rows, columns), stride * factor, dim), (0, 0, before, 0)).to(keys.dtype)
         mask = self._mask(before, valid, text_valid, factor, keys)
-        injected = self.attention(queries + positions(r, stride), keys + key_positions, keys, mask)
-        return self.norm(cells + injected).transpose(1, 2).unflatten(2, (grid[0], grid[1]))
+        place = positions((height, width), stride, dim).to(queries.dtype)
+        injected = self.attention(queries + place, keys + key_place, keys, mask)
+        return as_map(self.norm(injected.add_(cells)), (height, width))
 
     def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns queries (B, N, C) and keys (B, L + M, C) or (B, M, C), of cells, image keys (B, M, C) and text."""

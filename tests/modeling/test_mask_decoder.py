@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clipmask.modeling.layers import Positions
 from clipmask.modeling.mask_decoder import CosineClassifier, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelFeatures
 
@@ -12,6 +13,7 @@ from clipmask.modeling.pixel_decoder import PixelFeatures
 def decoder(text_queries: bool = False, queries: int = 5) -> MaskDecoder:
     return MaskDecoder(
         dim=16,
+        mask_dim=8,
         text_dim=12,
         num_queries=queries,
         num_layers=4,
@@ -24,16 +26,20 @@ def decoder(text_queries: bool = False, queries: int = 5) -> MaskDecoder:
     )
 
 
+def positions(batch: int) -> Positions:
+    return Positions([(128, 192)] * batch, torch.device("cpu"))
+
+
 def features(batch: int = 2) -> PixelFeatures:
     scales = tuple(torch.randn(batch, 16, 16 // 2**i, 24 // 2**i) for i in range(3))
-    return PixelFeatures(scales, (8, 16, 32), torch.randn(batch, 16, 32, 48), 4, [(128, 192)] * batch, (None,) * 4)
+    return PixelFeatures(scales, (8, 16, 32), torch.randn(batch, 8, 32, 48), 4, positions(batch), (None,) * 4)
 
 
 def test_contract() -> None:
     module = decoder()
     training = module(features(), torch.randn(3, 12))
     assert training.pred_logits.shape == (5, 2, 5, 4)
-    assert training.mask_embed.shape == (5, 2, 5, 16)
+    assert training.mask_embed.shape == (5, 2, 5, 8)
     assert training.pred_masks.shape == (2, 5, 32, 48)
 
 
@@ -48,7 +54,7 @@ def test_evaluation_gives_the_last_prediction_of_training() -> None:
 
 def test_batch_equals_single() -> None:
     module, maps, T = decoder().eval(), features(), torch.randn(3, 12)
-    alone = maps._replace(scales=tuple(s[1:] for s in maps.scales), pixels=maps.pixels[1:], sizes=maps.sizes[1:])
+    alone = maps._replace(scales=tuple(s[1:] for s in maps.scales), pixels=maps.pixels[1:], positions=positions(1))
     torch.testing.assert_close(module(maps, T).pred_masks[1:], module(alone, T).pred_masks, rtol=1e-4, atol=1e-4)
 
 

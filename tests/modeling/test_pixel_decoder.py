@@ -13,7 +13,7 @@ STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 def decoder(scales: tuple[str, ...] = ("res3", "res4", "res5"), injection: str = "tokens") -> PixelDecoder:
     return PixelDecoder(
-        CHANNELS, STRIDES, scales, dim=16, text_dim=12, num_heads=2, max_image_keys=0, injection=injection
+        CHANNELS, STRIDES, scales, dim=16, mask_dim=8, text_dim=12, num_heads=2, max_image_keys=0, injection=injection
     ).eval()
 
 
@@ -23,7 +23,7 @@ def features(height: int, width: int, batch: int = 1) -> dict[str, torch.Tensor]
 
 def test_grids_cover_the_image_and_no_padding() -> None:
     result = decoder()(features(352, 544), torch.randn(3, 12), [(333, 517)])
-    assert result.pixels.shape == (1, 16, 84, 130)
+    assert result.pixels.shape == (1, 8, 84, 130)
     assert [tuple(scale.shape[2:]) for scale in result.scales] == [(42, 65), (21, 33), (11, 17)]
     assert result.valid == (None, None, None, None)
 

@@ -10,19 +10,19 @@ from clipmask.modeling.scale_fusion import ScaleFusion
 
 
 def test_projecting_first_is_the_same_function() -> None:
-    fusion = ScaleFusion(6, 3)
+    fusion = ScaleFusion(6, 5, 3)
     for bias in fusion.bias:
         torch.nn.init.normal_(bias)
     scales = [torch.randn(2, 6, 8, 12), torch.randn(2, 6, 4, 6), torch.randn(2, 6, 2, 3)]
     resized = [F.interpolate(scale, size=(8, 12), mode="bilinear", align_corners=False) for scale in scales]
-    total = torch.zeros(2, 6, 8, 12)
+    total = torch.zeros(2, 5, 8, 12)
     for position, (term, bias, norm) in enumerate(zip(fusion.terms, fusion.bias, fusion.norms, strict=True)):
         joined = torch.cat([resized[scale] for scale in term], 1)
         weights = []
         for scale in term:
             members = [p for p, other in enumerate(fusion.terms) if scale in other]
             index = members.index(position)
-            weights.append(fusion.parts[scale].weight[index * 6 : (index + 1) * 6])
+            weights.append(fusion.parts[scale].weight[index * 5 : (index + 1) * 5])
         total += F.gelu(norm(F.conv2d(joined, torch.cat(weights, 1), bias)))
     torch.testing.assert_close(fusion(scales, [8, 16, 32]), fusion.norm(total), rtol=1e-4, atol=1e-5)
 
@@ -39,7 +39,7 @@ def test_projecting_first_is_the_same_function() -> None:
     ],
 )
 def test_terms(mode: str, scales: int, terms: list[tuple[int, ...]]) -> None:
-    fusion = ScaleFusion(4, scales, mode)
+    fusion = ScaleFusion(4, 4, scales, mode)
     assert fusion.terms == terms
     maps = [torch.randn(1, 4, 8 // 2**index, 8 // 2**index) for index in range(scales)]
     assert fusion(maps, [8 * 2**index for index in range(scales)]).shape == (1, 4, 8, 8)
@@ -49,4 +49,4 @@ def test_terms(mode: str, scales: int, terms: list[tuple[int, ...]]) -> None:
 
 def test_unknown_mode() -> None:
     with pytest.raises(ValueError, match="use both, joint or pairwise"):
-        ScaleFusion(4, 3, "neither")
+        ScaleFusion(4, 4, 3, "neither")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipmask.modeling.layers import sine_positions, tokens, valid_cells
+from clipmask.modeling.layers import Positions, sine_positions, tokens, valid_cells
 from clipmask.modeling.text_fusion import ChannelInjection, Injection, TokenInjection
 
 CPU = torch.device("cpu")
@@ -20,16 +20,16 @@ def test_the_formula_with_every_pixel_as_key() -> None:
     with_places = keys.clone()
     with_places[:, 3:] += places
     expected = module.norm(tokens(r) + module.attention(tokens(r) + places, with_places, keys))
-    torch.testing.assert_close(tokens(module(r, T, [(32, 48)], 8)), expected)
+    torch.testing.assert_close(tokens(module(r, T, Positions([(32, 48)], CPU), 8)), expected)
 
 
 def test_text_changes_the_result_and_its_order_does_not() -> None:
     module = TokenInjection(16, 12, 2, max_image_keys=16)
     r, T = torch.randn(2, 16, 4, 6), torch.randn(3, 12)
     sizes = [(32, 48)] * 2
-    result = module(r, T, sizes, 8)
-    assert not torch.allclose(result, module(r, torch.randn(3, 12), sizes, 8), atol=1e-3)
-    torch.testing.assert_close(result, module(r, T[[2, 0, 1]], sizes, 8))
+    result = module(r, T, Positions(sizes, CPU), 8)
+    assert not torch.allclose(result, module(r, torch.randn(3, 12), Positions(sizes, CPU), 8), atol=1e-3)
+    torch.testing.assert_close(result, module(r, T[[2, 0, 1]], Positions(sizes, CPU), 8))
 
 
 def test_padding_changes_nothing() -> None:
@@ -38,8 +38,8 @@ def test_padding_changes_nothing() -> None:
     padded = torch.randn(2, 16, 8, 8)
     padded[0, :, :4, :6] = r[0]
     sizes = [(32, 48), (64, 64)]
-    together = module(padded, T, sizes, 8, valid_cells(sizes, (8, 8), 8, CPU))
-    torch.testing.assert_close(together[:1, :, :4, :6], module(r, T, sizes[:1], 8))
+    together = module(padded, T, Positions(sizes, CPU), 8, valid_cells(sizes, (8, 8), 8, CPU))
+    torch.testing.assert_close(together[:1, :, :4, :6], module(r, T, Positions(sizes[:1], CPU), 8))
 
 
 def test_the_number_of_image_keys_is_bounded() -> None:
@@ -60,28 +60,28 @@ def test_the_formula_over_channels() -> None:
     weight = torch.cat([module.join_text.weight, module.join_image.weight], dim=1)
     queries = torch.nn.functional.linear(joined, weight, module.join_text.bias)
     expected = module.norm(cells + module.attention(queries + places, cells + places, cells))
-    torch.testing.assert_close(tokens(module(r, T, sizes, 8)), expected)
+    torch.testing.assert_close(tokens(module(r, T, Positions(sizes, CPU), 8)), expected)
 
 
 def test_over_channels_a_fixed_vocabulary_is_a_bias() -> None:
     """Why it is refused: the same result without text, from another bias."""
     module = ChannelInjection(16, 12, 2, max_image_keys=0)
     r, T = torch.randn(2, 16, 4, 6), torch.randn(3, 12)
-    expected = module(r, T, [(32, 48)] * 2, 8)
+    expected = module(r, T, Positions([(32, 48)] * 2, CPU), 8)
     with torch.no_grad():
         module.join_text.bias += module.join_text.weight @ module.norm_keys(module.text(T).mean(0))
         module.join_text.weight.zero_()
-    torch.testing.assert_close(module(r, torch.randn(3, 12), [(32, 48)] * 2, 8), expected)
+    torch.testing.assert_close(module(r, torch.randn(3, 12), Positions([(32, 48)] * 2, CPU), 8), expected)
 
 
 @BOTH
 def test_each_image_sees_its_own_text(kind: type[Injection]) -> None:
     module = kind(16, 12, 2, max_image_keys=16)
     r, T, sizes = torch.randn(1, 16, 4, 6).expand(2, -1, -1, -1), torch.randn(2, 3, 12), [(32, 48)] * 2
-    result = module(r, T, sizes, 8)
+    result = module(r, T, Positions(sizes, CPU), 8)
     assert not torch.allclose(result[0], result[1], atol=1e-4)
     for image in range(2):
-        torch.testing.assert_close(result[image], module(r[:1], T[image], sizes[:1], 8)[0])
+        torch.testing.assert_close(result[image], module(r[:1], T[image], Positions(sizes[:1], CPU), 8)[0])
 
 
 @BOTH
@@ -90,8 +90,8 @@ def test_padding_of_texts_and_their_order_change_nothing(kind: type[Injection], 
     module = kind(16, 12, 2, max_image_keys=16)
     r, T = torch.randn(2, 16, 4, 6), torch.randn(2, 3, 12)
     valid = None if sizes[0] == sizes[1] else valid_cells(sizes, (4, 6), 8, CPU)
-    expected = module(r, T, sizes, 8, valid)
+    expected = module(r, T, Positions(sizes, CPU), 8, valid)
     longer = torch.cat([T, 100 * torch.randn(2, 4, 12)], dim=1)
     text_valid = torch.arange(7).expand(2, -1) < 3
-    torch.testing.assert_close(module(r, longer, sizes, 8, valid, text_valid), expected)
-    torch.testing.assert_close(module(r, T[:, [2, 0, 1]], sizes, 8, valid), expected)
+    torch.testing.assert_close(module(r, longer, Positions(sizes, CPU), 8, valid, text_valid), expected)
+    torch.testing.assert_close(module(r, T[:, [2, 0, 1]], Positions(sizes, CPU), 8, valid), expected)
