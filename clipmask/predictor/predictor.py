@@ -122,7 +122,7 @@ class Predictor:
     def _assemble(cls, cfg: CfgNode, checkpoint: Mapping[str, Any], batch_size: int) -> Predictor:
         device = resolve_device(cfg.MODEL.DEVICE)
         model, known = load_model(cfg, checkpoint)
-        return cls(cfg, model.to(device), known=known, batch_size=batch_size)
+        return cls(cfg, model.to(device).for_inference(), known=known, batch_size=batch_size)
 
     def set_colors(self, colors: Mapping[str, Sequence[int]]) -> None:
         """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors`` are such.
