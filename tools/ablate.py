@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ablation.grid import read_grid
 from ablation.jobs import check_jobs, make_jobs, slots
+from ablation.page import Page
 from ablation.results import read_results
 from ablation.runner import Runner, unfinished
 from ablation.tables import class_table, provenance, score_table
@@ -24,6 +25,7 @@ from clipmask.cli.register import register_file
 from clipmask.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
 RESULTS = ROOT / "docs" / "results"
 EXAMPLES = """\
 examples:
@@ -80,7 +82,7 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.error(f"{args.command}: name a grid, such as configs/ablations/grid.yaml")
     if args.command != "run" and args.opts:
         parser.error(f"{args.command}: takes no {' '.join(args.opts)}")
-    return {"run": _train, "table": _print}[args.command](args)
+    return {"run": _train, "table": _print, "page": _write}[args.command](args)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -108,6 +110,20 @@ def _print(args: argparse.Namespace) -> int:
     if not results:
         raise UserError(f"{args.results / grid.name}: no results yet; tools/ablate.py run {args.grid} makes them")
     print("\n\n".join((score_table(grid, results), class_table(grid, results), provenance(results))))
+    return 0
+
+
+def _write(args: argparse.Namespace) -> int:
+    page = Page(PAGE, ROOT, args.results)
+    text = page.text()
+    if args.check:
+        if PAGE.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"{PAGE} is not what the result files say; run python tools/ablate.py page", file=sys.stderr)
+        return 1
+    PAGE.write_text(text, encoding="utf-8")
+    for path in (PAGE, *page.draw()):
+        print(path)
     return 0
 
 
