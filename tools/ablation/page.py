@@ -69,7 +69,7 @@ class Page:
             if kind not in functions:
                 continue
             grid, found = self._read(files[0])
-            if found:
+            if _drawn(kind, grid, found):
                 path = self._plot(grid, kind)
                 functions[kind](grid, found, path)
                 drawn.append(path)
@@ -110,7 +110,7 @@ class Page:
 
     def _picture(self, file: str, kind: str, words: str) -> str:
         grid, found = self._read(file)
-        if not found:
+        if not _drawn(kind, grid, found):
             return _not_run(file)
         return f"![{words}]({self._plot(grid, kind).relative_to(self._path.parent).as_posix()})"
 
@@ -139,6 +139,11 @@ def _own_row(grid: Grid, name: str, runs: Mapping[int, Result], classes: Sequenc
     figures: list[Any] = [class_iou(runs, wanted) for wanted in classes]
     cells = [shown(summarize(values)) for values in [*figures, mean_iou(runs)]]
     return [f"ClipMask, {grid.variants[name].title}", *cells]
+
+
+def _drawn(kind: str, grid: Grid, found: Results) -> bool:
+    """Whether there is enough for a plot: differences need something to differ and what it differs from."""
+    return bool(found) and (kind != "differences" or (grid.against in found and len(found) > 1))
 
 
 def _not_run(file: str) -> str:

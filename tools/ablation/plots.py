@@ -65,13 +65,11 @@ def draw_differences(grid: Grid, results: Results, path: Path) -> None:
 
     Args:
         grid: with the titles.
-        results: from ``read_results``; without the one to compare with nothing is drawn.
+        results: from ``read_results``; the one to compare with and another are among them.
         path: the PNG file.
     """
-    base = results.get(grid.against)
+    base = results[grid.against]
     names = [name for name in results if name != grid.against]
-    if base is None or not names:
-        return
     first = next(iter(base.values()))
     columns: dict[str, Callable[[Mapping[int, Result]], dict[int, float]]] = {"mIoU": mean_iou}
     for wanted in first.iou(first.dataset):

@@ -157,20 +157,20 @@ def read_results(folder: Path, grid: Grid) -> dict[str, dict[int, Result]]:
             found[name] = {result.seed: result for result in sorted(own, key=lambda result: result.seed)}
     every = [result for of_seeds in found.values() for result in of_seeds.values()]
     for result in every[1:]:
-        differ = differences(every[0].settings, result.settings, budget=True)
-        differ += differences(_first(found, result).settings, result.settings)
-        if differ:
-            raise UserError(
-                f"results of {grid.path}: {every[0].run} (seed {every[0].seed}) and {result.run} (seed {result.seed}) "
-                f"can't stand in one table, they were made with different settings: {'; '.join(differ[:4])}. Delete "
-                "those that are out of date and run them anew"
-            )
+        same = next(iter(found[result.run].values()))
+        _refuse_mixed(grid, every[0], result, budget=True)
+        _refuse_mixed(grid, same, result, budget=False)
     return found
 
 
-def _first(found: dict[str, dict[int, Result]], result: Result) -> Result:
-    """The result that the seeds of ``result``'s variant are compared with."""
-    return next(iter(found[result.run].values()))
+def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) -> None:
+    differ = differences(first.settings, second.settings, budget=budget)
+    if differ:
+        raise UserError(
+            f"results of {grid.path}: {first.run} (seed {first.seed}) and {second.run} (seed {second.seed}) can't "
+            f"stand in one table, they were made with different settings: {'; '.join(differ[:4])}. Delete those that "
+            "are out of date and run them anew"
+        )
 
 
 def hardware(device: str) -> dict[str, Any]:
