@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fvcore.common.config import CfgNode
+from PIL import Image
 
 from clipmask import ClipMask, build_model, load_cfg
 from clipmask.cli.register import register_file
 from clipmask.config import leaf_keys
-from clipmask.d2 import DatasetCatalog
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data import label_reader
 from clipmask.engine.checkpoint import load_checkpoint
 from tests.conftest import NAMES, ROOT
 
@@ -138,3 +142,32 @@ def test_the_paper_is_as_it_is_written() -> None:
         node = load_cfg(path).MODEL.CLIPMASK
         written = (node.INJECTION, node.FUSION, node.MAX_IMAGE_KEYS, node.DICE_WEIGHT, len(node.SCALES))
         assert written == ("tokens", "both", 0, 0.0, 3)
+
+
+@pytest.fixture
+def camvid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CamVid of one image a split; its label map holds road (3), fence (7), bicyclist (10) and void (11)."""
+    for part in ("train", "val"):
+        for folder in (part, f"{part}annot"):
+            (tmp_path / "camvid" / folder).mkdir(parents=True)
+        Image.new("RGB", (4, 1)).save(tmp_path / "camvid" / part / "a.png")
+        Image.fromarray(np.array([[3, 7, 10, 11]], np.uint8)).save(tmp_path / "camvid" / f"{part}annot" / "a.png")
+        (tmp_path / "camvid" / f"{part}.txt").write_text("a\n")
+    monkeypatch.setenv("CLIPMASK_DATASETS", str(tmp_path))
+    sys.modules["clipmask_registered_camvid_text"].load.cache_clear()
+    return tmp_path / "camvid"
+
+
+def test_the_text_of_an_image_names_its_classes(camvid: Path) -> None:
+    [plain], [told] = (DatasetCatalog.get(f"camvid{kind}_sem_seg_train") for kind in ("", "_text"))
+    assert told == {**plain, "text": ["road", "fence", "bicyclist"]}
+    sys.modules["clipmask_registered_camvid_text"].load.cache_clear()
+
+
+def test_unseen_classes_are_void_and_the_others_keep_their_names(camvid: Path) -> None:
+    seen, every = (MetadataCatalog.get(f"camvid{kind}_sem_seg_val") for kind in ("_seen", ""))
+    assert [name for name in every.stuff_classes if name not in seen.stuff_classes] == ["fence", "bicyclist"]
+    [record] = DatasetCatalog.get("camvid_seen_sem_seg_val")
+    labels = label_reader("camvid_seen_sem_seg_val")(record["sem_seg_file_name"])
+    assert labels.tolist() == [[seen.stuff_classes.index("road"), 255, 255, 255]]
+    assert [list(color) for color in seen.stuff_colors][labels[0, 0]] == list(every.stuff_colors[3])
