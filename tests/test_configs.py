@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from fvcore.common.config import CfgNode
+from PIL import Image
 
-from clipmask import build_model, load_cfg
-from clipmask.d2 import DatasetCatalog
+from clipmask import ClipMask, build_model, load_cfg
+from clipmask.cli.register import register_file
+from clipmask.config import leaf_keys
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data import label_reader
 from clipmask.engine.checkpoint import load_checkpoint
 from tests.conftest import NAMES, ROOT
 
 FILES = sorted((ROOT / "configs").rglob("*.yaml"))
-RUNNABLE = [path for path in FILES if path.name != "base.yaml"]
+RUNNABLE = [path for path in FILES if path.name not in ("base.yaml", "grid.yaml")]
+EXPERIMENTS = [path for path in RUNNABLE if path.parent.name in ("paper", "ablations", "open_vocabulary")]
+OFFLINE = ["MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random", "MODEL.DEVICE", "cpu"]
+ABLATIONS = ROOT / "configs" / "ablations"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> None:
+    """What the configs' own commands register; once, for a name can be registered only once."""
+    for path in sorted((ROOT / "configs").rglob("*.py")):
+        register_file(path)
 
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_config_builds(path: Path) -> None:
-    cfg = load_cfg(path, ["MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random"])
+    cfg = load_cfg(path, OFFLINE)
     if path.name != "custom.yaml":  # whose datasets --dataset names
         assert len(build_model(cfg).class_names) > 1
     assert set((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) <= set(DatasetCatalog.list())
@@ -28,7 +49,9 @@ def test_config_builds(path: Path) -> None:
 def test_leaves_open_with_their_command(path: Path) -> None:
     first = path.read_text().splitlines()[0]
     words = "--dataset my.yaml" if path.name == "custom.yaml" else f"--config-file {path.relative_to(ROOT)}"
-    assert first == f"# python train_net.py {words}"
+    register = re.search(r" --register (\S+\.py)$", first)
+    assert first.removesuffix(register[0] if register else "") == f"# python train_net.py {words}"
+    assert register is None or (ROOT / register[1]).parent == path.parent
 
 
 def test_custom_data_start_from_the_model_that_comes_along() -> None:
@@ -41,3 +64,110 @@ def test_custom_data_start_from_the_model_that_comes_along() -> None:
         "text.vocabulary",  # the model is older than that
     }
     assert weights.keys() <= own.keys()
+
+
+def ablation(name: str, *opts: str) -> CfgNode:
+    return load_cfg(ABLATIONS / f"{name}.yaml", [*OFFLINE, *opts])
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_experiments_take_a_step(path: Path, make_inputs: Callable[..., list[dict[str, Any]]]) -> None:
+    """On a pair of small crops; what is trained gets a gradient."""
+    model = build_model(load_cfg(path, OFFLINE)).train()
+    inputs = make_inputs((64, 96), (64, 96))
+    for sample in inputs:
+        sample["sem_seg"][sample["sem_seg"] == 255] = model.ignore_label
+        sample["text"] = ["road", "sky"]
+    loss = sum(model(inputs).values())
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert all(value.grad is not None for value in model.pixel_decoder.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXPERIMENTS if path.parent == ABLATIONS))
+def test_ablations_change_the_model_alone(name: str) -> None:
+    full, own = leaf_keys(ablation("full")), leaf_keys(ablation(name))
+    changed = {key for key, value in own.items() if value != full[key]}
+    data = {"DATASETS.TRAIN"} if name.startswith("annotation") else set()
+    assert bool(changed) is (name != "full")
+    assert {key for key in changed if not key.startswith("MODEL.CLIP")} == data
+
+
+@torch.no_grad()
+def depends_on_text(model: ClipMask, inputs: list[dict[str, Any]]) -> tuple[bool, bool, bool]:
+    """Whether features, queries before the first layer, and class logits of the same queries and features do."""
+    features, queries, logits = [], [], []
+    model.train()  # in which all predictions are returned; there is no dropout, and the statistics are frozen below
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    model.text.prepare()
+    embeds = torch.randn(1, 1, 8, model.mask_decoder.query.embedding_dim)
+    for _ in range(2):
+        outputs = model._decode(inputs)
+        features.append(outputs.pixels)
+        queries.append(outputs.mask_embed[0])
+        logits.append(model.mask_decoder.classifier(embeds, model.text()))
+        model.text.embedding.copy_(torch.randn_like(model.text.embedding))
+    return tuple(not torch.equal(*pair) for pair in (features, queries, logits))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "queries", "logits"),
+    [
+        ("full", True, True, True),
+        ("no_text", False, False, False),
+        ("text_in_classifier", False, False, True),
+        ("text_in_injection", True, False, False),
+        ("learned_queries", True, False, True),
+        ("random_text", True, True, True),
+    ],
+)
+def test_text_is_where_the_name_says(
+    name: str, features: bool, queries: bool, logits: bool, make_inputs: Callable[..., list[dict[str, Any]]]
+) -> None:
+    model = build_model(ablation(name))
+    assert depends_on_text(model, make_inputs((64, 96))) == (features, queries, logits)
+
+
+@pytest.mark.parametrize("control", ["random_text", "shuffled_text"])
+def test_controls_are_other_text(control: str) -> None:
+    real, other = (build_model(ablation(name)).eval().text() for name in ("full", control))
+    torch.testing.assert_close(other.norm(dim=1).sort().values, real.norm(dim=1).sort().values, rtol=1e-4, atol=1e-4)
+    assert (other - real).norm(dim=1).min() > 0.5
+
+
+def test_the_paper_is_as_it_is_written() -> None:
+    for path in (ROOT / "configs" / "paper").glob("c*.yaml"):
+        node = load_cfg(path).MODEL.CLIPMASK
+        written = (node.INJECTION, node.FUSION, node.MAX_IMAGE_KEYS, node.DICE_WEIGHT, len(node.SCALES))
+        assert written == ("tokens", "both", 0, 0.0, 3)
+
+
+@pytest.fixture
+def camvid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CamVid of one image a split; its label map holds road (3), fence (7), bicyclist (10) and void (11)."""
+    for part in ("train", "val"):
+        for folder in (part, f"{part}annot"):
+            (tmp_path / "camvid" / folder).mkdir(parents=True)
+        Image.new("RGB", (4, 1)).save(tmp_path / "camvid" / part / "a.png")
+        Image.fromarray(np.array([[3, 7, 10, 11]], np.uint8)).save(tmp_path / "camvid" / f"{part}annot" / "a.png")
+        (tmp_path / "camvid" / f"{part}.txt").write_text("a\n")
+    monkeypatch.setenv("CLIPMASK_DATASETS", str(tmp_path))
+    sys.modules["clipmask_registered_camvid_text"].load.cache_clear()
+    return tmp_path / "camvid"
+
+
+def test_the_text_of_an_image_names_its_classes(camvid: Path) -> None:
+    [plain], [told] = (DatasetCatalog.get(f"camvid{kind}_sem_seg_train") for kind in ("", "_text"))
+    assert told == {**plain, "text": ["road", "fence", "bicyclist"]}
+    sys.modules["clipmask_registered_camvid_text"].load.cache_clear()
+
+
+def test_unseen_classes_are_void_and_the_others_keep_their_names(camvid: Path) -> None:
+    seen, every = (MetadataCatalog.get(f"camvid{kind}_sem_seg_val") for kind in ("_seen", ""))
+    assert [name for name in every.stuff_classes if name not in seen.stuff_classes] == ["fence", "bicyclist"]
+    [record] = DatasetCatalog.get("camvid_seen_sem_seg_val")
+    labels = label_reader("camvid_seen_sem_seg_val")(record["sem_seg_file_name"])
+    assert labels.tolist() == [[seen.stuff_classes.index("road"), 255, 255, 255]]
+    assert [list(color) for color in seen.stuff_colors][labels[0, 0]] == list(every.stuff_colors[3])

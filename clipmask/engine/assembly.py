@@ -181,4 +181,5 @@ def _same_text(checkpoint: Mapping[str, Any], clip: CfgNode, prompts: Mapping[st
     own = metadata.get("class_prompts", {}) if isinstance(metadata, dict) else {}
     given = {name: list(texts) for name, texts in (prompts or {}).items()}
     keys = ("NAME", "PRETRAINED", "EMBEDDINGS", "PROMPTS")
-    return all(other.get(key, clip[key]) == clip[key] for key in keys) and own == given
+    known = all(other.get(key, clip[key]) == clip[key] for key in keys)
+    return known and other.get("CONTROL", "" if other else clip.CONTROL) == clip.CONTROL and own == given

@@ -57,9 +57,16 @@ def check_config(cfg: CfgNode) -> None:
 def _check_text(cfg: CfgNode) -> None:
     """Refuses settings of text that contradict each other."""
     clip, node = cfg.MODEL.CLIP, cfg.MODEL.CLIPMASK
-    for key, values in {"TEXT": ("vocabulary", "annotation"), "TOWER": ("frozen", "context", "full")}.items():
+    known = {
+        "TEXT": ("vocabulary", "annotation"),
+        "TOWER": ("frozen", "context", "full"),
+        "CONTROL": ("", "random", "shuffled"),
+    }
+    for key, values in known.items():
         if clip[key] not in values:
-            raise UserError(f"MODEL.CLIP.{key} {clip[key]!r}: use {' or '.join(values)}")
+            raise UserError(
+                f"MODEL.CLIP.{key} {clip[key]!r}: use {' or '.join(value or 'nothing' for value in values)}"
+            )
     if not 0 <= clip.TEXT_DROP < 1:
         raise UserError(f"MODEL.CLIP.TEXT_DROP {clip.TEXT_DROP}: must be at least 0 and below 1")
     annotation = clip.TEXT == "annotation"
@@ -75,6 +82,11 @@ def _check_text(cfg: CfgNode) -> None:
         )
     if clip.TOWER == "frozen":
         return
+    if clip.CONTROL:
+        raise UserError(
+            f"MODEL.CLIP.CONTROL {clip.CONTROL} is the control of a fixed T; with MODEL.CLIP.TOWER {clip.TOWER} T is "
+            "learned: use TOWER frozen, or no CONTROL"
+        )
     if clip.EMBEDDINGS:
         raise UserError(
             f"MODEL.CLIP.TOWER {clip.TOWER} trains with CLIP's text tower, which MODEL.CLIP.EMBEDDINGS "

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.modeling.prompts import templates
+from clipmask.modeling.text_control import dealt_names, random_rows
 from clipmask.modeling.text_learners import LearnedContext, LearnedTower, TextLearner
 from clipmask.modeling.text_sources import TextSource, synonyms, text_source
 from clipmask.modeling.text_tower import CHUNK, TextTower, load_tower, token_width, uses_quick_gelu
@@ -46,12 +47,13 @@ class TextEncoder(nn.Module):
         learner: computes T where text is learned, a module; None: T is fixed.
         own_prompts: prompts of some classes in place of everyone's; the very dict that source and learner look at, so
             that those of another vocabulary can be added.
+        control: ``random`` or ``shuffled`` takes the meaning out of a fixed T, see text_control.py; empty: T as it is.
 
     Raises:
-        UserError: ``width`` is None and the source can't be opened.
+        UserError: ``width`` is None and the source can't be opened, or there is one class alone to be shuffled.
     """
 
-    embedding: Tensor  # (K, D), rows of unit length
+    embedding: Tensor  # (K, D), rows of unit length (without a control)
     mean: Tensor  # (D,)
     vocabulary: Tensor  # (32,) uint8: whose T it is, a hash of the names, of one size so that every loader takes it
 
@@ -63,9 +65,11 @@ class TextEncoder(nn.Module):
         width: int | None = None,
         learner: TextLearner | None = None,
         own_prompts: dict[str, Sequence[str]] | None = None,
+        control: str = "",
     ) -> None:
         super().__init__()
         self.names, self.aliases = tuple(names), dict(aliases or {})
+        self._random, self._dealt = control == "random", dealt_names(names) if control == "shuffled" else {}
         self.own_prompts: dict[str, Sequence[str]] = {} if own_prompts is None else own_prompts
         self._open_source = functools.cache(open_source)
         self.width = self._open_source().width if width is None else width
@@ -111,7 +115,7 @@ class TextEncoder(nn.Module):
         elif clip.TOWER == "full":  # its weights come with T
             tower = TextTower(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED))
             learner = LearnedTower(tower, templates(clip.PROMPTS), own)
-        return cls(open_source, names, aliases, width, learner, own)
+        return cls(open_source, names, aliases, width, learner, own, clip.CONTROL)
 
     def forward(self) -> Tensor:
         """Returns T - mu, (K, D); in training with gradients to what is learned of it."""
@@ -133,8 +137,9 @@ class TextEncoder(nn.Module):
         if self._ready and not self._outdated:
             return
         with self._plainly():
-            self.embedding.copy_(self._encode(self.names))
-            self.mean.copy_(self._centre(self.embedding))
+            T = self._encode(self.names)
+            self.mean.copy_(self._centre(T))
+            self.embedding.copy_(self._controlled(T, self.names))
         self._ready, self._outdated = True, False
 
     def outdate(self) -> None:
@@ -172,7 +177,7 @@ class TextEncoder(nn.Module):
             if source is None and self._kept and all(name in self._kept for name in names):
                 encoded = torch.stack([self._kept[name] for name in names])
             else:
-                encoded = self._encode(tuple(names), source)
+                encoded = self._controlled(self._encode(tuple(names), source), names)
         self.names, self.embedding = tuple(names), encoded.to(self.mean)
         self.vocabulary.copy_(_hash(self.names))
 
@@ -196,8 +201,9 @@ class TextEncoder(nn.Module):
         new = [text for text in texts if text not in self._texts]
         if new:
             with self._plainly():
-                rows = source.encode_texts(new, self.aliases, device).to(device)
-            self._check_width(rows.shape[1])
+                rows = source.encode_texts([self._dealt.get(text, text) for text in new], self.aliases, device)
+                self._check_width(rows.shape[1])
+                rows = self._controlled(rows.to(device), new)
             self._texts.update(zip(new, rows, strict=True))
         return torch.stack([self._texts[text] for text in texts]) - self.mean
 
@@ -217,7 +223,11 @@ class TextEncoder(nn.Module):
             return self.learner.encode(names, self.aliases)
         source = source or self._open_source()
         self._check_width(source.width)
-        return source.encode(names, self.aliases)
+        return source.encode([self._dealt.get(name, name) for name in names], self.aliases)
+
+    def _controlled(self, T: Tensor, texts: Sequence[str]) -> Tensor:
+        """T (N, D) of ``texts`` as the control ``random`` has it; mu must be known."""
+        return random_rows(T.to(self.mean), texts, self.mean) if self._random else T
 
     def _check_width(self, width: int) -> None:
         if width != self.width:

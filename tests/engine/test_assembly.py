@@ -141,7 +141,12 @@ def test_text_of_other_prompts_is_made_anew(tmp_path: Path, small_cfg: CfgNode) 
         assert torch.equal(model.text.embedding, stored) is same
 
 
-@pytest.mark.parametrize(("key", "value"), [("EMBEDDINGS", "random"), ("NAME", "ViT-L-14"), ("PROMPTS", ["single"])])
+SOURCES: list[tuple[str, object]] = [
+    *(("EMBEDDINGS", "random"), ("NAME", "ViT-L-14"), ("PROMPTS", ["single"]), ("CONTROL", "shuffled")),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), SOURCES)
 def test_text_from_another_source_is_made_anew(tmp_path: Path, small_cfg: CfgNode, key: str, value: object) -> None:
     """The names and the width may be the same: a T of random vectors must not pass for CLIP's."""
     path = write_checkpoint(tmp_path / "x.pth", small_cfg)
@@ -153,3 +158,16 @@ def test_text_from_another_source_is_made_anew(tmp_path: Path, small_cfg: CfgNod
         model = build_model(small_cfg, NAMES)
         start_from(model, str(path), clip)
         assert torch.equal(model.text.embedding, stored) is not changed
+
+
+def test_weights_older_than_controls_are_those_of_none(tmp_path: Path, small_cfg: CfgNode) -> None:
+    path = write_checkpoint(tmp_path / "x.pth", small_cfg)
+    checkpoint = load_checkpoint(path)
+    checkpoint["config"] = "\n".join(line for line in checkpoint["config"].splitlines() if "CONTROL" not in line)
+    save_checkpoint(path, checkpoint)
+    for control, same in [("", True), ("random", False)]:
+        clip = small_cfg.MODEL.CLIP.clone()
+        clip.CONTROL = control
+        model = build_model(small_cfg, NAMES)
+        start_from(model, str(path), clip)
+        assert torch.equal(model.text.embedding, checkpoint["model"]["text.embedding"]) is same

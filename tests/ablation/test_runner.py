@@ -1,0 +1,172 @@
+"""Jobs: run at once, stopped, continued, failing; on a stand-in for ``train_net.py`` that takes no time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ablation import jobs as jobs_module
+from ablation import runner as runner_module
+from ablation.grid import Variant
+from ablation.jobs import Job, Slot, check_jobs, make_jobs, slots
+from ablation.results import Result
+from ablation.runner import Runner, unfinished
+from ablation.settings import settings
+from fvcore.common.config import CfgNode
+
+from clipmask.errors import UserError
+from tests.ablation.made import made_grid, made_result, write_results
+
+# Writes what a run writes, and says which of the others it saw at work; the run "less" of seed 1 fails at first.
+STAND_IN = """
+import json, os, sys, time
+from pathlib import Path
+words = sys.argv[1:]
+folder = Path(words[words.index("OUTPUT_DIR") + 1])
+(folder / "words.json").open("a").write(json.dumps(words) + "\\n")
+(folder / "environment.json").write_text(json.dumps(dict(os.environ)))
+if "--eval-only" in words:
+    sys.exit()
+if "less_seed1" in str(folder) and not (folder / "failed").exists():
+    (folder / "failed").touch()
+    sys.exit("error: no luck")
+for step in range(6):
+    with (folder / "metrics.json").open("a") as file:
+        file.write(json.dumps({"iteration": step}) + "\\n")
+    time.sleep(float(os.environ.get("STEP", "0.01")))
+"""
+CORE = sorted(os.sched_getaffinity(0))[0] if hasattr(os, "sched_getaffinity") else 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose training is the stand-in; every run's result is the same."""
+    (tmp_path / "train_net.py").write_text(STAND_IN)
+    monkeypatch.setattr(jobs_module, "ROOT", tmp_path)
+    monkeypatch.setattr(runner_module, "_LOOK", 0.01)
+    monkeypatch.setattr(runner_module, "collect", made_of)
+    return tmp_path
+
+
+def made_of(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
+    return made_result(variant.name, seed, settings=settings(cfg))
+
+
+def make(folder: Path, text: str = "full: full model\n  less: less of it", opts: tuple[str, ...] = ()) -> list[Job]:
+    grid = made_grid(folder / "grid", text)
+    opts = ("DATASETS.TEST", "('toy_street_sem_seg_val',)", "MODEL.DEVICE", "cpu", *opts)
+    return make_jobs(grid, grid.choose(None, None), opts, folder / "output", folder / "results")
+
+
+def test_runs_end_in_results_and_a_failure_stops_no_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = make(folder)
+    failed = Runner(jobs, [Slot(CORE, False)] * 2).run()
+    assert [job.name for job in failed] == ["less seed 1"]
+    assert sorted(path.name for path in (folder / "results" / "grid").iterdir()) == [
+        *("full_seed0.json", "full_seed1.json", "less_seed0.json")
+    ]
+    said = capsys.readouterr().out
+    assert "less seed 1: FAILED: exit status 1, error: no luck (all of it: " in said
+    assert "3 of 4 runs done, 1 failed, eta 0:00:00" in said or "2 of 4 runs done, 1 failed" in said
+    again = unfinished(make(folder))
+    assert [job.name for job in again] == ["less seed 1"]
+    assert Runner(again, [Slot(CORE, False)]).run() == []
+    assert unfinished(make(folder)) == []
+
+
+def test_a_run_has_its_device_and_its_words(folder: Path) -> None:
+    jobs = make(folder, "full: {title: full model, also_test: [more_val]}", ("SOLVER.IMS_PER_BATCH", "2"))
+    Runner(jobs[:1], [Slot(CORE, False)]).run()
+    own = folder / "output" / "grid" / "full_seed0"
+    first, second = map(json.loads, (own / "words.json").read_text().splitlines())
+    assert first[:2] == ["--config-file", str(folder / "grid" / "full.yaml")]
+    assert "--resume" in first
+    assert " ".join(first).endswith(f"SOLVER.IMS_PER_BATCH 2 SEED 0 OUTPUT_DIR {own}")
+    assert "--eval-only" in second
+    assert second[-4:] == ["MODEL.WEIGHTS", str(own / "model_final.pth"), "DATASETS.TEST", "('more_val',)"]
+    environment = json.loads((own / "environment.json").read_text())
+    assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("1", "")
+    assert Slot(3, True).environment()["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_several_run_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEP", "0.1")
+    most: list[int] = []
+    look = Runner._show
+
+    def count(self: Runner) -> None:
+        most.append(len(self._running))
+        look(self)
+
+    monkeypatch.setattr(Runner, "_show", count)
+    Runner(make(folder), [Slot(CORE, False)] * 3).run()
+    assert max(most) == 3
+
+
+def test_an_interruption_ends_the_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEP", "60")
+    monkeypatch.setattr(Job, "stop", lambda self, patience, stop=Job.stop: stop(self, 0.1))
+    jobs, looks = make(folder), []
+
+    def interrupt(self: Runner) -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "_show", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(jobs, [Slot(CORE, False)] * 2).run()
+    started = [job for job in jobs if job.process is not None]
+    assert len(started) == 2
+    assert all(job.process is not None and job.process.poll() is not None for job in started)
+    assert not list((folder / "output").rglob("process"))
+
+
+def test_a_run_that_goes_on_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = make(folder)
+    jobs[0].folder.mkdir(parents=True)
+    (jobs[0].folder / "last_checkpoint").write_text("model_0000003.pth")
+    Runner(jobs[:1], [Slot(CORE, False)]).run()
+    assert f"full seed 0: goes on after step 4 of 6, on core {CORE}" in capsys.readouterr().out
+
+
+def test_a_process_of_an_earlier_command_is_left_alone(folder: Path) -> None:
+    [job, *_] = make(folder)
+    job.folder.mkdir(parents=True)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    (job.folder / "process").write_text(str(process.pid))
+    with pytest.raises(UserError, match=rf"full seed 0: process {process.pid} still works in"):
+        job.start(Slot(CORE, False))
+    process.communicate(b"\n")
+    job.start(Slot(CORE, False))
+    job.stop(60)
+
+
+@pytest.mark.parametrize("place", ["result", "run"])
+def test_other_settings_are_not_mixed(folder: Path, place: str) -> None:
+    jobs = make(folder)
+    if place == "result":
+        write_results(folder / "results", made_grid(folder / "grid"), made_result())
+    else:
+        jobs[0].folder.mkdir(parents=True)
+        (jobs[0].folder / "config.yaml").write_text(make(folder, opts=("SOLVER.MAX_ITER", "9"))[0].cfg.dump())
+    with pytest.raises(UserError, match=r"made with other settings than this command's: .*MAX_ITER (600|9), 6"):
+        unfinished(jobs)
+
+
+def test_mistakes_before_anything_starts(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"SEED: the grid sets it; use --seeds"):
+        make(folder, opts=("SEED", "3"))
+    with pytest.raises(UserError, match=r"did you mean SOLVER.MAX_ITER"):
+        make(folder, opts=("SOLVER.MAXITER", "3"))
+    with pytest.raises(UserError, match=r"full.yaml: DATASETS.TEST is empty"):
+        make(folder, opts=("DATASETS.TEST", "()"))
+    with pytest.raises(UserError, match=r"dataset 'none_val' is not registered"):
+        check_jobs(make(folder, opts=("DATASETS.TEST", "('none_val',)")))
+    with pytest.raises(UserError, match=r"--jobs 999: each job has a device of its own, and this process may use \d+"):
+        slots("cpu", 999)
+    assert len(slots("cpu", 1)) == 1
