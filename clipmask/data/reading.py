@@ -107,7 +107,7 @@ def read_labels(
         if not found.all():
             _refuse_unlisted(path, ids[found == 0], mapping)
         return (found - 1).astype(dtype)
-    return _table(mapping, ignore_label, dtype)[ids]
+    return _table(mapping, ignore_label, dtype).take(ids, mode="clip")  # all are in the table; clip is the fast mode
 
 
 def read_label_pixels(
