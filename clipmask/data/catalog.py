@@ -61,9 +61,10 @@ def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
 def label_reader(name: str) -> Callable[..., NDArray[Any]]:
     """Returns what reads the label maps of a registered dataset, for the evaluators' ``sem_seg_loading_fn``.
 
-    The function returned takes a path, ``dtype`` (int unless said otherwise) and ``size`` ((H, W) that the map must
-    have, or None), and returns class ids (H, W), in which the dataset's ``ignore_label`` is void. It applies the
-    dataset's ``label_mapping`` or ``label_values`` and raises the errors of ``read_labels``.
+    The function returned takes a path, ``dtype`` (int unless said otherwise; None: that of ``read_labels``, a byte a
+    pixel for most) and ``size`` ((H, W) that the map must have, or None), and returns class ids (H, W), in which the
+    dataset's ``ignore_label`` is void. It applies the dataset's ``label_mapping`` or ``label_values`` and raises the
+    errors of ``read_labels``.
 
     Raises:
         UserError: the name is not registered, or its metadata lack class names or contradict themselves.
@@ -71,8 +72,11 @@ def label_reader(name: str) -> Callable[..., NDArray[Any]]:
     metadata = _metadata(name)
     num_classes, ignore_label, mapping = len(metadata.stuff_classes), metadata.ignore_label, _label_mapping(metadata)
 
-    def read(path: str | os.PathLike[str], dtype: DTypeLike = int, size: tuple[int, int] | None = None) -> NDArray[Any]:
-        return read_labels(path, num_classes, ignore_label, size, mapping).astype(dtype)
+    def read(
+        path: str | os.PathLike[str], dtype: DTypeLike | None = int, size: tuple[int, int] | None = None
+    ) -> NDArray[Any]:
+        labels = read_labels(path, num_classes, ignore_label, size, mapping)
+        return labels if dtype is None else labels.astype(dtype)
 
     return read
 

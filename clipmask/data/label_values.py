@@ -49,7 +49,7 @@ class LabelValues(Mapping[Any, int]):
         Returns:
             (H, W) class id or void, each plus 1; 0 where the value is unknown.
         """
-        return self._found[raw]
+        return self._found.take(raw, mode="clip")  # all are in the table; clip is the fast mode
 
     @cached_property
     def _found(self) -> NDArray[Any]:

@@ -27,7 +27,13 @@ _ORDER, _AUGMENTATION = 0, 1  # the two streams of random numbers of a run
 
 
 def build_train_loader(
-    cfg: CfgNode, *, seed: int, start_iteration: int = 0, rank: int = 0, world_size: int = 1
+    cfg: CfgNode,
+    *,
+    seed: int,
+    start_iteration: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
 ) -> DataLoader[Record]:
     """Builds the loader of a training run.
 
@@ -37,6 +43,7 @@ def build_train_loader(
         start_iteration: the first optimiser step to yield; a resumed run gives how many it has done.
         rank: of this process, 0 .. world_size - 1.
         world_size: processes that share each batch.
+        pin_memory: hand tensors out in page-locked memory, from which a CUDA device copies while the host goes on.
 
     Returns:
         One list of mapped samples per optimiser step, this process's share of the effective batch, until MAX_ITER.
@@ -64,11 +71,14 @@ def build_train_loader(
         ),
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
+        pin_memory=pin_memory,
         generator=torch.Generator(),  # its own: starting workers draws from it, and must not advance torch's
     )
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_size: int = 1) -> DataLoader[Record]:
+def build_test_loader(
+    cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_size: int = 1, pin_memory: bool = False
+) -> DataLoader[Record]:
     """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th of the dataset.
 
     Args:
@@ -76,6 +86,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_s
         dataset_name: a registered dataset.
         rank: of this process, 0 .. world_size - 1.
         world_size: processes that share the dataset.
+        pin_memory: as for ``build_train_loader``.
 
     Raises:
         UserError: a config value makes no sense; the dataset is unknown or lacks something. A bad file raises it
@@ -87,6 +98,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_s
         batch_size=1,
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
+        pin_memory=pin_memory,
         generator=torch.Generator(),
     )
 

@@ -103,7 +103,8 @@ class TrainMapper:
             size=pixels.shape[:2],
             mapping=self.label_mapping,
         )
-        image, sem_seg = self.transform(_to_tensor(pixels), torch.from_numpy(labels))
+        # A view in the order of the file: only what is left of the picture is put into planes.
+        image, sem_seg = self.transform(torch.from_numpy(np.array(pixels)).permute(2, 0, 1), torch.from_numpy(labels))
         sample["image"] = _ordered(image, self.format)
         sample["sem_seg"] = sem_seg.contiguous()
         return sample

@@ -46,13 +46,13 @@ def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.
     """
     check_format(format)
     with _opened(path, "image") as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            pixels = _wide_to_8_bits(np.asarray(upright), path)
+        ImageOps.exif_transpose(image, in_place=True)  # without, a picture that stands upright would be copied
+        if image.mode.startswith("I") or image.mode == "F":
+            pixels = _wide_to_8_bits(np.asarray(image), path)
         else:
-            if upright.mode in ("P", "PA"):  # a palette may hold transparent entries, which RGB has no room for
-                upright = upright.convert("RGBA")
-            pixels = np.asarray(upright.convert("RGB"))
+            if image.mode in ("P", "PA"):  # a palette may hold transparent entries, which RGB has no room for
+                image = image.convert("RGBA")
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
 
 
@@ -93,7 +93,12 @@ def read_labels(
     dtype = np.dtype(np.uint8 if narrow else np.int64)
     if mapping is None:
         expected = f"0..{num_classes - 1} ({num_classes} classes), or {ignore_label} for void"
-        _refuse(path, ids[((ids < 0) | (ids >= num_classes)) & (ids != ignore_label)], expected)
+        wrong = ids >= num_classes
+        if ids.dtype.kind == "i":
+            wrong |= ids < 0
+        wrong &= ids != ignore_label
+        if wrong.any():
+            _refuse(path, ids[wrong], expected)
         return ids.astype(dtype)
     if not _is_colored(mapping) and ids.dtype.itemsize > 2:
         _refuse(path, ids[(ids < 0) | (ids > MAX_RAW_ID)], f"0..{MAX_RAW_ID}, which the dataset's label_mapping reads")
@@ -102,7 +107,7 @@ def read_labels(
         if not found.all():
             _refuse_unlisted(path, ids[found == 0], mapping)
         return (found - 1).astype(dtype)
-    return _table(mapping, ignore_label, dtype)[ids]
+    return _table(mapping, ignore_label, dtype).take(ids, mode="clip")  # all are in the table; clip is the fast mode
 
 
 def read_label_pixels(
@@ -144,7 +149,8 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], num_classes: int,
             f"convert it to a single-channel PNG with ids 0..{num_classes - 1} and {ignore_label} for void, or give "
             "the dataset its colours (label_values in its metadata; 'encoding: rgb' in a descriptor)"
         )
-    ids = np.asarray(ImageOps.exif_transpose(image))
+    ImageOps.exif_transpose(image, in_place=True)
+    ids = np.asarray(image)
     return ids.astype(np.uint8) if ids.dtype == bool else ids
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from clipmask.data.hue import HueJitter
 from clipmask.errors import UserError
 
 CROP_DRAWS = 10  # how often a crop is drawn to get below SINGLE_CATEGORY_MAX_AREA
@@ -60,11 +61,12 @@ class TrainTransform:
         """Returns an augmented copy.
 
         Args:
-            image: uint8 (3, H, W), RGB.
+            image: uint8 (3, H, W), RGB; as a view of (H, W, 3), the order of files, it is resized faster.
             labels: (H, W) of a whole-number type.
 
         Returns:
-            uint8 (3, h, w) and (h, w) of the same types; the labels are some of those given, moved with the picture.
+            uint8 (3, h, w), contiguous, and (h, w) of the same types; the labels are some of those given, moved with
+            the picture.
         """
         low, high = self.scale_range
         scale = low * (high / low) ** torch.rand(()).item()
@@ -79,7 +81,7 @@ class TrainTransform:
         # The window is cut out before it is resized: the work is that of the crop, not of a large photograph.
         image = v2.functional.resized_crop_image(
             image, *window, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
-        )
+        ).contiguous()  # colours are changed channel by channel
         labels = v2.functional.resized_crop_image(
             labels[None], *window, size, interpolation=v2.InterpolationMode.NEAREST_EXACT
         )[0]
@@ -175,10 +177,13 @@ class ScaledCrop:
 
     def _largest_share(self, labels: Tensor) -> float:
         """Returns the largest class's share of the labelled pixels; 2 (worse than any) where none is labelled."""
-        labelled = labels[labels != self.ignore_label]
-        if not labelled.numel():
-            return 2.0
-        return float(torch.bincount(labelled.flatten().long()).max()) / labelled.numel()
+        if labels.dtype != torch.uint8:  # void may be negative, which can't be counted
+            labels = labels[labels != self.ignore_label]
+        counts = torch.bincount(labels.flatten(), minlength=max(self.ignore_label, 0) + 1)
+        if self.ignore_label >= 0:
+            counts[self.ignore_label] = 0
+        labelled = int(counts.sum())
+        return int(counts.max()) / labelled if labelled else 2.0
 
 
 def _photometric_distortion() -> v2.Transform:
@@ -187,7 +192,7 @@ def _photometric_distortion() -> v2.Transform:
         v2.ColorJitter(brightness=0.25),
         v2.ColorJitter(contrast=0.4),
         v2.ColorJitter(saturation=0.4),
-        v2.ColorJitter(hue=0.05),
+        HueJitter(0.05),
     )
     return v2.RandomOrder([v2.RandomApply([change], p=0.5) for change in changes])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,13 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
     if not evaluator.evaluators:
         return {}
     with preserved_random_state():
-        loader = build_test_loader(cfg, name, rank=fabric.global_rank, world_size=fabric.world_size)
+        loader = build_test_loader(
+            cfg,
+            name,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            pin_memory=fabric.device.type == "cuda",
+        )
         shown = fabric.is_global_zero and sys.stderr.isatty()
         results = evaluate(model, loader, evaluator, progress=shown)
     return {task: _readable(scores, class_names(name)) for task, scores in results.items()}
@@ -83,8 +90,8 @@ class _Scores(SemSegEvaluator):
     They compare differences of neighbouring ids, so that what they say depends on the order of the classes.
     """
 
-    def __init__(self, name: str, folder: Path | None) -> None:
-        self._read, self._folder = label_reader(name), folder
+    def __init__(self, name: str, folder: Path | None, read_labels: Callable[..., Any]) -> None:
+        self._read, self._folder = read_labels, folder
         self._size: tuple[int, int] | None = None
         super().__init__(
             name, output_dir=None if folder is None else str(folder), sem_seg_loading_fn=self._read_at_size
@@ -130,10 +137,21 @@ def build_evaluator(name: str, output: str | Path | None = None) -> Together:
         folder.mkdir(parents=True, exist_ok=True)
     evaluators: list[DatasetEvaluator] = []
     if not labels_withheld(name):
-        evaluators = [_Scores(name, folder), LabelMapEvaluator(name, folder)]
+        read_labels = _read_once(name)
+        evaluators = [_Scores(name, folder, read_labels), LabelMapEvaluator(name, folder, read_labels)]
     if folder is not None and server_ids(name) is not None:
         evaluators.append(ServerIdEvaluator(name, folder / "server_ids"))
     return Together(evaluators)
+
+
+def _read_once(name: str) -> Callable[..., Any]:
+    """Returns a ``label_reader`` for several evaluators: a file is decoded for the first of them."""
+    read = functools.lru_cache(maxsize=1)(functools.partial(label_reader(name), dtype=None))
+
+    def read_again(path: str, dtype: Any = int, size: tuple[int, int] | None = None) -> Any:
+        return read(path, size=size).astype(dtype)
+
+    return read_again
 
 
 def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Path | None = None) -> Results:

@@ -45,6 +45,14 @@ def micro_batches(batch: list[Any], limit: int) -> list[list[Any]]:
     return [batch[start:end] for start, end in itertools.pairwise(bounds)]
 
 
+def on_device(batch: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
+    """Returns the samples with their tensors on ``device``; the host does not wait for copies from pinned memory."""
+    return [
+        {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in one.items()}
+        for one in batch
+    ]
+
+
 def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: CfgNode) -> StepResult:
     """Runs forward, backward, clipping and the optimiser; steps the schedule; updates the average.
 
@@ -55,6 +63,7 @@ def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: Cfg
     """
     fabric, statistics = state.fabric, BatchStatistics(state.model)
     state.optimizer.zero_grad(set_to_none=True)
+    batch = on_device(batch, fabric.device)  # here once: the targets are counted before the model sees them
     losses = _accumulate_gradients(state, micro_batches(batch, solver.MAX_IMS_PER_DEVICE))
     clip = solver.CLIP_GRADIENTS
     norm = fabric.clip_gradients(

@@ -158,6 +158,7 @@ class _Run:
             start_iteration=self.start,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
+            pin_memory=self.fabric.device.type == "cuda",
         )
         state.module.train()
         for batch in state.meter.timed(loader):

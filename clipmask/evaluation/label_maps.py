@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipmask.builtin.evaluation import gather_to_main
 from clipmask.d2 import DatasetEvaluator, MetadataCatalog
@@ -21,20 +22,28 @@ from clipmask.evaluation.together import label_map
 class LabelMapEvaluator(DatasetEvaluator):
     """Boundary IoU (see ``boundary.py``) and the confusion matrix of a dataset, over all processes."""
 
-    def __init__(self, dataset_name: str, output_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: Path | None = None,
+        read_labels: Callable[..., NDArray[np.integer]] | None = None,
+    ) -> None:
         """Args:
         dataset_name: registered, with label maps.
         output_dir: where confusion_matrix.csv and, up to 200 classes, confusion_matrix.png go; None: not written.
+        read_labels: what to read them with, called as what ``label_reader`` returns, which is the default.
 
         Raises:
             UserError: the dataset is not registered, or its metadata are not usable.
         """
-        self._read_labels = label_reader(dataset_name)
+        self._read_labels = read_labels or label_reader(dataset_name)
         records = load_dataset(dataset_name, labelled=True, present=False).records  # each is told when it is read
         self._files = {str(record["file_name"]): str(record["sem_seg_file_name"]) for record in records}
         metadata = MetadataCatalog.get(dataset_name)
         self._names = tuple(metadata.stuff_classes)
         self._ignore_label: int = metadata.ignore_label
+        kinds = (np.min_scalar_type(number) for number in (len(self._names), self._ignore_label))
+        self._dtype = np.promote_types(*kinds)  # all ids, and K for void: a byte a pixel for most
         self._output_dir = output_dir
         self.reset()
 
@@ -59,9 +68,10 @@ class LabelMapEvaluator(DatasetEvaluator):
         count = len(self._names)
         for sample, output in zip(inputs, outputs, strict=True):
             predicted = output["labels"] if "labels" in output else label_map(output["sem_seg"])
-            truth = self._read_labels(self._files[str(sample["file_name"])], size=predicted.shape)
+            truth = self._read_labels(self._files[str(sample["file_name"])], dtype=self._dtype, size=predicted.shape)
             truth = np.where(truth == self._ignore_label, count, truth)
-            cells = np.bincount(((count + 1) * truth + predicted).ravel(), minlength=self._confusion.size)
+            cells = np.multiply(truth, count + 1, dtype=np.int64) + predicted
+            cells = np.bincount(cells.ravel(), minlength=self._confusion.size)
             self._confusion += cells.reshape(self._confusion.shape)
             shared, either = boundary_counts(truth, predicted, count)
             self._shared += shared

@@ -144,6 +144,7 @@ def test_a_label_reader_knows_its_dataset(register: Register) -> None:
     assert labels.dtype == int
     labels[labels == 2] = 5  # as Detectron2's evaluator does
     assert mapped("b.png", dtype=np.uint8).tolist() == [[0, 1, 2]]
+    assert mapped("b.png", dtype=None).dtype == np.uint8
     with pytest.raises(UserError, match=r"b\.png: is 3x1 pixels"):
         mapped("b.png", size=(2, 3))
     with pytest.raises(UserError, match=r"b\.png: class id 7, 9, 23 out of range"):

@@ -131,6 +131,13 @@ def test_senseless_values_name_their_key(cfg: CfgNode, key: str, value: int, wor
         build_train_loader(cfg, seed=0, world_size=world_size)
 
 
+@pytest.mark.parametrize("pin", [False, True])
+def test_memory_is_pinned_where_that_is_asked_for(cfg: CfgNode, pin: bool) -> None:
+    """The loaders are not run: only a machine with such a device has pinned memory."""
+    assert build_train_loader(cfg, seed=0, pin_memory=pin).pin_memory is pin
+    assert build_test_loader(cfg, cfg.DATASETS.TEST[0], pin_memory=pin).pin_memory is pin
+
+
 def test_the_test_set_is_shared_among_ranks(cfg: CfgNode) -> None:
     name = cfg.DATASETS.TEST[0]
     alone = [batch[0]["file_name"] for batch in build_test_loader(cfg, name)]

@@ -157,6 +157,33 @@ def test_distortion_changes_colours_and_nothing_else() -> None:
     assert len({picture.numpy().tobytes() for picture, _ in results}) > 10
 
 
+def test_the_order_of_bytes_changes_nothing_but_the_speed() -> None:
+    """Files come as (H, W, 3); planes of their own would give the same sample."""
+    labels = blocks(90, 120, 8)
+    planes = torch.randint(256, (3, 90, 120), dtype=torch.uint8)
+    view = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    transform = TrainTransform(
+        scale_range=(0.5, 2), crop=ScaledCrop("absolute", (40, 50)), flip="horizontal", color_aug=True
+    )
+    for seed in range(10):
+        samples = []
+        for image in (planes, view):
+            torch.manual_seed(seed)
+            samples.append(transform(image, labels))
+            assert samples[-1][0].is_contiguous()
+        assert all(torch.equal(one, other) for one, other in zip(*samples, strict=True))
+
+
+@pytest.mark.parametrize("ignore_label", [255, 7, 0, -1, 400])
+def test_the_largest_share_counts_labelled_pixels(ignore_label: int) -> None:
+    narrow = 0 <= ignore_label <= 255
+    crop = ScaledCrop("absolute", (1, 1), single_category_max_area=0.5, ignore_label=ignore_label)
+    labels = torch.tensor([[1, 1, 2, ignore_label], [1, 3, ignore_label, ignore_label]])
+    labels = labels.to(torch.uint8 if narrow else torch.int64)
+    assert crop._largest_share(labels) == 3 / 5
+    assert crop._largest_share(labels[:, 3:]) == 2.0  # nothing but void
+
+
 def test_half_of_the_samples_are_flipped() -> None:
     torch.manual_seed(0)
     labels = torch.arange(20, dtype=torch.uint8).expand(20, -1).contiguous()

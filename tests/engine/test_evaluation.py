@@ -51,6 +51,17 @@ def test_evaluation_leaves_mode_and_random_state(tmp_path: Path, fabric) -> None
     assert not (tmp_path / "inference").exists()
 
 
+def test_a_label_map_is_decoded_once_for_all_evaluators(tmp_path: Path, fabric, monkeypatch) -> None:
+    from clipmask.data import catalog
+
+    read: list[str] = []
+    original = catalog.read_labels
+    monkeypatch.setattr(catalog, "read_labels", lambda path, *args: read.append(path) or original(path, *args))
+    cfg = tiny.tiny_cfg(tmp_path)
+    evaluate_datasets(cfg, tiny.TinySegmenter(cfg), fabric)
+    assert len(read) == len(set(read)) == len(DatasetCatalog.get("tiny_val"))
+
+
 def test_boundaries_are_scored_without_a_folder(tmp_path: Path, fabric) -> None:
     cfg = tiny.tiny_cfg(tmp_path)
     scores = evaluate_datasets(cfg, tiny.TinySegmenter(cfg), fabric)["tiny_val"]["sem_seg"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipmask.engine.state import TrainingState
-from clipmask.engine.step import micro_batches, training_step
+from clipmask.engine.step import micro_batches, on_device, training_step
 
 from . import tiny
 
@@ -96,6 +96,28 @@ def test_one_wait_for_the_device_a_step(tmp_path, fabric, monkeypatch) -> None:
         monkeypatch.setattr(torch.Tensor, name, lambda self, *a, _o=original, _n=name: reads.append(_n) or _o(self, *a))
     training_step(state, tiny.make_batch(4), state.cfg.SOLVER)
     assert reads.count("tolist") == 1
+
+
+def test_a_batch_is_moved_once(tmp_path, fabric, monkeypatch) -> None:
+    """What the targets are counted in is what the model sees."""
+    state = _state(tmp_path, fabric, "SOLVER.MAX_IMS_PER_DEVICE", 2)
+    counted: list[dict] = []
+    count = state.model.count_targets
+    monkeypatch.setattr(state.model, "count_targets", lambda part: counted.extend(part) or count(part))
+    seen: list[dict] = []
+    state.model.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    batch = tiny.make_batch(4)
+    training_step(state, batch, state.cfg.SOLVER)
+    assert [id(sample) for sample in seen] == [id(sample) for sample in counted]
+    assert [sample["file_name"] for sample in seen] == [sample["file_name"] for sample in batch]
+
+
+def test_samples_move_with_all_that_is_no_tensor() -> None:
+    batch = tiny.make_batch(2)
+    moved = on_device(batch, torch.device("meta"))
+    assert {sample[key].device.type for sample in moved for key in ("image", "sem_seg")} == {"meta"}
+    assert {sample[key].device.type for sample in batch for key in ("image", "sem_seg")} == {"cpu"}
+    assert [sample["file_name"] for sample in moved] == ["image0.png", "image1.png"]
 
 
 def test_mixed_precision_trains(tmp_path) -> None:

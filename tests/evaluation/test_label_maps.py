@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,10 @@ def maps(count: int = 4, seed: int = 0, classes: int = 3) -> tuple[list[np.ndarr
     return [np.where(truth == classes, VOID, truth) for truth in truths], [blocks(classes) for _ in range(count)]
 
 
-def table(path: Path) -> np.ndarray:
+def table(path: Path, names: Sequence[str] = NAMES) -> np.ndarray:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0][1:] == [row[0] for row in rows[1:]] == list(NAMES)
+    assert rows[0][1:] == [row[0] for row in rows[1:]] == list(names)
     return np.array([[int(cell) for cell in row[1:]] for row in rows[1:]])
 
 
@@ -130,6 +131,30 @@ def test_labels_are_read_through_the_mapping(tmp_path: Path) -> None:
     raw = [np.select([truth == i for i in range(3)], [7, 11, 26], 4) for truth in truths]
     mapped = dataset(tmp_path / "raw", raw, label_mapping={7: 0, 11: 1, 26: 2})
     assert scores(mapped, predictions) == scores(dataset(tmp_path, truths), predictions)
+
+
+@pytest.mark.parametrize(("classes", "void"), [(3, 255), (256, 300), (255, 255), (3, -1), (300, 65535)])
+def test_ids_and_void_of_any_width_are_told_apart(tmp_path: Path, classes: int, void: int) -> None:
+    name = dataset(tmp_path, [np.zeros((20, 30))])
+    MetadataCatalog.remove(name)
+    names = [str(number) for number in range(classes)]
+    MetadataCatalog.get(name).set(stuff_classes=names, ignore_label=void)
+    truth = np.random.default_rng(0).choice([0, classes - 1, void], (20, 30))
+    predicted = np.where(truth == void, 1, truth)
+    predicted[:2] = 1
+    read: list[np.dtype[Any]] = []
+
+    def read_labels(path: str, dtype: Any, size: tuple[int, int]) -> np.ndarray:
+        read.append(np.dtype(dtype))
+        return truth.astype(dtype)
+
+    evaluator = LabelMapEvaluator(name, tmp_path, read_labels)
+    evaluator.process(DatasetCatalog.get(name), [{"labels": predicted}])
+    assert read[0].itemsize == (1 if 0 <= void <= 255 >= classes else 2)
+    evaluator.evaluate()
+    expected = np.zeros((classes, classes), dtype=int)
+    np.add.at(expected, (truth[truth != void], predicted[truth != void]), 1)
+    assert (table(tmp_path / "confusion_matrix.csv", names) == expected).all()
 
 
 def test_reset_forgets(tmp_path: Path) -> None:
