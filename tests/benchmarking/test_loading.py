@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,24 +37,24 @@ def test_every_case_and_format_is_measured(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_samples_are_augmented_crops_of_the_drawn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = []
+    loaded: dict[str, list[Any]] = {}
 
-    def once(load, samples: int, rounds: int) -> float:
-        loaded.append([load(position) for position in range(samples)])
-        return 1.0
+    def once(loads: Mapping[str, Callable[[int], Any]], samples: int, rounds: int) -> dict[str, float]:
+        loaded.update({name: [load(position) for position in range(samples)] for name, load in loads.items()})
+        return dict.fromkeys(loads, 1.0)
 
     monkeypatch.setattr(loading, "_least_seconds", once)
     measure_loading(TINY[:1], ("png",), pictures=2, samples=4)
-    decoded, labels, train, test = loaded
-    assert {picture.shape for picture in decoded} == {(48, 64, 3)}
-    assert {one.shape for one in labels} == {(48, 64)}
+    train, test = loaded["train"], loaded["test"]
+    assert {picture.shape for picture in loaded["decode"]} == {(48, 64, 3)}
+    assert {one.shape for one in loaded["labels"]} == {(48, 64)}
     assert {tuple(sample["image"].shape) for sample in train} == {(3, 32, 40)}
     assert {tuple(sample["image"].shape) for sample in test} == {(3, 48, 64)}
     assert len({sample["image"].numpy().tobytes() for sample in train}) == 4  # two pictures, four draws of chance
     assert len({sample["image"].numpy().tobytes() for sample in test}) == 2
 
 
-def test_the_pictures_compress_as_photographs_do(tmp_path) -> None:
+def test_the_pictures_compress_as_photographs_do(tmp_path: Path) -> None:
     """A PNG of a drawing without noise would be decoded in no time."""
     for format, low, high in (("png", 6, 13), ("jpg", 0.5, 4)):
         record = loading._write(tmp_path, 0, *loading._enlarged_scene(0, (360, 480)), format)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,16 +95,23 @@ def _measure(case: Case, format: str, records: list[dict[str, Any]], samples: in
     cfg.merge_from_file(str(BASE))
     cfg.INPUT.CROP.SIZE = list(case.crop)
     numbers = [number % len(records) for number in range(samples)]
-
-    def seconds(load: Callable[[int], object]) -> float:
-        return _least_seconds(load, samples, rounds)
-
-    decode = seconds(lambda position: read_image(records[numbers[position]]["file_name"]))
-    labels = seconds(
-        lambda position: read_labels(records[numbers[position]]["sem_seg_file_name"], len(CLASSES), VOID, case.size)
-    )
     train = TrainSamples(records, TrainMapper.from_config(cfg, len(CLASSES), VOID), seed=0)
     test = TestSamples(records, TestMapper.from_config(cfg))
+
+    def labels(number: int) -> object:
+        return read_labels(records[number]["sem_seg_file_name"], len(CLASSES), VOID, case.size)
+
+    seconds = _least_seconds(
+        {
+            "decode": lambda position: read_image(records[numbers[position]]["file_name"]),
+            "labels": lambda position: labels(numbers[position]),
+            "train": lambda position: train[position, numbers[position]],
+            "test": lambda position: test[numbers[position]],
+        },
+        samples,
+        rounds,
+    )
+    decode = seconds["decode"]
     return {
         "name": case.name,
         "height": case.size[0],
@@ -112,8 +119,8 @@ def _measure(case: Case, format: str, records: list[dict[str, Any]], samples: in
         "crop": list(case.crop),
         "format": format,
         "file_kilobytes": float(np.mean([Path(record["file_name"]).stat().st_size for record in records])) / 1000,
-        "train": _parts(seconds(lambda position: train[position, numbers[position]]), decode=decode, labels=labels),
-        "test": _parts(seconds(lambda position: test[numbers[position]]), decode=decode),
+        "train": _parts(seconds["train"], decode=decode, labels=seconds["labels"]),
+        "test": _parts(seconds["test"], decode=decode),
     }
 
 
@@ -123,15 +130,20 @@ def _parts(whole: float, **parts: float) -> dict[str, float]:
     return {"images_per_second": 1 / whole, **{name: 1000 * part for name, part in parts.items()}}
 
 
-def _least_seconds(load: Callable[[int], object], samples: int, rounds: int) -> float:
-    """Returns the mean over positions 0 .. ``samples`` - 1 of the least time that each took."""
-    times = np.empty((rounds, samples))
-    load(0)  # what is done once in a process counts in no round
-    for index in np.ndindex(times.shape):
-        start = time.perf_counter()
-        load(index[1])
-        times[index] = time.perf_counter() - start
-    return float(times.min(axis=0).mean())
+def _least_seconds(loads: Mapping[str, Callable[[int], object]], samples: int, rounds: int) -> dict[str, float]:
+    """Returns, for each of ``loads``, the mean over positions 0 .. ``samples`` - 1 of the least time that each took.
+
+    They take turns within a round, so that what slows the machine down for a while slows all of them.
+    """
+    times = {name: np.empty((rounds, samples)) for name in loads}
+    for load in loads.values():
+        load(0)  # what is done once in a process counts in no round
+    for index in np.ndindex(rounds, samples):
+        for name, load in loads.items():
+            start = time.perf_counter()
+            load(index[1])
+            times[name][index] = time.perf_counter() - start
+    return {name: float(taken.min(axis=0).mean()) for name, taken in times.items()}
 
 
 def _enlarged_scene(number: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
