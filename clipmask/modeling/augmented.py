@@ -27,8 +27,8 @@ from clipmask.errors import UserError
 from clipmask.modeling.inference import score_strips, target_size
 from clipmask.modeling.mask_decoder import DecoderOutput
 
-# Pixels of windows that go through the model together: four windows of 512 x 1024, or one view that is larger.
-BATCH_PIXELS = 2 * 2**20
+# Pixels of windows that go through the model together: two windows of 512 x 1024, or one view that is larger.
+BATCH_PIXELS = 2**20
 # The weight at a window's very edge, relative to 0.5 in its middle; above 0, as a pixel may be in one window only.
 LEAST_WEIGHT = 1e-3
 LEAST_WINDOW = 32  # pixels: one cell of the coarsest scale

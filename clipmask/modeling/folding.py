@@ -55,13 +55,17 @@ def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
         for name, child in list(parent.named_children()):
             if id(child) in folded:
                 # timm's normalisations may hold the dropout and the activation that follow.
-                rest = [part for part in (getattr(child, "drop", None), getattr(child, "act", None)) if part is not None]
+                rest = [
+                    part for part in (getattr(child, "drop", None), getattr(child, "act", None)) if part is not None
+                ]
                 setattr(parent, name, nn.Sequential(*rest))
 
 
 def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
     """Convolutions and the normalisations that alone take their results, by watching one run."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the result's identity; the result is held, so that no other has it
+    made: dict[
+        int, tuple[nn.Conv2d, Tensor]
+    ] = {}  # by the result's identity; the result is held, so that no other has it
     takers: dict[int, list[nn.Module]] = {}
     runs: dict[int, int] = {}  # a convolution that runs twice has two normalisations, or one network two meanings
 
@@ -93,7 +97,13 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
 
 def _results(outputs: Any) -> list[Tensor]:
     """The tensors that a network returns."""
-    return list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs) if isinstance(outputs, list) else [outputs]
+    return (
+        list(outputs.values())
+        if isinstance(outputs, Mapping)
+        else list(outputs)
+        if isinstance(outputs, list)
+        else [outputs]
+    )
 
 
 def _is_norm(module: nn.Module) -> bool:

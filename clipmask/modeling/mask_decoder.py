@@ -205,7 +205,11 @@ class MaskDecoder(nn.Module):
                 mask = self._open_cells(embed, pixels, valid)
                 x = self.layers[step](x, self.place.weight, key, value, mask)
         return DecoderOutput(
-            torch.stack(logits), torch.stack(embeds), features.pixels, features.valid[-1], list(features.positions.sizes)
+            torch.stack(logits),
+            torch.stack(embeds),
+            features.pixels,
+            features.valid[-1],
+            list(features.positions.sizes),
         )
 
     def _start(self, T: Tensor) -> Tensor:

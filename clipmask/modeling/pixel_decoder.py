@@ -6,8 +6,8 @@
     fused    = inject(fused, T)                       "merge ... with the original text"
     pixels   = embed(smooth(up(fused) + lateral(res2)))   stride 4: the lateral gives masks their resolution
 
-Three quarters of all cells lie at stride 4, where C channels would cost more than half of a ResNet-50: the fused map and
-all that follows have E of them.
+Three quarters of all cells lie at stride 4, where C channels would cost more than half of a ResNet-50: the fused map
+and all that follows have E of them.
 
 Shapes: B batch, C channels, E channels at stride 4, K classes, L texts of an image, D text width, H and W image size in
 pixels.

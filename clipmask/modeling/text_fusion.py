@@ -24,6 +24,7 @@ Shapes: B batch, K classes, L texts of an image, D text width, C channels, N = H
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor, nn
 
@@ -81,7 +82,9 @@ class Injection(nn.Module):
         # Text has no place in the image: its keys, which come first, carry no position.
         before = keys.shape[1] - key_map[0, 0].numel()
         rows, columns = key_map.shape[-2:]
-        key_place = nn.functional.pad(positions((rows, columns), stride * factor, dim), (0, 0, before, 0)).to(keys.dtype)
+        key_place = nn.functional.pad(positions((rows, columns), stride * factor, dim), (0, 0, before, 0)).to(
+            keys.dtype
+        )
         mask = self._mask(before, valid, text_valid, factor, keys)
         place = positions((height, width), stride, dim).to(queries.dtype)
         injected = self.attention(queries + place, keys + key_place, keys, mask)

@@ -10,9 +10,13 @@ from clipmask.modeling.layers import (
     MLP,
     Attention,
     ChannelNorm,
+    Positions,
     SeparableBlock,
+    as_map,
+    cut,
     pool,
     sine_positions,
+    tokens,
     upsample,
     valid_cells,
 )
@@ -109,3 +113,27 @@ def test_padding_has_no_share_in_what_is_enlarged() -> None:
     valid = torch.zeros(1, 7, 8, dtype=torch.bool)
     valid[:, :4, :5] = True
     torch.testing.assert_close(upsample(padded, 4, (16, 20), valid), upsample(image, 4, (16, 20)))
+
+
+def test_tokens_of_one_picture_become_a_map_that_torch_knows_for_channels_last() -> None:
+    x = torch.randn(1, 12, 8)
+    map_ = as_map(x, (3, 4))
+    assert torch.equal(tokens(map_), x)
+    assert torch.nn.functional.interpolate(map_, scale_factor=2, mode="bilinear").stride(1) == 1
+
+
+def test_a_cut_map_has_a_channels_last_gradient() -> None:
+    whole = torch.randn(2, 8, 5, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
+    part = cut(whole, (4, 3))
+    assert torch.equal(part, whole[..., :4, :3])
+    (gradient,) = torch.autograd.grad(part.square().sum(), whole)
+    assert gradient.stride(1) == 1
+    assert torch.equal(
+        gradient != 0, torch.zeros(2, 8, 5, 6).index_fill(2, torch.arange(4), 1).bool() & (torch.arange(6) < 3)
+    )
+
+
+def test_positions_of_a_grid_are_made_once() -> None:
+    positions = Positions([(20, 30)], CPU)
+    assert positions((3, 4), 8, 16) is positions((3, 4), 8, 16)
+    assert torch.equal(positions((3, 4), 8, 8), sine_positions([(20, 30)], (3, 4), 8, 8, CPU))

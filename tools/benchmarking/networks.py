@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
-from clipmask.modeling import build_model
+from clipmask.modeling import ClipMask, build_model
 
 CONFIG = Path(__file__).parents[2] / "configs" / "camvid" / "clipmask_r50.yaml"
 QUERIES = 100
@@ -59,14 +59,23 @@ class Network:
 
     def step(self, inputs: Any, autocast: torch.dtype | None = None) -> None:
         """Forward, matching, loss, backward and AdamW; in 16 bits where ``autocast`` says so."""
-        if self._optimizer is None:
-            self._optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
         self.model.train()
         with _autocast(self.model, autocast):
             loss = self.loss(inputs)
         loss.backward()
+        self.optimize()
+
+    def optimize(self) -> None:
+        """Steps AdamW with the gradients that there are, and drops them."""
+        if self._optimizer is None:
+            self._optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+
+    def for_inference(self) -> None:
+        """Lets ClipMask do what its ``Predictor`` does with a model; the peers' libraries have nothing of the kind."""
+        if isinstance(self.model, ClipMask):
+            self.model.for_inference()
 
     def predict(self, inputs: Any, autocast: torch.dtype | None = None) -> Tensor:
         """Label maps (B, H, W)."""
@@ -186,8 +195,8 @@ def _per_pixel(model: nn.Module, scores: Callable[[Tensor], Tensor]) -> Network:
         return F.cross_entropy(output, labels)
 
     def labels(inputs: tuple[Tensor, Tensor]) -> Tensor:
-        output, size = scores(inputs[0]), inputs[1].shape[-2:]
-        return output.max(1).indices if output.shape[-2:] == size else _largest(output, size)
+        output, size = scores(inputs[0]), (inputs[1].shape[-2], inputs[1].shape[-1])
+        return output.max(1).indices if tuple(output.shape[-2:]) == size else _largest(output, size)
 
     return Network(model, lambda pictures: (_normalized(pictures.images), pictures.labels.long()), loss, labels)
 
@@ -225,8 +234,13 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
 }
 
 
-def build_network(name: str, num_classes: int) -> Network:
+def build_network(name: str, num_classes: int, options: tuple[str, ...] = ()) -> Network:
     """Builds a network by name, always with the same random weights.
+
+    Args:
+        name: in ``NETWORKS``.
+        num_classes: K.
+        options: config keys and values in turn, of ClipMask alone.
 
     Raises:
         UserError: no such network, or its library is not installed.
@@ -235,11 +249,10 @@ def build_network(name: str, num_classes: int) -> Network:
         raise UserError(f"--networks {name}: choose of {', '.join(NETWORKS)}")
     torch.manual_seed(0)
     try:
-        return NETWORKS[name](num_classes)
+        return clipmask(num_classes, options) if name == "ClipMask" else NETWORKS[name](num_classes)
     except ImportError as error:
         raise UserError(
-            f"{name} needs {error.name}; pip install -e '.[benchmark]' brings all peers, "
-            "or leave it out of --networks"
+            f"{name} needs {error.name}; pip install -e '.[benchmark]' brings all peers, or leave it out of --networks"
         ) from error
 
 

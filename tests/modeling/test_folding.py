@@ -1,0 +1,66 @@
+"""Folding changes no result, in whichever network, and leaves alone what it does not understand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clipmask.modeling import ClipMask
+from clipmask.modeling.backbone import TimmBackbone
+from clipmask.modeling.folding import fold_batch_norms
+
+Inputs = list[dict[str, Any]]
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """As after some training: statistics and affine values of their own."""
+    for module in network.modules():
+        if isinstance(getattr(module, "running_var", None), Tensor):
+            for value, low, high in ((module.running_var, 0.5, 2), (module.weight, 0.5, 1.5)):
+                value.data.uniform_(low, high)
+            module.running_mean.data.normal_()
+            module.bias.data.normal_()
+    return network.eval()
+
+
+@pytest.mark.parametrize("norm", ["BN", "FrozenBN"])
+@pytest.mark.parametrize(("name", "folds"), [("resnet10t", True), ("mobilenetv2_050", True), ("convnext_atto", False)])
+def test_results_stay_and_no_normalisation_does(name: str, norm: str, folds: bool) -> None:
+    network = trained(TimmBackbone(name, "random", norm=norm))
+    folded = fold_batch_norms(network, torch.randn(1, 3, 64, 64))
+    assert (folded is not network) == folds
+    assert not any("BatchNorm" in type(module).__name__ for module in folded.modules())
+    with torch.no_grad():
+        image = torch.randn(2, 3, 96, 64)
+        for name_, value in network(image).items():
+            torch.testing.assert_close(folded(image)[name_], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
+
+
+class Shared(nn.Module):
+    """Uses a convolution's result beside its normalisation, which no module shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x + self.norm(x)
+
+
+def test_a_result_that_is_used_otherwise_is_left_alone() -> None:
+    network = trained(Shared())
+    assert fold_batch_norms(network, torch.randn(1, 3, 8, 8)) is network
+
+
+def test_a_model_for_inference_gives_the_same_scores(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+    inputs = make_inputs((96, 64))
+    trained(small_model.backbone)
+    before = small_model(inputs)[0]["sem_seg"]
+    assert small_model.for_inference() is small_model
+    torch.testing.assert_close(small_model(inputs)[0]["sem_seg"], before, rtol=1e-3, atol=1e-4)
+    assert not any(parameter.requires_grad for parameter in small_model.parameters())
