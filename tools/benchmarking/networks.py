@@ -179,26 +179,32 @@ def mask2former(num_classes: int) -> Network:
     return _mask_classification(Mask2FormerForUniversalSegmentation(config), (384, 384), False)
 
 
-def _per_pixel(model: nn.Module, scores: Callable[[Tensor], Tensor]) -> Network:
+def _per_pixel(model: nn.Module, scores: Callable[[Tensor], Tensor], enlarge: bool, multiple: int = 1) -> Network:
     """A network of one score per class and pixel, trained by cross-entropy at full size.
 
     Args:
         model: any.
         scores: normalised images to (B, K, h, w).
+        enlarge: whether scores are smaller than the images.
+        multiple: of which the images' sides must be; they are padded before any clock runs, and scores are cut.
     """
 
+    def inputs(pictures: Pictures) -> tuple[Tensor, Tensor]:
+        height, width = pictures.labels.shape[-2:]
+        images = F.pad(_normalized(pictures.images), (0, -width % multiple, 0, -height % multiple))
+        return images, pictures.labels.long()
+
     def loss(inputs: tuple[Tensor, Tensor]) -> Tensor:
-        images, labels = inputs
-        output = scores(images)
-        if output.shape[-2:] != labels.shape[-2:]:
-            output = F.interpolate(output, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        return F.cross_entropy(output, labels)
+        (height, width), output = inputs[1].shape[-2:], scores(inputs[0])
+        if enlarge:
+            output = F.interpolate(output, size=(height, width), mode="bilinear", align_corners=False)
+        return F.cross_entropy(output[..., :height, :width], inputs[1])
 
     def labels(inputs: tuple[Tensor, Tensor]) -> Tensor:
-        output, size = scores(inputs[0]), (inputs[1].shape[-2], inputs[1].shape[-1])
-        return output.max(1).indices if tuple(output.shape[-2:]) == size else _largest(output, size)
+        (height, width), output = inputs[1].shape[-2:], scores(inputs[0])
+        return _largest(output, (height, width)) if enlarge else output.max(1).indices[..., :height, :width]
 
-    return Network(model, lambda pictures: (_normalized(pictures.images), pictures.labels.long()), loss, labels)
+    return Network(model, inputs, loss, labels)
 
 
 def segformer(num_classes: int) -> Network:
@@ -209,7 +215,7 @@ def segformer(num_classes: int) -> Network:
         depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], decoder_hidden_size=768, num_labels=num_classes
     )
     model = SegformerForSemanticSegmentation(config)
-    return _per_pixel(model, lambda images: model(pixel_values=images).logits)
+    return _per_pixel(model, lambda images: model(pixel_values=images).logits, enlarge=True)
 
 
 def _smp(name: str) -> Callable[[int], Network]:
@@ -217,7 +223,7 @@ def _smp(name: str) -> Callable[[int], Network]:
         import segmentation_models_pytorch as smp
 
         model = getattr(smp, name)("resnet50", encoder_weights=None, classes=num_classes)
-        return _per_pixel(model, model)
+        return _per_pixel(model, model, enlarge=False, multiple=model.encoder.output_stride)
 
     build.__doc__ = f"``segmentation_models_pytorch``'s {name}."
     return build
