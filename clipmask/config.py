@@ -115,7 +115,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.SIZE_DIVISIBILITY = 32  # images are padded to a multiple of it
     node.HIDDEN_DIM = 256  # C, the width of every scale and query
     node.MASK_DIM = 128  # E, the width of the fused map and of all at stride 4; never more than HIDDEN_DIM
-    node.NUM_HEADS = 8  # heads of every attention
+    node.NUM_HEADS = 8  # heads of every attention at HIDDEN_DIM; at MASK_DIM fewer, of the same width
     node.FFN_DIM = 1024  # hidden width of the decoder's feed-forward blocks
     node.DROPOUT = 0.0  # in the mask decoder
     node.SCALES = ["res3", "res4", "res5"]  # r1, r2, r3; fewer for the ablation of the hierarchy

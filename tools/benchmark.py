@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from benchmarking.growth import curves, large_picture, measure_growth
 from benchmarking.loading import measure_loading
-from benchmarking.measure import MODES, Setting, cost, memory, paired, ratios, spread
+from benchmarking.measure import MODES, Setting, cost, keep_memory, memory, paired, ratios, spread
 from benchmarking.networks import NETWORKS, build_network
 from benchmarking.parts import added_by_text, inference_parts, training_parts
 from benchmarking.report import draw_growth, draw_peers, tables
@@ -146,7 +146,7 @@ def _run(argv: Sequence[str] | None) -> None:
     }
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"machine": _machine(args)}
+    found: dict[str, Any] = {"machine": {**_machine(args), "memory_kept": args.device == "cpu" and keep_memory()}}
     for section in sections:
         found[section] = measure[section]()
         _write(folder, found)  # what is measured is kept, whatever comes after it

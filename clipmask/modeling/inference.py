@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Elements of one strip of masks: 16 MiB in float32, small enough for caches and large enough to keep kernels busy.
-STRIP_ELEMENTS = 4 * 2**20
+# Elements of one strip of masks: 8 MiB in float32, small enough for caches and large enough to keep kernels busy.
+STRIP_ELEMENTS = 2 * 2**20
 
 
 def target_size(inputs: Mapping[str, Any]) -> tuple[int, int]:
@@ -39,10 +39,13 @@ def class_scores(
         output_size: H and W.
         stride: input pixels per mask cell.
     """
-    scores = masks.new_empty((logits.shape[-1] - 1, *output_size), dtype=torch.float32)
-    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
-        scores[:, first : first + strip.shape[1]] = strip
-    return scores
+    height, width = (-(-length // stride) * stride for length in output_size)  # whole cells, in which strips come
+    scores = masks.new_empty((logits.shape[-1] - 1, height, width), dtype=torch.float32)
+    for first, strip in _strips(logits, masks, input_size, output_size, stride, (0.0, 0.0)):
+        _, rows, tall, columns, wide = strip.shape
+        target = scores[:, first : first + rows * tall, : columns * wide]
+        target.unflatten(2, (columns, wide)).unflatten(1, (rows, tall)).copy_(strip)
+    return scores[:, : output_size[0], : output_size[1]].contiguous()
 
 
 def label_map(
@@ -53,9 +56,11 @@ def label_map(
     No map of K x H x W is made; arguments as in ``class_scores``.
     """
     labels = masks.new_empty(output_size, dtype=_label_type(logits.shape[-1] - 1))
-    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
-        # max gives argmax's indices, many times faster on a CPU.
-        labels[first : first + strip.shape[1]] = strip.max(0).indices
+    for first, strip in _strips(logits, masks, input_size, output_size, stride, (0.0, 0.0)):
+        # max gives argmax's indices, many times faster on a CPU. Brought into rows and columns are they alone.
+        found = strip.max(0).indices.to(labels.dtype).flatten(2, 3).flatten(0, 1)  # (rows, columns)
+        rows = labels[first : first + len(found)]
+        rows.copy_(found[: len(rows), : output_size[1]])
     return labels
 
 
@@ -89,8 +94,79 @@ def score_strips(
     Yields:
         The first row of each strip and its scores (K, rows, W).
     """
+    for first, strip in _strips(logits, masks, input_size, output_size, stride, offset):
+        rows = strip.flatten(3, 4).flatten(1, 2)
+        yield first, rows[:, : output_size[0] - first, : output_size[1]]
+
+
+def _strips(
+    logits: Tensor,
+    masks: Tensor,
+    input_size: tuple[float, float],
+    output_size: tuple[int, int],
+    stride: int,
+    offset: tuple[float, float],
+) -> Iterator[tuple[int, Tensor]]:
+    """As ``score_strips``, but (K, n, s, m, s) for n * s rows and m * s columns, which whole cells may be too many.
+
+    s is 1, or the stride where every pixel of the input is one of the output. In memory pixels then lie as the sum over
+    queries leaves them, those with the same place in their cells together: who takes the largest of K scores before
+    bringing them into rows and columns moves K times less.
+    """
     probability = logits.float().softmax(-1)[:, :-1].T  # (K, Q)
     masks = masks.float()
+    whole = tuple(input_size) == tuple(output_size) and offset == (0.0, 0.0)
+    make = _enlarged(masks, output_size, stride) if whole else _resized(masks, input_size, output_size, stride, offset)
+    for first, strip in make:
+        with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
+            scores = probability @ strip.sigmoid_().flatten(1)
+        places = scores.unflatten(1, strip.shape[1:]).permute(0, 3, 1, 4, 2)
+        yield first, places[..., : -(-output_size[1] // places.shape[-1]), :]
+
+
+def _enlarged(masks: Tensor, output_size: tuple[int, int], stride: int) -> Iterator[tuple[int, Tensor]]:
+    """Strips of the masks, each cell made ``stride`` x ``stride`` pixels: the first row, and (Q, s, s, n, w).
+
+    A pixel's place in its cell alone says how far it is between which neighbours, so that all pixels of one place are
+    one ``lerp`` of two slices: a third of the time of torch's own kernel, and no indices.
+    """
+    queries, _, width = masks.shape
+    cells = -(-output_size[0] // stride)
+    padded = F.pad(masks.unsqueeze(0), (1, 1, 1, 1), mode="replicate").squeeze(0)
+    count = min(cells, max(1, STRIP_ELEMENTS // (queries * width * stride**2)))
+    keep = torch.is_grad_enabled() and masks.requires_grad  # what a gradient needs must not be written over
+    tall, strip = masks.new_empty(0), masks.new_empty(0)
+    for first in range(0, cells, count):
+        rows = min(count, cells - first)
+        if keep or tall.shape[-2:-1] != (rows,):
+            tall = masks.new_empty(queries, stride, rows, width + 2)
+            strip = masks.new_empty(queries, stride, stride, rows, width)
+        for place in range(stride):
+            _between(padded[:, first : first + rows + 2], 1, place, stride, tall[:, place])
+        for place in range(stride):
+            _between(tall, 3, place, stride, strip[:, :, place])
+        yield first * stride, strip
+
+
+def _between(values: Tensor, axis: int, place: int, stride: int, result: Tensor) -> None:
+    """Writes the pixels at ``place`` of every cell along an axis, which has one cell more at both ends."""
+    centre = (place + 0.5) / stride + 0.5  # in cells, from the centre of the cell before
+    before = values.narrow(axis, int(centre), values.shape[axis] - 2)
+    after = values.narrow(axis, int(centre) + 1, values.shape[axis] - 2)
+    if torch.is_grad_enabled() and values.requires_grad:
+        result.copy_(torch.lerp(before, after, centre - int(centre)))
+    else:
+        torch.lerp(before, after, centre - int(centre), out=result)
+
+
+def _resized(
+    masks: Tensor,
+    input_size: tuple[float, float],
+    output_size: tuple[int, int],
+    stride: int,
+    offset: tuple[float, float],
+) -> Iterator[tuple[int, Tensor]]:
+    """Strips of the masks at any scale and offset: the first row, and (Q, 1, 1, rows, at least W)."""
     queries, cells_y, cells_x = masks.shape
     height, width = output_size
     upper, lower, share = _neighbours(height, cells_y, input_size[0] / stride, offset[0] / stride, masks.device)
@@ -110,9 +186,7 @@ def score_strips(
         else:
             left, right, weight = across
             strip = torch.lerp(_columns(strip, left), _columns(strip, right), weight)
-        with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
-            scores = torch.einsum("kq,qrw->krw", probability, strip.sigmoid_())
-        yield first, scores[..., :width]
+        yield first, strip[:, None, None]
 
 
 def _neighbours(

@@ -55,7 +55,7 @@ class PixelDecoder(nn.Module):
         dim: C.
         mask_dim: E.
         text_dim: D.
-        num_heads: heads of the injections.
+        num_heads: heads of the injections into the scales; that into the fused map has E / C times as many.
         max_image_keys: see ``Injection``.
         injection: tokens or channels, see text_fusion.py; none leaves T out of the features, the ablation without CLIP.
         fusion: see ``ScaleFusion``.
@@ -86,9 +86,12 @@ class PixelDecoder(nn.Module):
         )
         names = [] if injection == "none" else [*scales, "fused"]
         kind = ChannelInjection if injection == "channels" else TokenInjection
-        widths = {name: mask_dim if name == "fused" else dim for name in names}
+        # Heads of the fused map are as wide as those of the scales, or wider: narrow ones cost more than they do.
+        most = max(1, num_heads * mask_dim // dim)
+        fewer = next(heads for heads in range(most, 0, -1) if mask_dim % heads == 0)
+        sizes = {name: (mask_dim, fewer) if name == "fused" else (dim, num_heads) for name in names}
         self.inject = nn.ModuleDict(
-            {name: kind(width, text_dim, num_heads, max_image_keys) for name, width in widths.items()}
+            {name: kind(width, text_dim, heads, max_image_keys) for name, (width, heads) in sizes.items()}
         )
         self.fuse = ScaleFusion(dim, mask_dim, len(self.scale_names), fusion)
         self.lateral = nn.Sequential(nn.Conv2d(channels[self.lateral_name], mask_dim, 1), ChannelNorm(mask_dim))

@@ -82,3 +82,12 @@ def test_mistakes_are_told(
     assert benchmark.main([*argv, "--output", str(tmp_path)]) == 2
     assert told in capsys.readouterr().err
     assert "benchmarking" in sys.modules
+
+
+def test_the_page_shows_what_was_measured(tools: Path) -> None:
+    from benchmarking.report import tables
+
+    folder = ROOT / "docs" / "performance"
+    found = json.loads((folder / "benchmark.json").read_text())
+    assert set(found) == {"machine", "peers", "parts", "text", "large", "growth", "loading"}
+    assert (folder / "benchmark.md").read_text() == tables(found)

@@ -94,4 +94,22 @@ def test_full_size_masks_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with Watch():
         label_map(torch.randn(50, 12), torch.randn(50, 64, 64), (256, 256), (256, 256))
-    assert largest <= 50 * 64 * 64
+    assert largest <= 50 * 66 * 66  # the masks at stride 4 with a border, or a strip
+
+
+@pytest.mark.parametrize("size", [(48, 64), (47, 61), (45, 64)])
+def test_the_inputs_own_size_reads_what_other_sizes_read(size: tuple[int, int]) -> None:
+    """Two ways to enlarge: place by place in each cell, and at any scale; the second as another stride would ask it."""
+    logits, masks = torch.randn(7, 5), torch.randn(7, 12, 16) * 4
+    own = class_scores(logits, masks, size, size)
+    doubled = class_scores(logits, masks, (2 * size[0], 2 * size[1]), size, stride=8)
+    torch.testing.assert_close(own, doubled, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_have_gradients() -> None:
+    logits, masks = torch.randn(7, 5, requires_grad=True), torch.randn(7, 12, 16, requires_grad=True)
+    grids = []
+    for scores in (class_scores(logits, masks, (48, 64), (48, 64)), reference(logits, masks, 48, 64)):
+        grids.append(torch.autograd.grad(scores.square().sum(), [logits, masks]))
+    for ours, plain in zip(*grids, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from clipmask.modeling.layers import (
+    KEY_BLOCK,
     MLP,
     Attention,
     ChannelNorm,
@@ -24,18 +25,22 @@ from clipmask.modeling.layers import (
 CPU = torch.device("cpu")
 
 
-def test_attention_is_multi_head_attention() -> None:
+@pytest.mark.parametrize("queries", [3, 7 * KEY_BLOCK + 1])  # few; so many that keys are filled up to whole blocks
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_is_multi_head_attention(queries: int, masked: bool) -> None:
     ours, theirs = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
-        theirs.in_proj_bias.zero_()
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]).normal_())
+        for layer, bias in zip((ours.query, ours.key, ours.value), theirs.in_proj_bias.chunk(3), strict=True):
+            layer.bias.copy_(bias)
         theirs.out_proj.weight.copy_(ours.out.weight)
         theirs.out_proj.bias.zero_()
-    query, memory = torch.randn(2, 3, 16), torch.randn(2, 7, 16)
-    mask = torch.rand(2, 3, 7) > 0.4
+    query, memory = torch.randn(2, queries, 16), torch.randn(2, 7, 16)
+    mask = torch.rand(2, queries, 7) > 0.4 if masked else torch.ones(2, queries, 7, dtype=torch.bool)
     mask[..., 0] = True
     expected = theirs(query, memory, memory, attn_mask=~mask.repeat_interleave(4, 0))[0]
-    torch.testing.assert_close(ours(query, memory, memory, mask), expected)
+    torch.testing.assert_close(ours(query, memory, memory, mask if masked else None), expected)
 
 
 def test_a_closed_key_has_no_influence() -> None:

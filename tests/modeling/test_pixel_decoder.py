@@ -41,6 +41,16 @@ def test_features_of_padding_change_nothing() -> None:
         torch.testing.assert_close(other[:1, :, :rows, :columns], one)
 
 
+@pytest.mark.parametrize(
+    ("dim", "mask_dim", "heads", "fewer"), [(16, 16, 4, 4), (16, 8, 4, 2), (24, 16, 4, 2), (64, 4, 4, 1)]
+)
+def test_narrow_maps_have_fewer_heads(dim: int, mask_dim: int, heads: int, fewer: int) -> None:
+    module = PixelDecoder(
+        CHANNELS, STRIDES, ("res3",), dim=dim, mask_dim=mask_dim, text_dim=12, num_heads=heads, max_image_keys=0
+    )
+    assert [module.inject[name].attention.num_heads for name in ("res3", "fused")] == [heads, fewer]
+
+
 def test_without_injection_text_plays_no_part() -> None:
     module, maps = decoder(injection="none"), features(64, 64)
     first, second = (module(maps, torch.randn(3, 12), [(64, 64)]).pixels for _ in range(2))
