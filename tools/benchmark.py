@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from benchmarking.growth import curves, large_picture, measure_growth
 from benchmarking.loading import measure_loading
-from benchmarking.measure import MODES, Setting, cost, keep_memory, memory, paired, ratios, spread
+from benchmarking.measure import MODES, Setting, cost, keep_memory, memory, paired, ratios, release_memory, spread
 from benchmarking.networks import NETWORKS, build_network
 from benchmarking.parts import added_by_text, inference_parts, training_parts
 from benchmarking.report import draw_growth, draw_peers, tables
@@ -78,6 +79,7 @@ def _compare(names: Sequence[str], mode: str, setting: Setting, rounds: int, thr
     calls = {name: setting.call(build_network(name, setting.num_classes), mode) for name in names}
     times = paired(calls, rounds, f"{mode} {setting.size[0]}x{setting.size[1]}")
     calls.clear()
+    release_memory()
     shares = ratios(times, "ClipMask")
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -134,10 +136,13 @@ def _run(argv: Sequence[str] | None) -> None:
             "infer": {**_told(wide), "seconds": inference_parts(wide, args.rounds)},
         }
 
+    def peers() -> Iterator[list[dict[str, Any]]]:
+        entries: list[dict[str, Any]] = []
+        for mode, setting in itertools.product(modes, settings):
+            entries.append(_compare(names, mode, setting, args.rounds, args.threads))
+            yield entries
+
     measure: dict[str, Callable[[], Any]] = {
-        "peers": lambda: [
-            _compare(names, mode, setting, args.rounds, args.threads) for mode in modes for setting in settings
-        ],
         "parts": parts,
         "text": lambda: {**_told(wide), **added_by_text(wide, 3 * args.rounds)},
         "large": lambda: large_picture(args.device, args.threads),
@@ -148,8 +153,10 @@ def _run(argv: Sequence[str] | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"machine": {**_machine(args), "memory_kept": args.device == "cpu" and keep_memory()}}
     for section in sections:
-        found[section] = measure[section]()
-        _write(folder, found)  # what is measured is kept, whatever comes after it
+        for result in peers() if section == "peers" else [measure[section]()]:
+            found[section] = result
+            _write(folder, found)  # what is measured is kept, whatever comes after it
+        release_memory()
     print((folder / "benchmark.md").read_text())
     print(f"figures and plots: {folder}")
 

@@ -72,6 +72,12 @@ def keep_memory() -> bool:
     return bool(_libc("mallopt", trim_threshold, -1) and _libc("mallopt", most_mapped, 0))
 
 
+def release_memory() -> None:
+    """Hands freed memory back to the system after all, where the C library is glibc."""
+    gc.collect()
+    _libc("malloc_trim", 0)
+
+
 def _libc(function: str, *arguments: int) -> int:
     """Calls a function of glibc; 0 where there is another C library."""
     if platform.libc_ver()[0] != "glibc":
@@ -174,8 +180,7 @@ def _measure_alone(
     if threads:
         torch.set_num_threads(threads)
     call = setting.call(build_network(name, setting.num_classes, options), mode)
-    gc.collect()
-    _libc("malloc_trim", 0)  # what building has used and freed would hide what running takes
+    release_memory()  # what building has used and freed would hide what running takes
     built = _resident(setting.device, reset=True)
     seconds = []
     for _ in range(runs):
