@@ -195,7 +195,7 @@ class ClipMask(nn.Module):
 
     def _decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
-        features = self.backbone(images)  # res2 .. res5: (B, C_i, H / stride, W / stride)
+        features = dict(self.backbone(images))  # res2 .. res5: (B, C_i, H / stride, W / stride)
         T = self.text()  # (K, D), centred
         # (K, D), or each image's own (B, L, D) and which of its rows are no padding
         texts, text_valid = (T, None) if self.image_text is None else self.image_text(batched_inputs, T, self.text)

@@ -53,8 +53,9 @@ class SeparableBlock(nn.Module):
         Returns:
             (B, C, H, W)
         """
-        spread = self.spread(x if valid is None else x * valid.unsqueeze(1))
-        return F.gelu(self.mix(self.norm(spread))).add_(x)  # nothing keeps what GELU returns: one map less
+        # Without names in between, which would keep maps that are no longer needed.
+        mixed = self.mix(self.norm(self.spread(x if valid is None else x * valid.unsqueeze(1))))
+        return F.gelu(mixed).add_(x)  # nothing keeps what GELU returns: one map less
 
 
 class Attention(nn.Module):

@@ -101,7 +101,7 @@ class PixelDecoder(nn.Module):
 
     def forward(
         self,
-        features: Mapping[str, Tensor],
+        features: dict[str, Tensor],
         T: Tensor,
         sizes: list[tuple[int, int]],
         text_valid: Tensor | None = None,
@@ -109,7 +109,8 @@ class PixelDecoder(nn.Module):
         """Decodes one batch.
 
         Args:
-            features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch.
+            features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch. Those that are read are taken
+                out: where nothing else holds them, a prediction needs a third less memory.
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
             sizes: height and width of each image in pixels, without padding.
             text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
@@ -117,24 +118,23 @@ class PixelDecoder(nn.Module):
         Returns:
             The injected scales and the per-pixel embedding, cut to the largest image of the batch.
         """
-        strides = (*self.strides, self.pixel_stride)
-        names = (*self.scale_names, self.lateral_name)
-        maps = [self._cut(features[name], sizes, stride) for name, stride in zip(names, strides, strict=True)]
-        valid = tuple(self._valid(map_, sizes, stride) for map_, stride in zip(maps, strides, strict=True))
-        positions = Positions(sizes, maps[0].device)
-
-        injected = []
-        for name, map_, stride, mask in zip(self.scale_names, maps[:-1], self.strides, valid[:-1], strict=True):
-            injected.append(self._inject(name, self.project[name](map_), T, positions, stride, mask, text_valid))
-        fused = self.fuse(injected, self.strides, valid[:-1])
+        injected, valid, positions = [], [], Positions(sizes, T.device)
+        for name, stride in zip(self.scale_names, self.strides, strict=True):
+            r = self.project[name](self._cut(features.pop(name), sizes, stride))
+            valid.append(self._valid(r, sizes, stride))
+            injected.append(self._inject(name, r, T, positions, stride, valid[-1], text_valid))
+        fused = self.fuse(injected, self.strides, valid)
         fused = self._inject("fused", fused, T, positions, self.strides[0], valid[0], text_valid)
 
-        height, width = maps[-1].shape[-2:]
-        enlarged = upsample(fused, self.strides[0] // self.pixel_stride, (height, width), valid[0])
-        pixels = self.lateral(maps[-1]).add_(enlarged)
+        # No map at stride 4 has a name before the last: they are the largest, and a name would keep them.
+        pixels = self.lateral(self._cut(features.pop(self.lateral_name), sizes, self.pixel_stride))
+        valid.append(self._valid(pixels, sizes, self.pixel_stride))
+        grid = (pixels.shape[-2], pixels.shape[-1])
+        pixels.add_(upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]))
         for block in self.smooth:
             pixels = block(pixels, valid[-1])
-        return PixelFeatures(tuple(injected), self.strides, self.embed(pixels), self.pixel_stride, positions, valid)
+        scales = tuple(injected)
+        return PixelFeatures(scales, self.strides, self.embed(pixels), self.pixel_stride, positions, tuple(valid))
 
     def _inject(self, name: str, r: Tensor, *arguments: object) -> Tensor:
         return self.inject[name](r, *arguments) if name in self.inject else r

@@ -34,8 +34,8 @@ def test_features_of_padding_change_nothing() -> None:
     large = {name: torch.randn(2, *map_.shape[1:]) for name, map_ in features(128, 96).items()}
     for name, map_ in small.items():
         large[name][0, :, : map_.shape[2], : map_.shape[3]] = map_[0]
-    alone = module(small, T, [(64, 64)])
-    beside = module(large, T, [(64, 64), (128, 96)])
+    alone = module(dict(small), T, [(64, 64)])
+    beside = module(dict(large), T, [(64, 64), (128, 96)])
     for one, other in zip((*alone.scales, alone.pixels), (*beside.scales, beside.pixels), strict=True):
         rows, columns = one.shape[-2:]
         torch.testing.assert_close(other[:1, :, :rows, :columns], one)
@@ -53,7 +53,7 @@ def test_narrow_maps_have_fewer_heads(dim: int, mask_dim: int, heads: int, fewer
 
 def test_without_injection_text_plays_no_part() -> None:
     module, maps = decoder(injection="none"), features(64, 64)
-    first, second = (module(maps, torch.randn(3, 12), [(64, 64)]).pixels for _ in range(2))
+    first, second = (module(dict(maps), torch.randn(3, 12), [(64, 64)]).pixels for _ in range(2))
     assert torch.equal(first, second)
     assert len(module.inject) == 0
 
@@ -61,7 +61,7 @@ def test_without_injection_text_plays_no_part() -> None:
 @pytest.mark.parametrize("injection", ["tokens", "channels"])
 def test_with_injection_text_reaches_every_output(injection: str) -> None:
     module, maps = decoder(injection=injection), features(64, 64)
-    first, second = (module(maps, torch.randn(1, 3, 12), [(64, 64)]) for _ in range(2))
+    first, second = (module(dict(maps), torch.randn(1, 3, 12), [(64, 64)]) for _ in range(2))
     for one, other in zip((*first.scales, first.pixels), (*second.scales, second.pixels), strict=True):
         assert not torch.allclose(one, other, atol=1e-4)
 
@@ -75,6 +75,6 @@ def test_fewer_scales() -> None:
 def test_padding_of_texts_reaches_no_output() -> None:
     module, maps, sizes = decoder(), features(64, 64, batch=2), [(64, 64)] * 2
     T = torch.randn(2, 2, 12)
-    alone = module(maps, T, sizes)
-    padded = module(maps, torch.cat([T, torch.randn(2, 5, 12)], dim=1), sizes, torch.arange(7).expand(2, -1) < 2)
+    alone = module(dict(maps), T, sizes)
+    padded = module(dict(maps), torch.cat([T, torch.randn(2, 5, 12)], dim=1), sizes, torch.arange(7).expand(2, -1) < 2)
     torch.testing.assert_close(padded.pixels, alone.pixels, rtol=1e-4, atol=1e-5)

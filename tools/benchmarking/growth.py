@@ -60,7 +60,7 @@ def measure_growth(wanted: Sequence[Curve], threads: int | None) -> list[dict[st
         for curve in wanted:
             points = []
             for setting, options in zip(curve.settings, curve.options, strict=True):
-                points.append(memory("ClipMask", curve.mode, setting, options=options, runs=4, threads=threads))
+                points.append(memory("ClipMask", curve.mode, setting, options=options, timed=3, threads=threads))
                 bar.update()
             seconds = [point["seconds"] for point in points]
             above = [point["above"] for point in points]
@@ -94,6 +94,6 @@ def large_picture(device: str, threads: int | None) -> dict[str, dict[str, float
         "windows of 1024x512": ("TEST.SLIDING_WINDOW.ENABLED", "True"),
     }
     return {
-        way: memory("ClipMask", "infer", setting, options=options, runs=1, threads=threads)
+        way: memory("ClipMask", "infer", setting, options=options, timed=1, threads=threads)
         for way, options in ways.items()
     }

@@ -85,19 +85,19 @@ def _libc(function: str, *arguments: int) -> int:
     return int(getattr(ctypes.CDLL(None), function)(*arguments))
 
 
-def paired(calls: Mapping[str, Callable[[], object]], rounds: int, title: str) -> dict[str, list[float]]:
+def paired(calls: Mapping[str, Callable[[], object]], rounds: int, title: str = "") -> dict[str, list[float]]:
     """Runs all in turn, again and again, so that a machine whose speed drifts is as kind to one as to another.
 
     Args:
         calls: by name.
         rounds: that count; one more goes before them.
-        title: of the progress bar.
+        title: of the progress bar; without one there is none.
 
     Returns:
         Seconds of every counted round, by name.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in tqdm(range(rounds + 1), title, leave=False, file=sys.stderr):
+    for number in tqdm(range(rounds + 1), title, leave=False, file=sys.stderr, disable=not title):
         for name, call in calls.items():
             began = time.perf_counter()
             call()
@@ -141,28 +141,30 @@ def cost(name: str, setting: Setting) -> dict[str, float]:
 
 
 def memory(
-    name: str, mode: str, setting: Setting, *, options: tuple[str, ...] = (), runs: int = 2, threads: int | None = None
+    name: str, mode: str, setting: Setting, *, options: tuple[str, ...] = (), timed: int = 0, threads: int | None = None
 ) -> dict[str, float]:
-    """Measures one network in a process of its own.
+    """Measures one network in a process of its own, two steps or predictions long.
+
+    The C library hands freed memory back at once there, where it is glibc: what is in use counts, not what it hoards.
 
     Args:
         name: of the network.
         mode: train or infer.
         setting: where and on what.
         options: config keys and values of ClipMask.
-        runs: how many steps or predictions.
+        timed: how many more runs to time.
         threads: of torch; None: its default.
 
     Returns:
-        In MiB ``built``, with libraries and weights, ``peak``, and ``above``, their difference; ``seconds``, the
-        median of all runs but the first.
+        In MiB ``built``, with libraries and weights, ``peak``, and ``above``, their difference; with ``timed`` runs
+        ``seconds``, their median.
 
     Raises:
         RuntimeError: the process came to an end without a result, as where memory runs out.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_alone, args=(sender, name, mode, setting, options, runs, threads))
+    process = context.Process(target=_measure_alone, args=(sender, name, mode, setting, options, timed, threads))
     process.start()
     sender.close()
     try:
@@ -175,22 +177,24 @@ def memory(
 
 
 def _measure_alone(
-    sender: Any, name: str, mode: str, setting: Setting, options: tuple[str, ...], runs: int, threads: int | None
+    sender: Any, name: str, mode: str, setting: Setting, options: tuple[str, ...], timed: int, threads: int | None
 ) -> None:
     if threads:
         torch.set_num_threads(threads)
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
+    _libc("mallopt", mmap_threshold, 2**16)
     call = setting.call(build_network(name, setting.num_classes, options), mode)
     release_memory()  # what building has used and freed would hide what running takes
     built = _resident(setting.device, reset=True)
-    seconds = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
+    call()
+    call()
     peak = _peak(setting.device)
-    sender.send(
-        {"built": built, "peak": peak, "above": peak - built, "seconds": statistics.median(seconds[1:] or seconds)}
-    )
+    result = {"built": built, "peak": peak, "above": peak - built}
+    if timed:
+        keep_memory()
+        seconds = paired({name: call}, timed)[name]
+        result["seconds"] = statistics.median(seconds)
+    sender.send(result)
 
 
 def _status(field: str) -> float | None:

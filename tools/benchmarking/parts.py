@@ -101,7 +101,7 @@ def _train_once(network: Network, batch: object, clock: _Clock) -> None:
     own = {name: _leaf(value) for name, value in features.items()}
     with clock.of("pixel decoder"):
         T = model.text()
-        decoded = model.pixel_decoder(own, T, sizes)
+        decoded = model.pixel_decoder(dict(own), T, sizes)
     ours = decoded._replace(scales=tuple(_leaf(scale) for scale in decoded.scales), pixels=_leaf(decoded.pixels))
     with clock.of("mask decoder"):
         outputs = model.mask_decoder(ours, T)
@@ -136,7 +136,7 @@ def _predict_once(network: Network, batch: object, clock: _Clock) -> None:
     assert isinstance(batch, list)
     with clock.of("backbone"):
         images, sizes = model._preprocess(batch)
-        features = model.backbone(images)
+        features = dict(model.backbone(images))
     with clock.of("pixel decoder"):
         T = model.text()
         decoded = model.pixel_decoder(features, T, sizes)
