@@ -91,3 +91,18 @@ def test_the_page_shows_what_was_measured(tools: Path) -> None:
     found = json.loads((folder / "benchmark.json").read_text())
     assert set(found) == {"machine", "peers", "parts", "text", "large", "growth", "loading"}
     assert (folder / "benchmark.md").read_text() == tables(found)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_headlines_are_those_of_the_run(page: str) -> None:
+    found = json.loads((ROOT / "docs" / "performance" / "benchmark.json").read_text())
+    text = (ROOT / page).read_text()
+    for what, mode, size in (
+        ("a training step, 360x480, batch 2", "train", [360, 480]),
+        ("a prediction, 512x1024", "infer", [512, 1024]),
+    ):
+        (entry,) = (entry for entry in found["peers"] if entry["mode"] == mode and entry["size"] == size)
+        others = [entry["networks"][name] for name in ("MaskFormer", "Mask2Former", "DeepLabV3+", "FPN")]
+        times = " | ".join(f"{other['ratio'][0]:.2f}" for other in others)
+        memory = " | ".join(f"{other['memory_ratio']:.2f}" for other in others)
+        assert f"| time of {what} | {times} |\n| memory of it | {memory} |" in text
