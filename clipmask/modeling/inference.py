@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Elements of one strip of masks: 8 MiB in float32, small enough for caches and large enough to keep kernels busy.
+# Elements of one strip of masks or scores: 8 MiB in float32, small enough for caches and large enough for kernels.
 STRIP_ELEMENTS = 2 * 2**20
+# Classes whose scores are compared at once.
+CLASS_BLOCK = 128
 
 
 def target_size(inputs: Mapping[str, Any]) -> tuple[int, int]:
@@ -57,8 +59,8 @@ def label_map(
     """
     labels = masks.new_empty(output_size, dtype=_label_type(logits.shape[-1] - 1))
     for first, strip in _strips(logits, masks, input_size, output_size, stride, (0.0, 0.0)):
-        # max gives argmax's indices, many times faster on a CPU. Brought into rows and columns are they alone.
-        found = strip.max(0).indices.to(labels.dtype).flatten(2, 3).flatten(0, 1)  # (rows, columns)
+        # Classes alone are brought into rows and columns, (rows, columns).
+        found = _largest(strip).to(labels.dtype).flatten(2, 3).flatten(0, 1)
         rows = labels[first : first + len(found)]
         rows.copy_(found[: len(rows), : output_size[1]])
     return labels
@@ -66,7 +68,21 @@ def label_map(
 
 def best_labels(scores: Tensor) -> Tensor:
     """Returns the class of largest score (K, H, W) at each pixel, (H, W), of the type of ``label_map``."""
-    return scores.max(0).indices.to(_label_type(len(scores)))
+    return _largest(scores).to(_label_type(len(scores)))
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """The index of the largest of K scores (K, ...), int64.
+
+    On CPUs ``max`` gives argmax's indices many times faster, but takes four times as long for each score where it has
+    a thousand of them as where it has a hundred.
+    """
+    best, index = scores[:CLASS_BLOCK].max(0)
+    for first in range(CLASS_BLOCK, len(scores), CLASS_BLOCK):
+        values, other = scores[first : first + CLASS_BLOCK].max(0)
+        index = torch.where(values > best, other + first, index)
+        best = torch.maximum(best, values)
+    return index
 
 
 def _label_type(num_classes: int) -> torch.dtype:
@@ -116,16 +132,20 @@ def _strips(
     probability = logits.float().softmax(-1)[:, :-1].T  # (K, Q)
     masks = masks.float()
     whole = tuple(input_size) == tuple(output_size) and offset == (0.0, 0.0)
-    make = _enlarged(masks, output_size, stride) if whole else _resized(masks, input_size, output_size, stride, offset)
-    for first, strip in make:
+    rows = max(1, STRIP_ELEMENTS // (max(probability.shape) * output_size[1]))
+    if whole:
+        strips = _enlarged(masks, output_size, stride, rows)
+    else:
+        strips = _resized(masks, input_size, output_size, stride, offset, rows)
+    for first, strip in strips:
         with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
             scores = probability @ strip.sigmoid_().flatten(1)
         places = scores.unflatten(1, strip.shape[1:]).permute(0, 3, 1, 4, 2)
         yield first, places[..., : -(-output_size[1] // places.shape[-1]), :]
 
 
-def _enlarged(masks: Tensor, output_size: tuple[int, int], stride: int) -> Iterator[tuple[int, Tensor]]:
-    """Strips of the masks, each cell made ``stride`` x ``stride`` pixels: the first row, and (Q, s, s, n, w).
+def _enlarged(masks: Tensor, output_size: tuple[int, int], stride: int, rows: int) -> Iterator[tuple[int, Tensor]]:
+    """Strips of some rows of the masks, each cell ``stride`` x ``stride`` pixels: the first row, and (Q, s, s, n, w).
 
     A pixel's place in its cell alone says how far it is between which neighbours, so that all pixels of one place are
     one ``lerp`` of two slices: a third of the time of torch's own kernel, and no indices.
@@ -133,16 +153,16 @@ def _enlarged(masks: Tensor, output_size: tuple[int, int], stride: int) -> Itera
     queries, _, width = masks.shape
     cells = -(-output_size[0] // stride)
     padded = F.pad(masks.unsqueeze(0), (1, 1, 1, 1), mode="replicate").squeeze(0)
-    count = min(cells, max(1, STRIP_ELEMENTS // (queries * width * stride**2)))
+    most = min(cells, max(1, rows // stride))
     keep = torch.is_grad_enabled() and masks.requires_grad  # what a gradient needs must not be written over
     tall, strip = masks.new_empty(0), masks.new_empty(0)
-    for first in range(0, cells, count):
-        rows = min(count, cells - first)
-        if keep or tall.shape[-2:-1] != (rows,):
-            tall = masks.new_empty(queries, stride, rows, width + 2)
-            strip = masks.new_empty(queries, stride, stride, rows, width)
+    for first in range(0, cells, most):
+        count = min(most, cells - first)
+        if keep or tall.shape[-2:-1] != (count,):
+            tall = masks.new_empty(queries, stride, count, width + 2)
+            strip = masks.new_empty(queries, stride, stride, count, width)
         for place in range(stride):
-            _between(padded[:, first : first + rows + 2], 1, place, stride, tall[:, place])
+            _between(padded[:, first : first + count + 2], 1, place, stride, tall[:, place])
         for place in range(stride):
             _between(tall, 3, place, stride, strip[:, :, place])
         yield first * stride, strip
@@ -165,9 +185,10 @@ def _resized(
     output_size: tuple[int, int],
     stride: int,
     offset: tuple[float, float],
+    rows: int,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Strips of the masks at any scale and offset: the first row, and (Q, 1, 1, rows, at least W)."""
-    queries, cells_y, cells_x = masks.shape
+    """Strips of some rows of the masks at any scale and offset: the first row, and (Q, 1, 1, rows, at least W)."""
+    _, cells_y, cells_x = masks.shape
     height, width = output_size
     upper, lower, share = _neighbours(height, cells_y, input_size[0] / stride, offset[0] / stride, masks.device)
     # Output columns that begin where the masks do are left to torch's own kernel, which knows no offset.
@@ -175,7 +196,6 @@ def _resized(
     if offset[1] != 0:
         across = _neighbours(width, cells_x, input_size[1] / stride, offset[1] / stride, masks.device)
     scale = width * stride / input_size[1]
-    rows = max(1, STRIP_ELEMENTS // (queries * width))
     for first in range(0, height, rows):
         part = slice(first, first + rows)
         strip = torch.lerp(masks[:, upper[part]], masks[:, lower[part]], share[part, None])  # (Q, rows, w)

@@ -73,6 +73,14 @@ def test_a_part_reads_what_the_whole_reads(scale_y: float, scale_x: float, top: 
     torch.testing.assert_close(part[:, inside], expected[:, inside], rtol=1e-4, atol=1e-4)
 
 
+def test_the_largest_of_many_classes() -> None:
+    scores = torch.rand(300, 9, 11)
+    assert torch.equal(best_labels(scores), scores.argmax(0))
+    logits, masks = torch.randn(7, 301), torch.randn(7, 3, 3)
+    arguments = (logits, masks, (12, 12), (12, 12))
+    assert torch.equal(label_map(*arguments), class_scores(*arguments).argmax(0))
+
+
 def test_many_classes_need_wider_labels() -> None:
     assert label_map(torch.randn(2, 256), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.uint8
     assert label_map(torch.randn(2, 257), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.int64
