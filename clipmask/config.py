@@ -130,6 +130,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.CLASS_WEIGHT = 2.0  # of the class cross-entropy, in the loss and in the matching
     node.BCE_WEIGHT = 5.0  # of the mask binary cross-entropy (Eq. 14), in the loss and in the matching
     node.DICE_WEIGHT = 0.0  # of the dice loss, likewise; 0: off, as in the paper
+    node.LOSS_STRIDE = 4  # pixels per cell where masks meet labels: 4 as predicted; 2 or 1, enlarged, for thin things
 
     cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # training images are resized by it, log-uniform, but not below CROP.SIZE
     cfg.INPUT.SCALE_FROM_TEST_SIZE = False  # SCALE_RANGE counts from the size of MIN_SIZE_TEST, not the image's own

@@ -8,6 +8,9 @@ c is the class matched to the query, or no object, which has v = ``no_object_wei
 to the effective batch: they follow from its number of matched (image, class) pairs and of images, so a batch split
 over devices or accumulation steps gives the same gradient as a whole one.
 
+Masks are compared as inference reads them: enlarged bilinearly, to ``loss_stride`` pixels a cell. Where that is less
+than ``stride``, thin things no longer share their cells with what is beside them.
+
 Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one image, n = h * w cells.
 """
 
@@ -21,7 +24,7 @@ from torch import Tensor
 
 from clipmask.losses.mask_losses import paired_bce, paired_dice
 from clipmask.losses.matcher import Matcher, Matches
-from clipmask.losses.targets import Targets, make_targets
+from clipmask.losses.targets import Targets, in_slots, make_targets
 
 
 class Criterion:
@@ -34,6 +37,7 @@ class Criterion:
         dice_weight: w_dice, likewise; 0 leaves dice out.
         no_object_weight: v of no object.
         stride: pixels per cell of the mask logits.
+        loss_stride: pixels per cell where masks are compared with labels, a divisor of ``stride``.
     """
 
     def __init__(
@@ -45,8 +49,9 @@ class Criterion:
         dice_weight: float,
         no_object_weight: float,
         stride: int = 4,
+        loss_stride: int = 4,
     ) -> None:
-        self.ignore_label, self.stride = ignore_label, stride
+        self.ignore_label, self.stride, self.loss_stride = ignore_label, stride, loss_stride
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
         self.no_object_weight = no_object_weight
         self.matcher = Matcher(class_weight, bce_weight, dice_weight)
@@ -73,8 +78,7 @@ class Criterion:
             ones the same names with ``_0``, ``_1``, ... appended.
         """
         num_classes = pred_logits.shape[-1] - 1
-        height, width = pixels.shape[-2:]
-        targets = make_targets(labels, (height, width), self.stride, num_classes, self.ignore_label)
+        targets = self.matching_targets(labels, pixels, num_classes)
         if normalizer is None:
             matched = targets.present.sum(1).clamp_max(pred_logits.shape[2]).sum().float()
             normalizer = torch.stack([matched, torch.full_like(matched, len(labels))])
@@ -84,7 +88,8 @@ class Criterion:
         # Reduced precision ends here: sums over tens of thousands of pixels need float32.
         with torch.autocast(pixels.device.type, enabled=False):
             terms = {"loss_cls": self.class_weight * self._class_loss(pred_logits.float(), matches, pairs, images)}
-            masks = self._mask_losses(mask_embed.float(), pixels.float(), matches, targets)
+            own = in_slots(labels, matches.label, num_classes, self.ignore_label)
+            masks = self._mask_losses(mask_embed.float(), pixels.float(), matches.query, own)
         for name, (weight, sums) in masks.items():
             terms[name] = weight * sums / pairs.clamp_min(1)
         last = len(pred_logits) - 1
@@ -107,18 +112,32 @@ class Criterion:
         total = pairs + (images * queries - pairs) * self.no_object_weight
         return losses.view(layers, -1).sum(1) / total
 
+    def matching_targets(self, labels: Sequence[Tensor], pixels: Tensor, num_classes: int) -> Targets:
+        """Returns what the matcher compares with; arguments as in ``__call__``."""
+        height, width = (-(-length // self.matcher.factor) for length in pixels.shape[-2:])
+        return make_targets(labels, (height, width), self.stride * self.matcher.factor, num_classes, self.ignore_label)
+
     def _mask_losses(
-        self, embed: Tensor, pixels: Tensor, matches: Matches, targets: Targets
+        self, embed: Tensor, pixels: Tensor, query: Tensor, labels: Sequence[Tensor]
     ) -> dict[str, tuple[float, Tensor]]:
-        """Each mask loss by name with its weight: sums over matched pairs, (L,). Only matched queries get a mask."""
-        layers, _, most = matches.query.shape
-        matched = (matches.query >= 0).float()  # (L, B, M)
-        index = matches.query.clamp_min(0).unsqueeze(-1).expand(-1, -1, -1, embed.shape[-1])
-        chosen = embed.gather(2, index).movedim(0, 1).flatten(1, 2)  # (B, L * M, C)
-        logits = (chosen @ pixels.flatten(2)).unflatten(1, (layers, most))  # (B, L, M, n)
-        label = matches.label.clamp_min(0)[:, :, None].expand(-1, -1, logits.shape[-1])
-        coverage = targets.coverage.flatten(2).gather(1, label).unsqueeze(1)  # (B, 1, M, n)
+        """Each mask loss by name with its weight: sums over matched pairs, (L,). Only matched queries get a mask.
+
+        Args:
+            embed: (L, B, Q, E).
+            pixels: (B, E, h, w).
+            query: (L, B, M), ``Matches.query``.
+            labels: one map (H_i, W_i) an image of places among its M classes.
+        """
+        layers, _, most = query.shape
+        index = query.clamp_min(0).unsqueeze(-1).expand(-1, -1, -1, embed.shape[-1])
+        chosen = embed.gather(2, index).movedim(0, 1).flatten(1, 2)  # (B, L * M, E)
+        logits = self._enlarged((chosen @ pixels.flatten(2)).unflatten(2, pixels.shape[-2:]), labels)
+        height, width = logits.shape[-2:]
+        logits = logits.flatten(2).unflatten(1, (layers, most))  # (B, L, M, n)
+        targets = make_targets(labels, (height, width), self.loss_stride, most, most)
+        coverage = targets.coverage.flatten(2).unsqueeze(1)  # (B, 1, M, n)
         weight = targets.weight.flatten(1)[:, None, None]  # (B, 1, 1, n)
+        matched = (query >= 0).float()  # (L, B, M)
 
         def summed(losses: Tensor) -> Tensor:
             return (losses.movedim(1, 0) * matched).sum((1, 2))
@@ -127,3 +146,19 @@ class Criterion:
         if self.dice_weight > 0:
             terms["loss_dice"] = (self.dice_weight, summed(paired_dice(logits, coverage, weight)))
         return terms
+
+    def _enlarged(self, logits: Tensor, labels: Sequence[Tensor]) -> Tensor:
+        """Brings (B, masks, h, w) from ``stride`` to ``loss_stride`` as inference does: each image by itself.
+
+        At an image's border its own cells go on, and not the padding beyond; there results are 0, where nothing counts.
+        """
+        factor = self.stride // self.loss_stride
+        if factor == 1:
+            return logits
+        height, width = (length * factor for length in logits.shape[-2:])
+        images = []
+        for masks, label in zip(logits, labels, strict=True):
+            rows, columns = (-(-length // self.stride) for length in label.shape)
+            own = F.interpolate(masks[None, :, :rows, :columns], scale_factor=factor, mode="bilinear")[0]
+            images.append(F.pad(own, (0, width - own.shape[-1], 0, height - own.shape[-2])))
+        return torch.stack(images)

@@ -6,8 +6,8 @@ The cost of query q for class k of an image is, with weights as in the loss,
 
 (MaskFormer, Sec. 3.2, with Eq. 14 of the paper as mask cost). All layers and images are costed in one batch, and the
 costs leave the device in one transfer together with which classes are present; ``scipy`` then solves each small
-assignment. Masks are compared at stride 8, on means over 2 x 2 cells: a pairing does not hang on single pixels, and
-it is a quarter of the work.
+assignment. Masks are compared on means over 2 x 2 of their cells, at stride 8: a pairing does not hang on single
+pixels, and it is a quarter of the work.
 
 Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one image, n cells.
 """
@@ -48,7 +48,7 @@ class Matcher:
         dice_weight: w_dice, 0 for none.
     """
 
-    factor = 2  # from the stride of the masks (4) to the stride of the comparison (8)
+    factor = 2  # cells of the masks (stride 4) along a side of a cell of the comparison (stride 8)
 
     def __init__(self, class_weight: float, bce_weight: float, dice_weight: float) -> None:
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
@@ -61,7 +61,7 @@ class Matcher:
             pred_logits: (L, B, Q, K + 1).
             mask_embed: (L, B, Q, E).
             pixels: (B, E, h, w).
-            targets: of the same grid.
+            targets: on the grid of the comparison, ``factor`` times coarser, rounded up.
 
         Returns:
             The matches on the device of ``pred_logits``.
@@ -82,11 +82,8 @@ class Matcher:
         with torch.autocast(pixels.device.type, enabled=False):
             embed = mask_embed.float().movedim(0, 1)  # (B, L, Q, E)
             pooled = F.avg_pool2d(pixels.float(), self.factor, ceil_mode=True, count_include_pad=False)
-            weight = F.avg_pool2d(targets.weight[:, None], self.factor, ceil_mode=True, count_include_pad=False)
-            cover = F.avg_pool2d(
-                targets.coverage * targets.weight[:, None], self.factor, ceil_mode=True, count_include_pad=False
-            ).flatten(2)  # (B, K, n), already times the labelled share
-            weight = weight.flatten(2)  # (B, 1, n)
+            weight = targets.weight.flatten(1).unsqueeze(1)  # (B, 1, n)
+            cover = targets.coverage.flatten(2) * weight  # (B, K, n), times the labelled share
             layers = []
             for embed_l in embed.unbind(1):  # layer by layer: Q x n logits of one layer at a time
                 logits = embed_l @ pooled.flatten(2)  # (B, Q, n)
@@ -105,10 +102,10 @@ def assign(cost: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarra
         present: (B, K) bool.
 
     Returns:
-        ``Matches.query`` (L, B, M) and ``Matches.label`` (B, M) as int64 arrays; M may be 0.
+        ``Matches.query`` (L, B, M) and ``Matches.label`` (B, M) as int64 arrays; M is at least 1.
     """
     layers, batch = cost.shape[:2]
-    most = int(present.sum(1).max(initial=0))
+    most = int(present.sum(1).max(initial=1))  # some kernels refuse a dimension of 0
     query = np.full((layers, batch, most), -1, dtype=np.int64)
     label = np.full((batch, most), -1, dtype=np.int64)
     for image in range(batch):

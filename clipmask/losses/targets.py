@@ -1,8 +1,9 @@
 """Targets from label maps, made on the model's device without asking the host.
 
-A label map is reduced once to the grid of the mask logits: for each cell and class the share of the cell's labelled
-pixels that the class covers. Thin poles keep their weight there, where sampling one pixel a cell would hit or miss
-them, and void pixels and padding drop out exactly, because a cell counts with its labelled share alone.
+A label map is reduced to a grid of cells: for each cell and class the share of the cell's labelled pixels that the
+class covers. Thin poles keep their weight there, where sampling one pixel a cell would hit or miss them, and void
+pixels and padding drop out exactly, because a cell counts with its labelled share alone. Matching compares on a coarse
+grid and with every class, the losses on a fine one and with the classes that an image shows.
 
 Shapes: B batch, K classes, H and W pixels, h and w cells.
 """
@@ -34,7 +35,7 @@ class Targets(NamedTuple):
 def make_targets(
     labels: Sequence[Tensor], grid: tuple[int, int], stride: int, num_classes: int, ignore_label: int
 ) -> Targets:
-    """Reduces label maps to the grid of the mask logits.
+    """Reduces label maps to a grid.
 
     Args:
         labels: one integer map (H_i, W_i) an image, ids 0 .. K - 1; ``ignore_label`` and any other value is void.
@@ -67,6 +68,25 @@ def make_targets(
         weight=labelled / stride**2,
         present=counts.flatten(2).sum(2) > 0,
     )
+
+
+def in_slots(labels: Sequence[Tensor], classes: Tensor, num_classes: int, ignore_label: int) -> list[Tensor]:
+    """Renames each map's classes to their places among those that the image shows, so that targets need no others.
+
+    Args:
+        labels, num_classes, ignore_label: as above.
+        classes: (B, M) int64, every class that an image shows, -1 beyond them (``Matches.label``).
+
+    Returns:
+        One int64 map (H_i, W_i) an image, 0 .. M - 1, and M for void.
+    """
+    batch, most = classes.shape
+    place = classes.new_full((batch, num_classes + 1), most)
+    place.scatter_(
+        1, classes.masked_fill(classes < 0, num_classes), torch.arange(most, device=classes.device).expand(batch, -1)
+    )
+    place[:, num_classes] = most  # where void lies, and where the -1 were written
+    return [place[image][class_index(label, num_classes, ignore_label)] for image, label in enumerate(labels)]
 
 
 def count_pairs(labels: Sequence[Tensor], num_classes: int, ignore_label: int, num_queries: int) -> Tensor:

@@ -33,6 +33,8 @@ def check_config(cfg: CfgNode) -> None:
     for key in ("MAX_IMAGE_KEYS", "NO_OBJECT_WEIGHT", "CLASS_WEIGHT", "BCE_WEIGHT", "DICE_WEIGHT"):
         if node[key] < 0:
             raise UserError(f"MODEL.CLIPMASK.{key} {node[key]}: must be 0 or more")
+    if node.LOSS_STRIDE not in (1, 2, 4):
+        raise UserError(f"MODEL.CLIPMASK.LOSS_STRIDE {node.LOSS_STRIDE}: use 4, as masks are predicted, 2 or 1")
     if not 0 <= node.DROPOUT < 1:
         raise UserError(f"MODEL.CLIPMASK.DROPOUT {node.DROPOUT}: must be at least 0 and below 1")
     for key in ("HIDDEN_DIM", "MASK_DIM"):

@@ -145,6 +145,7 @@ class ClipMask(nn.Module):
                 bce_weight=node.BCE_WEIGHT,
                 dice_weight=node.DICE_WEIGHT,
                 no_object_weight=node.NO_OBJECT_WEIGHT,
+                loss_stride=node.LOSS_STRIDE,
             ),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,

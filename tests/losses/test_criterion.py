@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -11,9 +12,11 @@ from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import count_pairs
 
 
-@pytest.fixture
-def criterion() -> Criterion:
-    return Criterion(255, class_weight=2.0, bce_weight=5.0, dice_weight=5.0, no_object_weight=0.1)
+@pytest.fixture(params=[4, 2, 1], ids=lambda stride: f"stride{stride}")
+def criterion(request: pytest.FixtureRequest) -> Criterion:
+    return Criterion(
+        255, class_weight=2.0, bce_weight=5.0, dice_weight=5.0, no_object_weight=0.1, loss_stride=request.param
+    )
 
 
 def predictions(
@@ -50,7 +53,8 @@ def test_losses_vanish_at_the_truth(criterion: Criterion) -> None:
         if kind < 3:
             embed[0, 0, query, kind] = 1
     for name, value in criterion(logits, embed, pixels, [label]).items():
-        assert value < 1e-3, name
+        # Enlarged, the edge between cells passes through 0: right, but not certain, in one pixel of 16 at most.
+        assert value < (1e-3 if criterion.loss_stride == 4 else 0.2), name
 
 
 def test_fewer_queries_than_classes(criterion: Criterion) -> None:
@@ -67,7 +71,8 @@ def test_void_and_padding_count_nowhere(criterion: Criterion) -> None:
     logits, embed, pixels = predictions(2, 1, 5, 3, (8, 8))
     expected = criterion(logits, embed, pixels, [label])
     spoiled = pixels.detach().clone()
-    spoiled[..., :2, :] = 1e3  # the void rows
+    # The void rows; where masks are enlarged, half of the last one's cells belongs to the labelled pixels beside them.
+    spoiled[..., : 2 if criterion.loss_stride == 4 else 1, :] = 1e3
     spoiled[..., 6:, :] = -1e3  # rows of padding
     for name, value in criterion(logits, embed, spoiled, [label]).items():
         torch.testing.assert_close(value, expected[name], msg=name)
@@ -118,6 +123,22 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
+def test_masks_are_compared_as_inference_reads_them() -> None:
+    """At stride 1 the loss of a lone image is that of its enlarged logits with its own pixels."""
+    label = torch.randint(0, 3, (20, 28))
+    label[:3] = 255
+    fine = Criterion(255, class_weight=0.0, bce_weight=1.0, dice_weight=0.0, no_object_weight=0.1, loss_stride=1)
+    logits, embed, pixels = torch.zeros(1, 1, 3, 4), torch.eye(3)[None, None], torch.randn(1, 3, 8, 8)
+    value = fine(logits, embed, pixels, [label])["loss_bce"]
+    # Three queries, three classes: of all pairings, the one that the matcher takes.
+    masks = F.interpolate(pixels[..., :5, :7], size=(20, 28), mode="bilinear")[0]
+    found = fine.matcher(logits, embed, pixels, fine.matching_targets([label], pixels, 3)).query[0, 0]
+    losses = [
+        F.binary_cross_entropy_with_logits(masks[found[k]][3:], (label[3:] == k).float()).item() for k in range(3)
+    ]
+    assert value.item() == pytest.approx(sum(losses) / 3, rel=1e-5)
+
+
 @pytest.mark.parametrize("layers", [2, 10])
 def test_memory_does_not_grow_with_layers_times_masks(criterion: Criterion, layers: int) -> None:
     """No tensor reaches queries x full size, nor layers x queries x quarter size: only matched masks are kept."""
@@ -128,7 +149,7 @@ def test_memory_does_not_grow_with_layers_times_masks(criterion: Criterion, laye
         sum(losses.values()).backward()  # type: ignore[union-attr]
     cells = height * width // 16
     one_layer_of_the_matching = queries * cells // 4
-    matched_masks = layers * classes * cells
+    matched_masks = layers * classes * cells * (4 // criterion.loss_stride) ** 2
     label_map = height * width
     assert mode.largest <= max(one_layer_of_the_matching, matched_masks, label_map)
     assert mode.largest < layers * queries * cells

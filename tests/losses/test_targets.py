@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipmask.losses.targets import class_index, count_pairs, make_targets
+from clipmask.losses.targets import class_index, count_pairs, in_slots, make_targets
 
 
 def test_coverage_is_the_share_of_labelled_pixels() -> None:
@@ -32,6 +32,23 @@ def test_no_labelled_pixel_is_lost_or_made(height: int, width: int, classes: int
     torch.testing.assert_close(pixels, expected)
     assert targets.present[0].tolist() == (expected > 0).tolist()
     assert count_pairs([label], classes, classes, 4).item() == min(4, (expected > 0).sum().item())
+
+
+def test_slots_keep_what_is_labelled() -> None:
+    """Targets of an image's own classes are those of all classes without the absent ones."""
+    labels = [torch.randint(0, 9, (16, 24)), torch.randint(2, 5, (16, 24)), torch.full((16, 24), 255)]
+    whole = make_targets(labels, (4, 6), 4, 7, 255)
+    most = int(whole.present.sum(1).max())
+    classes = torch.full((3, most), -1)
+    for image, present in enumerate(whole.present):
+        own = present.nonzero().flatten()
+        classes[image, : len(own)] = own
+    slots = make_targets(in_slots(labels, classes, 7, 255), (4, 6), 4, most, most)
+    assert torch.equal(slots.weight, whole.weight)
+    for image in range(3):
+        own = classes[image][classes[image] >= 0]
+        assert torch.equal(slots.coverage[image, : len(own)], whole.coverage[image, own])
+        assert (slots.coverage[image, len(own) :] == 0).all()
 
 
 def test_padding_is_void() -> None:

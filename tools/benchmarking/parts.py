@@ -12,7 +12,6 @@ from torch import Tensor
 from benchmarking.measure import Setting, Spread, paired, ratios, spread
 from benchmarking.networks import Network, clipmask, make_pictures
 from clipmask import ClipMask
-from clipmask.losses.targets import make_targets
 from clipmask.modeling.inference import label_map
 
 # The same network without what the paper adds: no text in the features, one fusion of all scales.
@@ -111,8 +110,7 @@ def _train_once(network: Network, batch: object, clock: _Clock) -> None:
         losses = criterion(logits, embed, pixels, labels)
         torch.stack(list(losses.values())).sum().backward()
     with torch.no_grad(), clock.of("(of which matching)"):
-        grid = (pixels.shape[-2], pixels.shape[-1])
-        targets = make_targets(labels, grid, criterion.stride, logits.shape[-1] - 1, criterion.ignore_label)
+        targets = criterion.matching_targets(labels, pixels, logits.shape[-1] - 1)
         criterion.matcher(logits, embed, pixels, targets)
     with clock.of("mask decoder"):
         torch.autograd.backward([outputs.pred_logits, outputs.mask_embed], [_grad(logits), _grad(embed)])
