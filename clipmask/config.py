@@ -219,7 +219,11 @@ def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()
     """
     cfg = get_cfg()
     try:
-        cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+        stored = CfgNode(yaml.safe_load(text))
+        # Before this key there was one width for all.
+        if "CLIPMASK" in stored.get("MODEL", {}) and "HIDDEN_DIM" in stored.MODEL.CLIPMASK:
+            stored.MODEL.CLIPMASK.setdefault("MASK_DIM", stored.MODEL.CLIPMASK.HIDDEN_DIM)
+        cfg.merge_from_other_cfg(stored)
     except (yaml.YAMLError, *_MERGE_ERRORS) as error:
         raise UserError(
             f"checkpoint {path}: its config can't be read ({error}); give one with --config-file"

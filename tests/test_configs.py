@@ -142,6 +142,9 @@ def test_the_paper_is_as_it_is_written() -> None:
         node = load_cfg(path).MODEL.CLIPMASK
         written = (node.INJECTION, node.FUSION, node.MAX_IMAGE_KEYS, node.DICE_WEIGHT, len(node.SCALES))
         assert written == ("tokens", "both", 0, 0.0, 3)
+    for name in ("camvid", "cityscapes"):  # what their comments say of widths and layers
+        node = load_cfg(ROOT / "configs" / "paper" / f"{name}.yaml").MODEL.CLIPMASK
+        assert (node.HIDDEN_DIM, node.MASK_DIM, node.NUM_HEADS, node.DEC_LAYERS) == (256, 256, 8, 6)
 
 
 @pytest.fixture

@@ -37,11 +37,12 @@ def check_config(cfg: CfgNode) -> None:
         raise UserError(f"MODEL.CLIPMASK.LOSS_STRIDE {node.LOSS_STRIDE}: use 4, as masks are predicted, 2 or 1")
     if not 0 <= node.DROPOUT < 1:
         raise UserError(f"MODEL.CLIPMASK.DROPOUT {node.DROPOUT}: must be at least 0 and below 1")
-    for key in ("HIDDEN_DIM", "MASK_DIM"):
-        if node[key] % 4 or node[key] % node.NUM_HEADS:
-            raise UserError(
-                f"MODEL.CLIPMASK.{key} {node[key]}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
-            )
+    if node.HIDDEN_DIM % 4 or node.HIDDEN_DIM % node.NUM_HEADS:
+        raise UserError(
+            f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
+        )
+    if node.MASK_DIM % 4:
+        raise UserError(f"MODEL.CLIPMASK.MASK_DIM {node.MASK_DIM}: must be divisible by 4")
     mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
     numbers = all(isinstance(value, int | float) for value in (*mean, *std))
     if not numbers or len(mean) != len(std) or min(std, default=0) <= 0:

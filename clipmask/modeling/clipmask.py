@@ -72,6 +72,7 @@ class ClipMask(nn.Module):
         self.backbone, self.text = backbone, text
         self.pixel_decoder, self.mask_decoder, self.image_text = pixel_decoder, mask_decoder, image_text
         self.criterion, self.size_divisibility, self.views = criterion, size_divisibility, views
+        self._for_inference = False
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -200,13 +201,13 @@ class ClipMask(nn.Module):
         T = self.text()  # (K, D), centred
         # (K, D), or each image's own (B, L, D) and which of its rows are no padding
         texts, text_valid = (T, None) if self.image_text is None else self.image_text(batched_inputs, T, self.text)
-        return self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid), T)
+        return self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid, consume=True), T)
 
     def _preprocess(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalises and pads at the bottom and right with zeros, which is the mean colour."""
         images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        divisor = math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
+        divisor = self._divisor()
         height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
         padded = [
             F.pad(
@@ -216,6 +217,10 @@ class ClipMask(nn.Module):
             for image in images
         ]
         return torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes
+
+    def _divisor(self) -> int:
+        """What both sides of a padded batch are multiples of."""
+        return math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
 
     @staticmethod
     def _images(
@@ -232,16 +237,33 @@ class ClipMask(nn.Module):
     def for_inference(self) -> ClipMask:
         """Makes the model as fast as it can be for predictions alone: same scores up to rounding, no training any more.
 
-        Batch normalisations go into the convolutions before them, and parameters learn nothing.
+        Batch normalisations go into the convolutions before them, and parameters learn nothing: weights of other models
+        no longer fit, and those of this one fit no other.
 
         Returns:
             The model itself, in evaluation mode.
         """
         self.eval().requires_grad_(False)
-        side = max(64, getattr(self.backbone, "size_divisibility", 0) or 0)
-        example = torch.linspace(-2, 2, side * side, device=self.device).view(1, 1, side, side)
-        self.backbone = fold_batch_norms(self.backbone, example.expand(1, len(self.pixel_mean), -1, -1))
+        side = self._divisor() * -(-64 // self._divisor())
+        example = torch.linspace(-2, 2, side * side).view(1, 1, side, side).expand(1, len(self.pixel_mean), -1, -1)
+        # On the CPU: on GPUs convolutions round to TF32, more coarsely than the comparison of results allows.
+        device = self.device
+        self.backbone = fold_batch_norms(self.backbone.cpu(), example).to(device)
+        self._for_inference = True
         return self
+
+    def train(self, mode: bool = True) -> ClipMask:
+        """As torch's; raises RuntimeError after ``for_inference``, where there is nothing left to train."""
+        if mode and self._for_inference:
+            raise RuntimeError("a model after for_inference() can't be trained: load its weights into a new one")
+        super().train(mode)
+        return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; raises RuntimeError after ``for_inference``, whose layers are not those of the weights."""
+        if self._for_inference:
+            raise RuntimeError("a model after for_inference() takes no weights: load them into a new one before")
+        return super().load_state_dict(*args, **kwargs)
 
     def prepare(self) -> None:
         """Computes T now instead of at its first use, so that what can go wrong with it does so before training.

@@ -9,12 +9,15 @@ network will do, whatever its modules are called and whichever normalisation it 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+logger = logging.getLogger(__name__)
 
 # Attributes of torch's BatchNorm, and of timm's and torchvision's frozen ones and those with an activation.
 _ATTRIBUTES = ("running_mean", "running_var", "weight", "bias", "eps")
@@ -30,16 +33,22 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
 
     Returns:
         A copy with fewer modules and the same results up to rounding; ``network`` itself where nothing can be folded,
-        or where it does more with a convolution's result than its modules show and the copy's results were others.
+        or where it does more with a convolution's result than its modules show and the copy fails or has other results.
     """
     assert not network.training, "in training a batch normalisation depends on the batch"
     copy_ = copy.deepcopy(network)
-    pairs = _pairs(copy_, example)
-    _fold(copy_, pairs)
-    same = all(
-        torch.allclose(new, old, rtol=1e-3, atol=1e-3 * float(old.abs().max()))
-        for new, old in zip(_results(copy_(example)), _results(network(example)), strict=True)
-    )
+    try:
+        pairs = _pairs(copy_, example)
+        _fold(copy_, pairs)
+        same = all(
+            torch.allclose(new, old, rtol=1e-3, atol=1e-3 * float(old.abs().max()))
+            for new, old in zip(_results(copy_(example)), _results(network(example)), strict=True)
+        )
+    except Exception as error:  # anybody's network, and it runs as well without
+        logger.info("batch normalisations stay as they are: the network without them fails (%s)", error)
+        return network
+    if not same:
+        logger.info("batch normalisations stay as they are: without them the network has other results")
     return copy_ if pairs and same else network
 
 
@@ -63,9 +72,8 @@ def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
 
 def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
     """Convolutions and the normalisations that alone take their results, by watching one run."""
-    made: dict[
-        int, tuple[nn.Conv2d, Tensor]
-    ] = {}  # by the result's identity; the result is held, so that no other has it
+    # By the result's identity; the result is held, so that no other has it.
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     takers: dict[int, list[nn.Module]] = {}
     runs: dict[int, int] = {}  # a convolution that runs twice has two normalisations, or one network two meanings
 
@@ -97,13 +105,9 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
 
 def _results(outputs: Any) -> list[Tensor]:
     """The tensors that a network returns."""
-    return (
-        list(outputs.values())
-        if isinstance(outputs, Mapping)
-        else list(outputs)
-        if isinstance(outputs, list)
-        else [outputs]
-    )
+    if isinstance(outputs, Mapping):
+        return list(outputs.values())
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _is_norm(module: nn.Module) -> bool:

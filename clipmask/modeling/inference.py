@@ -134,7 +134,9 @@ def _strips(
     whole = tuple(input_size) == tuple(output_size) and offset == (0.0, 0.0)
     rows = max(1, STRIP_ELEMENTS // (max(probability.shape) * output_size[1]))
     if whole:
-        strips = _enlarged(masks, output_size, stride, rows)
+        # What a gradient of masks or of class logits needs must not be written over.
+        keep = torch.is_grad_enabled() and (masks.requires_grad or logits.requires_grad)
+        strips = _enlarged(masks, output_size, stride, rows, keep)
     else:
         strips = _resized(masks, input_size, output_size, stride, offset, rows)
     for first, strip in strips:
@@ -144,8 +146,12 @@ def _strips(
         yield first, places[..., : -(-output_size[1] // places.shape[-1]), :]
 
 
-def _enlarged(masks: Tensor, output_size: tuple[int, int], stride: int, rows: int) -> Iterator[tuple[int, Tensor]]:
+def _enlarged(
+    masks: Tensor, output_size: tuple[int, int], stride: int, rows: int, keep: bool
+) -> Iterator[tuple[int, Tensor]]:
     """Strips of some rows of the masks, each cell ``stride`` x ``stride`` pixels: the first row, and (Q, s, s, n, w).
+
+    Without ``keep`` each strip is written over by the next.
 
     A pixel's place in its cell alone says how far it is between which neighbours, so that all pixels of one place are
     one ``lerp`` of two slices: a third of the time of torch's own kernel, and no indices.
@@ -154,7 +160,6 @@ def _enlarged(masks: Tensor, output_size: tuple[int, int], stride: int, rows: in
     cells = -(-output_size[0] // stride)
     padded = F.pad(masks.unsqueeze(0), (1, 1, 1, 1), mode="replicate").squeeze(0)
     most = min(cells, max(1, rows // stride))
-    keep = torch.is_grad_enabled() and masks.requires_grad  # what a gradient needs must not be written over
     tall, strip = masks.new_empty(0), masks.new_empty(0)
     for first in range(0, cells, most):
         count = min(most, cells - first)

@@ -105,20 +105,24 @@ class PixelDecoder(nn.Module):
         T: Tensor,
         sizes: list[tuple[int, int]],
         text_valid: Tensor | None = None,
+        *,
+        consume: bool = False,
     ) -> PixelFeatures:
         """Decodes one batch.
 
         Args:
-            features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch. Those that are read are taken
-                out: where nothing else holds them, a prediction needs a third less memory.
+            features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch.
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
             sizes: height and width of each image in pixels, without padding.
             text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
+            consume: whether to take out of ``features`` what is read. Where nothing else holds the maps, a prediction
+                needs a third less memory.
 
         Returns:
             The injected scales and the per-pixel embedding, cut to the largest image of the batch.
         """
         injected, valid, positions = [], [], Positions(sizes, T.device)
+        features = features if consume else dict(features)
         for name, stride in zip(self.scale_names, self.strides, strict=True):
             r = self.project[name](self._cut(features.pop(name), sizes, stride))
             valid.append(self._valid(r, sizes, stride))
@@ -130,7 +134,10 @@ class PixelDecoder(nn.Module):
         pixels = self.lateral(self._cut(features.pop(self.lateral_name), sizes, self.pixel_stride))
         valid.append(self._valid(pixels, sizes, self.pixel_stride))
         grid = (pixels.shape[-2], pixels.shape[-1])
-        pixels.add_(upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]))
+        # Into the enlarged map, which no module made: what modules return belongs to their hooks.
+        raised = upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]).to(pixels.dtype)
+        pixels = raised.add_(pixels)
+        del raised
         for block in self.smooth:
             pixels = block(pixels, valid[-1])
         scales = tuple(injected)

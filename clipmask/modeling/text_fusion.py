@@ -88,7 +88,7 @@ class Injection(nn.Module):
         mask = self._mask(before, valid, text_valid, factor, keys)
         place = positions((height, width), stride, dim).to(queries.dtype)
         injected = self.attention(queries + place, keys + key_place, keys, mask)
-        return as_map(self.norm(injected.add_(cells)), (height, width))
+        return as_map(self.norm(injected + cells), (height, width))
 
     def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns queries (B, N, C) and keys (B, L + M, C) or (B, M, C), of cells, image keys (B, M, C) and text."""

@@ -89,6 +89,15 @@ def test_a_strangers_header_is_bare_weights_or_one_error(tmp_path: Path) -> None
             unpack(tmp_path / "odd.safetensors")
 
 
+def test_configs_of_one_width_keep_it(small_cfg: CfgNode) -> None:
+    """Files written before the stride-4 map had a width of its own."""
+    text = small_cfg.dump().splitlines()
+    old = "\n".join(line for line in text if "MASK_DIM" not in line)
+    assert len(old.splitlines()) == len(text) - 1
+    node = stored_cfg(old, "old.pth").MODEL.CLIPMASK
+    assert node.MASK_DIM == node.HIDDEN_DIM == 16
+
+
 def test_tags_are_no_files(tmp_path: Path, small_cfg: CfgNode) -> None:
     path = write_checkpoint(tmp_path / "model.pth", small_cfg)
     checkpoint = load_checkpoint(path)

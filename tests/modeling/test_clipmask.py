@@ -113,6 +113,8 @@ def test_a_linear_classifier_keeps_its_classes(small_cfg: CfgNode) -> None:
         ("NUM_HEADS", 0, "at least 1"),
         ("MAX_IMAGE_KEYS", -5, "0 or more"),
         ("DROPOUT", 1.5, "below 1"),
+        ("MASK_DIM", 30, "divisible by 4"),
+        ("LOSS_STRIDE", 3, "4, as masks are predicted, 2 or 1"),
     ],
 )
 def test_values_out_of_range(small_cfg: CfgNode, key: str, value: Any, message: str) -> None:
@@ -124,6 +126,8 @@ def test_values_out_of_range(small_cfg: CfgNode, key: str, value: Any, message: 
 @pytest.mark.parametrize(
     "changes",
     [
+        {"HIDDEN_DIM": 24, "NUM_HEADS": 6},
+        {"LOSS_STRIDE": 2},
         {"INJECTION": "none", "CLASSIFIER": "linear", "TEXT_QUERIES": False},
         {"SCALES": ["res4"]},
         {"SCALES": ["res3", "res5"]},

@@ -64,3 +64,54 @@ def test_a_model_for_inference_gives_the_same_scores(small_model: ClipMask, make
     assert small_model.for_inference() is small_model
     torch.testing.assert_close(small_model(inputs)[0]["sem_seg"], before, rtol=1e-3, atol=1e-4)
     assert not any(parameter.requires_grad for parameter in small_model.parameters())
+
+
+class Square(nn.Module):
+    """Takes pictures of 96 pixels a side and no others."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.size_divisibility = inner, 32
+
+    def forward(self, x: Tensor) -> Any:
+        assert x.shape[-2:] == (96, 96)
+        return self.inner(x)
+
+
+def test_a_backbone_of_one_size_is_shown_that_size(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_model, "size_divisibility", 96)
+    small_model.backbone = Square(trained(small_model.backbone))
+    before = small_model(make_inputs((96, 90)))[0]["sem_seg"]
+    small_model.for_inference()
+    assert not any("BatchNorm" in type(module).__name__ for module in small_model.backbone.modules())
+    torch.testing.assert_close(small_model(make_inputs((96, 90)))[0]["sem_seg"], before, rtol=1e-3, atol=1e-4)
+
+
+class AsksItsNorm(nn.Module):
+    """Reads an attribute of its normalisation, which a copy without one does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.norm(self.conv(x)) * self.norm.eps,)
+
+
+def test_a_network_that_fails_without_its_normalisation_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
+    network = trained(AsksItsNorm())
+    with caplog.at_level("INFO"):
+        assert fold_batch_norms(network, torch.randn(1, 3, 8, 8)) is network
+    assert "stay as they are" in caplog.text
+
+
+def test_after_for_inference_nothing_trains_or_loads(small_model: ClipMask) -> None:
+    state = small_model.state_dict()
+    small_model.load_state_dict(state)
+    small_model.for_inference().eval()
+    with pytest.raises(RuntimeError, match="can't be trained"):
+        small_model.train()
+    with pytest.raises(RuntimeError, match="takes no weights"):
+        small_model.load_state_dict(state)

@@ -114,10 +114,15 @@ def test_the_inputs_own_size_reads_what_other_sizes_read(size: tuple[int, int]) 
     torch.testing.assert_close(own, doubled, rtol=1e-4, atol=1e-5)
 
 
-def test_scores_have_gradients() -> None:
-    logits, masks = torch.randn(7, 5, requires_grad=True), torch.randn(7, 12, 16, requires_grad=True)
+@pytest.mark.parametrize("strip", [3000, 10**9])
+@pytest.mark.parametrize("wanted", ["both", "logits", "masks"])
+def test_scores_have_gradients(wanted: str, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "STRIP_ELEMENTS", strip)
+    logits = torch.randn(7, 5, requires_grad=wanted != "masks")
+    masks = torch.randn(7, 12, 16, requires_grad=wanted != "logits")
+    asked = [value for value in (logits, masks) if value.requires_grad]
     grids = []
     for scores in (class_scores(logits, masks, (48, 64), (48, 64)), reference(logits, masks, 48, 64)):
-        grids.append(torch.autograd.grad(scores.square().sum(), [logits, masks]))
+        grids.append(torch.autograd.grad(scores.square().sum(), asked))
     for ours, plain in zip(*grids, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)

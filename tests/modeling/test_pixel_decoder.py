@@ -78,3 +78,32 @@ def test_padding_of_texts_reaches_no_output() -> None:
     alone = module(dict(maps), T, sizes)
     padded = module(dict(maps), torch.cat([T, torch.randn(2, 5, 12)], dim=1), sizes, torch.arange(7).expand(2, -1) < 2)
     torch.testing.assert_close(padded.pixels, alone.pixels, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of modules that take lists
+def test_hooks_see_what_modules_return_and_gradients_pass() -> None:
+    module, kept = decoder(), {}
+    for name, part in module.named_modules():
+        part.register_forward_hook(lambda _, __, out, name=name: kept.setdefault(name, (out, _copy(out))) and None)
+        part.register_full_backward_hook(lambda *_: None)
+    maps = {name: map_.requires_grad_() for name, map_ in features(64, 96, 2).items()}
+    result = module(maps, torch.randn(3, 12).requires_grad_(), [(64, 96), (50, 90)])
+    (result.pixels.sum() + sum(scale.sum() for scale in result.scales)).backward()
+    containers = (torch.nn.ModuleDict, torch.nn.ModuleList, torch.nn.ParameterList)  # they do not run themselves
+    assert len(kept) == sum(not isinstance(part, containers) for part in module.modules())
+    for name, (output, copy) in kept.items():
+        if isinstance(output, torch.Tensor):
+            assert torch.equal(output, copy), f"{name}: its result was written over"
+
+
+def _copy(value: object) -> object:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def test_features_are_taken_out_where_asked_alone() -> None:
+    module, maps, T = decoder(), features(64, 64), torch.randn(3, 12)
+    first = module(maps, T, [(64, 64)])
+    assert set(maps) == set(STRIDES)
+    second = module(maps, T, [(64, 64)], consume=True)
+    assert not maps
+    assert torch.equal(first.pixels, second.pixels)
