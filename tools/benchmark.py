@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sizes", default="360x480:11,512x1024:19", metavar="HxW:K,...", help="pictures, height x width : classes"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="that count, of all paired measurements")
+    parser.add_argument("--rounds", type=int, default=5, help="that count, of all paired measurements")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where")
     parser.add_argument("--precision", default="fp32", choices=list(PRECISIONS), help="of the computation")
     parser.add_argument("--threads", type=int, help="of torch on a CPU; its own choice where left out")
@@ -106,6 +106,7 @@ def _machine(args: argparse.Namespace) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if args.device == "cuda" else cpu,
         "threads": torch.get_num_threads(),
         "precision": args.precision,
+        "rounds": args.rounds,
         **{package: _version(package) for package in packages},
     }
 
@@ -145,7 +146,7 @@ def _run(argv: Sequence[str] | None) -> None:
     measure: dict[str, Callable[[], Any]] = {
         "parts": parts,
         "text": lambda: {**_told(wide), **added_by_text(wide, 3 * args.rounds)},
-        "large": lambda: large_picture(args.device, args.threads),
+        "large": lambda: large_picture(args.device, PRECISIONS[args.precision], args.threads),
         "growth": lambda: measure_growth(curves(args.device, PRECISIONS[args.precision]), args.threads),
         "loading": measure_loading,
     }

@@ -170,7 +170,9 @@ class ClipMask(nn.Module):
 
         Returns:
             In training weighted scalar losses, see ``clipmask.losses.criterion``; else one
-            ``{"sem_seg": (K, H, W)}`` an image, float32 scores on the model's device.
+            ``{"sem_seg": (K, H, W)}`` an image, float32 scores on the model's device. Beside larger ones an image's
+            scores differ a little: its features see zeros where they would see its edge, and where MAX_IMAGE_KEYS
+            pools the keys of injections, by the factor that the largest image needs.
         """
         if self.views is not None and not self.training:
             return [{"sem_seg": augmented_scores(self._decode, inputs, self.views)} for inputs in batched_inputs]

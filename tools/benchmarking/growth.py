@@ -86,9 +86,9 @@ def steepest(values: Sequence[float], costs: Sequence[float]) -> float:
     return max((b[1] / a[1]) / (b[0] / a[0]) for a, b in itertools.pairwise(pairs))
 
 
-def large_picture(device: str, threads: int | None) -> dict[str, dict[str, float]]:
+def large_picture(device: str, precision: torch.dtype | None, threads: int | None) -> dict[str, dict[str, float]]:
     """Predicts one picture of 4096x2048, whole and in windows; see ``memory`` for the results."""
-    setting = Setting((2048, 4096), 19, device)
+    setting = Setting((2048, 4096), 19, device, precision)
     ways: dict[str, tuple[str, ...]] = {
         "whole": (),
         "windows of 1024x512": ("TEST.SLIDING_WINDOW.ENABLED", "True"),

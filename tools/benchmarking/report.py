@@ -40,7 +40,7 @@ def tables(found: Mapping[str, Any]) -> str:
 
 def _machine(machine: Mapping[str, Any]) -> str:
     libraries = ("torch", "transformers", "segmentation_models_pytorch")
-    told = [machine["device"], f"{machine['threads']} threads", machine["precision"]]
+    told = [machine["device"], f"{machine['threads']} threads", machine["precision"], f"{machine['rounds']} rounds"]
     told += [f"{library} {machine[library]}" for library in libraries]
     return ", ".join(told) + (
         "; the C library keeps freed memory while times are taken." if machine["memory_kept"] else "."
