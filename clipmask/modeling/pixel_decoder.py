@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from clipmask.modeling.layers import ChannelNorm, Positions, SeparableBlock, cut, upsample, valid_cells
@@ -134,9 +135,10 @@ class PixelDecoder(nn.Module):
         pixels = self.lateral(self._cut(features.pop(self.lateral_name), sizes, self.pixel_stride))
         valid.append(self._valid(pixels, sizes, self.pixel_stride))
         grid = (pixels.shape[-2], pixels.shape[-1])
-        # Into the enlarged map, which no module made: what modules return belongs to their hooks.
+        # If in place, then into the enlarged map, which no module made: what modules return belongs to their hooks. It
+        # may be a view, whose gradients would come back channels-first.
         raised = upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]).to(pixels.dtype)
-        pixels = raised.add_(pixels)
+        pixels = raised + pixels if torch.is_grad_enabled() else raised.add_(pixels)
         del raised
         for block in self.smooth:
             pixels = block(pixels, valid[-1])
