@@ -74,6 +74,19 @@ def test_a_run_is_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert str(tmp_path) not in (tmp_path / "a.json").read_text()
 
 
+def test_steps_made_twice_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "measure_cost", lambda cfg: Cost(10, 9, 8, (6, 7)))
+    finished(tmp_path)
+    stopped = [{"iteration": 19, "time": 9.0}, {"iteration": 19, "sem_seg/mIoU": 1.0}, {"iteration": 39, "time": 9.0}]
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in stopped) + metrics.read_text())
+    cfg = load_cfg(ROOT / "configs" / "toy.yaml", ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
+    grid = made_grid(tmp_path / "grid", "full: {title: full model, also_test: [more_val]}")
+    result = collect(tmp_path, cfg, grid.variants["full"], 5)
+    assert (result.iterations, result.seconds_per_step, result.training_seconds) == (40, 0.6, 24)
+    assert result.curve == [[20, 20.0], [40, 63.333]]
+
+
 def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
     grid = made_grid(tmp_path / "grid")
     cfg = load_cfg(ROOT / "configs" / "toy.yaml")

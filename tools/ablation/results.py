@@ -86,27 +86,29 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
         UserError: the folder lacks something that a finished run has.
     """
     lines = [json.loads(line) for line in _read(folder / "metrics.json").splitlines()]
-    times = [(line["iteration"] + 1, line["time"]) for line in lines if line.get("time")]
+    # Steps after the last checkpoint stand there twice where a run was interrupted: the later ones made the model.
+    times = {line["iteration"] + 1: line["time"] for line in lines if line.get("time")}
     if not times:
         raise UserError(f"{folder / 'metrics.json'}: no step's time is in it; was SOLVER.MAX_ITER reached?")
-    steps = np.diff([0, *(step for step, _ in times)])
+    since = np.diff([0, *sorted(times)])  # a line's time is the mean over the steps since the line before
     key = score_name(cfg.DATASETS.TEST)
+    curve = {line["iteration"] + 1: round(line[key], 3) for line in lines if line.get(key) is not None}
     cost = measure_cost(cfg)
     return Result(
         run=variant.name,
         seed=seed,
         settings=settings(cfg),
-        iterations=times[-1][0],
+        iterations=max(times),
         images_per_step=cfg.SOLVER.IMS_PER_BATCH,
-        seconds_per_step=round(statistics.median(time for _, time in times), 4),
-        training_seconds=round(float(sum(count * time for count, (_, time) in zip(steps, times, strict=True)))),
+        seconds_per_step=round(statistics.median(times.values()), 4),
+        training_seconds=round(float(since @ [times[step] for step in sorted(times)])),
         hardware=hardware(cfg.MODEL.DEVICE),
         versions=load_checkpoint(folder / "model_final.pth")["versions"],
         parameters=cost.parameters,
         trainable=cost.trainable,
         flops=cost.flops,
         size=list(cost.size),
-        curve=[[line["iteration"] + 1, round(line[key], 3)] for line in lines if line.get(key) is not None],
+        curve=[[step, curve[step]] for step in sorted(curve)],
         scores={name: _confusion(folder, name) for name in (*cfg.DATASETS.TEST, *variant.also_test)},
     )
 
