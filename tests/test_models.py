@@ -51,10 +51,7 @@ def test_its_config_is_the_one_in_configs() -> None:
     """But for what starts a training, which is elsewhere on other machines."""
     own = leaf_keys(stored_cfg(unpack(MODEL)["config"], MODEL))
     told = leaf_keys(load_cfg(CONFIG))
-    # E: the file is older than the key and has C's value, which E never exceeds.
-    apart = {"DATALOADER.NUM_WORKERS", "MODEL.CLIPMASK.MASK_DIM"}
-    assert min(told["MODEL.CLIPMASK.MASK_DIM"], told["MODEL.CLIPMASK.HIDDEN_DIM"]) == own["MODEL.CLIPMASK.MASK_DIM"]
-    assert {key for key in told if own[key] != told[key]} <= apart
+    assert {key for key in told if own[key] != told[key]} <= {"DATALOADER.NUM_WORKERS"}
 
 
 def test_it_scores_what_its_card_says(predictor: Predictor, test_data: Path) -> None:
