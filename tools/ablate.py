@@ -68,11 +68,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
+    try:
+        return [int(number) for number in _names(text)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers with commas between, such as 0,1,2") from error
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -109,7 +112,7 @@ def _print(args: argparse.Namespace) -> int:
     results = read_results(args.results, grid)
     if not results:
         raise UserError(f"{args.results / grid.name}: no results yet; tools/ablate.py run {args.grid} makes them")
-    print("\n\n".join((score_table(grid, results), class_table(grid, results), provenance(results))))
+    print("\n\n".join((score_table(grid, results), class_table(grid, results), provenance(grid, results))))
     return 0
 
 

@@ -111,7 +111,7 @@ def test_a_mistake_is_one_line(
         (["run"], "run: name a grid"),
         (["table", "a.yaml", "A", "1"], "table: takes no A 1"),
         (["paint"], "invalid choice"),
-        (["run", "a.yaml", "--seeds", "one"], "invalid"),
+        (["run", "a.yaml", "--seeds", "one"], "'one': whole numbers with commas between, such as 0,1,2"),
     ],
 )
 def test_wrong_words(tool: ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:

@@ -89,6 +89,11 @@ def test_a_mark_that_is_wrong(tmp_path: Path, words: str, message: str) -> None:
         page(tmp_path, words).text()
 
 
+def test_results_elsewhere_are_no_matter_of_the_page(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--results .*there is tools/ablate.py table"):
+        Page(tmp_path / "docs" / "page.md", tmp_path, tmp_path / "output")
+
+
 def test_an_open_block(tmp_path: Path) -> None:
     own = page(tmp_path)
     (tmp_path / "page.md").write_text("<!-- ablate: scores grid.yaml -->\ntext\n")

@@ -90,6 +90,10 @@ def test_steps_made_twice_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
     grid = made_grid(tmp_path / "grid")
     cfg = load_cfg(ROOT / "configs" / "toy.yaml")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "metrics.json").write_text('{"iteration": 1')
+    with pytest.raises(UserError, match=r"metrics.json: a line is no JSON"):
+        collect(tmp_path / "broken", cfg, grid.variants["full"], 0)
     with pytest.raises(UserError, match=r"metrics.json: No such file.*is not finished"):
         collect(tmp_path, cfg, grid.variants["full"], 0)
 
@@ -104,9 +108,18 @@ def test_results_of_a_grid(tmp_path: Path) -> None:
     assert [(name, list(runs)) for name, runs in found.items()] == [("full", [0, 1]), ("less", [0, 1])]
 
 
+def test_a_renamed_file_is_refused(tmp_path: Path) -> None:
+    grid = made_grid(tmp_path / "grid")
+    write_results(tmp_path, grid, made_result())
+    (tmp_path / "grid" / "full_seed0.json").rename(tmp_path / "grid" / "less_seed0.json")
+    with pytest.raises(UserError, match=r"less_seed0.json: it says that it is of full, seed 0"):
+        read_results(tmp_path, grid)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"TEST.AUG.ENABLED": True}, r"TEST.AUG.ENABLED default, True"),
         ({"SOLVER.MAX_ITER": 700}, r"SOLVER.MAX_ITER 600, 700"),
         ({"MODEL.BACKBONE.WEIGHTS": "other.pth"}, r"MODEL.BACKBONE.WEIGHTS default, other.pth"),
     ],

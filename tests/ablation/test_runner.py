@@ -93,6 +93,14 @@ def test_a_run_has_its_device_and_its_words(folder: Path) -> None:
     assert Slot(3, True).environment()["CUDA_VISIBLE_DEVICES"] == "3"
 
 
+def test_gpus_are_those_that_the_command_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert [Slot(number, True).environment()["CUDA_VISIBLE_DEVICES"] for number in (0, 1)] == ["2", "5"]
+    assert Slot(0, False).environment()["CUDA_VISIBLE_DEVICES"] == ""
+    with pytest.raises(UserError, match=r"MODEL.DEVICE cuda:1: .*CUDA_VISIBLE_DEVICES=1"):
+        slots("cuda:1", None)
+
+
 def test_several_run_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEP", "0.1")
     most: list[int] = []
@@ -144,6 +152,25 @@ def test_a_process_of_an_earlier_command_is_left_alone(folder: Path) -> None:
     process.communicate(b"\n")
     job.start(Slot(CORE, False))
     job.stop(60)
+
+
+@pytest.mark.parametrize("name", ["full", "other"])
+def test_a_run_that_can_t_start_stops_no_other(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Neither at its beginning, nor where a test follows its training."""
+    jobs = make(folder, "full: {title: full model, also_test: [more_val]}\n  less: less of it")[:2]
+    start, started = Job.start, []
+
+    def refuse(self: Job, slot: Slot) -> None:
+        started.append(self.name)
+        if self.name.startswith("full") and (name == "full" or started.count(self.name) > 1):
+            raise UserError("no")
+        start(self, slot)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Job, "start", refuse)
+        assert [job.name for job in Runner(jobs, [Slot(CORE, False)]).run()] == ["full seed 0"]
+    assert "full seed 0: FAILED: no" in capsys.readouterr().out
+    assert (folder / "results" / "grid" / "less_seed0.json").is_file()
 
 
 @pytest.mark.parametrize("place", ["result", "run"])

@@ -55,14 +55,29 @@ def test_numbers_as_words() -> None:
     assert table(["a|b"], [["c"]]) == "| a&#124;b |\n| --- |\n| c |"
 
 
-def test_where_numbers_come_from() -> None:
+def test_seeds_that_agree_make_no_interval() -> None:
+    assert shown_difference(Difference(0, 0, 0, 2)) == "+0.00"
+
+
+def test_time_is_the_fastest_seed_s(tmp_path: Path) -> None:
+    runs = {0: made_result(), 1: made_result(seed=1, seconds_per_step=0.4)}
+    assert cells(score_table(made_grid(tmp_path), {"full": runs}), 0)[-1] == "0.40"
+
+
+def test_where_numbers_come_from(tmp_path: Path) -> None:
     gpu = {"device": "cuda", "name": "Chip", "count": 1}
-    text = provenance({"full": {0: made_result(), 3: made_result(seed=3, hardware=gpu)}})
+    grid = made_grid(tmp_path)
+    text = provenance(grid, {"full": {0: made_result(), 3: made_result(seed=3, hardware=gpu)}})
     for words in (
         "600 steps of 4 crops of 192 x 256",
         "`made_train`",
-        "480x360",
+        "480x360, single scale",
         "seeds 0, 3",
         "1 core of Abacus, 1 Chip",
+        "- not run: less of it",
     ):
         assert words in text
+    every = {name: {0: made_result(name)} for name in ("full", "less")}
+    assert "not run" not in provenance(grid, every)
+    augmented = made_result(settings={**made_result().settings, "TEST.AUG.ENABLED": True})
+    assert "480x360, with test-time augmentation" in provenance(grid, {"full": {0: augmented}})

@@ -40,7 +40,9 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """Returns the variables of a process on this device: one thread, and of the GPUs this one alone."""
-        own = {"CUDA_VISIBLE_DEVICES": str(self.number)} if self.gpu else {"CUDA_VISIBLE_DEVICES": ""}
+        # Torch counts the GPUs that this process sees; where it sees some, the number stands for the n-th of those.
+        seen = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+        own = {"CUDA_VISIBLE_DEVICES": (seen[self.number] if seen else str(self.number)) if self.gpu else ""}
         return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **own}
 
     def pin(self, process: subprocess.Popen[bytes]) -> None:
@@ -57,10 +59,15 @@ def slots(device: str, jobs: int | None) -> list[Slot]:
         jobs: how many at once; None: all devices.
 
     Raises:
-        UserError: there are fewer devices than jobs.
+        UserError: there are fewer devices than jobs, or ``device`` is one of several GPUs.
     """
     import torch
 
+    if device.startswith("cuda:"):
+        raise UserError(
+            f"MODEL.DEVICE {device}: a grid gives each run a GPU of its own; leave it at cuda, and choose GPUs by "
+            f"CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')}"
+        )
     gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     found = [Slot(number, True) for number in range(gpus)] or [Slot(number, False) for number in cores]

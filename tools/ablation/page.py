@@ -36,9 +36,17 @@ class Page:
         path: of the Markdown file.
         root: of the repository, from where the marks name files.
         results: folder of the result files, in which plots are drawn too.
+
+    Raises:
+        UserError: the page could not show plots of that folder, which is not below its own.
     """
 
     def __init__(self, path: Path, root: Path, results: Path) -> None:
+        if not results.resolve().is_relative_to(path.resolve().parent):
+            raise UserError(
+                f"--results {results}: {path.name} shows the plots of a folder below {path.parent}; for results "
+                "elsewhere there is tools/ablate.py table"
+            )
         self._path, self._root, self._results = path, root, results
         self._kinds: dict[str, Callable[..., str]] = {
             "scores": self._scores,
@@ -96,7 +104,7 @@ class Page:
 
     def _scores(self, file: str) -> str:
         grid, found = self._read(file)
-        return f"{score_table(grid, found)}\n\n{provenance(found)}" if found else _not_run(file)
+        return f"{score_table(grid, found)}\n\n{provenance(grid, found)}" if found else _not_run(file)
 
     def _classes(self, file: str) -> str:
         grid, found = self._read(file)
@@ -112,14 +120,14 @@ class Page:
         grid, found = self._read(file)
         if not _drawn(kind, grid, found):
             return _not_run(file)
-        return f"![{words}]({self._plot(grid, kind).relative_to(self._path.parent).as_posix()})"
+        return f"![{words}]({self._plot(grid, kind).resolve().relative_to(self._path.resolve().parent).as_posix()})"
 
     def _unseen(self, file: str, full: str) -> str:
         grid, found = self._read(file)
         if not found:
             return _not_run(file)
         trained, with_all = self._read(full)
-        return f"{unseen_table(grid, found, with_all.get(trained.against))}\n\n{provenance(found)}"
+        return f"{unseen_table(grid, found, with_all.get(trained.against))}\n\n{provenance(grid, found)}"
 
     def _published(self, file: str, key: str, grid_file: str) -> str:
         """A table of published figures from ``file``, with our runs of ``grid_file`` below; ``-``: none of ours."""
@@ -131,7 +139,7 @@ class Page:
         text = table(["IoU", *(name.lower() for name in classes), "mean of all"], rows)
         if grid is None:
             return text
-        return f"{text}\n\n{provenance(found)}" if found else f"{text}\n\n{_not_run(grid_file)}"
+        return f"{text}\n\n{provenance(grid, found)}" if found else f"{text}\n\n{_not_run(grid_file)}"
 
 
 def _own_row(grid: Grid, name: str, runs: Mapping[int, Result], classes: Sequence[str]) -> list[str]:

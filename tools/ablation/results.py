@@ -85,7 +85,7 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
     Raises:
         UserError: the folder lacks something that a finished run has.
     """
-    lines = [json.loads(line) for line in _read(folder / "metrics.json").splitlines()]
+    lines = _json_lines(folder / "metrics.json")
     # Steps after the last checkpoint stand there twice where a run was interrupted: the later ones made the model.
     times = {line["iteration"] + 1: line["time"] for line in lines if line.get("time")}
     if not times:
@@ -150,11 +150,11 @@ def read_results(folder: Path, grid: Grid) -> dict[str, dict[int, Result]]:
         Name of the variant to seed to result, in the grid's order; variants without a result are left out.
 
     Raises:
-        UserError: a file is damaged, or two runs had other budgets, so that one table of them would mislead.
+        UserError: a file is damaged or renamed, or two runs had other budgets, so that one table of them would mislead.
     """
     found: dict[str, dict[int, Result]] = {}
     for name in grid.variants:
-        own = [read_result(path) for path in sorted((folder / grid.name).glob(f"{name}_seed*.json"))]
+        own = [_read_named(path) for path in sorted((folder / grid.name).glob(f"{name}_seed*.json"))]
         if own:
             found[name] = {result.seed: result for result in sorted(own, key=lambda result: result.seed)}
     every = [result for of_seeds in found.values() for result in of_seeds.values()]
@@ -163,6 +163,16 @@ def read_results(folder: Path, grid: Grid) -> dict[str, dict[int, Result]]:
         _refuse_mixed(grid, every[0], result, budget=True)
         _refuse_mixed(grid, same, result, budget=False)
     return found
+
+
+def _read_named(path: Path) -> Result:
+    result = read_result(path)
+    if path.name != f"{result.run}_seed{result.seed}.json":
+        raise UserError(
+            f"result file {path}: it says that it is of {result.run}, seed {result.seed}; give it back its name, or "
+            "delete it"
+        )
+    return result
 
 
 def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) -> None:
@@ -199,6 +209,15 @@ def _confusion(folder: Path, dataset: str) -> dict[str, Any]:
     """Reads the confusion matrix that an evaluation wrote."""
     header, *rows = csv.reader(_read(folder / "inference" / dataset / "confusion_matrix.csv").splitlines())
     return {"classes": header[1:], "confusion": [[int(cell) for cell in row[1:]] for row in rows]}
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in _read(path).splitlines()]
+    except ValueError as error:
+        raise UserError(
+            f"{path}: a line is no JSON ({error}); take that line out, or delete the run's folder"
+        ) from error
 
 
 def _read(path: Path) -> str:

@@ -88,8 +88,16 @@ class Runner:
     def _start(self, job: Job, slot: Slot) -> None:
         how = f"goes on after step {job.kept} of {job.steps}" if job.kept else "starts"
         self._say(f"{job.name}: {how}, on {'GPU' if slot.gpu else 'core'} {slot.number}")
-        job.start(slot)
-        self._running.append(job)
+        self._begin(job, slot)
+
+    def _begin(self, job: Job, slot: Slot) -> None:
+        try:
+            job.start(slot)
+        except UserError as error:
+            self._free.append(slot)
+            self._fail(job, error)
+        else:
+            self._running.append(job)
 
     def _look(self, job: Job) -> None:
         """Takes note of a process that has ended."""
@@ -98,10 +106,10 @@ class Runner:
             return
         slot = job.slot
         assert slot is not None
-        if status == 0 and job.stages:
-            job.start(slot)
-            return
         self._running.remove(job)
+        if status == 0 and job.stages:
+            self._begin(job, slot)
+            return
         self._free.append(slot)
         try:
             if status:
@@ -109,11 +117,14 @@ class Runner:
             result = collect(job.folder, job.cfg, job.variant, job.seed)
             write_result(job.result, result)
         except UserError as error:
-            self._failed.append(job)
-            self._say(f"{job.name}: FAILED: {error}")
+            self._fail(job, error)
             return
         self._finished += 1
         self._say(f"{job.name}: mIoU {result.of(result.dataset).mean_iou:.2f}, {self._where()}")
+
+    def _fail(self, job: Job, error: UserError) -> None:
+        self._failed.append(job)
+        self._say(f"{job.name}: FAILED: {error}")
 
     def _where(self) -> str:
         left = self._remaining()

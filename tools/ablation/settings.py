@@ -17,7 +17,10 @@ _LEFT_OUT = {
     *("SOLVER.LOG_PERIOD", "SOLVER.CHECKPOINT_PERIOD", "TEST.NUM_PICTURES"),
 }
 # Sections in which the rows of a table must be alike: what an ablation changes is the model.
-_BUDGET = ("SOLVER.", "INPUT.", "MODEL.BACKBONE.", "MODEL.PIXEL_", "MODEL.CLIP.EMBEDDINGS", "MODEL.WEIGHTS")
+_BUDGET = (
+    *("SOLVER.", "INPUT.", "TEST.", "DATASETS.TEST", "MODEL.BACKBONE.", "MODEL.PIXEL_", "MODEL.WEIGHTS"),
+    *("MODEL.CLIP.EMBEDDINGS", "MODEL.CLIP.NAME", "MODEL.CLIP.PRETRAINED", "MODEL.CLIP.PROMPTS"),
+)
 
 
 def settings(cfg: CfgNode) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def differences(first: dict[str, Any], second: dict[str, Any], *, budget: bool =
 
     Args:
         first, second: from ``settings``.
-        budget: look only at data, schedule, backbone and weights, which the rows of a table share.
+        budget: look only at data, schedule, tests, backbone and weights, which the rows of a table share.
     """
     keys = sorted(first.keys() | second.keys())
     return [

@@ -20,7 +20,7 @@ def score_table(grid: Grid, results: Results) -> str:
         grid: with the titles.
         results: from ``read_results``.
     """
-    head = ["", "seeds", "mIoU", "difference, 95 % interval", "parameters, M", "GFLOPs", "s per step"]
+    head = ["", "seeds", "mIoU", "difference, 95 % interval", "parameters, M", "GFLOPs", "s per step, fastest seed"]
     base = results.get(grid.against, {})
     rows = []
     for name, runs in results.items():
@@ -71,10 +71,10 @@ def shown(summary: Summary) -> str:
 
 
 def shown_difference(difference: Difference) -> str:
-    """Writes ``-1.20 (-2.01 to -0.39)``, in bold where the interval leaves 0 out; of one seed the mean alone."""
+    """Writes ``-1.20 (-2.01 to -0.39)``, in bold where the interval leaves 0 out; without an interval the mean."""
     if not math.isfinite(difference.mean):
         return _UNKNOWN
-    if not math.isfinite(difference.low):
+    if not difference.high > difference.low:  # of one seed, or of seeds that all say the same
         return f"{difference.mean:+.2f}"
     text = f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
     return f"**{text}**" if difference.clear else text
@@ -85,7 +85,8 @@ def _number(value: float) -> str:
 
 
 def _time(runs: Mapping[int, Result]) -> str:
-    return f"{summarize({seed: result.seconds_per_step for seed, result in runs.items()}).mean:.2f}"
+    """Of the fastest seed: other work on the machine only ever adds."""
+    return f"{min(result.seconds_per_step for result in runs.values()):.2f}"
 
 
 def _first(runs: Mapping[int, Result]) -> Result:
@@ -96,8 +97,13 @@ def _dataset(results: Results) -> str:
     return _first(next(iter(results.values()))).dataset
 
 
-def provenance(results: Results) -> str:
-    """Says in a few lines what the runs of a grid were made of: data, schedule, weights, hardware, versions, seeds."""
+def provenance(grid: Grid, results: Results) -> str:
+    """Says in a few lines what the runs of a grid were made of, and which of its variants have none.
+
+    Args:
+        grid: with the titles.
+        results: from ``read_results``, at least one.
+    """
     runs = [result for of_seeds in results.values() for result in of_seeds.values()]
     first = runs[0]
 
@@ -109,7 +115,8 @@ def provenance(results: Results) -> str:
         f"{each(lambda run: run.iterations)} steps of {each(lambda run: run.images_per_step)} crops of "
         f"{' x '.join(map(str, given.get('INPUT.CROP.SIZE', ['?'])))} (height x width), trained on "
         f"`{each(lambda run: '`, `'.join(run.settings['DATASETS.TRAIN']))}`, scored on `{first.dataset}` at "
-        f"{first.size[1]}x{first.size[0]}, single scale",
+        f"{first.size[1]}x{first.size[0]}, "
+        f"{'with test-time augmentation' if given.get('TEST.AUG.ENABLED') else 'single scale'}",
         f"backbone {given.get('MODEL.BACKBONE.TIMM_NAME', 'resnet50')} from "
         f"{given.get('MODEL.BACKBONE.WEIGHTS', 'its pretrained weights')}; text from "
         f"{given.get('MODEL.CLIP.EMBEDDINGS') or 'CLIP ' + given.get('MODEL.CLIP.NAME', 'ViT-B-16')}",
@@ -117,6 +124,9 @@ def provenance(results: Results) -> str:
         f"{each(lambda run: _device(run.hardware))} for each run, torch {each(lambda run: run.versions.get('torch'))}; "
         f"{sum(run.training_seconds for run in runs) / 3600:.1f} hours of training in all",
     ]
+    missing = [variant.title for name, variant in grid.variants.items() if name not in results]
+    if missing:
+        lines.append(f"not run: {', '.join(missing)}")
     return "\n".join(f"- {line}" for line in lines)
 
 
