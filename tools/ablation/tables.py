@@ -126,7 +126,7 @@ def provenance(grid: Grid, results: Results) -> str:
     ]
     missing = [variant.title for name, variant in grid.variants.items() if name not in results]
     if missing:
-        lines.append(f"not run: {', '.join(missing)}")
+        lines.append(f"not run: {'; '.join(missing)}")
     return "\n".join(f"- {line}" for line in lines)
 
 
