@@ -103,6 +103,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.PRETRAINED = "openai"  # an open_clip tag, or a local file (of OpenAI's: NAME ViT-B-16-quickgelu)
     cfg.MODEL.CLIP.EMBEDDINGS = ""  # an .npz with names and embeddings instead of CLIP; random: unit vectors by name
     cfg.MODEL.CLIP.CONTROL = ""  # of an experiment: random (CLIP's norms, no meaning) or shuffled (other classes' T)
+    cfg.MODEL.CLIP.CONTROL_DRAW = 0  # of the CONTROL: which of its draws, from 0
     cfg.MODEL.CLIP.PROMPTS = ["imagenet"]  # [single], [street], [imagenet], or templates with {} for the name
     cfg.MODEL.CLIP.TEXT = "vocabulary"  # what is injected: vocabulary (T), or annotation (each image's own "text")
     cfg.MODEL.CLIP.TEXT_DROP = 0.5  # annotation: share of training images whose text is left out, as it may be later

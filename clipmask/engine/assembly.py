@@ -23,6 +23,9 @@ from clipmask.modeling.text_sources import FileSource
 
 logger = logging.getLogger(__name__)
 
+# Keys of MODEL.CLIP that came later, with what a config without them means.
+_LATER_CLIP_KEYS = {"CONTROL": "", "CONTROL_DRAW": 0}
+
 
 def evaluated_classes(cfg: CfgNode, fabric: Fabric, *, withheld: bool = False) -> dict[str, tuple[str, ...]]:
     """Loads the lists of DATASETS.TEST and returns the class names of each.
@@ -182,4 +185,5 @@ def _same_text(checkpoint: Mapping[str, Any], clip: CfgNode, prompts: Mapping[st
     given = {name: list(texts) for name, texts in (prompts or {}).items()}
     keys = ("NAME", "PRETRAINED", "EMBEDDINGS", "PROMPTS")
     known = all(other.get(key, clip[key]) == clip[key] for key in keys)
-    return known and other.get("CONTROL", "" if other else clip.CONTROL) == clip.CONTROL and own == given
+    later = all(other.get(key, before if other else clip[key]) == clip[key] for key, before in _LATER_CLIP_KEYS.items())
+    return known and later and own == given

@@ -72,6 +72,10 @@ def _check_text(cfg: CfgNode) -> None:
             )
     if not 0 <= clip.TEXT_DROP < 1:
         raise UserError(f"MODEL.CLIP.TEXT_DROP {clip.TEXT_DROP}: must be at least 0 and below 1")
+    if clip.CONTROL_DRAW < 0 or (clip.CONTROL_DRAW and not clip.CONTROL):
+        raise UserError(
+            f"MODEL.CLIP.CONTROL_DRAW {clip.CONTROL_DRAW}: a whole number from 0, and 0 without a MODEL.CLIP.CONTROL"
+        )
     annotation = clip.TEXT == "annotation"
     if node.INJECTION == "channels" and not annotation:
         raise UserError(

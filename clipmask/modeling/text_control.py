@@ -4,8 +4,9 @@
                 model sees, T - mu, has CLIP's norms and none of its directions
     shuffled    each class gets the row of another class: CLIP's vectors, all of them, under wrong names
 
-Both follow from the class names and nothing else: the order of the classes, the seed of a run and the process play no
-part, and a name keeps its random direction in every vocabulary.
+Both follow from the class names and the number of the draw, nothing else: the order of the classes, the seed of a run
+and the process play no part, and a name keeps its random direction in every vocabulary. What one draw brings may be its
+luck; several tell.
 """
 
 from __future__ import annotations
@@ -20,43 +21,48 @@ from torch import Tensor
 from clipmask.errors import UserError
 
 
-def random_rows(T: Tensor, texts: Sequence[str], mean: Tensor) -> Tensor:
+def random_rows(T: Tensor, texts: Sequence[str], mean: Tensor, draw: int = 0) -> Tensor:
     """Turns the rows of T into random directions about their centre.
 
     Args:
         T: (N, D), one row a text.
         texts: N names or texts; case does not count.
         mean: mu (D,), from which the model sees T.
+        draw: which of the directions that a text can have, from 0.
 
     Returns:
         (N, D), as far from ``mean`` as the rows of ``T``.
     """
-    directions = torch.stack([_direction(text, T.shape[1]) for text in texts]).to(T)
+    directions = torch.stack([_direction(text, T.shape[1], draw) for text in texts]).to(T)
     return mean + (T - mean).norm(dim=1, keepdim=True) * directions
 
 
-def dealt_names(names: Sequence[str]) -> dict[str, str]:
+def dealt_names(names: Sequence[str], draw: int = 0) -> dict[str, str]:
     """Deals the classes' embeddings out so that none keeps its own.
 
     Args:
         names: of the classes, in any order.
+        draw: which of the ways to deal, from 0.
 
     Returns:
-        Name to the name whose embedding it gets: one circle through all, in an order that the names determine.
+        Name to the name whose embedding it gets: one circle through all, in an order that names and draw determine.
 
     Raises:
         UserError: there is one class alone.
     """
     if len(names) < 2:
         raise UserError(f"MODEL.CLIP.CONTROL shuffled: {', '.join(names)} is the only class; it needs two or more")
-    circle = sorted(names, key=_digest)
+    circle = sorted(names, key=lambda name: _digest(name, draw))
     return dict(zip(circle, circle[1:] + circle[:1], strict=True))
 
 
-def _direction(text: str, width: int) -> Tensor:
-    generator = torch.Generator().manual_seed(int.from_bytes(_digest(text)[:7], "big"))
+def _direction(text: str, width: int, draw: int) -> Tensor:
+    generator = torch.Generator().manual_seed(int.from_bytes(_digest(text, draw)[:7], "big"))
     return F.normalize(torch.randn(width, generator=generator), dim=0)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(f"control {text.strip().lower()}".encode()).digest()
+def _digest(text: str, draw: int) -> bytes:
+    which = (
+        f"control {draw}:" if draw else "control"
+    )  # draw 0 has no number: results made before there were others stand
+    return hashlib.sha256(f"{which} {text.strip().lower()}".encode()).digest()

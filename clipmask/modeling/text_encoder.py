@@ -48,6 +48,7 @@ class TextEncoder(nn.Module):
         own_prompts: prompts of some classes in place of everyone's; the very dict that source and learner look at, so
             that those of another vocabulary can be added.
         control: ``random`` or ``shuffled`` takes the meaning out of a fixed T, see text_control.py; empty: T as it is.
+        draw: of the control, from 0.
 
     Raises:
         UserError: ``width`` is None and the source can't be opened, or there is one class alone to be shuffled.
@@ -66,10 +67,12 @@ class TextEncoder(nn.Module):
         learner: TextLearner | None = None,
         own_prompts: dict[str, Sequence[str]] | None = None,
         control: str = "",
+        draw: int = 0,
     ) -> None:
         super().__init__()
         self.names, self.aliases = tuple(names), dict(aliases or {})
-        self._random, self._dealt = control == "random", dealt_names(names) if control == "shuffled" else {}
+        self._random, self._draw = control == "random", draw
+        self._dealt = dealt_names(names, draw) if control == "shuffled" else {}
         self.own_prompts: dict[str, Sequence[str]] = {} if own_prompts is None else own_prompts
         self._open_source = functools.cache(open_source)
         self.width = self._open_source().width if width is None else width
@@ -115,7 +118,7 @@ class TextEncoder(nn.Module):
         elif clip.TOWER == "full":  # its weights come with T
             tower = TextTower(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED))
             learner = LearnedTower(tower, templates(clip.PROMPTS), own)
-        return cls(open_source, names, aliases, width, learner, own, clip.CONTROL)
+        return cls(open_source, names, aliases, width, learner, own, clip.CONTROL, clip.CONTROL_DRAW)
 
     def forward(self) -> Tensor:
         """Returns T - mu, (K, D); in training with gradients to what is learned of it."""
@@ -227,7 +230,7 @@ class TextEncoder(nn.Module):
 
     def _controlled(self, T: Tensor, texts: Sequence[str]) -> Tensor:
         """T (N, D) of ``texts`` as the control ``random`` has it; mu must be known."""
-        return random_rows(T.to(self.mean), texts, self.mean) if self._random else T
+        return random_rows(T.to(self.mean), texts, self.mean, self._draw) if self._random else T
 
     def _check_width(self, width: int) -> None:
         if width != self.width:

@@ -50,6 +50,7 @@ def test_all_runs_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
         ("less: less of it", "none: nothing", r"run none: config: .*none.yaml: no such file"),
         ("less: less of it", "less: {titel: x}", r"run less has no key 'titel'"),
         ("less: less of it", "less: {title: x, also_test: val}", r"run less: also_test is 'val'; it must be a list"),
+        ("less: less of it", "less: {title: x, seeded: 3}", r"run less: seeded is 3; it must be a list of keys"),
         ("less: less of it", "less: 3", r"run less is not a mapping"),
         ("runs:", "register: [data.py]\nruns:", r"register: .*data.py: no such file"),
         ("seeds: [0, 1]", "seeds: [0, 1", r"not plain YAML"),

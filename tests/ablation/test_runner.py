@@ -185,6 +185,15 @@ def test_other_settings_are_not_mixed(folder: Path, place: str) -> None:
         unfinished(jobs)
 
 
+def test_a_key_may_take_the_seed(folder: Path) -> None:
+    jobs = make(folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, seeded: [SOLVER.WARMUP_ITERS]}")
+    assert [job.cfg.SOLVER.WARMUP_ITERS for job in jobs if job.variant.name == "drawn"] == [0, 1]
+    assert all("SOLVER.WARMUP_ITERS" in job.stages[0] for job in jobs if job.variant.name == "drawn")
+    assert not any("SOLVER.WARMUP_ITERS" in job.stages[0] for job in jobs if job.variant.name == "full")
+    with pytest.raises(UserError, match=r"SOLVER.WARMUP_ITERS: the grid sets it; use --seeds"):
+        make(folder, "full: {title: full model, seeded: [SOLVER.WARMUP_ITERS]}", ("SOLVER.WARMUP_ITERS", "3"))
+
+
 def test_mistakes_before_anything_starts(folder: Path) -> None:
     with pytest.raises(UserError, match=r"SEED: the grid sets it; use --seeds"):
         make(folder, opts=("SEED", "3"))

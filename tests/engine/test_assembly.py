@@ -143,6 +143,7 @@ def test_text_of_other_prompts_is_made_anew(tmp_path: Path, small_cfg: CfgNode) 
 
 SOURCES: list[tuple[str, object]] = [
     *(("EMBEDDINGS", "random"), ("NAME", "ViT-L-14"), ("PROMPTS", ["single"]), ("CONTROL", "shuffled")),
+    ("CONTROL_DRAW", 1),
 ]
 
 

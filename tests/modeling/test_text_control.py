@@ -16,8 +16,8 @@ from tests.conftest import NAMES
 DEVICE = torch.device("cpu")
 
 
-def encoder(control: str, names: tuple[str, ...] = NAMES) -> TextEncoder:
-    return TextEncoder(Crowded, names, control=control).eval()
+def encoder(control: str, names: tuple[str, ...] = NAMES, draw: int = 0) -> TextEncoder:
+    return TextEncoder(Crowded, names, control=control, draw=draw).eval()
 
 
 class Crowded(RandomSource):
@@ -80,6 +80,26 @@ def test_the_text_of_an_image_is_that_of_its_classes(control: str) -> None:
     torch.testing.assert_close(text.encode_texts(["sky", "road"]), rows[[1, 0]])
 
 
+def test_another_draw_is_another_random_text_of_the_same_norms() -> None:
+    first, second = encoder("random", draw=1)(), encoder("random", draw=2)()
+    torch.testing.assert_close(first.norm(dim=1), second.norm(dim=1))
+    assert torch.nn.functional.cosine_similarity(first, second).abs().max() < 0.2
+    assert torch.equal(encoder("random", draw=2)(), second)
+    text = encoder("random", draw=2)
+    rows = text()
+    torch.testing.assert_close(text.encode_texts(["sky", "road"]), rows[[1, 0]])
+
+
+def test_another_draw_deals_otherwise() -> None:
+    names = [f"class {index}" for index in range(11)]
+    dealt = [tuple(dealt_names(names, draw).items()) for draw in range(5)]
+    assert len({frozenset(pairs) for pairs in dealt}) == 5
+    assert all(name != other for pairs in dealt for name, other in pairs)
+    a, b = (encoder("shuffled", tuple(names), draw)() for draw in (0, 1))
+    assert not torch.allclose(a, b)
+    torch.testing.assert_close(a.sum(0), b.sum(0), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("count", range(2, 12))
 def test_none_keeps_its_own(count: int) -> None:
     names = [f"class {index}" for index in range(count)]
@@ -111,6 +131,8 @@ def test_it_is_a_key_of_the_config(small_cfg: CfgNode) -> None:
     assert not torch.allclose(real, random)
     torch.testing.assert_close(real.sum(0), shuffled.sum(0), rtol=0, atol=1e-5)
     assert not torch.allclose(real, shuffled)
+    small_cfg.MODEL.CLIP.CONTROL_DRAW = 1
+    assert not torch.allclose(random, T("random"))
 
 
 @pytest.mark.parametrize(
@@ -118,9 +140,11 @@ def test_it_is_a_key_of_the_config(small_cfg: CfgNode) -> None:
     [
         ({"CONTROL": "noise"}, r"MODEL.CLIP.CONTROL 'noise': use nothing or random or shuffled"),
         ({"CONTROL": "random", "TOWER": "context", "EMBEDDINGS": ""}, "control of a fixed T"),
+        ({"CONTROL": "random", "CONTROL_DRAW": -1}, "CONTROL_DRAW -1: a whole number from 0"),
+        ({"CONTROL_DRAW": 1}, "CONTROL_DRAW 1: .*0 without a MODEL.CLIP.CONTROL"),
     ],
 )
-def test_wrong_settings(small_cfg: CfgNode, changes: dict[str, str], message: str) -> None:
+def test_wrong_settings(small_cfg: CfgNode, changes: dict[str, str | int], message: str) -> None:
     for key, value in changes.items():
         small_cfg.MODEL.CLIP[key] = value
     with pytest.raises(UserError, match=message):

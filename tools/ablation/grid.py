@@ -7,6 +7,7 @@ runs:                         # in the order of the tables
   full: full model            # name: title; the config is NAME.yaml beside the grid
   text: {title: "images' own text", also_test: [camvid_text_sem_seg_val]}   # datasets tested when training is over
   recipe: {title: our recipe, config: ../camvid/clipmask_mobilenetv2.yaml}
+  random: {title: random text, seeded: [MODEL.CLIP.CONTROL_DRAW]}   # config keys that are the run's seed, as SEED is
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import yaml
 from clipmask.errors import UserError
 
 _KEYS = {"against", "seeds", "register", "runs"}
-_RUN_KEYS = {"title", "config", "also_test"}
+_RUN_KEYS = {"title", "config", "also_test", "seeded"}
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Variant:
         title: in tables and plots.
         config: path of the YAML file.
         also_test: datasets that the trained model is tested on besides the config's own DATASETS.TEST.
+        seeded: keys of the config that are set to the run's seed, as SEED is.
     """
 
     name: str
     title: str
     config: Path
     also_test: tuple[str, ...] = ()
+    seeded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,15 @@ def _variant(path: Path, name: str, value: Any) -> Variant:
         value = {"title": value}
     value = _mapping(path, value, f"run {name}", _RUN_KEYS, needed={"title"})
     config = _file(path, value.get("config", f"{name}.yaml"), f"run {name}: config")
-    also = value.get("also_test", [])
-    if not isinstance(also, list) or not all(isinstance(item, str) for item in also):
-        raise UserError(f"grid {path}: run {name}: also_test is {also!r}; it must be a list of datasets")
-    return Variant(name, str(value["title"]), config, tuple(also))
+    also = _strings(value.get("also_test", []), f"grid {path}: run {name}: also_test", "datasets")
+    seeded = _strings(value.get("seeded", []), f"grid {path}: run {name}: seeded", "keys of the config")
+    return Variant(name, str(value["title"]), config, also, seeded)
+
+
+def _strings(value: Any, where: str, what: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UserError(f"{where} is {value!r}; it must be a list of {what}")
+    return tuple(value)
 
 
 def _file(path: Path, name: Any, where: str) -> Path:

@@ -208,13 +208,14 @@ def make_jobs(
     Raises:
         UserError: a config is wrong, or a pair is, or sets what the grid sets.
     """
-    own = {"SEED", "OUTPUT_DIR"} & set(opts[::2])
-    if own:
-        raise UserError(f"{', '.join(sorted(own))}: the grid sets it; use --seeds and --output")
     jobs = []
     for variant, seed in chosen:
+        own = {"SEED", "OUTPUT_DIR", *variant.seeded} & set(opts[::2])
+        if own:
+            raise UserError(f"{', '.join(sorted(own))}: the grid sets it; use --seeds and --output")
         folder = output / grid.name / f"{variant.name}_seed{seed}"
-        pairs = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
+        seeded = [word for key in ("SEED", *variant.seeded) for word in (key, str(seed))]
+        pairs = [*opts, *seeded, "OUTPUT_DIR", str(folder)]
         cfg = load_cfg(variant.config, pairs)
         if not cfg.DATASETS.TEST:
             raise UserError(f"{variant.config}: DATASETS.TEST is empty; a run of a grid is judged by it")

@@ -27,7 +27,7 @@ from fvcore.common.config import CfgNode
 from ablation.cost import measure_cost
 from ablation.grid import Grid, Variant
 from ablation.settings import differences, settings
-from clipmask.config import stored_cfg
+from clipmask.config import get_cfg, leaf_keys, stored_cfg
 from clipmask.engine.checkpoint import load_checkpoint, write_atomically
 from clipmask.engine.evaluation import score_name
 from clipmask.errors import UserError
@@ -176,13 +176,22 @@ def _read_named(path: Path) -> Result:
 
 
 def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) -> None:
-    differ = differences(first.settings, second.settings, budget=budget)
+    differ = differences(_of_any_seed(grid, first), _of_any_seed(grid, second), budget=budget)
     if differ:
         raise UserError(
             f"results of {grid.path}: {first.run} (seed {first.seed}) and {second.run} (seed {second.seed}) can't "
             f"stand in one table, they were made with different settings: {'; '.join(differ[:4])}. Delete those that "
             "are out of date and run them anew"
         )
+
+
+def _of_any_seed(grid: Grid, result: Result) -> dict[str, Any]:
+    """The settings of a result, in which keys that are the seed by the grid say so instead of giving its number."""
+    defaults, own = leaf_keys(get_cfg()), dict(result.settings)
+    for key in grid.variants[result.run].seeded:
+        value = own.get(key, defaults.get(key))
+        own[key] = "the seed" if value == result.seed else value
+    return own
 
 
 def hardware(device: str) -> dict[str, Any]:
