@@ -39,7 +39,13 @@ def finished(folder: Path) -> None:
         {"iteration": 19, "time": 0.5, "total_loss": 3.0},
         {"iteration": 19, "sem_seg/mIoU": 20.0},
         {"iteration": 39, "time": 0.7, "total_loss": 2.0},
-        {"iteration": 39, "sem_seg/mIoU": 63.33333},
+        {
+            "iteration": 39,
+            "sem_seg/mIoU": 63.33333,
+            "sem_seg/mBIoU": 40.5,
+            "sem_seg/BIoU-road": 40.50001,
+            "sem_seg/BIoU-car": float("nan"),
+        },
     ]
     (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for name in ("toy_street_sem_seg_val", "more_val"):
@@ -66,6 +72,7 @@ def test_a_run_is_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (result.seconds_per_step, result.training_seconds) == (0.6, 24)
     assert (result.parameters, result.trainable, result.flops, result.size) == (10, 9, 8, [6, 7])
     assert result.curve == [[20, 20.0], [40, 63.333]]
+    assert (result.boundary_iou, result.mean_boundary_iou) == ({"road": 40.5}, 40.5)
     assert result.scores["more_val"] == {"classes": CLASSES, "confusion": CONFUSION}
     assert result.dataset == "toy_street_sem_seg_val"
     assert result.hardware["device"] == "cpu"

@@ -31,10 +31,15 @@ def test_scores(tmp_path: Path) -> None:
     also = dataclasses.replace(text, scores={**text.scores, "told_val": made_result(right=0.8).scores["made_val"]})
     results = {"full": {0: made_result(right=0.8), 1: made_result(seed=1, right=0.9)}, "less": {0: also}}
     told = score_table(grid, results)
-    assert cells(told, 0) == ["full model", "2", "74.24 ± 10.71", "", "2.95", "4.27", "0.50"]
-    assert cells(told, 1) == ["less of it", "1", "33.33", "-33.33", "2.95", "3.00", "0.50"]
-    assert cells(told, 2) == ["– tested on `told_val`", "1", "66.67", "+0.00", "", "", ""]
+    assert cells(told, 0) == ["full model", "2", "74.24 ± 10.71", "", "46.75 ± 3.89", "", "2.95", "4.27", "0.50"]
+    assert cells(told, 1) == ["less of it", "1", "33.33", "-33.33", "27.50", "-16.50", "2.95", "3.00", "0.50"]
+    assert cells(told, 2) == ["– tested on `told_val`", "1", "66.67", "+0.00", "", "", "", "", ""]
     assert cells(class_table(grid, results), 0) == ["full model", "74.24", "74.24", "74.24"]
+
+
+def test_boundaries_that_were_not_measured(tmp_path: Path) -> None:
+    runs = {name: {0: made_result(name, boundary_iou={})} for name in ("full", "less")}
+    assert cells(score_table(made_grid(tmp_path), runs), 1)[4:6] == ["–", "–"]
 
 
 def test_a_dataset_of_other_classes_is_no_row(tmp_path: Path) -> None:

@@ -3,16 +3,18 @@
     {"run": "no_text", "seed": 0, "settings": {...}, "iterations": 600, "images_per_step": 4,
      "seconds_per_step": 0.48, "training_seconds": 288, "hardware": {...}, "versions": {...},
      "parameters": ..., "trainable": ..., "flops": ..., "size": [360, 480], "curve": [[200, 41.2], ...],
-     "scores": {dataset: {"classes": [...], "confusion": [[...], ...]}}}
+     "boundary_iou": {"road": 58.4, ...}, "scores": {dataset: {"classes": [...], "confusion": [[...], ...]}}}
 
-``confusion`` counts pixels, truth by prediction; every score follows from it. Nothing in the file tells where the run
-was: files are named without their folders.
+``confusion`` counts pixels, truth by prediction; all other scores follow from it. ``boundary_iou``, in percent, is of
+the classes that the dataset shows by which the run is judged. Nothing in the file tells where the run was: files are
+named without their folders.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import statistics
@@ -52,6 +54,7 @@ class Result:
     flops: int
     size: list[int]
     curve: list[list[float]]
+    boundary_iou: dict[str, float]
     scores: dict[str, dict[str, Any]]
 
     @property
@@ -62,6 +65,11 @@ class Result:
     def of(self, dataset: str) -> Scores:
         """Returns IoU of each class, their mean and the share of right pixels, in percent."""
         return scores(np.array(self.scores[dataset]["confusion"], dtype=np.int64))
+
+    @property
+    def mean_boundary_iou(self) -> float:
+        """Over the classes, in percent; nan where none was measured."""
+        return statistics.fmean(self.boundary_iou.values()) if self.boundary_iou else math.nan
 
     def iou(self, dataset: str) -> dict[str, float]:
         """Returns the IoU of each class by its name, in percent; nan for one that the truth lacks."""
@@ -94,6 +102,8 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
     key = score_name(cfg.DATASETS.TEST)
     curve = {line["iteration"] + 1: round(line[key], 3) for line in lines if line.get(key) is not None}
     cost = measure_cost(cfg)
+    last = next(line for line in reversed(lines) if key in line)
+    boundary = key.removesuffix("mIoU") + "BIoU-"
     return Result(
         run=variant.name,
         seed=seed,
@@ -109,6 +119,11 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
         flops=cost.flops,
         size=list(cost.size),
         curve=[[step, curve[step]] for step in sorted(curve)],
+        boundary_iou={
+            name.removeprefix(boundary): round(value, 3)
+            for name, value in last.items()
+            if name.startswith(boundary) and math.isfinite(value)
+        },
         scores={name: _confusion(folder, name) for name in (*cfg.DATASETS.TEST, *variant.also_test)},
     )
 

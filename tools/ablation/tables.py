@@ -14,26 +14,32 @@ _UNKNOWN = "–"
 
 
 def score_table(grid: Grid, results: Results) -> str:
-    """Returns mIoU of each variant, its difference to the one that all are compared with, and what it costs.
+    """Returns mIoU and mBIoU of each variant, how far from the one that all are compared with, and what it costs.
 
     Args:
         grid: with the titles.
         results: from ``read_results``.
     """
-    head = ["", "seeds", "mIoU", "difference, 95 % interval", "parameters, M", "GFLOPs", "s per step, fastest seed"]
+    change = "difference, 95 % interval"
+    head = ["", "seeds", "mIoU", change, "mBIoU", change, "parameters, M", "GFLOPs", "s per step, fastest seed"]
     base = results.get(grid.against, {})
     rows = []
     for name, runs in results.items():
         first = _first(runs)
         costs = [f"{first.parameters / 1e6:.2f}", f"{first.flops / 1e9:.2f}", _time(runs)]
+        sharp = mean_boundary_iou(runs)
         for dataset in first.scores:
             if first.of(dataset).iou.shape != first.of(first.dataset).iou.shape:
                 continue  # of other classes: a table of its own
             own = dataset == first.dataset
             title = grid.variants[name].title if own else f"– tested on `{dataset}`"
-            values = mean_iou(runs, dataset)
-            change = "" if name == grid.against and own else shown_difference(paired(values, mean_iou(base)))
-            rows.append([title, str(len(runs)), shown(summarize(values)), change, *(costs if own else [""] * 3)])
+            values, judge = mean_iou(runs, dataset), name == grid.against and own
+            row = [title, str(len(runs)), shown(summarize(values))]
+            row.append("" if judge else shown_difference(paired(values, mean_iou(base))))
+            if own:
+                row.append(shown(summarize(sharp)))
+                row.append("" if judge else shown_difference(paired(sharp, mean_boundary_iou(base))))
+            rows.append([*row, *costs] if own else [*row, *[""] * 5])
     return table(head, rows)
 
 
@@ -50,6 +56,11 @@ def class_table(grid: Grid, results: Results) -> str:
 def mean_iou(runs: Mapping[int, Result], dataset: str | None = None) -> dict[int, float]:
     """Returns seed to mIoU on ``dataset``; None: the one that the runs are judged by."""
     return {seed: result.of(dataset or result.dataset).mean_iou for seed, result in runs.items()}
+
+
+def mean_boundary_iou(runs: Mapping[int, Result]) -> dict[int, float]:
+    """Returns seed to mBIoU on the dataset that the runs are judged by, nan where it was not measured."""
+    return {seed: result.mean_boundary_iou for seed, result in runs.items()}
 
 
 def class_iou(runs: Mapping[int, Result], wanted: str, dataset: str | None = None) -> dict[int, float]:
