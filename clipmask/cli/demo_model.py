@@ -70,14 +70,20 @@ def load_predictor(args: argparse.Namespace, dataset: LabelledPictures | None = 
 def _load(args: argparse.Namespace) -> Predictor:
     opts = [*view_opts(args), *args.opts, *(["MODEL.DEVICE", args.device] if args.device else [])]
     given = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("MODEL.WEIGHTS")
+    if args.weights is not None and not args.weights.strip():
+        raise UserError("--weights '': names no file; leave it away for the model that comes along")
     weights = args.weights or given
     if args.config_file:
         cfg = load_cfg(args.config_file, [*opts, *(["MODEL.WEIGHTS", weights] if weights else [])])
-        return Predictor.from_config(cfg, batch_size=args.batch_size)
-    predictor = Predictor.from_checkpoint(weights or _own_model(), opts=opts, batch_size=args.batch_size)
+        predictor = Predictor.from_config(cfg, batch_size=args.batch_size)
+        # A config of a training names the weights that it started from, which are not those that it made.
+        chosen, why = cfg.MODEL.WEIGHTS, f"MODEL.WEIGHTS of {args.config_file}; another: --weights FILE"
+    else:
+        chosen, why = weights or _own_model(), "which comes along"
+        predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
     if not weights:
         classes = shortened(shown_names(predictor.names))
-        print(f"model: {MODEL}, which comes along ({len(predictor.names)} classes: {classes})", file=sys.stderr)
+        print(f"model: {chosen}, {why} ({len(predictor.names)} classes: {classes})", file=sys.stderr)
     return predictor
 
 

@@ -209,6 +209,11 @@ class Predictor:
         """
         if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             return next(self.stream([images], text=text))
+        if not isinstance(images, Iterable) or isinstance(images, Mapping):
+            kind = "None, as cv2.imread returns for a file it can't read" if images is None else type(images).__name__
+            raise UserError(
+                f"not a picture: {kind}; give a path, a PIL image or uint8 pixels (height, width, 3) in RGB, or several"
+            )
         return list(self.stream(images, text=text))
 
     def stream(

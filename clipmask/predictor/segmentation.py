@@ -24,7 +24,8 @@ from clipmask.visualizer import class_shares, colorize, comparison, overlay
 # What can be saved of a segmentation.
 KINDS = ("overlay", "labels", "color", "scores", "json", "server_ids", "comparison")
 ENDINGS = {"scores": ".npz", "json": ".json"}  # of those that are no pictures
-_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".jp2", ".avif", ".heic")
+# Endings of pictures that come back as they were; all others may compress, resize or reduce colours.
+_EXACT = (".png", ".tif", ".tiff", ".bmp", ".dib", ".pgm", ".ppm", ".pnm", ".tga")
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +166,9 @@ class Segmentation:
             raise UserError(f"can't save {what!r}; choose one of {', '.join(KINDS)}")
         if what in ENDINGS and path.suffix.lower() != ENDINGS[what]:
             raise UserError(f"{path}: {what} are saved as {ENDINGS[what]}")
-        if what in ("labels", "color", "server_ids") and path.suffix.lower() in _LOSSY:
-            raise UserError(f"{path}: {path.suffix} would change the {what} by compression; save them as .png")
+        known = path.suffix.lower() in Image.registered_extensions()
+        if what in ("labels", "color", "server_ids") and known and path.suffix.lower() not in _EXACT:
+            raise UserError(f"{path}: {path.suffix} would change the {what}, or may; save them as .png")
         write = self._writer(what, opacity, truth)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,9 +60,12 @@ def overlay(
         uint8 (H + height of the legend, W, 3); a picture narrower than one entry of its legend is widened to fit it.
 
     Raises:
-        UserError: the shapes of image and labels, or the numbers of names and colours, differ.
+        UserError: the shapes of image and labels, or the numbers of names and colours, differ; or the opacity is not
+            from 0 to 1.
     """
     check(image, labels, names, colors)
+    if not 0 <= opacity <= 1:
+        raise UserError(f"opacity {opacity}: is between 0 (the picture) and 1 (the colours)")
     picture = paint(image, labels, names, colors, opacity, ignore_label, region_names=legend != "inside")
     if not legend:
         return picture

@@ -134,6 +134,19 @@ def test_without_a_model_it_runs_the_one_that_comes_along(
     assert json.loads(Path("output/demo/a_classes.json").read_text())["names"] == ["tree", "road", "sky"]
     monkeypatch.setattr("clipmask.cli.demo_model.MODEL", Path("elsewhere") / "models" / "gone.safetensors")
     assert "--weights checkpoint.pth" in _error(capsys, "--input", "a.png")
+    assert "--weights '': names no file" in _error(capsys, "--input", "a.png", "--weights", "")
+
+
+def test_a_config_s_own_model_is_named(weights: str, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]) -> None:
+    """The config of a training starts from one model and makes another: which one runs is told."""
+    write_picture(Path("a.png"), height=64, width=64)
+    small_cfg.MODEL.WEIGHTS = weights
+    Path("own.yaml").write_text(small_cfg.dump())
+    words = ["--input", "a.png", "--config-file", "own.yaml", "--device", "cpu"]
+    assert main(words) == 0
+    assert f"model: {weights}, MODEL.WEIGHTS of own.yaml; another" in capsys.readouterr().err
+    assert main([*words, "--weights", weights]) == 0
+    assert "model:" not in capsys.readouterr().err
 
 
 def test_a_dataset_is_compared_with_its_labels(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +223,7 @@ def test_a_single_picture_into_a_named_file(weights: str, capsys: pytest.Capture
     assert "2 pictures" in _error(capsys, *words, "c.png", "--input", "a.png", "b.png")
     assert "film.mp4" in _error(capsys, *words, "film.mp4")
     assert main([*words, "c.jpg", "--save", "labels"]) == 2
-    assert "compression" in capsys.readouterr().err
+    assert ".jpg would change the labels" in capsys.readouterr().err
     assert "is a file, not a folder" in _error(capsys, *words, f"{weights}/results")
 
 

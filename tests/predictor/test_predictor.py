@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,12 @@ def test_one_picture_gives_one_result_and_several_a_list(predictor: Predictor, t
     for result in [*several, *predictor(np.stack([pixels(), pixels()]))]:
         np.testing.assert_array_equal(result.labels, one.labels)
     assert predictor([]) == []
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [(None, "None, as cv2.imread returns"), ({"image": 1}, "dict"), (7, "int")])
+def test_what_is_no_picture_at_all(predictor: Predictor, wrong: Any, kind: str) -> None:
+    with pytest.raises(UserError, match=f"not a picture: {kind}"):
+        predictor(wrong)
 
 
 def test_batches_change_nothing(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

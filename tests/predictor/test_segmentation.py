@@ -122,8 +122,10 @@ def test_a_comparison_needs_the_truth(result: Segmentation, tmp_path: Path) -> N
     ("name", "what", "message"),
     [
         ("a.png", "mask", "'mask'"),
-        ("a.jpg", "labels", "compression"),
-        ("a.webp", "color", "compression"),
+        ("a.jpg", "labels", r"\.jpg would change the labels, or may"),
+        ("a.webp", "color", r"\.webp would change the color, or may"),
+        ("a.ico", "labels", r"\.ico would change the labels, or may"),
+        ("a.pdf", "labels", r"\.pdf would change the labels, or may"),
         ("a.png", "json", "json are saved as .json"),
         ("a.json", "scores", "scores are saved as .npz"),
         ("a.xyz", "overlay", r"\.xyz"),

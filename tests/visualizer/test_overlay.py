@@ -144,3 +144,10 @@ def test_names_can_be_read_on_any_background(background: str, opacity: float) ->
         assert luminance.max() > 0.9
         assert (luminance.max() + 0.05) / (np.median(luminance) + 0.05) > 4.5
         assert np.percentile(luminance, 10) < 0.15
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
+def test_opacity_is_a_share(opacity: float) -> None:
+    image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    with pytest.raises(UserError, match=r"opacity .*: is between 0 \(the picture\) and 1"):
+        overlay(image, labels, ["road"], palette(["road"]), opacity)

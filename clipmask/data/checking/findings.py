@@ -122,6 +122,11 @@ def _mismatched(checked: Checked) -> Finding:
         if reading and reading.image_size and reading.label_size and reading.image_size != reading.label_size
     ]
     advice = "resize the label maps with nearest-neighbour sampling, or find the right ones"
+    if any(own and own == "x".join(reversed(other.split("x"))) for _, own, other in rows):
+        advice += (
+            ". Where width and height are exchanged, the picture has an orientation tag of a camera (EXIF), which is "
+            "followed here, and its labels were drawn without: turn the label map the same way, don't resize it"
+        )
     columns = ("image", "its size", "label map's size")
     return Finding("size_mismatch", "images and label maps of different sizes", advice, True, columns, rows)
 
