@@ -62,7 +62,5 @@ def _direction(text: str, width: int, draw: int) -> Tensor:
 
 
 def _digest(text: str, draw: int) -> bytes:
-    which = (
-        f"control {draw}:" if draw else "control"
-    )  # draw 0 has no number: results made before there were others stand
+    which = f"control {draw}:" if draw else "control"  # results made before there were draws are those of draw 0
     return hashlib.sha256(f"{which} {text.strip().lower()}".encode()).digest()

@@ -34,6 +34,8 @@ def to_pixels(image: Picture) -> NDArray[np.uint8]:
         )
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         kind = f"{image.dtype} array {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        if image is None:
+            kind = "None, as cv2.imread returns for a file it can't read"
         raise UserError(f"not a picture: {kind}; give a path, a PIL image or a uint8 array (height, width, 3) in RGB")
     if not image.size:
         raise UserError(f"not a picture: an array {image.shape} without pixels")

@@ -7,13 +7,12 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from clipmask.config import load_cfg, stored_cfg
@@ -207,13 +206,9 @@ class Predictor:
         Raises:
             UserError: a file can't be read, or something is not a picture; or the model takes no texts.
         """
-        if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
-            return next(self.stream([images], text=text))
-        if not isinstance(images, Iterable) or isinstance(images, Mapping):
-            kind = "None, as cv2.imread returns for a file it can't read" if images is None else type(images).__name__
-            raise UserError(
-                f"not a picture: {kind}; give a path, a PIL image or uint8 pixels (height, width, 3) in RGB, or several"
-            )
+        one = isinstance(images, str | Mapping) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        if one or not isinstance(images, Iterable):  # paths, PIL images, and what to_pixels refuses
+            return next(self.stream([cast(Picture, images)], text=text))
         return list(self.stream(images, text=text))
 
     def stream(

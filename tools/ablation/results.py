@@ -102,7 +102,7 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
     key = score_name(cfg.DATASETS.TEST)
     curve = {line["iteration"] + 1: round(line[key], 3) for line in lines if line.get(key) is not None}
     cost = measure_cost(cfg)
-    last = next(line for line in reversed(lines) if key in line)
+    last: dict[str, Any] = next((line for line in reversed(lines) if line.get(key) is not None), {})
     boundary = key.removesuffix("mIoU") + "BIoU-"
     return Result(
         run=variant.name,
@@ -202,10 +202,11 @@ def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) ->
 
 def _of_any_seed(grid: Grid, result: Result) -> dict[str, Any]:
     """The settings of a result, in which keys that are the seed by the grid say so instead of giving its number."""
-    defaults, own = leaf_keys(get_cfg()), dict(result.settings)
-    for key in grid.variants[result.run].seeded:
-        value = own.get(key, defaults.get(key))
-        own[key] = "the seed" if value == result.seed else value
+    seeded, own = grid.variants[result.run].seeded, dict(result.settings)
+    if seeded:
+        defaults = leaf_keys(get_cfg())
+        values = {key: own.get(key, defaults.get(key)) for key in seeded}
+        own |= {key: "the seed" if value == result.seed else value for key, value in values.items()}
     return own
 
 

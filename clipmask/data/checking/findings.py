@@ -116,13 +116,14 @@ def _unreadable(checked: Checked) -> Finding:
 
 
 def _mismatched(checked: Checked) -> Finding:
-    rows: list[tuple[Any, ...]] = [
-        (pair.image, _size(reading.image_size), _size(reading.label_size))
+    differ = [
+        (pair.image, reading.image_size, reading.label_size)
         for pair, reading in checked
         if reading and reading.image_size and reading.label_size and reading.image_size != reading.label_size
     ]
+    rows: list[tuple[Any, ...]] = [(image, _size(own), _size(other)) for image, own, other in differ]
     advice = "resize the label maps with nearest-neighbour sampling, or find the right ones"
-    if any(own and own == "x".join(reversed(other.split("x"))) for _, own, other in rows):
+    if any(own == other[::-1] for _, own, other in differ):
         advice += (
             ". Where width and height are exchanged, the picture has an orientation tag of a camera (EXIF), which is "
             "followed here, and its labels were drawn without: turn the label map the same way, don't resize it"
