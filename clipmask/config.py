@@ -137,6 +137,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.INPUT.SCALE_FROM_TEST_SIZE = False  # SCALE_RANGE counts from the size of MIN_SIZE_TEST, not the image's own
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # a crop is drawn again (10 times) if one class has more than this
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
+    cfg.INPUT.LIGHTING_AUG = 0.0  # probability of each of: other exposure, white balance, haze, blur, noise; 0: off
 
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the backbone relative to BASE_LR
     cfg.SOLVER.TEXT_MULTIPLIER = 0.01  # learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full

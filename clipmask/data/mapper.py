@@ -72,6 +72,7 @@ class TrainMapper:
             crop=crop,
             flip=cfg.INPUT.RANDOM_FLIP,
             color_aug=cfg.INPUT.COLOR_AUG,
+            lighting=cfg.INPUT.LIGHTING_AUG,
             test_size=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) if cfg.INPUT.SCALE_FROM_TEST_SIZE else None,
         )
         return cls(

@@ -16,6 +16,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from clipmask.data.hue import HueJitter
+from clipmask.data.lighting import LightingJitter
 from clipmask.errors import UserError
 
 CROP_DRAWS = 10  # how often a crop is drawn to get below SINGLE_CATEGORY_MAX_AREA
@@ -31,6 +32,7 @@ class TrainTransform:
         crop: ScaledCrop | None,
         flip: str,
         color_aug: bool,
+        lighting: float = 0.0,
         test_size: tuple[int, int] | None = None,
     ) -> None:
         """Args:
@@ -38,6 +40,7 @@ class TrainTransform:
         crop: INPUT.CROP; None: the whole picture.
         flip: INPUT.RANDOM_FLIP, horizontal (half of all samples) or none.
         color_aug: INPUT.COLOR_AUG.
+        lighting: INPUT.LIGHTING_AUG, the probability of each change of ``LightingJitter``, in [0, 1].
         test_size: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, for scales that count from the size that the picture would be
             tested at, so that large and small pictures are seen alike; None: from its own.
 
@@ -48,12 +51,15 @@ class TrainTransform:
             raise UserError(f"INPUT.SCALE_RANGE is {list(scale_range)}; it must be [low, high] with 0 < low <= high")
         if flip not in ("horizontal", "none"):
             raise UserError(f"INPUT.RANDOM_FLIP is {flip!r}; it must be horizontal or none")
+        if not 0 <= lighting <= 1:
+            raise UserError(f"INPUT.LIGHTING_AUG is {lighting}; it must be a probability, 0 to 1")
         self.scale_range = (float(scale_range[0]), float(scale_range[1]))
         self.crop, self.test_size = crop, test_size
         self.flip_and_distort = v2.Compose(
             [
                 v2.RandomHorizontalFlip(0.5 if flip == "horizontal" else 0.0),
                 _photometric_distortion() if color_aug else v2.Identity(),
+                LightingJitter(lighting) if lighting else v2.Identity(),
             ]
         )
 
