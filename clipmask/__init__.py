@@ -10,8 +10,8 @@ _failure: Exception | None = None
 try:
     from clipmask.config import add_clipmask_config, get_cfg, load_cfg
     from clipmask.data import register_builtin_datasets
+    from clipmask.inference import Predictor
     from clipmask.modeling import ClipMask, build_model
-    from clipmask.predictor import Predictor
 
     register_builtin_datasets()
 except Exception as error:  # a Detectron2, or a torch, that can't be used; libraries show that as any kind of error

@@ -223,7 +223,7 @@ def _caches() -> Rows:
         "hub (timm, open_clip)": lambda: importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE,
         "open_clip's own files": lambda: Path.home() / ".cache" / "clip",
         "torch hub": lambda: importlib.import_module("torch.hub").get_dir(),
-        "text embeddings": lambda: importlib.import_module("clipmask.modeling.text_sources").cache_folder(),
+        "text embeddings": lambda: importlib.import_module("clipmask.text.sources").cache_folder(),
     }
     for name, find in places.items():
         try:

@@ -2,7 +2,7 @@
 
 import sys
 
-from clipmask.cli.demo import main
+from clipmask.cli.demo.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 from PIL import Image
 
 from clipmask import build_model
-from clipmask.engine.checkpoint import save_checkpoint
+from clipmask.weights.checkpoint import save_checkpoint
 from tests.conftest import NAMES
 
 COLORS = [[128, 64, 128], [70, 130, 180], [107, 142, 35], [0, 0, 142], [153, 153, 153]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import torch
 from fvcore.common.config import CfgNode
 
 from clipmask import ClipMask, build_model, load_cfg
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
 
 ROOT = Path(__file__).resolve().parents[1]
 # The same examples at every run: whether a change is green must not be a matter of luck.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 NAMES = ("road", "sky", "tree", "car", "pole")
+Register = Callable[..., str]
 
 
 def write_clip(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
@@ -103,3 +106,29 @@ def d2(request: pytest.FixtureRequest) -> Any:
     from tests.contract import implementation
 
     return implementation(request.param)
+
+
+@pytest.fixture
+def register() -> Iterator[Register]:
+    """Registers dataset dicts under a new name, which it returns; taken back after the test."""
+    names: list[str] = []
+    numbers = itertools.count()
+
+    def add(records: list[dict[str, Any]], **metadata: Any) -> str:
+        names.append(f"tests_data_{next(numbers)}")
+        DatasetCatalog.register(names[-1], lambda: records)
+        MetadataCatalog.get(names[-1]).set(**metadata)
+        return names[-1]
+
+    yield add
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, small_cfg: CfgNode) -> Path:
+    """A checkpoint of a small random model, as a training leaves it."""
+    from tests.checkpoints import write_checkpoint  # which imports this file
+
+    return write_checkpoint(tmp_path / "model.pth", small_cfg)

@@ -19,7 +19,7 @@ from clipmask.cli.register import register_file
 from clipmask.config import leaf_keys
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data import label_reader
-from clipmask.engine.checkpoint import load_checkpoint
+from clipmask.weights.checkpoint import load_checkpoint
 from tests.conftest import NAMES, ROOT
 
 FILES = sorted((ROOT / "configs").rglob("*.yaml"))

@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "configuration.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    command = [sys.executable, "tools/write_config_reference.py", "--check"]
+    command = [sys.executable, "-m", "clipmask_tools.write_config_reference", "--check"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipmask.data.datasets.toy_street import COLORS
+from clipmask.data.toy.dataset import COLORS
 from tests.conftest import ROOT
 from tests.pages import SHORT, blocks, checkout, commands, run
 

@@ -17,11 +17,13 @@ LAYERS = [
     {"errors"},
     {"builtin"},
     {"d2"},
-    {"config", "data", "losses"},
-    {"evaluation", "visualizer"},
+    {"config", "device", "losses"},
+    {"data", "validate", "weights"},
+    {"evaluation", "text", "visualizer"},
     {"modeling"},
-    {"engine"},
-    {"predictor"},
+    {"inference"},
+    {"engine", "film"},
+    {"curation"},
     {"cli", "env"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

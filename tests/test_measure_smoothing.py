@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,21 +10,11 @@ import torch
 from fvcore.common.config import CfgNode
 from PIL import Image
 
-from clipmask.predictor import Predictor
+from clipmask.inference import Predictor
+from clipmask_tools import measure_smoothing
 from tests.checkpoints import pixels, write_checkpoint
-from tests.conftest import ROOT
 
 pytest.importorskip("cv2", exc_type=ImportError)
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("measure_smoothing", ROOT / "tools" / "measure_smoothing.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def picture(shift: int) -> np.ndarray:
@@ -36,8 +24,8 @@ def picture(shift: int) -> np.ndarray:
     return np.ascontiguousarray((255 * wide[0].permute(1, 2, 0)).byte().numpy()[:80, shift : shift + 112])
 
 
-def test_labels_that_move_with_the_picture_do_not_flicker(tool: ModuleType) -> None:
-    tracks = tool.Tracks(picture(0), picture(4))
+def test_labels_that_move_with_the_picture_do_not_flicker() -> None:
+    tracks = measure_smoothing.Tracks(picture(0), picture(4))
     wide = (np.arange(160) // 20 % 2).astype(np.uint8)[None].repeat(80, 0)
     before, moved = wide[:, :112].copy(), wide[:, 4:116].copy()
     assert tracks.known.mean() > 0.7
@@ -45,9 +33,9 @@ def test_labels_that_move_with_the_picture_do_not_flicker(tool: ModuleType) -> N
     assert (tracks.changed(before, before) & tracks.known).mean() > 0.1
 
 
-def test_a_measure_is_counted_by_hand(tool: ModuleType) -> None:
+def test_a_measure_is_counted_by_hand() -> None:
     """One point in ten changes, in the half where the truth is steady; half of class 0 is taken for class 1."""
-    still, measure = tool.Tracks(picture(0), picture(0)), tool.Measure(2)
+    still, measure = measure_smoothing.Tracks(picture(0), picture(0)), measure_smoothing.Measure(2)
     assert still.known.all()
     first = np.zeros((80, 112), np.uint8)
     second = first.copy()
@@ -62,7 +50,7 @@ def test_a_measure_is_counted_by_hand(tool: ModuleType) -> None:
 
 
 def test_a_still_film_with_its_own_labels_as_truth(
-    tool: ModuleType, tmp_path: Path, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing moves and all is right: no flicker, mIoU 100, in every row."""
     weights = write_checkpoint(tmp_path / "model.pth", small_cfg)
@@ -73,9 +61,9 @@ def test_a_still_film_with_its_own_labels_as_truth(
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(np.asarray(content)).save(tmp_path / folder / f"{index}.png")
     words = ["--weights", str(weights), "--frames", str(tmp_path / "frames"), "--labels", str(tmp_path / "labels")]
-    assert tool.main([*words, "--strengths", "0.5", "0.9"]) == 0
+    assert measure_smoothing.main([*words, "--strengths", "0.5", "0.9"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     values = [row[-4:-1] for row in rows if row[0] in ("no", "strength")]
     assert values == [["100.00", "0.00", "0.00"]] * 3
-    assert tool.main([*words[:-2], "--strengths", "0.5"]) == 0
+    assert measure_smoothing.main([*words[:-2], "--strengths", "0.5"]) == 0
     assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[-2:]] == ["-", "-"]  # no truth, no mIoU

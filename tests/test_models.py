@@ -11,7 +11,7 @@ import pytest
 from clipmask import Predictor, load_cfg
 from clipmask.config import leaf_keys, stored_cfg
 from clipmask.data.reading import read_labels
-from clipmask.engine.portable import unpack
+from clipmask.weights.packed import unpack
 from tests.conftest import ROOT
 
 MODEL = ROOT / "models" / "camvid_mobilenetv2.safetensors"

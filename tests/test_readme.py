@@ -110,7 +110,7 @@ def test_predict_in_python(workspace: Path) -> None:
 def test_embeddings(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, and with a small CLIP for the one that it names, which would be downloaded."""
     from clipmask.cli.embed import main
-    from clipmask.modeling.text_sources import FileSource
+    from clipmask.text.sources import FileSource
 
     monkeypatch.chdir(tiny_clip.parent)
     words = shlex.split(next(c for c in COMMANDS if "clipmask.cli.embed" in c))

@@ -19,7 +19,7 @@ from clipmask.config import get_cfg
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import class_names
 from clipmask.data.descriptor import register_descriptor
-from clipmask.modeling.text_sources import ClipSource, OwnPrompts
+from clipmask.text.sources import ClipSource, OwnPrompts
 
 EXAMPLES = """\
 examples:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from clipmask.cli import run_main
 from clipmask.cli.output import output_file, shortened, write_output
-from clipmask.engine.checkpoint import load_checkpoint
-from clipmask.engine.portable import pack
+from clipmask.weights.checkpoint import load_checkpoint
+from clipmask.weights.packed import pack
 
 
 def build_parser() -> argparse.ArgumentParser:

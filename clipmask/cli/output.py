@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from clipmask.engine.checkpoint import write_atomically
 from clipmask.errors import UserError
+from clipmask.weights.checkpoint import write_atomically
 
 
 def output_file(name: str, ending: str) -> Path:

@@ -8,7 +8,7 @@ wider than INPUT.COLOR_AUG's, which stays within what one camera sees on one day
     white balance  v * gain_c                gain of each channel log-uniform in [1 / 1.2, 1.2]
     haze           (1 - a) v + a b           a in [0, 0.5], b in [0.4, 1]: less contrast, towards a grey veil
     blur           a Gaussian                sigma in [0.3, 1.5] pixels
-    noise          + n, normal               standard deviation in [0, 0.06], the same for all channels of a pixel or not
+    noise          + n, normal               standard deviation in [0, 0.06], grey or coloured
 
 with v in [0, 1]. Exposure, white balance and haze change each value by itself, so that the three are one table of 256
 values a channel, read once.

@@ -15,11 +15,11 @@ from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import load_dataset, load_training_set
 from clipmask.data.names import shown_names
 from clipmask.data.texts import read_texts
-from clipmask.engine.checkpoint import LeftOut, load_checkpoint, load_weights
 from clipmask.errors import UserError
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
-from clipmask.modeling.text_sources import FileSource
+from clipmask.text.sources import FileSource
+from clipmask.weights.checkpoint import LeftOut, load_checkpoint, load_weights
 
 logger = logging.getLogger(__name__)
 

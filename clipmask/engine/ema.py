@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from clipmask.modeling import ClipMask
-from clipmask.modeling.text_encoder import TextEncoder
+from clipmask.modeling.text_embedding import TextEmbedding
 
 
 class WeightAverage:
@@ -54,7 +54,7 @@ class WeightAverage:
         """Takes the current weights of ``model`` into the average."""
         self._average.update_parameters(model)
         for module in self._average.modules():
-            if isinstance(module, TextEncoder):
+            if isinstance(module, TextEmbedding):
                 module.outdate()
 
     def restore(self, weights: dict[str, Tensor], updates: int) -> None:

@@ -21,7 +21,6 @@ from clipmask.data import build_test_loader, label_reader
 from clipmask.data.catalog import class_names
 from clipmask.data.names import shown_names
 from clipmask.engine.assembly import assemble, evaluated_classes, load_same_model
-from clipmask.engine.checkpoint import last_checkpoint, load_checkpoint
 from clipmask.engine.launch import is_main_process, launched
 from clipmask.engine.log import run_log
 from clipmask.engine.random_state import preserved_random_state
@@ -36,6 +35,7 @@ from clipmask.evaluation import (
     server_ids,
 )
 from clipmask.modeling import ClipMask
+from clipmask.weights.checkpoint import last_checkpoint, load_checkpoint
 
 logger = logging.getLogger(__name__)
 

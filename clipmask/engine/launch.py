@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor
 
-from clipmask.engine.device import resolve_device
+from clipmask.device import resolve_device
 from clipmask.errors import UserError
 
 logger = logging.getLogger(__name__)

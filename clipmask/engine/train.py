@@ -16,7 +16,6 @@ from lightning_fabric import Fabric
 from clipmask.d2 import MetadataCatalog
 from clipmask.data import build_train_loader
 from clipmask.engine.assembly import assemble, check_datasets, load_same_model, start_from
-from clipmask.engine.checkpoint import LAST, last_checkpoint, load_checkpoint, save_checkpoint, write_atomically
 from clipmask.engine.evaluation import Results, evaluate_datasets, flatten, log_tables, score_name
 from clipmask.engine.launch import is_main_process, launched
 from clipmask.engine.log import run_log
@@ -26,6 +25,7 @@ from clipmask.engine.state import TrainingState, gather, trained_weights
 from clipmask.engine.step import StepResult, training_step
 from clipmask.engine.writers import RunWriters
 from clipmask.errors import UserError
+from clipmask.weights.checkpoint import LAST, last_checkpoint, load_checkpoint, save_checkpoint, write_atomically
 
 logger = logging.getLogger(__name__)
 

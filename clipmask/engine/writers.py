@@ -14,8 +14,8 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
-from clipmask.engine.checkpoint import write_atomically
 from clipmask.engine.log import SHOWN_BY_BAR
+from clipmask.weights.checkpoint import write_atomically
 
 logger = logging.getLogger(__name__)
 

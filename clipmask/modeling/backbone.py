@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
 from clipmask.errors import UserError
-from clipmask.modeling.weight_files import WEIGHT_ENDINGS, load_weight_file
+from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 NORMS = ("BN", "FrozenBN", "SyncBN")

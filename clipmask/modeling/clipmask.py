@@ -19,16 +19,16 @@ from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import count_pairs
-from clipmask.modeling.augmented import Views, augmented_scores
-from clipmask.modeling.checks import check_config
+from clipmask.modeling.class_maps import best_labels, class_scores, label_map, target_size
 from clipmask.modeling.folding import fold_batch_norms
 from clipmask.modeling.image_text import ImageText
-from clipmask.modeling.inference import best_labels, class_scores, label_map, target_size
 from clipmask.modeling.mask_decoder import CosineClassifier, DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
 from clipmask.modeling.registered_backbone import build_backbone
-from clipmask.modeling.text_encoder import TextEncoder
-from clipmask.modeling.text_sources import FileSource, RandomSource, TextSource
+from clipmask.modeling.text_embedding import TextEmbedding
+from clipmask.modeling.views import Views, augmented_scores
+from clipmask.text.sources import FileSource, RandomSource, TextSource
+from clipmask.validate import check_config
 
 
 @META_ARCH_REGISTRY.register()
@@ -58,7 +58,7 @@ class ClipMask(nn.Module):
         self,
         *,
         backbone: nn.Module,
-        text: TextEncoder,
+        text: TextEmbedding,
         pixel_decoder: PixelDecoder,
         mask_decoder: MaskDecoder,
         criterion: Criterion,
@@ -86,7 +86,7 @@ class ClipMask(nn.Module):
             cfg: the config.
             class_names: the vocabulary; None takes it from the metadata of the first training dataset, or of the first
                 test dataset where none is trained on.
-            text_width: D, where T will come with the weights; see ``TextEncoder``.
+            text_width: D, where T will come with the weights; see ``TextEmbedding``.
 
         Raises:
             UserError: there are no class names, a key has a value outside its range, or a part complains.
@@ -101,7 +101,7 @@ class ClipMask(nn.Module):
                 f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
             )
         clip = cfg.MODEL.CLIP
-        text = TextEncoder.from_config(
+        text = TextEmbedding.from_config(
             cfg, names, metadata.get("class_aliases"), text_width, metadata.get("class_prompts")
         )
         backbone = build_backbone(cfg)

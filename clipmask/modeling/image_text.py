@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from clipmask.data.texts import read_texts
-from clipmask.modeling.text_encoder import TextEncoder
+from clipmask.modeling.text_embedding import TextEmbedding
 
 
 class ImageText(nn.Module):
@@ -32,7 +32,7 @@ class ImageText(nn.Module):
         self.drop = drop
 
     def forward(
-        self, batched_inputs: Sequence[Mapping[str, Any]], T: Tensor, encoder: TextEncoder
+        self, batched_inputs: Sequence[Mapping[str, Any]], T: Tensor, encoder: TextEmbedding
     ) -> tuple[Tensor, Tensor | None]:
         """Returns the rows of each image, and which of them are no padding.
 

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clipmask.modeling.injection import ChannelInjection, TokenInjection
 from clipmask.modeling.layers import ChannelNorm, Positions, SeparableBlock, cut, upsample, valid_cells
 from clipmask.modeling.scale_fusion import ScaleFusion
-from clipmask.modeling.text_fusion import ChannelInjection, TokenInjection
 
 
 class PixelFeatures(NamedTuple):

@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from clipmask.d2 import BACKBONE_REGISTRY, ShapeSpec
 from clipmask.errors import UserError
 from clipmask.modeling.backbone import STRIDES, build_timm_backbone
-from clipmask.modeling.weight_files import WEIGHT_ENDINGS, load_weight_file
+from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 
 # Classifiers of ImageNet in the files of Detectron2's model zoo, whose backbones have none.
 CLASSIFIERS = ("stem.fc.", "fc.", "fc1000.", "linear.", "head.", "pred.", "classifier.")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablation.grid import Grid, read_grid
-from ablation.results import Result, result_path, write_result
 from PIL import Image
+
+from clipmask_tools.ablation.grid import Grid, read_grid
+from clipmask_tools.ablation.results import Result, result_path, write_result
 
 CLASSES = ["road", "sky", "car"]
 # Truth by prediction. IoU: road 6 / (8 + 8 - 6) = 60 %, sky 8 / (10 + 10 - 8) = 66.67 %, car 0.

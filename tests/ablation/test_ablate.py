@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from clipmask_tools import ablate
 from tests.ablation.made import CLASSES, made_grid, made_result, write_pictures, write_results
 from tests.conftest import ROOT
 from tests.pages import run
@@ -36,16 +35,6 @@ DATALOADER: {{NUM_WORKERS: 0}}
 """
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ablate", ROOT / "tools" / "ablate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_from_a_grid_to_a_result(tmp_path: Path) -> None:
     """One run of the real training, tested on a dataset with one class more besides."""
     grid = made_grid(tmp_path / "grid", "full: {title: full model, also_test: [pictures_more]}")
@@ -54,41 +43,41 @@ def test_from_a_grid_to_a_result(tmp_path: Path) -> None:
     (tmp_path / "grid" / "full.yaml").write_text(CONFIG)
     write_pictures(tmp_path / "grid")
     folders = ["--output", str(tmp_path / "output"), "--results", str(tmp_path / "results")]
-    command = ["python", str(ROOT / "tools" / "ablate.py"), "run", str(grid.path), *folders, "--seeds", "3"]
+    command = ["python", "-m", "clipmask_tools.ablate", "run", str(grid.path), *folders, "--seeds", "3"]
     assert "full seed 3: mIoU" in run(command, tmp_path)
     text = (tmp_path / "results" / "grid" / "full_seed3.json").read_text()
     assert '"pictures_more": {"classes": ["road", "sky", "car", "tree"]' in text
     assert str(tmp_path) not in text
 
 
-def test_a_table_is_printed(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = made_grid(tmp_path / "grid")
     write_results(tmp_path, grid, made_result(), made_result("less", right=0.5))
-    assert tool.main(["table", str(grid.path), "--results", str(tmp_path)]) == 0
+    assert ablate.main(["table", str(grid.path), "--results", str(tmp_path)]) == 0
     assert "| less of it | 1 | 33.33 | -33.33 |" in capsys.readouterr().out
 
 
 def test_the_page_is_checked(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = made_grid(tmp_path / "grid")
     write_results(tmp_path, grid, made_result())
     (tmp_path / "page.md").write_text("<!-- ablate: scores grid/grid.yaml -->\n<!-- /ablate -->\n")
-    monkeypatch.setattr(tool, "PAGE", tmp_path / "page.md")
-    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(ablate, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(ablate, "ROOT", tmp_path)
     words = ["page", "--results", str(tmp_path)]
-    assert tool.main([*words, "--check"]) == 1
-    assert "run python tools/ablate.py page" in capsys.readouterr().err
-    assert tool.main(words) == 0
+    assert ablate.main([*words, "--check"]) == 1
+    assert "run python -m clipmask_tools.ablate page" in capsys.readouterr().err
+    assert ablate.main(words) == 0
     assert "| full model | 1 |" in (tmp_path / "page.md").read_text()
-    assert tool.main([*words, "--check"]) == 0
+    assert ablate.main([*words, "--check"]) == 0
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["run", "nowhere.yaml"], "error: grid nowhere.yaml: can't be read"),
-        (["table", "GRID"], "no results yet; tools/ablate.py run"),
+        (["table", "GRID"], "no results yet; clipmask_tools.ablate run"),
         (["run", "GRID", "--runs", "full,more"], "no run more; there are full, less"),
         (["run", "GRID", "--seeds", "-1"], "must be whole numbers from 0"),
         (["run", "GRID", "SOLVER.MAX_ITER"], "has no value"),
@@ -96,11 +85,11 @@ def test_the_page_is_checked(
     ],
 )
 def test_a_mistake_is_one_line(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     grid = made_grid(tmp_path / "grid")
     given = [str(grid.path) if word == "GRID" else word for word in words]
-    assert tool.main([*given, "--results", str(tmp_path)]) == 2
+    assert ablate.main([*given, "--results", str(tmp_path)]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
 
@@ -114,13 +103,13 @@ def test_a_mistake_is_one_line(
         (["run", "a.yaml", "--seeds", "one"], "'one': whole numbers with commas between, such as 0,1,2"),
     ],
 )
-def test_wrong_words(tool: ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+def test_wrong_words(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
     with pytest.raises(SystemExit):
-        tool.main(words)
+        ablate.main(words)
     assert message in capsys.readouterr().err
 
 
-def test_help_shows_examples(tool: ModuleType) -> None:
-    told = tool.build_parser().format_help()
+def test_help_shows_examples() -> None:
+    told = ablate.build_parser().format_help()
     assert " run configs/ablations/grid.yaml" in told
     assert "--jobs" in told

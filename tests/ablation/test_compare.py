@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from ablation.compare import paired, summarize
+
+from clipmask_tools.ablation.compare import paired, summarize
 
 
 def test_a_paired_interval() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ablation.cost import measure_cost
 from fvcore.common.config import CfgNode
 
 from clipmask import build_model
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask_tools.ablation.cost import measure_cost
 from tests.ablation.made import CLASSES, write_pictures
 
 

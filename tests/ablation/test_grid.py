@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ablation.grid import read_grid
 
 from clipmask.errors import UserError
+from clipmask_tools.ablation.grid import read_grid
 from tests.ablation.made import made_grid
 from tests.conftest import ROOT
 
@@ -17,7 +17,7 @@ GRIDS = sorted((ROOT / "configs").rglob("grid.yaml"))
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.parent.name)
 def test_ours_can_be_read(path: Path) -> None:
     grid = read_grid(path)
-    assert path.read_text().startswith(f"# python tools/ablate.py run {path.relative_to(ROOT)}\n")
+    assert path.read_text().startswith(f"# python -m clipmask_tools.ablate run {path.relative_to(ROOT)}\n")
     assert grid.name == path.parent.name
     assert next(iter(grid.variants)) == grid.against
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from ablation.page import Page
 
 from clipmask.errors import UserError
+from clipmask_tools.ablation.page import Page
 from tests.ablation.made import made_grid, made_result, write_results
 from tests.conftest import ROOT
 
@@ -17,7 +17,7 @@ RESULTS = ROOT / "docs" / "results.md"
 
 def test_the_page_is_what_the_result_files_say() -> None:
     text = Page(RESULTS, ROOT, ROOT / "docs" / "results").text()
-    assert text == RESULTS.read_text(encoding="utf-8"), "run python tools/ablate.py page"
+    assert text == RESULTS.read_text(encoding="utf-8"), "run python -m clipmask_tools.ablate page"
     kinds = set(re.findall("<!-- ablate: (\\w+)", text))
     assert kinds == {"scores", "classes", "curves", "differences", "unseen", "published"}
 
@@ -42,7 +42,7 @@ def test_blocks_are_filled_and_the_rest_is_left(tmp_path: Path) -> None:
     grid = made_grid(tmp_path / "grid")
     own = page(tmp_path, *(f"{kind} grid/grid.yaml" for kind in ALL), "unseen grid/grid.yaml grid/grid.yaml")
     empty = own.text()
-    assert empty.count("*Not run yet: `python tools/ablate.py run grid/grid.yaml` makes it.*") == 5
+    assert empty.count("*Not run yet: `python -m clipmask_tools.ablate run grid/grid.yaml` makes it.*") == 5
     assert own.draw() == []
     write_results(tmp_path / "results", grid, made_result(), made_result("less", right=0.5))
     told = own.text()
@@ -90,7 +90,7 @@ def test_a_mark_that_is_wrong(tmp_path: Path, words: str, message: str) -> None:
 
 
 def test_results_elsewhere_are_no_matter_of_the_page(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--results .*there is tools/ablate.py table"):
+    with pytest.raises(UserError, match=r"--results .*there is clipmask_tools.ablate table"):
         Page(tmp_path / "docs" / "page.md", tmp_path, tmp_path / "output")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ablation.plots import draw_curves, draw_differences
 from PIL import Image
 
+from clipmask_tools.ablation.plots import draw_curves, draw_differences
 from tests.ablation.made import made_grid, made_result
 
 RESULTS = {

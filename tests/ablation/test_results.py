@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from ablation import results as module
-from ablation.cost import Cost
-from ablation.results import collect, read_result, read_results, stored_settings, write_result
 
 from clipmask import load_cfg
-from clipmask.engine.checkpoint import save_checkpoint
 from clipmask.errors import UserError
+from clipmask.weights.checkpoint import save_checkpoint
+from clipmask_tools.ablation import results as module
+from clipmask_tools.ablation.cost import Cost
+from clipmask_tools.ablation.results import collect, read_result, read_results, stored_settings, write_result
 from tests.ablation.made import CLASSES, CONFUSION, made_grid, made_result, write_results
 from tests.conftest import ROOT
 

@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from ablation import jobs as jobs_module
-from ablation import runner as runner_module
-from ablation.grid import Variant
-from ablation.jobs import Job, Slot, check_jobs, make_jobs, slots
-from ablation.results import Result
-from ablation.runner import Runner, unfinished
-from ablation.settings import settings
 from fvcore.common.config import CfgNode
 
 from clipmask.errors import UserError
+from clipmask_tools.ablation import jobs as jobs_module
+from clipmask_tools.ablation import runner as runner_module
+from clipmask_tools.ablation.grid import Variant
+from clipmask_tools.ablation.jobs import Job, Slot, check_jobs, make_jobs, slots
+from clipmask_tools.ablation.results import Result
+from clipmask_tools.ablation.runner import Runner, unfinished
+from clipmask_tools.ablation.settings import settings
 from tests.ablation.made import made_grid, made_result, write_results
 
 # Writes what a run writes, and says which of the others it saw at work; the run "less" of seed 1 fails at first.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ablation.settings import differences, settings
-
 from clipmask import load_cfg
+from clipmask_tools.ablation.settings import differences, settings
 from tests.conftest import ROOT
 
 CONFIG = ROOT / "configs" / "ablations" / "no_text.yaml"

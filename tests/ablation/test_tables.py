@@ -6,9 +6,8 @@ import dataclasses
 import math
 from pathlib import Path
 
-from ablation.compare import Difference, Summary
-from ablation.tables import class_table, provenance, score_table, shown, shown_difference, table
-
+from clipmask_tools.ablation.compare import Difference, Summary
+from clipmask_tools.ablation.tables import class_table, provenance, score_table, shown, shown_difference, table
 from tests.ablation.made import CLASSES, CONFUSION, made_grid, made_result
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ablation.unseen import chance, taken_for, unseen_table
 
+from clipmask_tools.ablation.unseen import chance, taken_for, unseen_table
 from tests.ablation.made import made_grid, made_result
 
 ALL = {"classes": ["road", "sky", "fence"], "confusion": [[5, 0, 0], [0, 3, 0], [1, 0, 1]]}

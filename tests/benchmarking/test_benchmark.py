@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from clipmask_tools import benchmark
 from tests.pages import ROOT
 
 
-@pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes the modules of tools/ importable, as they are for a script there."""
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    return ROOT / "tools"
-
-
-@pytest.fixture
-def benchmark(tools: Path) -> ModuleType:
-    """The command's module."""
-    spec = importlib.util.spec_from_file_location("benchmark", tools / "benchmark.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_networks_take_turns(tools: Path) -> None:
-    from benchmarking.measure import paired, ratios
+def test_networks_take_turns() -> None:
+    from clipmask_tools.benchmarking.measure import paired, ratios
 
     calls: list[str] = []
     times = paired({name: lambda name=name: calls.append(name) for name in "ab"}, 2, "")
@@ -42,15 +22,15 @@ def test_networks_take_turns(tools: Path) -> None:
     assert ratios({"a": [1.0, 3.0, 2.0], "b": [2.0, 3.0, 8.0]}, "a")["b"] == (0.5, 0.25, 1.0)
 
 
-def test_growth_is_told_by_its_steepest_step(tools: Path) -> None:
-    from benchmarking.growth import steepest
+def test_growth_is_told_by_its_steepest_step() -> None:
+    from clipmask_tools.benchmarking.growth import steepest
 
     assert math.isclose(steepest([1, 2, 4], [10, 20, 40]), 1)
     assert math.isclose(steepest([1, 2, 4], [10, 12, 48]), 2)
     assert math.isclose(steepest([1, 10], [7, 7]), 0.1)
 
 
-def test_what_is_measured_is_written(benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_measured_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--networks", "ClipMask", "--sections", "peers,parts", "--sizes", "64x96:3", "--rounds", "1"]
     assert benchmark.main([*argv, "--threads", "2", "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "benchmark.json").read_text())
@@ -76,16 +56,13 @@ def test_what_is_measured_is_written(benchmark: ModuleType, tmp_path: Path, caps
         (["--rounds", "0"], "at least 1"),
     ],
 )
-def test_mistakes_are_told(
-    benchmark: ModuleType, argv: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_are_told(argv: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main([*argv, "--output", str(tmp_path)]) == 2
     assert told in capsys.readouterr().err
-    assert "benchmarking" in sys.modules
 
 
-def test_the_page_shows_what_was_measured(tools: Path) -> None:
-    from benchmarking.report import tables
+def test_the_page_shows_what_was_measured() -> None:
+    from clipmask_tools.benchmarking.report import tables
 
     folder = ROOT / "docs" / "performance"
     found = json.loads((folder / "benchmark.json").read_text())

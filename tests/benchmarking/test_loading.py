@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tools.benchmarking import loading
-from tools.benchmarking.loading import Case, measure_loading, workers_for
+from clipmask_tools.benchmarking import loading
+from clipmask_tools.benchmarking.loading import Case, measure_loading, workers_for
 
 TINY = (Case("a", (48, 64), (32, 40)), Case("b", (40, 40), (40, 24)))
 

@@ -10,7 +10,7 @@ import torch
 
 from clipmask.cli.embed import main
 from clipmask.d2 import MetadataCatalog
-from clipmask.modeling.text_sources import ClipSource, FileSource
+from clipmask.text.sources import ClipSource, FileSource
 
 
 @pytest.fixture

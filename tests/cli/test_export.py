@@ -9,7 +9,7 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from clipmask.cli.export import main
-from clipmask.predictor import Predictor
+from clipmask.inference import Predictor
 from tests.checkpoints import pixels, write_checkpoint
 from tests.conftest import NAMES
 

@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipmask.cli.demo import main
+from clipmask.cli.demo.command import main
 from clipmask.data import read_image
 from tests.checkpoints import pixels, write_checkpoint
 

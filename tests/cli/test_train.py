@@ -17,8 +17,8 @@ import yaml
 from clipmask.cli import run_main
 from clipmask.cli.train import main, parse_args, register_datasets, set_environment
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.errors import UserError
+from clipmask.weights.checkpoint import load_checkpoint
 from tests.data.described import write_described, write_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,9 @@ from fvcore.common.config import CfgNode
 from PIL import Image
 
 from clipmask.config import get_cfg
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from tests.conftest import Register
 
 CLASSES = ["red", "green", "blue"]
-Register = Callable[..., str]
 
 
 def write_samples(folder: Path, count: int, size: tuple[int, int] = (24, 32)) -> list[dict[str, Any]]:
@@ -30,24 +27,6 @@ def write_samples(folder: Path, count: int, size: tuple[int, int] = (24, 32)) ->
         Image.fromarray(rng.integers(0, 3, size, np.uint8)).save(labels)
         records.append({"file_name": str(image), "sem_seg_file_name": str(labels)})
     return records
-
-
-@pytest.fixture
-def register() -> Iterator[Register]:
-    """Registers dataset dicts under a new name, which it returns; taken back after the test."""
-    names: list[str] = []
-    numbers = itertools.count()
-
-    def add(records: list[dict[str, Any]], **metadata: Any) -> str:
-        names.append(f"tests_data_{next(numbers)}")
-        DatasetCatalog.register(names[-1], lambda: records)
-        MetadataCatalog.get(names[-1]).set(**metadata)
-        return names[-1]
-
-    yield add
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from clipmask import build_model
 from clipmask.config import get_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.assembly import check_datasets, load_same_model, start_from
-from clipmask.engine.checkpoint import load_checkpoint, save_checkpoint
 from clipmask.errors import UserError
+from clipmask.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.checkpoints import write_checkpoint
 from tests.conftest import NAMES
 

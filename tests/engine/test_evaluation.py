@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.evaluation import build_evaluator, evaluate_checkpoint, evaluate_datasets, flatten, score_name
 from clipmask.engine.train import train
 from clipmask.errors import UserError
+from clipmask.weights.checkpoint import load_checkpoint
 
 from . import tiny
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipmask.engine.checkpoint import canonical
 from clipmask.engine.meter import Meter
+from clipmask.weights.checkpoint import canonical
 
 
 def _losses(a: float, b: float) -> dict[str, torch.Tensor]:

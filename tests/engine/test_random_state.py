@@ -7,7 +7,6 @@ import random
 import numpy as np
 import torch
 
-from clipmask.engine.checkpoint import canonical
 from clipmask.engine.random_state import (
     draw_seed,
     get_random_state,
@@ -15,6 +14,7 @@ from clipmask.engine.random_state import (
     seed_everything,
     set_random_state,
 )
+from clipmask.weights.checkpoint import canonical
 
 
 def _draw() -> tuple[float, float, float, float]:

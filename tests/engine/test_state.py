@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from clipmask.d2 import MetadataCatalog
-from clipmask.engine.checkpoint import canonical
 from clipmask.engine.state import TrainingState, gather, trained_weights
 from clipmask.engine.step import training_step
 from clipmask.errors import UserError
+from clipmask.weights.checkpoint import canonical
 
 from . import tiny
 

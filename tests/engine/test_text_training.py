@@ -14,12 +14,12 @@ from clipmask.config import load_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine import train as module
 from clipmask.engine.assembly import check_datasets
-from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.ema import WeightAverage
 from clipmask.engine.train import train
 from clipmask.errors import UserError
+from clipmask.inference import Predictor
 from clipmask.modeling import build_model
-from clipmask.predictor import Predictor
+from clipmask.weights.checkpoint import load_checkpoint
 from tests.checkpoints import pixels
 from tests.conftest import ROOT
 

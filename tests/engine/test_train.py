@@ -11,12 +11,12 @@ import torch
 
 from clipmask.config import load_cfg
 from clipmask.engine import train as module
-from clipmask.engine.checkpoint import load_checkpoint
 from clipmask.engine.state import TrainingState
 from clipmask.engine.step import training_step
 from clipmask.engine.train import train
 from clipmask.errors import UserError
 from clipmask.modeling import build_model
+from clipmask.weights.checkpoint import load_checkpoint
 
 from . import tiny
 
@@ -148,7 +148,7 @@ def _without_config(path: Path) -> bytes:
     """The checkpoint's bytes, were OUTPUT_DIR, which its config names, always the same."""
     import io
 
-    from clipmask.engine.checkpoint import canonical
+    from clipmask.weights.checkpoint import canonical
 
     content = {**load_checkpoint(path), "config": ""}
     file = io.BytesIO()

@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from clipmask import ClipMask, build_model
 from clipmask.d2 import MetadataCatalog
 from clipmask.errors import UserError
-from clipmask.modeling.text_sources import ClipSource, average
+from clipmask.text.sources import ClipSource, average
 from tests.conftest import NAMES
 
 Inputs = list[dict[str, Any]]

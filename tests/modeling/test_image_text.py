@@ -11,8 +11,8 @@ from torch import Tensor
 
 from clipmask.errors import UserError
 from clipmask.modeling.image_text import ImageText
-from clipmask.modeling.text_encoder import TextEncoder
-from clipmask.modeling.text_sources import RandomSource
+from clipmask.modeling.text_embedding import TextEmbedding
+from clipmask.text.sources import RandomSource
 
 
 class Counting(RandomSource):
@@ -32,8 +32,8 @@ def source() -> Counting:
 
 
 @pytest.fixture
-def encoder(source: Counting) -> TextEncoder:
-    return TextEncoder(lambda: source, ["road", "sky"]).eval()
+def encoder(source: Counting) -> TextEmbedding:
+    return TextEmbedding(lambda: source, ["road", "sky"]).eval()
 
 
 BATCH: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ BATCH: list[dict[str, Any]] = [
 ]
 
 
-def test_rows_are_padded_and_masked(encoder: TextEncoder) -> None:
+def test_rows_are_padded_and_masked(encoder: TextEmbedding) -> None:
     T = encoder()
     rows, valid = ImageText(0.5).eval()(BATCH, T, encoder)
     assert rows.shape == (4, 3, 512)
@@ -57,7 +57,7 @@ def test_rows_are_padded_and_masked(encoder: TextEncoder) -> None:
         torch.testing.assert_close(rows[image, :2], T)
 
 
-def test_without_padding_there_is_no_mask_and_without_text_there_is_t(encoder: TextEncoder) -> None:
+def test_without_padding_there_is_no_mask_and_without_text_there_is_t(encoder: TextEmbedding) -> None:
     T, module = encoder(), ImageText(0.0)
     rows, valid = module([{"text": ["a", "b"]}, {}], T, encoder)
     assert rows.shape == (2, 2, 512)
@@ -67,7 +67,7 @@ def test_without_padding_there_is_no_mask_and_without_text_there_is_t(encoder: T
     assert valid is None
 
 
-def test_each_string_is_encoded_once(encoder: TextEncoder, source: Counting) -> None:
+def test_each_string_is_encoded_once(encoder: TextEmbedding, source: Counting) -> None:
     module, T = ImageText(0.0), encoder()
     for _ in range(3):
         module(BATCH, T, encoder)
@@ -75,7 +75,7 @@ def test_each_string_is_encoded_once(encoder: TextEncoder, source: Counting) -> 
     assert source.asked == ["a road", "rain", "snow"]
 
 
-def test_a_share_is_left_out_in_training_alone(encoder: TextEncoder) -> None:
+def test_a_share_is_left_out_in_training_alone(encoder: TextEmbedding) -> None:
     module, T, batch = ImageText(0.3), encoder(), [{"text": "rain"}] * 2000
     _, valid = module(batch, T, encoder)
     assert valid is not None
@@ -92,6 +92,6 @@ def test_a_share_is_left_out_in_training_alone(encoder: TextEncoder) -> None:
 
 
 @pytest.mark.parametrize("text", [3, b"rain", ["rain", 1], ("rain",), {"rain": 1}])
-def test_what_is_no_text_is_named_with_its_file(encoder: TextEncoder, text: object) -> None:
+def test_what_is_no_text_is_named_with_its_file(encoder: TextEmbedding, text: object) -> None:
     with pytest.raises(UserError, match=r"image a/b\.png: its 'text' is .*a string or a list of strings"):
         ImageText(0.0)([{"file_name": "a/b.png", "text": text}], encoder(), encoder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from clipmask.data.datasets import camvid, cityscapes, toy_street
+from clipmask.data.datasets import camvid, cityscapes
+from clipmask.data.toy import dataset as toy
 
 # Each one's folder below a root, and what lies in it for certain.
 FOLDERS = {**dict.fromkeys(camvid.TREES, "train.txt"), "cityscapes": "leftImg8bit", "toy_street": "VERSION"}
@@ -12,4 +13,4 @@ def register_builtin_datasets() -> None:
     """Registers all of them in ``DatasetCatalog`` and ``MetadataCatalog``; called once, by ``import clipmask``."""
     camvid.register()
     cityscapes.register()
-    toy_street.register()
+    toy.register()

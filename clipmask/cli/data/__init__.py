@@ -1,0 +1,1 @@
+"""``clipmask-data``: a folder of labelled pictures is described, checked and shown."""

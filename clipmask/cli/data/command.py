@@ -1,0 +1,187 @@
+"""``clipmask-data``: describe a folder of labelled pictures, check it, look at it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from clipmask.cli import HelpFormatter, run_main
+
+EXAMPLES = """\
+examples, in the order that they are used:
+  %(prog)s init photos                     look at a folder, write photos.yaml
+  %(prog)s check photos.yaml               read every picture and label map, say what is wrong
+  %(prog)s show photos.yaml --split val    write labelled pictures to look at
+
+"%(prog)s COMMAND --help" says more about each.
+"""
+INIT_EXAMPLES = """\
+examples:
+  %(prog)s photos
+  %(prog)s photos --names "road,sky,car" --output streets.yaml
+
+It finds images/ beside labels/, masks/ or the like, JPEGImages/ beside SegmentationClass/, train/ beside trainannot/,
+leftImg8bit/ beside gtFine/, a.jpg beside a_mask.png; train, val and test as folders or lists; class names in
+classes.txt, labels.txt, label_colors.txt, labelmap.txt, class_dict.csv or _classes.csv. What it concluded, and what
+it could not know, stands in the comments of the file that it writes.
+"""
+CHECK_EXAMPLES = """\
+examples:
+  %(prog)s photos.yaml
+  %(prog)s photos.yaml --output report --workers 2
+  %(prog)s my_train my_val --register my_data.py
+
+exit status: 0 nothing would stop a training, 1 something would, 2 a mistake in the command or the descriptor.
+"""
+SHOW_EXAMPLES = """\
+examples:
+  %(prog)s photos.yaml
+  %(prog)s photos.yaml --split val --number 20 --seed 1 --output pictures
+  %(prog)s my_val --register my_data.py
+
+exit status: 0; 1 if some of the chosen pictures could not be read; 2 a mistake in the command or the descriptor.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Your own labelled pictures: describe them in a YAML file, check them, look at them.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_init(commands)
+    _add_check(commands)
+    _add_show(commands)
+    return parser
+
+
+def _add_init(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "init",
+        help="write a descriptor for a folder of pictures and label maps",
+        description="Look at a folder and write a descriptor: the YAML file that train_net.py --dataset takes.\n"
+        "It says in comments what it concluded from what, and what you should change.",
+        epilog=INIT_EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="with pictures and label maps somewhere in it")
+    parser.add_argument(
+        "--output", metavar="FILE.yaml", help="the file to write (default: FOLDER's name with .yaml, here)"
+    )
+    parser.add_argument(
+        "--names",
+        metavar="NAMES",
+        help='class names, "road,sky,...", in the order in which the classes are listed (default: those of a file of '
+        "names in FOLDER, else class_0, class_1, ...)",
+    )
+    parser.add_argument(
+        "--sample", type=int, default=200, metavar="N", help="label maps that are read to find the classes"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite the output file if it is there")
+    parser.set_defaults(run=_init)
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="read every picture and label map and report what is wrong",
+        description="Read every picture and label map as training does, and report what would stop or mislead it,\n"
+        "how often each class occurs and how large the pictures are: as text, as report.json, as a bar chart\n"
+        "(classes.png), and as sample pictures in which every class is seen.",
+        epilog=CHECK_EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    _add_sources(parser)
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="what is written goes there (default: the dataset's name with _check, here)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read; 0: none but this (default: one for each core)"
+    )
+    parser.set_defaults(run=_check)
+
+
+def _add_show(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "show",
+        help="write labelled pictures to look at",
+        description="Write pictures beside their labels, with class names and a legend, and a contact sheet of all.",
+        epilog=SHOW_EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    _add_sources(parser)
+    parser.add_argument("--split", metavar="NAME", help="the split to show (default: all)")
+    parser.add_argument("--number", type=int, default=8, metavar="N", help="pictures of each split, drawn by chance")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw: equal seeds, equal pictures")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="what is written goes there (default: the dataset's name with _shown, here)"
+    )
+    parser.set_defaults(run=_show)
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset", nargs="+", metavar="DATASET", help="a descriptor (YAML file), or names of registered datasets"
+    )
+    parser.add_argument(
+        "--register",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE.py",
+        help="Python files that register datasets, imported first, as in train_net.py",
+    )
+
+
+# Each imports what it needs when it runs: --help and mistakes are told at once.
+def _init(args: argparse.Namespace) -> int:
+    from clipmask.cli.data.init import init
+
+    return init(args.folder, args.output, args.names, sample=args.sample, force=args.force)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from clipmask.cli.data.check import check
+
+    return check(_subject(args), args.output, args.workers)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from clipmask.cli.data.show import show
+
+    return show(_subject(args), args.split, args.number, args.output, args.seed)
+
+
+def _subject(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # the type would import torch
+    from clipmask.cli.register import register_file
+    from clipmask.curation.checking.subject import open_subject
+
+    for path in args.register:
+        register_file(path)
+    return open_subject(args.dataset)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    return run(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: arguments without the program's name; None takes ``sys.argv``.
+
+    Returns:
+        The exit status: 0; 1 for findings that would stop a training, or pictures that can't be shown; 2 for a user's
+        mistake; 130 for Ctrl-C.
+    """
+    return run_main(_run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

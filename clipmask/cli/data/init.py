@@ -1,0 +1,106 @@
+"""``clipmask-data init``: a folder becomes a descriptor."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import tempfile
+from pathlib import Path
+
+from clipmask.cli.output import shortened
+from clipmask.cli.vocabulary import read_vocabulary
+from clipmask.curation.guessing.guess import SHARES, FolderGuess, guess_folder
+from clipmask.curation.guessing.writing import descriptor_text
+from clipmask.data.descriptor import Descriptor, read_descriptor
+from clipmask.errors import UserError
+
+
+def init(folder: str, output: str | None, names: str | None, *, sample: int, force: bool) -> int:
+    """Writes a descriptor, and prints what was concluded from what.
+
+    Args:
+        folder: with pictures and label maps.
+        output: the YAML file; None: the folder's name, here.
+        names: of the classes, between commas; None: from a file of names, or placeholders.
+        sample: label maps that are read to find the classes.
+        force: overwrite the file.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: nothing is found; the file is there, or can't be written; a value makes no sense.
+    """
+    if sample < 1:
+        raise UserError(f"--sample {sample}: read at least one label map")
+    name = re.sub(r"[^\w.-]+", "_", Path(folder).resolve().name).strip("._") or "dataset"
+    path = Path(output or f"{name}.yaml")
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise UserError(f"--output {path}: name a file that ends in .yaml")
+    if path.exists() and not force:
+        raise UserError(f"--output {path}: is there already; name another file, or overwrite it with --force")
+    guess = guess_folder(Path(folder), None if names is None else read_vocabulary(names, "--names"), sample)
+    guess, descriptor = _write(guess, path.stem if output else name, path)
+    _print_conclusions(guess, descriptor)
+    first = "" if guess.names_from else " First put the true names in place of class_0, ... in it."
+    print(f"\n{path} is written.{first} Then:")
+    print(f"  clipmask-data check {shlex.quote(str(path))}")
+    return 0
+
+
+def _write(guess: FolderGuess, name: str, path: Path) -> tuple[FolderGuess, Descriptor]:
+    """Writes the file, once it has been read back; where lists of splits don't fit the pictures, with shares."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(".yaml", f".{path.stem}_", path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"--output {path}: can't be written ({error})") from error
+    try:
+        Path(draft).write_text(descriptor_text(guess, name, path.parent), encoding="utf-8")
+        try:
+            read_descriptor(draft).samples()
+        except UserError as error:
+            if guess.splits.sources == SHARES.sources:
+                raise UserError(str(error).replace(draft, f"that init made for {guess.folder}")) from error
+            why = f"shares: {guess.splits.why} don't fit the pictures"
+            guess = dataclasses.replace(guess, splits=dataclasses.replace(SHARES, why=why))
+            return _write(guess, name, path)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(draft, 0o666 & ~umask)
+        os.replace(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+    return guess, read_descriptor(path)
+
+
+def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
+    pairing, values = guess.pairing, guess.values
+    samples = descriptor.samples()
+    counts = ", ".join(f"{split} {len(records)}" for split, records in samples.items())
+    pictures = "any picture" if pairing.image_suffix is None else f"*{pairing.image_suffix}"
+    folders = "".join(f", {a} -> {b}" for a, b in pairing.label_folders.items())
+    found = len(descriptor.pairs())
+    rows = [
+        ("pictures", f"{guess.folder / pairing.images} ({pictures})"),
+        ("label maps", f"{guess.folder / pairing.labels} (*{pairing.label_suffix}{folders})"),
+        ("pairs", f"{found - descriptor.num_unlabelled} of {found} pictures have a label map"),
+        ("encoding", f"{values.encoding}: {values.why['encoding']}"),
+        ("classes", f"{len(values.classes)}: {shortened(descriptor.class_names, 12)} ({values.why['classes']})"),
+        ("names", f"from {guess.names_from}" if guess.names_from else "placeholders, for nothing told them"),
+        ("void", _void(guess)),
+        ("splits", f"{counts} ({guess.splits.why})"),
+    ]
+    for what, text in rows:
+        print(f"{what:<12}{text}")
+
+
+def _void(guess: FolderGuess) -> str:
+    values = guess.values
+    shown = (
+        str(values.ignore_id) if values.encoding == "ids" else ", ".join(map(str, values.void_colors)) or "no colour"
+    )
+    return f"{shown}: {values.why['void']}"

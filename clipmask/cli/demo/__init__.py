@@ -1,0 +1,1 @@
+"""``demo/demo.py`` and ``clipmask-demo``: pictures, films and cameras are segmented."""

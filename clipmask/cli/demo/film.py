@@ -1,0 +1,143 @@
+"""The demo's loops over a film and over the webcam's pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipmask.cli.demo.segment import Tally, is_file, progress_bar, protect
+from clipmask.errors import UserError
+from clipmask.film.results import FilmResults
+from clipmask.film.smoothing import Smoothing
+from clipmask.film.video import CODECS, USUAL_RATE, Video, Window, stop_on_interrupt
+from clipmask.inference import Predictor
+
+
+class Moment(NamedTuple):
+    """Where a frame stands in its film: its number, from 0, and its time in seconds."""
+
+    frame: int
+    time: float
+
+
+def segment_film(
+    load: Callable[[], Predictor],
+    source: Path,
+    output: Path,
+    kinds: Sequence[str],
+    *,
+    opacity: float,
+    every: int = 1,
+    smooth: float | None = None,
+) -> int:
+    """Segments a film; what is written of it lasts as long, has its size, and one frame for each that was segmented.
+
+    Args:
+        load: makes the predictor; called when the film is open.
+        source: the film.
+        output: a folder, or a file for a single film.
+        kinds: what to write, some of ``film_results.FILM_KINDS``.
+        opacity: of the overlay's colours.
+        every: of how many frames one is segmented; the films written then have ``1 / every`` of the rate.
+        smooth: strength of smoothing over time; None for none.
+
+    Returns:
+        130 if Ctrl-C ended it, else 0.
+
+    Raises:
+        UserError: the film can't be read, or none can be written.
+    """
+    smoothing = None if smooth is None else Smoothing(smooth)
+    single = is_file(output, CODECS, Image.registered_extensions())
+    if single and (len(kinds) > 1 or not set(kinds) <= {"overlay", "color"}):
+        raise UserError(
+            f"--output {output}: names one film, but --save {','.join(kinds)} makes other files; name a folder"
+        )
+    protect(output, [source], single)
+    target = output if single else output / source.stem
+    with ExitStack() as stack:
+        video = Video(source)
+        stack.callback(video.close)
+        rate = (video.rate or USUAL_RATE) / every
+        results = FilmResults(target, kinds, rate, video.size, opacity, single=single)
+        stack.callback(results.discard)
+        predictor = load()
+        tally, moments = Tally(predictor.names), deque[Moment]()
+        stop = stack.enter_context(stop_on_interrupt())
+        total = None if video.announced is None else -(-video.announced // every)
+        bar = stack.enter_context(progress_bar(total, "frames"))
+        for result in predictor.stream(_frames(video, every, stop, moments), smoothing=smoothing):
+            results.write(result, *moments.popleft())
+            tally.add(result)
+            bar.update()
+        if not results.frames:
+            raise KeyboardInterrupt  # before anything was made
+        stopped = stop()
+        results.close()
+    _report(results, tally, every, smooth)
+    if stopped:
+        print("interrupted: the film ends there, and plays", file=sys.stderr)
+    elif video.announced and video.read < video.announced:
+        print(f"{source} announces {video.announced} frames; {video.read} can be read", file=sys.stderr)
+    return 130 if stopped else 0
+
+
+def _frames(video: Video, every: int, stop: Callable[[], bool], moments: deque[Moment]) -> Iterator[NDArray[np.uint8]]:
+    """Yields every ``every``-th frame, and notes of each where it stands, until ``stop`` says so."""
+    for frame in islice(video, 0, None, every):
+        if stop():
+            return
+        moments.append(Moment(video.read - 1, video.time))
+        yield frame
+
+
+def _report(results: FilmResults, tally: Tally, every: int, smooth: float | None) -> None:
+    """Prints the closing line: how many frames went where, and what is most in them."""
+    told = [f"{results.size[1]}x{results.size[0]}", f"{results.rate:.4g} per second"]
+    told += [f"one of {every} frames of the film, lasting as long"] if every > 1 else []
+    told += [f"smoothed by {smooth:g}"] if smooth is not None else []
+    print(
+        f"{results.frames} frame{'s' * (results.frames > 1)} -> {', '.join(map(str, results.places))} "
+        f"({', '.join(told)}); most frequent: {tally.most_frequent()}"
+    )
+
+
+def show_webcam(
+    load: Callable[[], Predictor], camera: int, *, opacity: float, every: int = 1, smooth: float | None = None
+) -> int:
+    """Segments what a camera sees, in a window, until that is closed.
+
+    Args:
+        load: makes the predictor; called when camera and window are there.
+        camera: its number.
+        opacity: of the overlay's colours.
+        every: of how many of the camera's frames one is segmented and shown.
+        smooth: strength of smoothing over time; None for none.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: there is no camera or no display.
+    """
+    smoothing = None if smooth is None else Smoothing(smooth)
+    video = Video(camera)
+    with ExitStack() as stack:
+        stack.callback(video.close)
+        window = Window("ClipMask")
+        stack.callback(window.close)
+        predictor = load()
+        predictor.batch_size = 1  # a batch would be shown late
+        for result in predictor.stream(islice(video, 0, None, every), smoothing=smoothing):
+            if not window.show(result.overlay(opacity)):
+                break
+    return 0

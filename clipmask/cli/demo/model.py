@@ -1,0 +1,110 @@
+"""The model of the demo: which one, what it is asked for, and in which colours."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from clipmask.cli.demo.colors import read_colors
+from clipmask.cli.demo.truth import LabelledPictures
+from clipmask.cli.output import shortened
+from clipmask.cli.vocabulary import read_vocabulary
+from clipmask.config import load_cfg
+from clipmask.data.names import shown_names
+from clipmask.errors import UserError
+from clipmask.inference import Predictor
+
+MODEL = Path(__file__).resolve().parents[3] / "models" / "camvid_mobilenetv2.safetensors"  # of the checkout
+
+
+def view_opts(args: argparse.Namespace) -> list[str]:
+    """Returns ``--tta`` and ``--sliding-window`` as config keys and values in turn.
+
+    Raises:
+        UserError: the window's size is not height x width.
+    """
+    opts = ["TEST.AUG.ENABLED", "True"] if args.tta else []
+    if args.sliding_window is None:
+        return opts
+    opts += ["TEST.SLIDING_WINDOW.ENABLED", "True"]
+    if not args.sliding_window:
+        return opts
+    size = re.fullmatch(r"(\d+)[xX](\d+)", args.sliding_window)
+    if size is None:
+        raise UserError(f"--sliding-window {args.sliding_window}: say height x width in pixels, such as 512x1024")
+    return [*opts, "TEST.SLIDING_WINDOW.SIZE", f"[{int(size[1])}, {int(size[2])}]"]
+
+
+def load_predictor(args: argparse.Namespace, dataset: LabelledPictures | None = None) -> Predictor:
+    """Builds the predictor that the command line describes.
+
+    Args:
+        args: of the demo.
+        dataset: whose classes and colours are taken; None: those of the model, and a fixed palette.
+
+    Raises:
+        UserError: there is no model, or it can't be asked for the classes; a colour is of no class.
+    """
+    names = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
+    chosen = None if args.colors in (None, "dataset") else read_colors(Path(args.colors).expanduser())
+    predictor = _load(args)
+    colors: Mapping[str, list[int]] = {}
+    if dataset is not None:
+        colors = dataset.prepare(predictor, args.embeddings)
+    elif names is not None:
+        predictor.set_vocabulary(names, args.embeddings)
+    if args.colors == "dataset":
+        colors = colors or predictor.dataset_colors
+        if not colors:
+            raise UserError("--colors dataset: the model's checkpoint knows no colours; leave it away, or name a file")
+    elif chosen is not None:
+        _check_names(args.colors, chosen, predictor.names)
+        colors = {**colors, **chosen}
+    predictor.set_colors(colors)
+    return predictor
+
+
+def _load(args: argparse.Namespace) -> Predictor:
+    opts = [*view_opts(args), *args.opts, *(["MODEL.DEVICE", args.device] if args.device else [])]
+    given = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("MODEL.WEIGHTS")
+    if args.weights is not None and not args.weights.strip():
+        raise UserError("--weights '': names no file; leave it away for the model that comes along")
+    weights = args.weights or given
+    if args.config_file:
+        cfg = load_cfg(args.config_file, [*opts, *(["MODEL.WEIGHTS", weights] if weights else [])])
+        predictor = Predictor.from_config(cfg, batch_size=args.batch_size)
+        # A config of a training names the weights that it started from, which are not those that it made.
+        chosen, why = cfg.MODEL.WEIGHTS, f"MODEL.WEIGHTS of {args.config_file}; another: --weights FILE"
+    else:
+        chosen, why = weights or _own_model(), "which comes along"
+        predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
+    if not weights:
+        classes = shortened(shown_names(predictor.names))
+        print(f"model: {chosen}, {why} ({len(predictor.names)} classes: {classes})", file=sys.stderr)
+    return predictor
+
+
+def _own_model() -> Path:
+    """Returns the model that comes along; a ``UserError`` where this is no checkout."""
+    if not MODEL.is_file():
+        raise UserError(
+            f"no model: the one that comes along is not there ({MODEL}). Say --weights checkpoint.pth, a checkpoint of "
+            "train_net.py, which knows its config and classes, or --config-file FILE --weights FILE"
+        )
+    return MODEL
+
+
+def _check_names(file: str, colors: Mapping[str, object], names: tuple[str, ...]) -> None:
+    """Tells of colours that no class will have."""
+    known = {name.casefold() for name in (*names, *shown_names(names))}
+    unknown = [name for name in colors if name.casefold() not in known]
+    if len(unknown) == len(colors):
+        raise UserError(
+            f"--colors {file}: has no colour for any of the classes, {', '.join(shown_names(names))}; it has "
+            f"{shortened(unknown)}"
+        )
+    if unknown:
+        print(f"--colors {file}: no class is called {shortened(unknown)}", file=sys.stderr)

@@ -1,0 +1,139 @@
+"""The demo's loop over pictures, and what it shares with that over films: the bar, the count, what --output means."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from clipmask.cli.demo.inputs import Input
+from clipmask.cli.demo.truth import LabelledPictures
+from clipmask.data.file_names import result_names
+from clipmask.errors import UserError
+from clipmask.film.video import CODECS
+from clipmask.inference import Picture, Predictor, Segmentation
+from clipmask.inference.segmentation import ENDINGS, result_name, server_id_table
+
+
+class Tally:
+    """Counts pixels of each class over many results.
+
+    Args:
+        names: of the classes.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.pixels = names, np.zeros(len(names), dtype=np.int64)
+
+    def add(self, result: Segmentation) -> None:
+        """Counts one result."""
+        self.pixels += np.bincount(result.labels.ravel(), minlength=len(self.names))
+
+    def most_frequent(self, count: int = 3) -> str:
+        """Returns the classes with most pixels and their percentage, for reading."""
+        order = [k for k in np.argsort(-self.pixels, kind="stable")[:count] if self.pixels[k]]
+        return ", ".join(
+            f"{self.names[k].split(';')[0]} {100 * self.pixels[k] / self.pixels.sum():.1f}%" for k in order
+        )
+
+
+def progress_bar(total: int | None, unit: str) -> tqdm:
+    """A progress bar on stderr; a redirected one is a line for each update, so these come seldom."""
+    return tqdm(total=total, unit=f" {unit}", desc="segmenting", mininterval=0.1 if sys.stderr.isatty() else 30.0)
+
+
+def segment_pictures(
+    load: Callable[[], Predictor],
+    inputs: Sequence[Input],
+    output: Path,
+    kinds: Sequence[str],
+    *,
+    opacity: float,
+    dataset: LabelledPictures | None = None,
+) -> int:
+    """Segments pictures.
+
+    Args:
+        load: makes the predictor; called when it is known where results go.
+        inputs: the pictures.
+        output: a folder, or a file for a single picture.
+        kinds: what to save of each, some of ``KINDS``.
+        opacity: of the overlay's colours.
+        dataset: what the pictures are from, if they have labels.
+
+    Returns:
+        1 if some of the pictures could not be read, else 0.
+
+    Raises:
+        UserError: a result can't be written, or the model has no server ids to write.
+    """
+    paths = [picture.path for picture in inputs]
+    own = {ENDINGS[kinds[0]]} if len(kinds) == 1 and kinds[0] in ENDINGS else Image.registered_extensions()
+    single = is_file(output, own, {*Image.registered_extensions(), *CODECS, *ENDINGS.values()} - {*own})
+    if single and (len(inputs) > 1 or len(kinds) > 1):
+        what = f"{len(inputs)} pictures" if len(inputs) > 1 else f"{' and '.join(kinds)}"
+        raise UserError(f"--output {output}: names one file, but there are {what} to write; name a folder")
+    protect(output, paths, single)
+    targets = dict(zip(map(str, paths), result_names(inputs), strict=True))
+    predictor = load()
+    if "server_ids" in kinds:
+        server_id_table(predictor.names, predictor.server_ids)
+    broken: list[str] = []
+    tally = Tally(predictor.names)
+    with progress_bar(len(paths), "images") as bar:
+
+        def report(picture: Picture, error: UserError) -> None:
+            broken.append(str(picture))
+            bar.write(f"skipped: {error}", file=sys.stderr)
+            bar.update()
+
+        for result in predictor.stream(paths, on_error=report, scores="scores" in kinds):
+            try:
+                truth = None if dataset is None else dataset.truth(result)
+            except UserError as error:
+                report(str(result.source), error)
+                continue
+            for kind in kinds:
+                stem = targets[str(result.source)]
+                path = output if single else output / result_name(str(stem), kind)
+                result.save(path, kind, opacity, truth=truth)
+            tally.add(result)
+            if dataset is not None and truth is not None:
+                dataset.add(truth, result)
+            bar.update()
+    done = len(paths) - len(broken)
+    if done:
+        told = [dataset.told()] if dataset is not None and dataset.labelled else []
+        told += [f"most frequent: {tally.most_frequent()}"]
+        print(f"{done} picture{'s' * (done > 1)} -> {output} ({', '.join(kinds)}); {'; '.join(told)}")
+    if broken:
+        print(f"{len(broken)} of {len(paths)} could not be read: {', '.join(broken)}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> bool:
+    """Whether ``--output`` is to be a file, by its ending; what is a folder already stays one.
+
+    Raises:
+        UserError: its ending is of the ``others``, which this result can't be written as.
+    """
+    ending = output.suffix.lower()
+    if output.is_dir() or ending not in {*endings, *others}:
+        return False
+    if ending not in endings:
+        shown = ", ".join(endings) if ".png" not in endings else ".png, .jpg and others"
+        raise UserError(f"--output {output}: this result is written as {shown}, or into a folder")
+    return True
+
+
+def protect(output: Path, inputs: Sequence[Path], single: bool) -> None:
+    """Refuses to write over what is read, and into what is no folder."""
+    if single and output.is_file() and any(output.samefile(path) for path in inputs if path.is_file()):
+        raise UserError(f"--output {output}: is the input itself; choose another name")
+    for folder in output.parents if single else (output, *output.parents):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--output {output}: {folder} is a file, not a folder")

@@ -1,0 +1,141 @@
+"""A folder of labelled pictures -> what its descriptor has to say, and why."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipmask.curation.guessing.naming import NameFile, find_names
+from clipmask.curation.guessing.pairing import SPLIT_NAMES, Pairing, find_pairing
+from clipmask.curation.guessing.pixels import read_sample
+from clipmask.curation.guessing.values import Guess, guess_values, rename
+from clipmask.errors import UserError
+
+_LISTS = ("", "ImageSets/Segmentation", "ImageSets", "splits", "lists")  # folders that lists of the splits lie in
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Where the splits come from.
+
+    Attributes:
+        sources: split -> share, subfolder of the images, or text file (Path, relative to the folder).
+        why: what this was concluded from.
+    """
+
+    sources: dict[str, float | str | Path]
+    why: str
+
+
+SHOWN: tuple[str, ...] = ("train", "val", "test")  # splits in the order in which they are written
+SHARES = Splits({"train": 0.8, "val": 0.2}, "shares: no folders or lists of train and val were found")
+
+
+@dataclass(frozen=True)
+class FolderGuess:
+    """All that was concluded of a folder.
+
+    Attributes:
+        folder: that was looked at.
+        pairing: which files belong together.
+        values: what label maps hold.
+        splits: which pictures train.
+        names_from: where class names come from, for reading; None: they are placeholders.
+        num_sampled: how many label maps were read.
+    """
+
+    folder: Path
+    pairing: Pairing
+    values: Guess
+    splits: Splits
+    names_from: str | None
+    num_sampled: int
+
+
+def guess_folder(folder: Path, names: Sequence[str] | None = None, sample: int = 200) -> FolderGuess:
+    """Looks at a folder.
+
+    Args:
+        folder: with pictures and label maps somewhere in it.
+        names: of the classes, in the order of what is found; None: from a file of names, or placeholders.
+        sample: label maps that are read, spread over all.
+
+    Raises:
+        UserError: nothing is found; no label map can be read; ``names`` are too many or too few.
+    """
+    pairing = find_pairing(folder)
+    count = len(pairing.pairs)
+    chosen = [pairing.pairs[place * count // min(sample, count)][1] for place in range(min(sample, count))]
+    file = find_names(_places(folder, pairing))
+    try:
+        values = guess_values(read_sample(folder / path for path in chosen), file)
+        values = values if names is None else rename(values, names)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
+    names_from = "--names" if names is not None else _names_from(values, file)
+    return FolderGuess(folder, pairing, values, find_splits(folder, pairing), names_from, len(chosen))
+
+
+def _places(folder: Path, pairing: Pairing) -> list[Path]:
+    """Returns where a file of names may lie: beside pictures and label maps, or on the way to them."""
+    places = [folder]
+    for inside in (pairing.labels, pairing.images, pairing.pairs[0][1].parent, pairing.pairs[0][0].parent):
+        places += [folder / inside, *(folder / parent for parent in inside.parents)]
+    return list(dict.fromkeys(places))
+
+
+def _names_from(values: Guess, file: NameFile | None) -> str | None:
+    """Says where the names of the classes come from; None: from nowhere."""
+    names = {item.name for item in values.classes}
+    if file and names & {item.name for item in file.names}:
+        return str(file.path)
+    return None if all(re.fullmatch(r"class_\d+", name) for name in names) else "the colours of CamVid"
+
+
+def find_splits(folder: Path, pairing: Pairing) -> Splits:
+    """Finds folders called train, val or test, else lists of that name, else takes shares."""
+    return _split_folders(pairing) or _split_lists(folder, pairing) or SHARES
+
+
+def _split_name(text: str) -> str | None:
+    """Returns the split that a folder's or file's name has as a word in it: images_train -> train."""
+    words = {SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SPLIT_NAMES}
+    return words.pop() if len(words) == 1 else None
+
+
+def _split_folders(pairing: Pairing) -> Splits | None:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for image, _ in pairing.pairs:
+        parts = image.parent.relative_to(pairing.images).parts
+        place = next((place for place, part in enumerate(parts) if _split_name(part)), None)
+        if place is None:
+            return None
+        found[_split_name(parts[place]) or ""].add("/".join(parts[: place + 1]))
+    if "train" not in found or len(found) < 2 or any(len(folders) > 1 for folders in found.values()):
+        return None
+    sources = {split: min(found[split]) for split in SHOWN if split in found}
+    return Splits(dict(sources), f"folders: {', '.join(sources.values())}")
+
+
+def _split_lists(folder: Path, pairing: Pairing) -> Splits | None:
+    known = {name for image, _ in pairing.pairs for name in _called(image.relative_to(pairing.images))}
+    tops = dict.fromkeys((Path(), pairing.images, *pairing.images.parents))
+    for inside in (top / place for top in tops for place in _LISTS):
+        found: dict[str, Path] = {}
+        for path in sorted((folder / inside).glob("*.txt")):
+            split = _split_name(path.stem)
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            if split and {line.strip().removeprefix("./") for line in lines} & known:
+                found.setdefault(split, inside / path.name)
+        if "train" in found and len(found) > 1:
+            lists = {split: found[split] for split in SHOWN if split in found}
+            return Splits(dict(lists), f"lists: {', '.join(map(str, lists.values()))}")
+    return None
+
+
+def _called(image: Path) -> tuple[str, ...]:
+    """Returns the names by which a list may call a picture, see ``clipmask.data.splits``."""
+    return image.as_posix(), image.with_suffix("").as_posix(), image.name, image.stem

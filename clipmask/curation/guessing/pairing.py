@@ -1,0 +1,238 @@
+"""Which files of a folder are pictures, and which of them the label maps of which.
+
+Two files belong together if their names are equal up to how they end (``a.jpg`` and ``a_mask.png``) and their folders
+up to one part of the way (``train/images`` and ``train/masks``). Every such rule that the tree suggests is counted;
+the files themselves say which side is the labels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from clipmask.curation.guessing.pixels import Look, look
+from clipmask.data.reading import PICTURE_SUFFIXES
+from clipmask.errors import UserError
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+LOOKED_FOR = (
+    "images/ beside labels/ (or masks/, annotations/, gt/, ...), JPEGImages/ beside SegmentationClass/, train/ beside "
+    "trainannot/, leftImg8bit/ beside gtFine/, a.jpg beside a_mask.png"
+)
+_LABEL_WORDS = re.compile(r"label|mask|annot|gt|truth|seg|class|target", re.IGNORECASE)
+_IMAGE_WORDS = re.compile(r"image|img|photo|picture|jpeg|rgb|frame|input", re.IGNORECASE)
+_OTHER_WORDS = re.compile(r"instance|object|panoptic|depth|dispar|edge|bound|vis|overlay|pred|color", re.IGNORECASE)
+_MOST_ENDINGS, _MOST_FOLDERS, _MOST_RULES = 24, 6, 40  # bounds of the search: endings, folders of one stem, rules read
+_WORDS_IN_ENDING = 4
+_SAMPLES = 4  # files of each side that are looked at
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How label maps are found, in the terms of a descriptor; all paths relative to the folder.
+
+    Attributes:
+        images, labels: folders.
+        image_suffix: None: any picture.
+        label_suffix: stands in place of a picture's suffix.
+        label_folders: see ``clipmask.data.descriptor.Descriptor``.
+        pairs: (image, label map), in order.
+    """
+
+    images: Path
+    labels: Path
+    image_suffix: str | None
+    label_suffix: str
+    label_folders: dict[str, str] = field(default_factory=dict)
+    pairs: tuple[tuple[Path, Path], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How two files' names and folders differ; ``ends[0]`` is None for any picture's suffix."""
+
+    ends: tuple[str | None, str]
+    parts: tuple[str, str]  # folders that differ; {split} stands for the name of a split; "" for the same folder
+
+    @property
+    def length(self) -> int:
+        """Letters of both endings."""
+        return len(self.ends[0] or "") + len(self.ends[1])
+
+
+def find_pairing(folder: Path) -> Pairing:
+    """Finds the pictures and label maps of a folder.
+
+    Raises:
+        UserError: there is no such folder, no picture, or no pictures with what could be their label maps.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    files = list(_pictures(folder))
+    if not files:
+        raise UserError(
+            f"{folder}: no picture in it or its subfolders (looked for {', '.join(sorted(PICTURE_SUFFIXES))})"
+        )
+    votes = _votes(files)
+    tried: list[tuple[float, int, Pairing]] = []
+    looks: dict[Path, Look | None] = {}
+    # Both directions of a rule have equal votes; what they read tells them apart.
+    for rule, members in sorted(votes.items(), key=lambda item: (-len(item[1]), item[0].length, str(item[0])))[
+        :_MOST_RULES
+    ]:
+        weight = _weight(rule, members, folder, looks)
+        if weight > 0:
+            # Of two that pair the same the shorter is more likely meant: _leftImg8bit.png, not _000019_leftImg8bit.png.
+            tried.append((weight * len(members), -rule.length, _pairing(rule, members, files)))
+    if not tried:
+        raise UserError(
+            f"{folder}: {len(files)} pictures, but none with what could be its label map (a lossless file of the same "
+            f"name with few different values); looked for {LOOKED_FOR}. Rename the files or folders, or write the YAML "
+            "file by hand"
+        )
+    return max(tried, key=lambda item: item[:2])[2]
+
+
+def _pictures(folder: Path) -> Iterator[PurePosixPath]:
+    """Yields all pictures below a folder, in order; hidden files and folders are passed over."""
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = PurePosixPath(Path(root).relative_to(folder).as_posix())
+        for name in sorted(names):
+            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES:
+                yield inside / name
+
+
+def _endings(name: str) -> list[str]:
+    """Returns how a file's name may be thought to end: .png, _mask.png, ..., the shortest first."""
+    stem = PurePosixPath(name).stem
+    places = [place for place, letter in enumerate(stem) if letter in "_-." and place > 0]
+    return [name[place:] for place in [len(stem), *reversed(places)][:_WORDS_IN_ENDING]]
+
+
+def _votes(files: Sequence[PurePosixPath]) -> dict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]]:
+    """Returns the files that each rule pairs."""
+    counts = Counter(end for file in files for end in _endings(file.name))
+    often = [end for end, count in counts.most_common(_MOST_ENDINGS) if count >= len(files) // 100]
+    usual = {*often, *(file.suffix for file in files)}
+    stems: defaultdict[str | None, defaultdict[str, list[PurePosixPath]]] = defaultdict(lambda: defaultdict(list))
+    for file in files:
+        stems[None][file.stem].append(file)
+        for end in usual.intersection(_endings(file.name)):
+            stems[end][file.name[: -len(end)]].append(file)
+    votes: defaultdict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]] = defaultdict(list)
+    # A whole suffix on the pictures' side stands for any: they may be of several formats.
+    for first in [None, *sorted(end for end in usual if PurePosixPath("a" + end).stem != "a")]:
+        for second in sorted(usual):
+            for stem in stems[second]:
+                for image in stems[first].get(stem, [])[:_MOST_FOLDERS]:
+                    for labels in stems[second][stem][:_MOST_FOLDERS]:
+                        if (image != labels and first != second) or image.parent != labels.parent:
+                            rule = _Rule((first, second), _difference(image.parent, labels.parent))
+                            votes[rule].append((image, labels))
+    return votes
+
+
+def _difference(one: PurePosixPath, other: PurePosixPath) -> tuple[str, str]:
+    """Returns what differs in two ways to a file, without the folders that both begin and end with."""
+    first, second = list(one.parts), list(other.parts)
+    while first and second and first[-1] == second[-1]:
+        first.pop(), second.pop()
+    while first and second and first[0] == second[0]:
+        first.pop(0), second.pop(0)
+    for split in sorted(SPLIT_NAMES, key=len, reverse=True):
+        if len(first) == len(second) == 1 and split in first[0].lower() and split in second[0].lower():
+            place, where = first[0].lower().index(split), second[0].lower().index(split)
+            return (
+                f"{first[0][:place]}{{split}}{first[0][place + len(split) :]}",
+                f"{second[0][:where]}{{split}}{second[0][where + len(split) :]}",
+            )
+    return "/".join(first), "/".join(second)
+
+
+def _weight(
+    rule: _Rule,
+    members: Sequence[tuple[PurePosixPath, PurePosixPath]],
+    folder: Path,
+    looks: dict[Path, Look | None],
+) -> float:
+    """Returns how likely a rule leads from pictures to label maps of classes; 0: it does not."""
+    step = max(1, len(members) // _SAMPLES)
+    images, labels = ([_look(folder / pair[side], looks) for pair in members[::step][:_SAMPLES]] for side in (0, 1))
+    seen = [(image, label) for image, label in zip(images, labels, strict=True) if image and label]
+    if not seen or not all(label.could_be_labels for _, label in seen):
+        return 0.0
+    weight = 1.0
+    richer = sum(image.values > label.values for image, label in seen)
+    images_text, labels_text = (f"{rule.parts[side]}/{rule.ends[side] or ''}" for side in (0, 1))
+    if richer * 2 < len(seen):
+        hints = bool(_LABEL_WORDS.search(labels_text)) + bool(_IMAGE_WORDS.search(images_text))
+        hints -= bool(_LABEL_WORDS.search(images_text)) + bool(_IMAGE_WORDS.search(labels_text))
+        weight *= 0.3 if hints > 0 else 0.0  # flat pictures: then only the names can tell
+    weight *= 1.1 if _LABEL_WORDS.search(labels_text) else 1.0
+    weight *= 1.1 if "trainids" in labels_text.lower() else 1.0
+    weight *= 0.5 if _OTHER_WORDS.search(labels_text) else 1.0
+    weight *= 0.9 if _LABEL_WORDS.search(images_text) else 1.0
+    return weight
+
+
+def _look(path: Path, looks: dict[Path, Look | None]) -> Look | None:
+    if path not in looks:
+        looks[path] = look(path)
+    return looks[path]
+
+
+def _pairing(
+    rule: _Rule, members: Sequence[tuple[PurePosixPath, PurePosixPath]], files: Sequence[PurePosixPath]
+) -> Pairing:
+    """Writes a rule in the terms of a descriptor."""
+    pairs = tuple((Path(image), Path(labels)) for image, labels in members)
+    images, labels = _common(pairs, 0), _common(pairs, 1)
+    names: dict[str, str] = {}
+    if not _mirrored(pairs, images, labels):
+        images = labels = Path(os.path.commonpath([str(images), str(labels)]) if images != labels else images)
+        for image, label in pairs:
+            names.update(zip(*_branch(image.parent, label.parent), strict=False))
+    suffix, label_suffix = rule.ends
+    if suffix is None and len({image.suffix for image, _ in pairs}) == 1 and images == labels:
+        # Beside or above the label maps lie pictures of other kinds, which are none of the dataset's.
+        known = {str(path) for pair in pairs for path in pair}
+        if any(str(file) not in known and Path(file).is_relative_to(images) for file in files):
+            suffix = pairs[0][0].suffix
+    return Pairing(images, labels, suffix, label_suffix, names, tuple(sorted(pairs)))
+
+
+def _common(pairs: Sequence[tuple[Path, Path]], side: int) -> Path:
+    """Returns the folder above all files of a side that keeps whatever both sides' folders end with."""
+    tops = set()
+    for pair in pairs:
+        own, other = list(pair[side].parent.parts), list(pair[1 - side].parent.parts)
+        while own and other and own[-1] == other[-1] and own != other:
+            own.pop(), other.pop()
+        tops.add(Path(*own))
+    if len(tops) == 1:
+        return tops.pop()
+    return Path(os.path.commonpath([str(top) for top in tops]) if Path() not in tops else "")
+
+
+def _mirrored(pairs: Sequence[tuple[Path, Path]], images: Path, labels: Path) -> bool:
+    """Whether label maps lie below ``labels`` as their pictures lie below ``images``."""
+    return all(
+        image.is_relative_to(images)
+        and label.is_relative_to(labels)
+        and image.parent.relative_to(images) == label.parent.relative_to(labels)
+        for image, label in pairs
+    )
+
+
+def _branch(one: Path, other: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of folders that differ on two ways of equal length."""
+    pairs = [(a, b) for a, b in zip(one.parts, other.parts, strict=False) if a != b]
+    return [a for a, _ in pairs], [b for _, b in pairs]

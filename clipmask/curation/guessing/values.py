@@ -1,0 +1,208 @@
+"""Which values of the label files are classes, which one is void, and what the classes are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from clipmask.curation.guessing.naming import NameFile
+from clipmask.curation.guessing.pixels import LabelPixels
+from clipmask.data.datasets.camvid import CLASSES as CAMVID
+from clipmask.data.label_values import RGB
+from clipmask.errors import UserError
+
+BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
+_MANY = 64  # colours, from which those that hardly occur are taken for smoothed edges
+_HARDLY = 0.001  # share of all pixels
+
+
+@dataclass(frozen=True)
+class GuessedClass:
+    """A class: its name, what it is in the files, and its share of the pixels that were looked at, 0 to 1."""
+
+    name: str
+    id: int | None = None
+    color: RGB | None = None
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the label files seem to hold.
+
+    Attributes:
+        encoding: as in a descriptor.
+        classes: in the order of class ids.
+        ignore_id: of void, where files hold ids.
+        void_colors: of void, where they hold colours.
+        why: sentences that say what was concluded from what: "encoding", "classes" and "void".
+    """
+
+    encoding: Literal["ids", "palette", "rgb"]
+    classes: tuple[GuessedClass, ...]
+    ignore_id: int
+    void_colors: tuple[RGB, ...]
+    why: dict[str, str]
+
+
+def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
+    """Concludes what label files hold.
+
+    Args:
+        pixels: what was found in a sample of them.
+        names: what a file beside them says.
+
+    Raises:
+        UserError: none of the files could be read, or all pixels are void.
+    """
+    if not pixels.files:
+        raise UserError("none of the label maps that were tried could be read")
+    modes = ", ".join(f"{count} of mode {mode}" for mode, count in pixels.modes.most_common())
+    seen = f"{pixels.files} label maps were read: {modes}"
+    one_channel = pixels.modes.keys() <= {"L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N"}
+    if one_channel and pixels.one_palette:
+        guess = _guess_ids(pixels, names, seen + "; one channel, so their values are ids")
+    elif one_channel:
+        guess = _guess_colors(pixels, names, "palette", seen + "; their palettes differ, so their colours count")
+    else:
+        guess = _guess_colors(pixels, names, "rgb", seen + ", which hold colours")
+    if not guess.classes:
+        raise UserError("the label maps that were read hold nothing but void")
+    return guess
+
+
+def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
+    found = sorted(pixels.ids)
+    named = _named_ids(pixels, names)
+    void_names = [value for value, name in named.items() if name is None]
+    listed = sorted({*found, *(value for value, name in named.items() if name)})
+    ignore, reason = _void_id(found, void_names)
+    classes = [value for value in listed if value != ignore]
+    colors = _palette_colors(pixels, classes)
+    shown = ", ".join(map(str, found[:20])) + (", ..." if len(found) > 20 else "")
+    total = sum(pixels.ids.values())
+    return Guess(
+        "ids",
+        tuple(
+            GuessedClass(
+                named.get(value) or f"class_{place}",
+                value,
+                colors[place] if colors else None,
+                pixels.ids.get(value, 0) / total,
+            )
+            for place, value in enumerate(classes)
+        ),
+        ignore,
+        (),
+        {"encoding": why, "classes": f"ids found: {shown}", "void": reason},
+    )
+
+
+def _palette_colors(pixels: LabelPixels, ids: Sequence[int]) -> list[RGB] | None:
+    """Returns the colour that palettes give each id; None if some have none, or equal ones, or all are grey."""
+    colors = [min(pixels.id_colors[value]) for value in ids if pixels.id_colors.get(value)]
+    grey = all(red == green == blue for red, green, blue in colors)
+    return None if grey or len(set(colors)) < len(ids) else colors
+
+
+def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]:
+    """Returns the id of void, and why."""
+    if void_names:
+        return void_names[0], f"the file of names calls {void_names[0]} void"
+    others = [value for value in found if value != 255]
+    if 255 not in found:
+        return 255, "255 by custom; it did not occur"
+    # Masks of a drawing program, 0 and 255, or levels of grey spread up to white: there 255 is a class.
+    if not others or (others != [0] and max(others) <= 2 * len(others) + 32):
+        return 255, "255 occurs, far from the other ids: void by custom"
+    free = next(value for value in range(254, -1, -1) if value not in found)
+    return free, f"255 seems to be a class here, as in masks of 0 and 255; {free} stands for none"
+
+
+def _named_ids(pixels: LabelPixels, names: NameFile | None) -> dict[int, str | None]:
+    """Returns the name of each id that a file gives; None for void."""
+    if names is None:
+        return {}
+    by_color = {min(colors): value for value, colors in pixels.id_colors.items()}
+    result: dict[int, str | None] = {}
+    for place, item in enumerate(names.names):
+        by_place = by_color.get(item.color, place) if item.color is not None else place
+        result[by_place if item.id is None else item.id] = None if item.is_void else item.name
+    return result
+
+
+def _guess_colors(pixels: LabelPixels, names: NameFile | None, encoding: Literal["palette", "rgb"], why: str) -> Guess:
+    listed = {item.color: item for item in names.names if item.color} if names else {}
+    is_camvid = not listed and len(pixels.colors) > 2 and set(pixels.colors) - {BLACK} <= set(CAMVID.values())
+    known = {color: name for name, color in CAMVID.items() if is_camvid}
+    total = sum(pixels.colors.values())
+    found = [color for color, _ in pixels.colors.most_common()]
+    kept = [c for c in found if len(found) <= _MANY or c in listed or pixels.colors[c] >= _HARDLY * total]
+    reason = f"{len(found)} colours were found"
+    if len(kept) < len(found):
+        reason += f", of which {len(found) - len(kept)} hardly occur, as smoothed edges do: they are not listed"
+    void, void_reason = _void_colors(pixels, {c: item.is_void for c, item in listed.items()}, is_camvid)
+    order = [c for c in listed if c not in void] + sorted(c for c in kept if c not in void and c not in listed)
+    if known:
+        order = [c for c in CAMVID.values() if c in kept]
+        reason += "; all are CamVid's, and so are the names"
+    return Guess(
+        encoding,
+        tuple(
+            GuessedClass(
+                listed[c].name if c in listed else known.get(c, f"class_{place}"),
+                color=c,
+                share=pixels.colors.get(c, 0) / total,
+            )
+            for place, c in enumerate(order)
+        ),
+        255,
+        tuple(void),
+        {"encoding": why, "classes": reason, "void": void_reason},
+    )
+
+
+def _void_colors(pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool) -> tuple[list[RGB], str]:
+    """Returns the colours of void, and why.
+
+    Args:
+        pixels: what was found.
+        listed: whether the file of names calls a colour void.
+        is_camvid: all colours are CamVid's.
+    """
+    named = [color for color, is_void in listed.items() if is_void]
+    if named:
+        return named, "the file of names calls it void"
+    others = set(pixels.colors) - {BLACK, VOC_BORDER}
+    if VOC_BORDER in pixels.colors and VOC_BORDER not in listed and others <= _voc_colors():
+        return [VOC_BORDER], "224, 224, 192 is the border in Pascal VOC, whose colours all others are"
+    if BLACK in pixels.colors and BLACK not in listed:
+        if is_camvid:
+            return [BLACK], "black is void in CamVid, whose colours all others are"
+        if len(others) > 1 and pixels.black_is_border:
+            return [BLACK], "black is drawn as thin lines and edges, as what nobody labelled"
+        return [], "none; if black is what nobody labelled, move [0, 0, 0] from the classes to here"
+    return [], "none was found"
+
+
+def _voc_colors() -> set[RGB]:
+    """Returns Pascal VOC's colour map: the bits of an id, three at a time, are the highest bits of red, green, blue."""
+    colors = set()
+    for number in range(1, 256):
+        levels = [sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
+        colors.add((levels[0], levels[1], levels[2]))
+    return colors
+
+
+def rename(guess: Guess, names: Sequence[str]) -> Guess:
+    """Returns a guess with names in place of those that were found, in the order of its classes.
+
+    Raises:
+        UserError: there are not as many names as classes.
+    """
+    if len(names) != len(guess.classes):
+        shown = ", ".join(str(item.id if item.color is None else list(item.color)) for item in guess.classes)
+        raise UserError(f"--names has {len(names)} names, but {len(guess.classes)} classes were found: {shown}")
+    classes = tuple(replace(item, name=name) for name, item in zip(names, guess.classes, strict=True))
+    return replace(guess, classes=classes)

@@ -1,0 +1,104 @@
+"""The text of a descriptor, with comments for the person who corrects it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clipmask.curation.guessing.guess import FolderGuess, Splits
+from clipmask.curation.guessing.values import GuessedClass
+
+
+def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
+    """Writes a descriptor.
+
+    Args:
+        guess: what was concluded.
+        name: of the dataset.
+        place: the folder that the file will lie in; paths are relative to it.
+    """
+    pairing, values = guess.pairing, guess.values
+    total = len(pairing.pairs)
+    lines = [
+        f"# Written by clipmask-data init, which looked at {guess.folder} and read {guess.num_sampled} of its {total} "
+        "label maps.",
+        "# Correct it, then: clipmask-data check reads all, train_net.py --dataset trains. All paths are relative to "
+        "this file.",
+        f"name: {_scalar(name)}",
+        f"images: {_scalar(_relative(guess.folder / pairing.images, place))}",
+        f"labels: {_scalar(_relative(guess.folder / pairing.labels, place))}",
+    ]
+    if pairing.image_suffix is not None:
+        lines.append(f"image_suffix: {_scalar(pairing.image_suffix)}")
+    lines.append(f"label_suffix: {_scalar(pairing.label_suffix)}  # stands in place of a picture's suffix")
+    if pairing.label_folders:
+        lines += [
+            "# Where a picture's path has the first folder, its label map's has the second:",
+            f"label_folders: {_mapping(pairing.label_folders)}",
+        ]
+    lines += ["", f"# {values.why['encoding']}.", f"encoding: {values.encoding}"]
+    lines += ["", f"# Void, pixels that count nowhere: {values.why['void']}."]
+    if values.encoding == "ids":
+        lines.append(f"ignore_id: {values.ignore_id}")
+    else:
+        lines.append(f"void_colors: {json.dumps([list(color) for color in values.void_colors])}")
+    lines += ["", *_class_comment(guess), "classes:"]
+    lines += [_class_line(item, number, values.encoding == "ids") for number, item in enumerate(values.classes)]
+    lines += ["", f"# {guess.splits.why}.", f"splits: {_mapping(_split_values(guess, place))}", ""]
+    return "\n".join(lines)
+
+
+def _class_comment(guess: FolderGuess) -> list[str]:
+    """Returns what stands above the classes."""
+    told = f"from {guess.names_from}" if guess.names_from else "PLACEHOLDERS: put the true names in their place"
+    return [
+        f"# Names are {told}. CLIP reads them, so plain words are best.",
+        f"# {guess.values.why['classes']}. A class may also have synonyms: [other names].",
+    ]
+
+
+def _class_line(item: GuessedClass, number: int, ids: bool) -> str:
+    """Returns a class with a hint that helps to tell which one it is."""
+    hint = f"{100 * item.share:.1f} % of the pixels" if item.share else "not found"
+    if ids and item.id == number and item.color is None:
+        return f"  - {_scalar(item.name)}  # id {number}, {hint}"
+    fields = [f"name: {_scalar(item.name)}"]
+    if ids:
+        fields.append(f"id: {item.id}")
+    if item.color is not None:
+        fields.append(f"color: {list(item.color)}")
+    return f"  - {{{', '.join(fields)}}}  # {hint}"
+
+
+def _split_values(guess: FolderGuess, place: Path) -> dict[str, Any]:
+    sources: Splits = guess.splits
+    return {
+        split: _relative(guess.folder / source, place) if isinstance(source, Path) else source
+        for split, source in sources.sources.items()
+    }
+
+
+def _relative(path: Path, place: Path) -> str:
+    try:
+        return Path(os.path.relpath(path.resolve(), place.resolve())).as_posix()
+    except ValueError:  # another drive
+        return path.resolve().as_posix()
+
+
+def _mapping(values: dict[str, Any]) -> str:
+    return "{" + ", ".join(f"{_scalar(key)}: {_scalar(value)}" for key, value in values.items()) + "}"
+
+
+def _scalar(value: Any) -> str:
+    """Returns a value as YAML, a text in quotes only where it must."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:  # inside of a mapping, for that is where it is read with least room
+        plain = yaml.safe_load(f"{{key: {value}}}") == {"key": value} and "#" not in value
+    except yaml.YAMLError:
+        plain = False
+    return value if plain else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,318 @@
+"""The predictor: a model, its config and a vocabulary, ready for pictures of any kind and size."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast, overload
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipmask.config import load_cfg, stored_cfg
+from clipmask.data import TestMapper
+from clipmask.data.names import shown_names
+from clipmask.device import resolve_device
+from clipmask.errors import MissingText, UserError
+from clipmask.inference.loading import Known, load_model
+from clipmask.inference.pixels import Picture, to_pixels
+from clipmask.inference.segmentation import Segmentation
+from clipmask.modeling import ClipMask
+from clipmask.modeling.class_maps import best_labels
+from clipmask.visualizer import palette
+from clipmask.weights.checkpoint import load_checkpoint
+
+logger = logging.getLogger(__name__)
+
+# A frame's pixels (H, W, 3) and scores (K, H, W) to its scores as they are over time.
+Smoothing = Callable[[NDArray[np.uint8], Tensor], Tensor]
+
+LARGE = 4_000_000  # pixels of a picture, as the model sees it, from which on segmenting it whole is worth a word
+
+
+class Predictor:
+    """A model ready to segment pictures of any kind and size.
+
+    Args:
+        cfg: the config that the model was built from; INPUT and MODEL.CLIP are read.
+        model: is put into evaluation mode, and stays on its device.
+        known: what is known of the training's classes; None: nothing.
+        batch_size: pictures of one size that go through the model together.
+
+    Attributes:
+        names: the class names, in the order of their ids.
+        colors: [r, g, b], 0..255, of each class: by its name from a fixed palette (``clipmask.visualizer.palette``),
+            but for those of ``set_colors``.
+        dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
+        server_ids: class name to the id of the benchmark's server; likewise.
+
+    Raises:
+        UserError: the batch size is below 1.
+    """
+
+    def __init__(self, cfg: CfgNode, model: ClipMask, *, known: Known | None = None, batch_size: int = 1) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch size {batch_size}: it must be at least 1")
+        self.cfg, self.model, self.batch_size = cfg, model.eval(), batch_size
+        self.dataset_colors, self.server_ids = known or Known({}, {})
+        self.names = tuple(model.class_names)
+        self._trained = frozenset(self.names)
+        self.set_colors({})
+        self._mapper = TestMapper.from_config(cfg)
+        self._told_of_size = False
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | os.PathLike[str],
+        device: str | None = None,
+        opts: Sequence[str] = (),
+        *,
+        batch_size: int = 1,
+    ) -> Predictor:
+        """Makes a predictor from a checkpoint of ClipMask and nothing else; code in the file does not run.
+
+        Args:
+            path: the file.
+            device: cuda, cuda:1, mps or cpu; None: the one of the training's config, the CPU where that is absent.
+            opts: config keys and values in turn, over the checkpoint's config.
+            batch_size: see the class.
+
+        Raises:
+            UserError: the file is missing or damaged, holds weights alone, or an override is wrong.
+        """
+        checkpoint = load_checkpoint(Path(path))
+        text = checkpoint.get("config")
+        if not isinstance(text, str):
+            raise UserError(
+                f"checkpoint {path}: holds weights but not the config of their model; name it: --config-file FILE "
+                f"--opts MODEL.WEIGHTS {path} (in Python: Predictor.from_config(cfg))"
+            )
+        cfg = stored_cfg(text, path, [*opts, *([] if device is None else ["MODEL.DEVICE", device])])
+        cfg.MODEL.WEIGHTS = str(path)
+        return cls._assemble(cfg, checkpoint, batch_size)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode | str | os.PathLike[str], *, batch_size: int = 1) -> Predictor:
+        """Makes a predictor from a config and the weights that its MODEL.WEIGHTS names.
+
+        The class names are those in the weights' file; if it has none, such as one of Detectron2's, those of the
+        config's dataset.
+
+        Args:
+            cfg: a config or the path of one.
+            batch_size: see the class.
+
+        Raises:
+            UserError: no weights are named, they can't be read or don't fit, or there are no class names.
+        """
+        cfg = cfg.clone() if isinstance(cfg, CfgNode) else load_cfg(Path(cfg))
+        if not cfg.MODEL.WEIGHTS:
+            raise UserError(
+                "MODEL.WEIGHTS is empty: name the trained model's file, --opts MODEL.WEIGHTS FILE on the command line"
+            )
+        return cls._assemble(cfg, load_checkpoint(cfg.MODEL.WEIGHTS), batch_size)
+
+    @classmethod
+    def _assemble(cls, cfg: CfgNode, checkpoint: Mapping[str, Any], batch_size: int) -> Predictor:
+        device = resolve_device(cfg.MODEL.DEVICE)
+        model, known = load_model(cfg, checkpoint)
+        return cls(cfg, model.to(device).for_inference(), known=known, batch_size=batch_size)
+
+    def set_colors(self, colors: Mapping[str, Sequence[int]]) -> None:
+        """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors`` are such.
+
+        Args:
+            colors: class name, or the first of its synonyms, to [r, g, b], 0..255. Classes that are not in it have
+                those of the palette.
+
+        Raises:
+            UserError: a colour is no such triple.
+        """
+        for name, color in colors.items():
+            numbers = [int(value) for value in color if isinstance(value, int | np.integer)]
+            if len(color) != 3 or len(numbers) != 3 or not all(0 <= number <= 255 for number in numbers):
+                raise UserError(f"colour of {name!r}: {color!r} is not [r, g, b] with whole numbers from 0 to 255")
+        self._given = {name.casefold(): [int(value) for value in color] for name, color in colors.items()}
+        self._choose_colors()
+
+    def _choose_colors(self) -> None:
+        shown = dict(zip(self.names, shown_names(self.names), strict=True))
+        own = {name: self._given.get(name.casefold()) or self._given.get(shown[name].casefold()) for name in self.names}
+        self.colors = palette(self.names, {name: color for name, color in own.items() if color})
+
+    def set_vocabulary(
+        self,
+        names: Sequence[str],
+        embeddings: str | None = None,
+        *,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        prompts: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Segments other classes from now on.
+
+        Args:
+            names: the class names; ``a;b`` averages synonyms.
+            embeddings: an .npz with their CLIP embeddings; None computes them with the CLIP model of the training,
+                which is not needed for classes of the training alone.
+            aliases: other names that a class may have in a file of embeddings.
+            prompts: sentences for CLIP that a class has in place of everyone's.
+
+        Raises:
+            UserError: no names or one twice; a linear classifier; the embeddings can't be had.
+        """
+        try:
+            self.model.set_vocabulary(names, embeddings, aliases, prompts)
+        except MissingText as error:
+            if embeddings is not None or self.model.text.learner is not None:
+                raise
+            raise MissingText(
+                f"{error}. A file of embeddings for these names alone will do: --embeddings FILE.npz"
+            ) from error
+        self.names = tuple(self.model.class_names)
+        known = all(name in self._trained for name in self.names)
+        self._choose_colors()
+        if self.cfg.MODEL.CLIP.EMBEDDINGS == "random" and not (known and embeddings in (None, "random")):
+            logger.warning(
+                "this model was trained with MODEL.CLIP.EMBEDDINGS random: new class names mean nothing to it, and "
+                "what it paints for them is arbitrary"
+            )
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, images: Picture, text: str | Sequence[str] | None = None
+    ) -> Segmentation: ...
+
+    @overload
+    def __call__(self, images: Iterable[Picture], text: str | Sequence[str] | None = None) -> list[Segmentation]: ...
+
+    def __call__(
+        self, images: Picture | Iterable[Picture], text: str | Sequence[str] | None = None
+    ) -> Segmentation | list[Segmentation]:
+        """Segments one picture or several.
+
+        Args:
+            images: a path, a PIL image or uint8 pixels (H, W, 3) in RGB; or any iterable of these.
+            text: what is said of each of them, one string or several; for models that were trained with texts of
+                images (MODEL.CLIP.TEXT annotation). None: they are shown the vocabulary.
+
+        Returns:
+            One result for one picture; for several a list, in their order.
+
+        Raises:
+            UserError: a file can't be read, or something is not a picture; or the model takes no texts.
+        """
+        one = isinstance(images, str | Mapping) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        if one or not isinstance(images, Iterable):  # paths, PIL images, and what to_pixels refuses
+            return next(self.stream([cast(Picture, images)], text=text))
+        return list(self.stream(images, text=text))
+
+    def stream(
+        self,
+        images: Iterable[Picture],
+        on_error: Callable[[Picture, UserError], object] | None = None,
+        *,
+        smoothing: Smoothing | None = None,
+        text: str | Sequence[str] | None = None,
+        scores: bool = False,
+    ) -> Iterator[Segmentation]:
+        """Segments pictures as they come, never holding more than a batch of them.
+
+        Args:
+            images: as for a call; may be endless.
+            on_error: told of each picture that can't be read, which is then left out; None: the error is raised.
+            smoothing: for pictures that are the frames of a film, in order: labels are then those of scores averaged
+                over time, and so are the scores that ``scores`` keeps; others are those of the frame alone.
+            text: as for a call.
+            scores: results keep their scores, 4 bytes a class and pixel, so that the model need not run again.
+
+        Yields:
+            The results, in the order of the pictures.
+
+        Raises:
+            UserError: as for a call.
+        """
+        if text is not None and self.model.image_text is None:
+            raise UserError(
+                "this model takes no text of a picture: it was trained with MODEL.CLIP.TEXT vocabulary, not "
+                "annotation. Class names are set by set_vocabulary"
+            )
+        given = {} if text is None else {"text": text if isinstance(text, str) else list(text)}
+        segment = functools.partial(self._segment, smoothing=smoothing, given=given, scores=scores)
+        batch: list[tuple[str | None, NDArray[np.uint8]]] = []
+        for image in images:
+            try:
+                pixels = to_pixels(image)
+            except UserError as error:
+                if on_error is None:
+                    raise
+                on_error(image, error)
+                continue
+            if batch and (len(batch) == self.batch_size or batch[0][1].shape != pixels.shape):
+                yield from segment(batch)
+                batch = []
+            batch.append((os.fspath(image) if isinstance(image, str | os.PathLike) else None, pixels))
+            if len(batch) == self.batch_size:  # at once, so that a camera's picture is not one behind
+                yield from segment(batch)
+                batch = []
+        if batch:
+            yield from segment(batch)
+
+    def _segment(
+        self,
+        batch: Sequence[tuple[str | None, NDArray[np.uint8]]],
+        *,
+        smoothing: Smoothing | None,
+        given: Mapping[str, Any],
+        scores: bool,
+    ) -> Iterator[Segmentation]:
+        inputs = [{**self._mapper.from_array(pixels), **given} for _, pixels in batch]
+        self._tell_of_size(*inputs[0]["image"].shape[1:])
+        kept: list[Tensor] = []
+        with torch.inference_mode():
+            if smoothing is None and not scores:
+                maps = self.model.predict_labels(inputs)
+            else:
+                kept = [output["sem_seg"] for output in self.model(inputs)]
+                if smoothing is None:
+                    maps = [best_labels(maps_of_classes) for maps_of_classes in kept]
+                else:
+                    frames = zip(batch, kept, strict=True)
+                    maps = [best_labels(smoothing(pixels, seen)) for (_, pixels), seen in frames]
+        for index, ((source, pixels), labels) in enumerate(zip(batch, maps, strict=True)):
+            score: Callable[[Segmentation], NDArray[np.float32]] = functools.partial(self._scores, given=given)
+            if scores:
+                score = functools.partial(_kept_scores, kept[index].float().cpu().numpy())
+            yield Segmentation(pixels, labels.cpu().numpy(), self.names, self.colors, source, score, self.server_ids)
+
+    def _tell_of_size(self, height: int, width: int) -> None:
+        """Warns, once, of the first large picture that goes through the model whole; all of a batch are of its size."""
+        windows = self.model.views is not None and self.model.views.window is not None
+        if windows or self._told_of_size or height * width <= LARGE:
+            return
+        self._told_of_size = True
+        logger.warning(
+            "pictures of %dx%d pixels (width x height) are segmented whole, which takes time and memory; ways out: "
+            "--sliding-window (TEST.SLIDING_WINDOW.ENABLED True), or INPUT.MIN_SIZE_TEST, such as 1024, to see them "
+            "smaller",
+            width,
+            height,
+        )
+
+    def _scores(self, result: Segmentation, *, given: Mapping[str, Any]) -> NDArray[np.float32]:
+        if result.names is not self.names:  # each change of vocabulary makes a new tuple, also for equal names
+            raise UserError("scores() of a result from before set_vocabulary: segment the picture again")
+        with torch.inference_mode():
+            outputs: Any = self.model([{**self._mapper.from_array(result.image), **given}])
+        return outputs[0]["sem_seg"].float().cpu().numpy()
+
+
+def _kept_scores(scores: NDArray[np.float32], result: Segmentation) -> NDArray[np.float32]:
+    """The scores that were kept with a result."""
+    return scores

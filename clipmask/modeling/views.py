@@ -1,0 +1,248 @@
+"""Evaluation on several looks at one image: scales, the mirror image, overlapping windows.
+
+    score_k(p) = 1 / |V| sum_{v in V} sum_{w in windows(v)} a_w(p) score_k(p; v, w)        sum_w a_w(p) = 1
+
+V holds the image at every scale, as it is and mirrored. A window goes through the model as an image by itself; its
+scores are read straight at the output's pixels (inference.py), so nothing is interpolated twice, and added into one
+buffer, so no two maps of K x H x W exist. a_w is a product of two triangles over the window's rows and columns: where
+two windows overlap, one fades linearly into the other.
+
+Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H and W output rows and columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor
+from torchvision.transforms import v2
+
+from clipmask.errors import UserError
+from clipmask.modeling.class_maps import score_strips, target_size
+from clipmask.modeling.mask_decoder import DecoderOutput
+
+# Pixels of windows that go through the model together: two windows of 512 x 1024, or one view that is larger.
+BATCH_PIXELS = 2**20
+# The weight at a window's very edge, relative to 0.5 in its middle; above 0, as a pixel may be in one window only.
+LEAST_WEIGHT = 1e-3
+LEAST_WINDOW = 32  # pixels: one cell of the coarsest scale
+
+
+class Span(NamedTuple):
+    """One window along one axis, in pixels of its view and of the output.
+
+    Attributes:
+        start: the window's first row or column in the view.
+        stop: the one after its last.
+        first: the first output row or column whose centre lies in it.
+        last: the one after the last such.
+        offset: where output row ``first`` begins, in pixels of the view from ``start``; may be a little below 0.
+        covered: pixels of the view that the output rows ``first`` .. ``last`` cover.
+        weight: (last - first,) float32, above 0; over all windows of an axis they sum to one at each output row.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+    offset: float
+    covered: float
+    weight: Tensor
+
+
+class Crop(NamedTuple):
+    """One window of one view: what the model is shown, and where its scores belong.
+
+    Attributes:
+        inputs: the image's dataset dict, all its keys, with the window as ``image``.
+        rows: the window's rows.
+        columns: the window's columns; of the mirrored output where ``mirrored``.
+        mirrored: the view is the mirror image.
+    """
+
+    inputs: dict[str, Any]
+    rows: Span
+    columns: Span
+    mirrored: bool
+
+
+def windows(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
+    """Places windows along one axis: as few as the overlap allows, evenly, the first and last flush with the borders.
+
+    Args:
+        length: pixels of the view along this axis.
+        size: pixels of a window; of a view that is shorter, the only window is the whole.
+        overlap: least share of a window that lies in the next, in [0, 1).
+
+    Returns:
+        (start, stop) of each, in order.
+    """
+    if length <= size:
+        return [(0, length)]
+    step = max(1, int(size * (1 - overlap) + 1e-6))  # 100 * (1 - 0.9) is 9.99...
+    count = -(-(length - size) // step) + 1
+    starts = [index * (length - size) // (count - 1) for index in range(count)]
+    return [(start, start + size) for start in starts]
+
+
+def spans(length: int, output: int, size: int, overlap: float) -> list[Span]:
+    """Places windows along one axis and says what each gives to the output; see ``Span``.
+
+    Args:
+        length: pixels of the view along this axis.
+        output: pixels of the output along it.
+        size: see ``windows``.
+        overlap: likewise.
+
+    Returns:
+        One a window, in order; without those in which no output pixel has its centre.
+    """
+    centre = (torch.arange(output, dtype=torch.float64) + 0.5) * (length / output)
+    total = torch.zeros(output, dtype=torch.float64)
+    found = []
+    for start, stop in windows(length, size, overlap):
+        # ceil(edge * output / length - 1 / 2): the first output pixel whose centre is at the edge or beyond.
+        first, last = (-((length - 2 * edge * output) // (2 * length)) for edge in (start, stop))
+        inside = (centre[first:last] - start) / (stop - start)  # 0 .. 1
+        weight = torch.minimum(inside, 1 - inside).clamp_min(LEAST_WEIGHT)
+        total[first:last] += weight
+        offset, covered = (first * length - start * output) / output, (last - first) * length / output
+        found.append(Span(start, stop, first, last, offset, covered, weight))
+    return [
+        span._replace(weight=(span.weight / total[span.first : span.last]).float())
+        for span in found
+        if span.last > span.first
+    ]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the model is shown of an image in evaluation.
+
+    Attributes:
+        scales: factors on the image's size.
+        flip: show the mirror image too.
+        window: height and width in pixels of windows that each view is cut into; None: it is seen whole.
+        overlap: least share of a window that lies in the next, in [0, 1).
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: tuple[int, int] | None = None
+    overlap: float = 0.25
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Views | None:
+        """Builds them from TEST.AUG and TEST.SLIDING_WINDOW; None where neither is enabled.
+
+        Raises:
+            UserError: a value makes no sense; the message names its key.
+        """
+        aug, sliding = cfg.TEST.AUG, cfg.TEST.SLIDING_WINDOW
+        scales, size, overlap = tuple(aug.SCALES), tuple(sliding.SIZE), sliding.OVERLAP
+        if not scales or not all(isinstance(s, int | float) and 0 < s < math.inf for s in scales):
+            raise UserError(f"TEST.AUG.SCALES {list(scales)}: must be one or more factors above 0, such as [0.75, 1.0]")
+        if len(size) != 2 or not all(isinstance(pixels, int) and pixels >= LEAST_WINDOW for pixels in size):
+            raise UserError(
+                f"TEST.SLIDING_WINDOW.SIZE {list(size)}: must be a height and a width in whole pixels, each at least "
+                f"{LEAST_WINDOW}"
+            )
+        if not 0 <= overlap < 1:
+            raise UserError(f"TEST.SLIDING_WINDOW.OVERLAP {overlap}: must be at least 0 and below 1")
+        if not aug.ENABLED and not sliding.ENABLED:
+            return None
+        return cls(
+            scales=scales if aug.ENABLED else (1.0,),
+            flip=aug.ENABLED and aug.FLIP,
+            window=size if sliding.ENABLED else None,
+            overlap=overlap,
+        )
+
+    @property
+    def count(self) -> int:
+        """How many views there are of an image, each in one or more windows."""
+        return len(self.scales) * (1 + self.flip)
+
+    def crops(self, inputs: dict[str, Any]) -> Iterator[Crop]:
+        """Cuts every view of one image into its windows, one view after the other.
+
+        Args:
+            inputs: a dataset dict; ``image`` is (3, h, w), uint8 or float.
+        """
+        target = target_size(inputs)
+        for scale, mirrored in itertools.product(self.scales, (False, True)[: 1 + self.flip]):
+            # Mirrored before it is resized: the views of a mirrored picture are then the same, to the bit.
+            view = _resized(inputs["image"].flip(-1) if mirrored else inputs["image"], scale)
+            extent = (view.shape[-2], view.shape[-1])
+            rows, columns = (
+                spans(length, output, size, self.overlap)
+                for length, output, size in zip(extent, target, self.window or extent, strict=True)
+            )
+            for row, column in itertools.product(rows, columns):
+                part = view[:, row.start : row.stop, column.start : column.stop]
+                yield Crop({**inputs, "image": part}, row, column, mirrored)
+
+
+@torch.no_grad()
+def augmented_scores(
+    decode: Callable[[list[dict[str, Any]]], DecoderOutput], inputs: dict[str, Any], views: Views
+) -> Tensor:
+    """Returns the scores (K, H, W) of one image, float32, at least 0: the mean over its views, blended over windows.
+
+    Args:
+        decode: the model, from dataset dicts to (class, mask) pairs.
+        inputs: a dataset dict, as ``ClipMask.forward`` takes it in evaluation.
+        views: what the model is shown.
+    """
+    total: Tensor | None = None
+    for batch in _batches(views.crops(inputs)):
+        outputs = decode([crop.inputs for crop in batch])
+        if total is None:
+            classes = outputs.pred_logits.shape[-1] - 1
+            total = outputs.pixels.new_zeros((classes, *target_size(inputs)), dtype=torch.float32)
+        for crop, logits, masks in zip(batch, outputs.pred_logits[-1], outputs.pred_masks, strict=True):
+            _add(total, logits, masks, crop)
+    assert total is not None, "every view has a window"
+    return total.div_(views.count)
+
+
+def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop) -> None:
+    """Adds the weighted scores of one window to ``total`` (K, H, W), strip by strip."""
+    rows, columns = crop.rows, crop.columns
+    row_weight, column_weight = rows.weight.to(total.device), columns.weight.to(total.device)
+    size = (len(row_weight), len(column_weight))
+    left = total.shape[2] - columns.last if crop.mirrored else columns.first
+    covered, offset = (rows.covered, columns.covered), (rows.offset, columns.offset)
+    for first, strip in score_strips(logits, masks, covered, size, offset=offset):
+        part = slice(first, first + strip.shape[1])
+        strip = strip * (row_weight[part, None] * column_weight)
+        top = rows.first + first
+        target = total[:, top : top + strip.shape[1], left : left + size[1]]
+        target += strip.flip(-1) if crop.mirrored else strip
+
+
+def _batches(crops: Iterable[Crop]) -> Iterator[list[Crop]]:
+    """Groups crops that follow each other and are of one size, so that none is padded, up to BATCH_PIXELS."""
+    batch: list[Crop] = []
+    for crop in crops:
+        shape = crop.inputs["image"].shape
+        full = (len(batch) + 1) * shape[1] * shape[2] > BATCH_PIXELS
+        if batch and (full or batch[0].inputs["image"].shape != shape):
+            yield batch
+            batch = []
+        batch.append(crop)
+    yield batch
+
+
+def _resized(image: Tensor, scale: float) -> Tensor:
+    """Resizes (3, h, w) as the test mapper does."""
+    size = [max(1, round(length * scale)) for length in image.shape[1:]]
+    if size == list(image.shape[1:]):
+        return image
+    return v2.functional.resize_image(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)

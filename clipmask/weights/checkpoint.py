@@ -1,0 +1,235 @@
+"""Checkpoint files: written whole or not at all, read without running what a stranger put into them.
+
+A training checkpoint is a dict of tensors and plain Python values:
+
+    model       weights that evaluation uses (the averaged ones where SOLVER.EMA_DECAY is on)
+    ema         None, or {"updates": int, "trained": the weights in training}
+    optimizer, scheduler, precision, meter     their state dicts
+    rng         one random state per process
+    iteration   the last finished step, 0-based
+    seed        of the run
+    config      YAML text;  class_names, metadata (colours, ignore label, aliases, prompts), versions
+
+Equal contents make equal bytes, whatever the file is called and however the run came there.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clipmask.errors import UserError
+from clipmask.weights.packed import unpack
+
+LAST = "last_checkpoint"  # the file that names the newest checkpoint of a folder, as in Detectron2
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Replaces ``path`` by what ``write`` writes: after a crash at any moment either the old or the new file is there.
+
+    Args:
+        path: the file; its folder exists.
+        write: is given a binary file.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: what a crash left is overwritten by the next write
+    try:
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch.save's own error for a full disk is the second
+        raise UserError(f"{path}: could not be written ({error}); an older file is untouched") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last through a power cut, where the system can open folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def canonical(value: Any) -> Any:
+    """Rebuilds nested tensors and plain values so that equal values pickle to equal bytes.
+
+    Pickle writes an object that it meets again as a reference, and tensors with their whole storage; both depend on how
+    a value came about. Here equal strings are one object, and tensors are compact copies on the CPU.
+
+    Raises:
+        TypeError: something that is neither a tensor nor a plain value.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, str):
+        return sys.intern(str(value))
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, int | float):
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, dict):
+        return {canonical(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [canonical(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple([canonical(item) for item in value])
+    raise TypeError(f"a checkpoint holds tensors and plain values, not {type(value).__name__}")
+
+
+def save_checkpoint(path: str | Path, state: dict[str, Any], *, last: bool = True) -> None:
+    """Writes a checkpoint, then, where ``last``, its name into the folder's ``last_checkpoint``.
+
+    Args:
+        path: the file to write or replace; its folder is made.
+        state: tensors and plain Python values, nested.
+        last: whether ``--resume`` is to continue from here.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = canonical(state)
+    write_atomically(path, lambda file: torch.save(plain, file))
+    if last:
+        write_atomically(path.parent / LAST, lambda file: file.write(path.name.encode()))
+
+
+def last_checkpoint(folder: str | Path) -> Path | None:
+    """Returns the checkpoint that the folder's ``last_checkpoint`` names; None where there is none."""
+    pointer = Path(folder) / LAST
+    return Path(folder) / pointer.read_text().strip() if pointer.is_file() else None
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU; code in it does not run.
+
+    Args:
+        path: a checkpoint of ClipMask or Detectron2 (``{"model": ...}``), a bare state dict, or .safetensors.
+
+    Returns:
+        A dict with at least ``model``, names to tensors.
+
+    Raises:
+        UserError: the file is missing, damaged, holds objects other than tensors and plain values, or no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path}: no such file")
+    content: Any = unpack(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if not isinstance(content, dict):  # a tensor by itself, a list
+        raise UserError(f"checkpoint {path}: holds {type(content).__name__}, not a dict with the model's weights")
+    checkpoint: dict[str, Any] = content if isinstance(content.get("model"), dict) else {"model": content}
+    weights = checkpoint["model"]
+    if not weights or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()):
+        raise UserError(f"checkpoint {path}: has no model weights (a dict of tensors, bare or under 'model')")
+    return checkpoint
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()  # torch does not compare the checksums that it wrote
+            if broken is not None:
+                raise UserError(f"checkpoint {path}: damaged (the checksum of {broken} is wrong); use another one")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders about unusual pickles; it reads them or raises
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except pickle.UnpicklingError as error:
+        if "global" in str(error).lower():
+            raise UserError(
+                f"checkpoint {path}: holds Python objects, which could run code, so it was not opened; ClipMask reads "
+                "tensors and plain values only. If you trust it, save its weights anew with torch.save(state_dict)"
+            ) from error
+        raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file") from error
+    except Exception as error:  # the readers of zip, pickle and tensors each have their own errors for garbage
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file ({reason})") from error
+
+
+class LeftOut(NamedTuple):
+    """A weight that was not loaded: its name, the kind of reason, and what there is to say about this one."""
+
+    name: str
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail or self.reason}"
+
+
+def load_weights(
+    model: nn.Module, state: dict[str, Tensor], source: str | Path, *, strict: bool = True
+) -> list[LeftOut]:
+    """Copies weights into ``model``.
+
+    Args:
+        model: changed in place.
+        state: names to tensors.
+        source: where they come from, for messages.
+        strict: whether anything missing, left over or of another shape is an error; else it is left out.
+
+    Returns:
+        What was left out, on either side; empty where ``strict``.
+
+    Raises:
+        UserError: ``strict`` and the weights do not fit, or nothing fits, or one is not finite.
+    """
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{source}: {len(broken)} of its {len(state)} weights hold NaN or infinity, {broken[0]} first: "
+            "the training that made it diverged; use an earlier checkpoint"
+        )
+    own = model.state_dict()
+    wrong = {name for name, value in state.items() if name in own and own[name].shape != value.shape}
+    result = model.load_state_dict({name: value for name, value in state.items() if name not in wrong}, strict=False)
+    problems = [
+        LeftOut(
+            name,
+            "of another shape",
+            f"{tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model",
+        )
+        for name in sorted(wrong)
+    ]
+    problems += [LeftOut(name, "missing in the file") for name in result.missing_keys if name not in wrong]
+    problems += [LeftOut(name, "unknown to the model") for name in result.unexpected_keys]
+    if len(result.unexpected_keys) + len(wrong) == len(state):
+        raise UserError(f"{source}: none of its {len(state)} weights fits the model. {_first(problems)}")
+    if strict and problems:
+        raise UserError(
+            f"{source}: {len(problems)} weight(s) do not fit the model that the config describes; use "
+            f"the config of the run that made it. {_first(problems)}"
+        )
+    return problems
+
+
+def _first(problems: Sequence[LeftOut], count: int = 10) -> str:
+    shown = "; ".join(map(str, problems[:count]))
+    return f"{shown}; and {len(problems) - count} more" if len(problems) > count else shown

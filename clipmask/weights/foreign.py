@@ -1,0 +1,171 @@
+"""Weights of backbones from local files: what the files hold, in whose names, and whether it fits.
+
+Read are torch's files, ``.safetensors``, and the ``.pkl`` of Detectron2's model zoo, in Detectron2's names or Caffe2's.
+No file can run code.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipmask.errors import UserError
+from clipmask.weights.array_pickles import PickledArray, RefusedError, read_pickle
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")  # what a path is told from a tag by
+_WRAPPERS = ("state_dict", "model", "blobs")  # keys under which a file may hold its weights
+_TRUNKS = ("", "backbone.bottom_up.", "backbone.")  # before a backbone's names in the weights of a whole segmenter
+
+# A ResNet in Caffe2's names. A bias of a convolution (conv1_b) is not among them: a norm follows each convolution.
+_CAFFE2 = re.compile(
+    r"(?:(?:res_)?conv1|res(?P<stage>\d)_(?P<block>\d+)_branch(?P<branch>1|2a|2b|2c))"
+    r"_(?P<leaf>w|bn_s|bn_b|bn_rm|bn_riv|gn_s|gn_b)"
+)
+_BRANCHES = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
+_LEAVES = {
+    "w": "weight",
+    "bn_s": "norm.weight",
+    "bn_b": "norm.bias",
+    "bn_rm": "norm.running_mean",
+    "bn_riv": "norm.running_var",
+    "gn_s": "norm.weight",
+    "gn_b": "norm.bias",
+}
+
+
+def load_weight_file(
+    model: nn.Module, path: Path, strict: bool, *, aside: tuple[str, ...] = (), made_for: str = ""
+) -> None:
+    """Loads a local file into a model.
+
+    The weights of a whole segmenter or detector serve too, if its backbone has every weight of the model.
+
+    Args:
+        model: whose weights are replaced.
+        path: the file, see ``read_weight_file``.
+        strict: whether the file must hold every weight and nothing else; otherwise each difference is logged.
+        aside: how the names of weights begin that the model may lack: those of a classifier.
+        made_for: the beginning of the advice where the file does not fit: how to configure the model it was made for.
+
+    Raises:
+        UserError: the file can't be read, or ``strict`` and it does not fit.
+    """
+    own = model.state_dict()
+    state = _trunk(read_weight_file(path), own)
+    state = {key: value for key, value in state.items() if key in own or not _is_spare(key, aside)}
+    shapes = [key for key, value in state.items() if key in own and own[key].shape != value.shape]
+    missing = [key for key in own if key not in state and not _is_spare(key)]
+    unexpected = [key for key in state if key not in own]
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    faults = {word: keys for word, keys in found.items() if keys}
+    if strict and faults:
+        listed = "; ".join(
+            f"{len(keys)} {word}: {', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}"
+            for word, keys in faults.items()
+        )
+        raise UserError(
+            f"backbone weights {path} do not fit the model: {listed}. {made_for}, or set "
+            "MODEL.BACKBONE.WEIGHTS_STRICT False to load what fits"
+        )
+    for word, keys in faults.items():
+        for key in keys:
+            logger.warning("backbone weights %s: %s is %s", path, key, word)
+    fitting = {key: value for key, value in state.items() if key in own and key not in shapes}
+    model.load_state_dict(fitting, strict=False)
+
+
+def read_weight_file(path: Path) -> dict[str, Tensor]:
+    """Reads a state dict without running anything that a file may hold.
+
+    Args:
+        path: a file of torch's, ``.safetensors``, or ``.pkl`` with numpy arrays; in the last, whatever is no array is
+            set aside, and a ResNet in Caffe2's names gets Detectron2's.
+
+    Returns:
+        Weights by name.
+
+    Raises:
+        UserError: the file is damaged, holds other objects than tensors or arrays, or no weights at all.
+    """
+    try:
+        state = _load(path)
+    except RefusedError as error:
+        raise UserError(
+            f"backbone weights {path}: holds {error}. It is not loaded, because it could run code; take a file of "
+            "numpy arrays, or of tensors as torch.save writes them (.pth) or safetensors"
+        ) from error
+    except Exception as error:  # pickle, zip and safetensors fail in many ways; none of them is the user's to debug
+        raise UserError(
+            f"backbone weights {path}: can't be read as tensors ({type(error).__name__}). The file is damaged, or "
+            "holds objects other than tensors, which are not loaded because they could run code"
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if isinstance(state, dict) and path.suffix == ".pkl":
+        state = _from_caffe2(_tensors(state))
+    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
+        raise UserError(f"backbone weights {path}: not a state dict (a mapping of names to tensors)")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _load(path: Path) -> Any:
+    """Returns the content of a file, by its ending."""
+    if path.suffix == ".pkl":
+        return read_pickle(path)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _tensors(state: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The arrays of a pickle; notes such as ``__author__`` and counters stay behind."""
+    arrays = {key: getattr(value, "array", None) for key, value in state.items() if isinstance(value, PickledArray)}
+    return {key: torch.from_numpy(array) for key, array in arrays.items() if isinstance(key, str) and array is not None}
+
+
+def _from_caffe2(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gives a ResNet in Caffe2's names Detectron2's, and leaves all but its trunk aside; other names stay."""
+    matches = {blob: match for blob in state if (match := _CAFFE2.fullmatch(blob))}
+    if not matches:
+        return state
+    renamed = {_detectron2_name(match): state[blob] for blob, match in matches.items()}
+    for blob, match in matches.items():
+        if match["leaf"] != "bn_s":
+            continue
+        norm = _detectron2_name(match).removesuffix("weight")
+        # Without statistics they were folded into weight and bias; Detectron2 reads such a file as mean 0, variance 1.
+        renamed.setdefault(f"{norm}running_mean", torch.zeros_like(state[blob]))
+        renamed.setdefault(f"{norm}running_var", torch.ones_like(state[blob]))
+    return renamed
+
+
+def _detectron2_name(match: re.Match[str]) -> str:
+    stage, block, branch, leaf = match.group("stage", "block", "branch", "leaf")
+    layer = f"res{stage}.{block}.{_BRANCHES[branch]}" if stage else "stem.conv1"
+    return f"{layer}.{_LEAVES[leaf]}"
+
+
+def _trunk(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a whole segmenter's weights that holds all of ``own``; ``state`` as it is, where none does."""
+    needed = {key for key in own if not _is_spare(key)}
+    for prefix in _TRUNKS:
+        inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if needed <= inner.keys():
+            return inner
+    return state
+
+
+def _is_spare(key: str, aside: tuple[str, ...] = ()) -> bool:
+    """Whether a model and a file may differ in ``key``: batches counted, and what ``aside`` says."""
+    return key.endswith("num_batches_tracked") or key.startswith(aside)

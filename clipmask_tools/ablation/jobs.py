@@ -1,0 +1,244 @@
+"""A run of the grid as processes of ``train_net.py``: training, then the tests on further datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from clipmask.config import load_cfg
+from clipmask.data.catalog import load_dataset
+from clipmask.data.cores import usable_cores
+from clipmask.errors import UserError
+from clipmask.text.sources import FileSource
+from clipmask.weights.checkpoint import last_checkpoint
+from clipmask_tools.ablation.grid import Grid, Variant
+from clipmask_tools.ablation.results import result_path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOG = "console.txt"  # in a run's folder: what its processes print
+_PROCESS = "process"  # in a run's folder while it goes: the number of its process
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A device that takes one run at a time.
+
+    Attributes:
+        number: of the GPU, or of the CPU core.
+        gpu: which of the two it is.
+    """
+
+    number: int
+    gpu: bool
+
+    def environment(self) -> dict[str, str]:
+        """Returns the variables of a process on this device: one thread, and of the GPUs this one alone."""
+        # Torch counts the GPUs that this process sees; where it sees some, the number stands for the n-th of those.
+        seen = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+        own = {"CUDA_VISIBLE_DEVICES": (seen[self.number] if seen else str(self.number)) if self.gpu else ""}
+        return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **own}
+
+    def pin(self, process: subprocess.Popen[bytes]) -> None:
+        """Keeps a process, and what it will start, to this core; a GPU's may use all."""
+        if not self.gpu and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, {self.number})
+
+
+def slots(device: str, jobs: int | None) -> list[Slot]:
+    """Returns the devices to run on: GPUs where there are some and ``device`` is cuda, else the CPU's cores.
+
+    Args:
+        device: MODEL.DEVICE of the runs.
+        jobs: how many at once; None: all devices.
+
+    Raises:
+        UserError: there are fewer devices than jobs, or ``device`` is one of several GPUs.
+    """
+    import torch
+
+    if device.startswith("cuda:"):
+        raise UserError(
+            f"MODEL.DEVICE {device}: a grid gives each run a GPU of its own; leave it at cuda, and choose GPUs by "
+            f"CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')}"
+        )
+    gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
+    found = [Slot(number, True) for number in range(gpus)] or [Slot(number, False) for number in cores]
+    if jobs is not None and not 1 <= jobs <= len(found):
+        raise UserError(
+            f"--jobs {jobs}: each job has a device of its own, and this process may use {len(found)} "
+            f"{'GPU' if gpus else 'CPU core'}(s)"
+        )
+    return found[:jobs]
+
+
+@dataclass
+class Job:
+    """A run that is to be made or finished.
+
+    Attributes:
+        variant: of the grid.
+        seed: of the run.
+        folder: OUTPUT_DIR.
+        result: the file that its result goes to.
+        cfg: of the run.
+        stages: arguments of the ``train_net.py`` processes to come, one after the other.
+        slot: the device that it runs on now.
+        process: the one that runs now.
+    """
+
+    variant: Variant
+    seed: int
+    folder: Path
+    result: Path
+    cfg: CfgNode
+    stages: list[list[str]]
+    slot: Slot | None = None
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.variant.name} seed {self.seed}"
+
+    @property
+    def steps(self) -> int:
+        """How many steps its training has."""
+        return int(self.cfg.SOLVER.MAX_ITER)
+
+    @property
+    def done(self) -> int:
+        """How many of them are done, as far as metrics.json tells."""
+        try:
+            last = (self.folder / "metrics.json").read_text(encoding="utf-8").splitlines()[-1]
+            return min(self.steps, int(json.loads(last)["iteration"]) + 1)
+        except (OSError, ValueError, IndexError, KeyError):  # not begun, or half a line
+            return 0
+
+    @property
+    def kept(self) -> int:
+        """How many steps its last checkpoint has behind it."""
+        last = last_checkpoint(self.folder)
+        if last is None or last.stem == "model_final":
+            return 0 if last is None else self.steps
+        return int(last.stem.split("_")[-1]) + 1
+
+    def start(self, slot: Slot) -> None:
+        """Starts its next process on ``slot``.
+
+        Raises:
+            UserError: a process that an earlier command left behind still works on it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._refuse_second(self.folder / _PROCESS)
+        command = [sys.executable, str(ROOT / "train_net.py"), *self.stages[0]]
+        with (self.folder / LOG).open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=slot.environment()
+            )
+        self.slot = slot
+        slot.pin(self.process)
+        (self.folder / _PROCESS).write_text(str(self.process.pid), encoding="utf-8")
+
+    def _refuse_second(self, file: Path) -> None:
+        number = file.read_text(encoding="utf-8") if file.is_file() else ""
+        if number.isdigit() and _alive(int(number)):
+            raise UserError(
+                f"{self.name}: process {number} still works in {self.folder}, left by an earlier command; wait for it "
+                f"or end it (if it is something else: delete {file})"
+            )
+
+    def ended(self) -> int | None:
+        """Returns the exit status of its current process, None while it runs; a good one brings the next stage."""
+        assert self.process is not None
+        status = self.process.poll()
+        if status is not None:
+            (self.folder / _PROCESS).unlink(missing_ok=True)
+            if status == 0:
+                self.stages.pop(0)
+        return status
+
+    def stop(self, patience: float) -> None:
+        """Ends its process, if it does not end by itself within ``patience`` seconds, as after Ctrl-C."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+            self.process.wait()
+        (self.folder / _PROCESS).unlink(missing_ok=True)
+
+    def last_words(self) -> str:
+        """Returns the line in which its process told why it failed."""
+        lines = [line.strip() for line in (self.folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
+        told = [line for line in lines[-30:] if line.startswith("error")]
+        return (told or lines or ["it said nothing"])[-1]
+
+
+def _alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def make_jobs(
+    grid: Grid, chosen: Sequence[tuple[Variant, int]], opts: Sequence[str], output: Path, results: Path
+) -> list[Job]:
+    """Returns a job for each (variant, seed), whether its result is there or not.
+
+    Args:
+        grid: the grid.
+        chosen: from ``Grid.choose``.
+        opts: KEY VALUE pairs for every run.
+        output: folder of all runs' folders.
+        results: folder of all grids' results.
+
+    Raises:
+        UserError: a config is wrong, or a pair is, or sets what the grid sets.
+    """
+    jobs = []
+    for variant, seed in chosen:
+        own = {"SEED", "OUTPUT_DIR", *variant.seeded} & set(opts[::2])
+        if own:
+            raise UserError(f"{', '.join(sorted(own))}: the grid sets it; use --seeds and --output")
+        folder = output / grid.name / f"{variant.name}_seed{seed}"
+        seeded = [word for key in ("SEED", *variant.seeded) for word in (key, str(seed))]
+        pairs = [*opts, *seeded, "OUTPUT_DIR", str(folder)]
+        cfg = load_cfg(variant.config, pairs)
+        if not cfg.DATASETS.TEST:
+            raise UserError(f"{variant.config}: DATASETS.TEST is empty; a run of a grid is judged by it")
+        common = ["--config-file", str(variant.config)]
+        if grid.register:
+            common += ["--register", *map(str, grid.register)]
+        stages = [[*common, "--resume", *pairs]]
+        if variant.also_test:
+            weights = ["MODEL.WEIGHTS", str(folder / "model_final.pth")]
+            stages.append([*common, "--eval-only", *pairs, *weights, "DATASETS.TEST", repr(variant.also_test)])
+        jobs.append(Job(variant, seed, folder, result_path(results, grid, variant.name, seed), cfg, stages))
+    return jobs
+
+
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Looks at the datasets and embeddings of all jobs once, before hours of training.
+
+    Raises:
+        UserError: a dataset is not registered or its files are not there, or a file of embeddings is not.
+    """
+    train = {name for job in jobs for name in job.cfg.DATASETS.TRAIN}
+    test = {name for job in jobs for name in (*job.cfg.DATASETS.TEST, *job.variant.also_test)}
+    for name in sorted(train | test):
+        load_dataset(name, labelled=True)
+    for file in sorted({job.cfg.MODEL.CLIP.EMBEDDINGS for job in jobs} - {"", "random"}):
+        FileSource(file)

@@ -1,0 +1,194 @@
+"""Measures ClipMask beside its peers, part by part, and as it grows.
+
+    pip install -e '.[benchmark]' && python -m clipmask_tools.benchmark
+
+Networks are stepped in turn on the same tensors, so that ratios hold where a machine's speed drifts; memory is measured
+in a process each. Leave the machine alone meanwhile: with all sections it takes about half an hour on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipmask.cli import HelpFormatter, run_main
+from clipmask.errors import UserError
+from clipmask_tools.benchmarking.growth import curves, large_picture, measure_growth
+from clipmask_tools.benchmarking.loading import measure_loading
+from clipmask_tools.benchmarking.measure import (
+    MODES,
+    Setting,
+    cost,
+    keep_memory,
+    memory,
+    paired,
+    ratios,
+    release_memory,
+    spread,
+)
+from clipmask_tools.benchmarking.networks import NETWORKS, build_network
+from clipmask_tools.benchmarking.parts import added_by_text, inference_parts, training_parts
+from clipmask_tools.benchmarking.report import draw_growth, draw_peers, tables
+
+SECTIONS = ("peers", "parts", "text", "large", "growth", "loading")
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
+    parser.add_argument("--sections", default=",".join(SECTIONS), metavar="A,B", help="what to measure")
+    parser.add_argument("--networks", default=",".join(NETWORKS), metavar="A,B", help="ClipMask and which peers")
+    parser.add_argument("--modes", default=",".join(MODES), metavar="A,B", help="of the peers: train, infer")
+    parser.add_argument(
+        "--sizes", default="360x480:11,512x1024:19", metavar="HxW:K,...", help="pictures, height x width : classes"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="that count, of all paired measurements")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where")
+    parser.add_argument("--precision", default="fp32", choices=list(PRECISIONS), help="of the computation")
+    parser.add_argument("--threads", type=int, help="of torch on a CPU; its own choice where left out")
+    parser.add_argument(
+        "--output", default="output/benchmark", metavar="FOLDER", help="of benchmark.json, .md and plots"
+    )
+    return parser
+
+
+def _listed(text: str, known: Sequence[str], option: str) -> list[str]:
+    values = [value.strip() for value in text.split(",") if value.strip()]
+    wrong = [value for value in values if value not in known]
+    if wrong or not values:
+        raise UserError(f"{option} {text}: choose of {', '.join(known)}")
+    return values
+
+
+def _sizes(text: str) -> list[tuple[tuple[int, int], int]]:
+    try:
+        found = []
+        for part in text.split(","):
+            size, classes = part.split(":")
+            height, width = size.lower().split("x")
+            found.append(((int(height), int(width)), int(classes)))
+        if min(min(height, width, classes) for (height, width), classes in found) < 1:
+            raise ValueError(text)
+    except ValueError as error:
+        raise UserError(f"--sizes {text}: write HEIGHTxWIDTH:CLASSES, e.g. 512x1024:19,360x480:11") from error
+    return found
+
+
+def _compare(names: Sequence[str], mode: str, setting: Setting, rounds: int, threads: int | None) -> dict[str, Any]:
+    """One table: all networks in one mode at one setting."""
+    calls = {name: setting.call(build_network(name, setting.num_classes), mode) for name in names}
+    times = paired(calls, rounds, f"{mode} {setting.size[0]}x{setting.size[1]}")
+    calls.clear()
+    release_memory()
+    shares = ratios(times, "ClipMask")
+    rows: dict[str, dict[str, Any]] = {}
+    for name in names:
+        rows[name] = {"seconds": spread(times[name]), "memory": memory(name, mode, setting, threads=threads)}
+        rows[name] |= cost(name, setting)
+        if name != "ClipMask":
+            rows[name]["ratio"] = shares[name]
+            rows[name]["memory_ratio"] = rows["ClipMask"]["memory"]["above"] / rows[name]["memory"]["above"]
+    return {"mode": mode, "size": setting.size, "num_classes": setting.num_classes, "networks": rows}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _machine(args: argparse.Namespace) -> dict[str, Any]:
+    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    cpu = next(iter(names), "") or platform.processor() or platform.machine()
+    packages = ("torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch")
+    return {
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else cpu,
+        "threads": torch.get_num_threads(),
+        "precision": args.precision,
+        "rounds": args.rounds,
+        **{package: _version(package) for package in packages},
+    }
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    args = build_parser().parse_args(argv)
+    sections = _listed(args.sections, SECTIONS, "--sections")
+    names = _listed(args.networks, list(NETWORKS), "--networks")
+    modes, sizes = _listed(args.modes, MODES, "--modes"), _sizes(args.sizes)
+    names = ["ClipMask", *(name for name in names if name != "ClipMask")]
+    if args.rounds < 1:
+        raise UserError(f"--rounds {args.rounds}: must be at least 1")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; use cpu")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    settings = [Setting(size, classes, args.device, PRECISIONS[args.precision]) for size, classes in sizes]
+    small, wide = settings[0], settings[-1]
+
+    def parts() -> dict[str, Any]:
+        return {
+            "train": {**_told(small), "seconds": training_parts(small, args.rounds)},
+            "infer": {**_told(wide), "seconds": inference_parts(wide, args.rounds)},
+        }
+
+    def peers() -> Iterator[list[dict[str, Any]]]:
+        entries: list[dict[str, Any]] = []
+        for mode, setting in itertools.product(modes, settings):
+            entries.append(_compare(names, mode, setting, args.rounds, args.threads))
+            yield entries
+
+    measure: dict[str, Callable[[], Any]] = {
+        "parts": parts,
+        "text": lambda: {**_told(wide), **added_by_text(wide, 3 * args.rounds)},
+        "large": lambda: large_picture(args.device, PRECISIONS[args.precision], args.threads),
+        "growth": lambda: measure_growth(curves(args.device, PRECISIONS[args.precision]), args.threads),
+        "loading": measure_loading,
+    }
+    folder = Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {"machine": {**_machine(args), "memory_kept": args.device == "cpu" and keep_memory()}}
+    for section in sections:
+        for result in peers() if section == "peers" else [measure[section]()]:
+            found[section] = result
+            _write(folder, found)  # what is measured is kept, whatever comes after it
+        release_memory()
+    print((folder / "benchmark.md").read_text())
+    print(f"figures and plots: {folder}")
+
+
+def _told(setting: Setting) -> dict[str, Any]:
+    return {"size": setting.size, "num_classes": setting.num_classes}
+
+
+def _write(folder: Path, found: Mapping[str, Any]) -> None:
+    (folder / "benchmark.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / "benchmark.md").write_text(tables(found))
+    if "peers" in found:
+        draw_peers(found, folder / "peers.png")
+    if "growth" in found:
+        draw_growth(found, folder / "growth.png")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_main(_run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

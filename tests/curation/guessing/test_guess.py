@@ -1,0 +1,83 @@
+"""What is concluded of a folder becomes a descriptor that reads back as meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipmask.curation.guessing.guess import SHARES, guess_folder
+from clipmask.curation.guessing.writing import descriptor_text
+from clipmask.data.descriptor import Descriptor, read_descriptor
+from clipmask.data.reading import read_labels
+from clipmask.errors import UserError
+from tests.curation.guessing.trees import COUNT, TRAIN, TREES
+
+BARE = ("class_0", "class_1", "class_2", "class_3")
+EXPECTED: dict[str, dict[str, Any]] = {
+    "images_and_labels": {"encoding": "rgb", "class_names": ("road", "sky", "vegetation", "person")},
+    "one_folder": {"class_names": ("class_0", "class_1"), "ignore_id": 254},
+    "camvid": {"class_names": BARE},
+    "cityscapes": {"class_names": BARE},
+    "splits_outside": {"class_names": ("background", "tall crop", "weed")},
+    "splits_inside": {"class_names": ("background", "road", "zebra crossing", "car", "bus")},
+    "pascal_voc": {"class_names": ("background", "boat", "sea", "shore")},
+}
+
+
+def _described(root: Path, place: Path, **options: Any) -> Descriptor:
+    text = descriptor_text(guess_folder(root, **options), "mine", place)
+    place.mkdir(exist_ok=True)
+    (place / "mine.yaml").write_text(text, encoding="utf-8")
+    return read_descriptor(place / "mine.yaml")
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_trees_read_back(tmp_path: Path, name: str) -> None:
+    TREES[name](tmp_path / "data")
+    descriptor = _described(tmp_path / "data", tmp_path / "elsewhere")
+    for key, value in {"encoding": "ids", "ignore_id": 255, "name": "mine", **EXPECTED[name]}.items():
+        assert getattr(descriptor, key) == value, key
+    samples = descriptor.samples()
+    assert len(descriptor.pairs()) == COUNT
+    assert descriptor.num_unlabelled == 0
+    if name in ("images_and_labels", "one_folder"):
+        assert descriptor.splits == SHARES.sources
+    else:
+        assert {split: len(records) for split, records in samples.items()} == {"train": TRAIN, "val": COUNT - TRAIN}
+    for record in samples["train"]:  # every value is a class or void
+        read_labels(
+            record["sem_seg_file_name"], len(descriptor.classes), descriptor.ignore_label, None, descriptor.label_values
+        )
+
+
+def test_the_text_explains_itself(tmp_path: Path) -> None:
+    TREES["camvid"](tmp_path)
+    text = descriptor_text(guess_folder(tmp_path, sample=2), "mine", tmp_path)
+    for words in (
+        "read 2 of its 6 label maps",
+        "PLACEHOLDERS",
+        "255 by custom",
+        "clipmask-data check",
+        "folders: train",
+    ):
+        assert words in text
+
+
+def test_names_with_letters_that_yaml_knows(tmp_path: Path) -> None:
+    TREES["camvid"](tmp_path / "data")
+    names = ["yes", "a: b", "crossing #1", "Straße, nass"]
+    assert _described(tmp_path / "data", tmp_path, names=names).class_names == tuple(names)
+    with pytest.raises(UserError, match="--names has 1 names"):
+        guess_folder(tmp_path / "data", ["one"])
+
+
+def test_lists_that_name_other_files_are_not_taken(tmp_path: Path) -> None:
+    TREES["images_and_labels"](tmp_path)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text("elsewhere/1.jpg\n")
+    assert guess_folder(tmp_path).splits == SHARES
+    (tmp_path / "train.txt").write_text("0\n1\n")
+    (tmp_path / "val.txt").write_text("2.jpg\n")
+    assert guess_folder(tmp_path).splits.sources == {"train": Path("train.txt"), "val": Path("val.txt")}

@@ -1,0 +1,77 @@
+"""In each tree the pictures meet their own label maps, in the terms of a descriptor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipmask.curation.guessing.pairing import find_pairing
+from clipmask.errors import UserError
+from tests.curation.guessing.trees import COUNT, TREES, colored, grey, photo, save
+
+EXPECTED: dict[str, dict[str, Any]] = {
+    "images_and_labels": {"images": "images", "labels": "labels", "label_suffix": ".png"},
+    "one_folder": {"images": ".", "labels": ".", "label_suffix": "_mask.png"},
+    "camvid": {"images": ".", "labels": ".", "label_folders": {"train": "trainannot", "val": "valannot"}},
+    "cityscapes": {
+        "images": "leftImg8bit",
+        "labels": "gtFine",
+        "image_suffix": "_leftImg8bit.png",
+        "label_suffix": "_gtFine_labelIds.png",
+    },
+    "splits_outside": {"images": ".", "labels": ".", "label_folders": {"images": "masks"}},
+    "splits_inside": {"images": "img", "labels": "mask"},
+    "pascal_voc": {"images": "VOC/JPEGImages", "labels": "VOC/SegmentationClass"},
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_trees(tmp_path: Path, name: str) -> None:
+    TREES[name](tmp_path)
+    pairing = find_pairing(tmp_path)
+    wanted = {"image_suffix": None, "label_suffix": ".png", "label_folders": {}, **EXPECTED[name]}
+    got = {key: getattr(pairing, key) for key in wanted}
+    assert {key: str(value) if key in ("images", "labels") else value for key, value in got.items()} == wanted
+    assert len(pairing.pairs) == COUNT
+    assert len({image for image, _ in pairing.pairs}) == len({labels for _, labels in pairing.pairs}) == COUNT
+
+
+def test_flat_pictures_are_told_from_labels_by_their_names(tmp_path: Path) -> None:
+    for number in range(3):
+        save(colored(), tmp_path / f"photos/{number}.png")
+        save(grey(), tmp_path / f"annotations/{number}.png")
+    pairing = find_pairing(tmp_path)
+    assert (str(pairing.images), str(pairing.labels)) == ("photos", "annotations")
+
+
+def test_one_split_alone(tmp_path: Path) -> None:
+    save(photo(), tmp_path / "train/images/0.jpg")
+    save(grey(), tmp_path / "train/masks/0.png")
+    pairing = find_pairing(tmp_path)
+    assert (str(pairing.images), str(pairing.labels), pairing.label_folders) == ("train/images", "train/masks", {})
+
+
+def test_pictures_of_other_kinds_beside_them_are_none(tmp_path: Path) -> None:
+    for number in range(3):
+        save(photo(number), tmp_path / f"{number}.jpg")
+        save(grey(), tmp_path / f"{number}_mask.png")
+        save(photo(9), tmp_path / f"{number}_preview.png")
+    pairing = find_pairing(tmp_path)
+    assert (pairing.image_suffix, pairing.label_suffix) == (".jpg", "_mask.png")
+
+
+def test_left_and_right_pictures_are_no_labels(tmp_path: Path) -> None:
+    for number in range(3):
+        save(photo(number), tmp_path / f"left/{number}.jpg")
+        save(photo(number + 9), tmp_path / f"right/{number}.jpg")
+    with pytest.raises(UserError, match=r"6 pictures, but none with what could be its label map.*looked for images/"):
+        find_pairing(tmp_path)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no picture"):
+        find_pairing(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        find_pairing(tmp_path / "none")

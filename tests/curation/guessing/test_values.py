@@ -1,0 +1,142 @@
+"""What label maps hold is told from their pixels, and why is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipmask.curation.guessing.naming import NameFile, read_names
+from clipmask.curation.guessing.pixels import LabelPixels, look, read_sample
+from clipmask.curation.guessing.values import Guess, guess_values, rename
+from clipmask.data.datasets.camvid import CLASSES as CAMVID
+from clipmask.errors import UserError
+from tests.curation.guessing.trees import COLORS, colored, grey, photo, save, voc
+
+
+def _guess(folder: Path, *maps: Image.Image, names: str | None = None) -> Guess:
+    paths = [folder / f"{number}.png" for number in range(len(maps))]
+    for image, path in zip(maps, paths, strict=True):
+        save(image, path)
+    return guess_values(read_sample(paths), None if names is None else NameFile(folder / "n.txt", read_names(names)))
+
+
+def _ids(*values: int) -> Image.Image:
+    return Image.fromarray(np.repeat(np.array(values, np.uint8), 20).reshape(-1, 20))
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "ignore"),
+    [
+        ((0, 1, 2), [0, 1, 2], 255),
+        ((0, 1, 2, 255), [0, 1, 2], 255),
+        ((7, 8, 11, 255), [7, 8, 11], 255),
+        ((0, 255), [0, 255], 254),
+        ((0, 127, 254, 255), [0, 127, 254, 255], 253),
+    ],
+)
+def test_ids(tmp_path: Path, values: tuple[int, ...], classes: list[int], ignore: int) -> None:
+    guess = _guess(tmp_path, _ids(*values))
+    assert guess.encoding == "ids"
+    assert [item.id for item in guess.classes] == classes
+    assert guess.ignore_id == ignore
+    assert [item.name for item in guess.classes] == [f"class_{place}" for place in range(len(classes))]
+
+
+def test_names_of_ids_and_the_one_that_is_void(tmp_path: Path) -> None:
+    guess = _guess(tmp_path, _ids(0, 1, 2), names="road\nsky\nvoid\ntree\n")
+    assert [(item.name, item.id) for item in guess.classes] == [("road", 0), ("sky", 1), ("tree", 3)]
+    assert guess.ignore_id == 2
+    assert "void" in guess.why["void"]
+
+
+def test_one_palette_gives_ids_their_colours_and_several_count_by_colour(tmp_path: Path) -> None:
+    guess = _guess(tmp_path, voc(), voc())
+    assert guess.encoding == "ids"
+    assert guess.classes[1].color == (128, 0, 0)
+    assert guess.ignore_id == 255
+    other = voc()
+    other.putpalette([200, 100, 0] * 256)
+    guess = _guess(tmp_path, voc(), other)
+    assert guess.encoding == "palette"
+    assert (200, 100, 0) in [item.color for item in guess.classes]
+
+
+def test_a_palette_of_greys_names_no_colours(tmp_path: Path) -> None:
+    image = _ids(0, 1, 2)
+    image.putpalette(np.repeat(np.arange(256), 3).astype(np.uint8).tobytes())
+    assert [item.color for item in _guess(tmp_path, image).classes] == [None] * 3
+
+
+def test_colours(tmp_path: Path) -> None:
+    guess = _guess(tmp_path, colored())
+    assert guess.encoding == "rgb"
+    assert {item.color for item in guess.classes} == set(COLORS)
+    assert guess.void_colors == ()
+
+
+def test_black_is_void_where_it_is_drawn_as_lines_and_a_class_where_it_fills(tmp_path: Path) -> None:
+    assert _guess(tmp_path, colored(border=True)).void_colors == ((0, 0, 0),)
+    filled = np.asarray(colored()).copy()
+    filled[:20, :30] = 0
+    guess = _guess(tmp_path, Image.fromarray(filled))
+    assert guess.void_colors == ()
+    assert (0, 0, 0) in [item.color for item in guess.classes]
+    assert "move [0, 0, 0]" in guess.why["void"]
+
+
+def test_the_border_of_pascal_voc(tmp_path: Path) -> None:
+    guess = _guess(tmp_path, voc().convert("RGB"))
+    assert guess.void_colors == ((224, 224, 192),)
+    assert (0, 0, 0) in [item.color for item in guess.classes], "VOC's background is a class"
+    pixels = np.asarray(voc().convert("RGB")).copy()
+    pixels[5:9] = (1, 2, 3)
+    assert _guess(tmp_path, Image.fromarray(pixels)).void_colors == ()
+
+
+def test_camvids_colours_name_themselves(tmp_path: Path) -> None:
+    colors = [*CAMVID.values(), (0, 0, 0)]
+    guess = _guess(tmp_path, Image.fromarray(np.repeat(np.array(colors, np.uint8), 20, 0).reshape(-1, 20, 3)))
+    assert [item.name for item in guess.classes] == list(CAMVID)
+    assert guess.void_colors == ((0, 0, 0),)
+
+
+def test_smoothed_edges_are_no_classes(tmp_path: Path) -> None:
+    pixels = np.asarray(colored().resize((600, 400), Image.Resampling.NEAREST)).copy()
+    pixels[0, :200] = np.random.default_rng(0).integers(0, 256, (200, 3))
+    guess = _guess(tmp_path, Image.fromarray(pixels))
+    assert {item.color for item in guess.classes} == set(COLORS)
+    assert "hardly occur" in guess.why["classes"]
+
+
+def test_new_names_in_order_and_as_many(tmp_path: Path) -> None:
+    guess = _guess(tmp_path, _ids(0, 4))
+    assert [(item.name, item.id) for item in rename(guess, ["a", "b"]).classes] == [("a", 0), ("b", 4)]
+    with pytest.raises(UserError, match=r"3 names, but 2 classes were found: 0, 4"):
+        rename(guess, ["a", "b", "c"])
+
+
+def test_nothing_to_conclude_from(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    pixels = read_sample([tmp_path / "broken.png"])
+    assert pixels.files == 0
+    with pytest.raises(UserError, match="could be read"):
+        guess_values(pixels, None)
+    with pytest.raises(UserError, match="nothing but void"):
+        guess_values(LabelPixels(files=1, modes=Counter(L=1), ids=Counter({255: 9})), None)
+
+
+def test_how_files_look(tmp_path: Path) -> None:
+    save(photo(), tmp_path / "a.png")
+    save(grey(3), tmp_path / "b.png")
+    save(grey(3), tmp_path / "b.jpg")
+    looks = [look(tmp_path / name) for name in ("a.png", "b.png", "b.jpg", "none.png")]
+    assert looks[1] == ("L", False, 3)
+    assert looks[2] is not None
+    assert not looks[2].could_be_labels
+    assert looks[0] is not None
+    assert looks[0].values > 1000
+    assert looks[3] is None

@@ -1,0 +1,196 @@
+"""One picture or many, alone or in batches, with the trained vocabulary or another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+from PIL import Image
+
+from clipmask.errors import UserError
+from clipmask.inference import Predictor, Segmentation
+from clipmask.visualizer import palette
+from tests.checkpoints import COLORS, pixels, write_checkpoint, write_picture
+from tests.conftest import NAMES
+
+
+@pytest.fixture
+def predictor(checkpoint: Path) -> Predictor:
+    return Predictor.from_checkpoint(checkpoint)
+
+
+def test_one_picture_gives_one_result_and_several_a_list(predictor: Predictor, tmp_path: Path) -> None:
+    path = write_picture(tmp_path / "a.png")
+    one = predictor(path)
+    assert isinstance(one, Segmentation)
+    assert (one.source, one.labels.shape, one.labels.dtype) == (str(path), (40, 56), np.uint8)
+    assert isinstance(predictor(Image.open(path)), Segmentation)
+    several = predictor([str(path), pixels(), Image.open(path)])
+    assert [result.source for result in several] == [str(path), None, None]
+    for result in [*several, *predictor(np.stack([pixels(), pixels()]))]:
+        np.testing.assert_array_equal(result.labels, one.labels)
+    assert predictor([]) == []
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [(None, "None, as cv2.imread returns"), ({"image": 1}, "dict"), (7, "int")])
+def test_what_is_no_picture_at_all(predictor: Predictor, wrong: Any, kind: str) -> None:
+    with pytest.raises(UserError, match=f"not a picture: {kind}"):
+        predictor(wrong)
+
+
+def test_batches_change_nothing(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [pixels(*size, seed) for seed, size in enumerate([(40, 56)] * 5 + [(33, 71)] * 2 + [(40, 56)])]
+    alone = [predictor(image) for image in images]
+    sizes: list[int] = []
+    predict = predictor.model.predict_labels
+    monkeypatch.setattr(predictor.model, "predict_labels", lambda batch: sizes.append(len(batch)) or predict(batch))
+    predictor.batch_size = 3
+    together = predictor(images)
+    assert sizes == [3, 2, 2, 1]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        assert (one.labels != other.labels).mean() < 0.01  # rounding alone may turn a tie
+
+
+def test_a_stream_holds_no_more_than_a_batch(predictor: Predictor) -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[np.ndarray]:
+        while True:
+            taken.append(len(taken))
+            yield pixels()
+
+    predictor.batch_size = 2
+    results = predictor.stream(endless())
+    next(results)
+    assert len(taken) == 2
+    next(results)
+    next(results)
+    assert len(taken) == 4
+
+
+def test_a_broken_file_is_an_error_or_left_out(predictor: Predictor, tmp_path: Path) -> None:
+    good, bad = write_picture(tmp_path / "a.png"), tmp_path / "b.png"
+    bad.write_bytes(good.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"b\.png"):
+        predictor([good, bad])
+    told: list[object] = []
+    results = list(predictor.stream([bad, good, bad], lambda image, error: told.append((image, str(error)))))
+    assert [result.source for result in results] == [str(good)]
+    assert len(told) == 2
+    assert all(image == bad and "b.png" in message for image, message in told)
+
+
+def test_scores_agree_with_labels(predictor: Predictor) -> None:
+    result = predictor(pixels())
+    scores = result.scores()
+    assert (scores.shape, scores.dtype) == ((len(NAMES), 40, 56), np.float32)
+    np.testing.assert_array_equal(scores.argmax(0), result.labels)
+    predictor.set_vocabulary(NAMES)
+    with pytest.raises(UserError, match="segment the picture again"):
+        result.scores()
+
+
+def test_pictures_are_given_to_the_model_as_the_config_says(checkpoint: Path) -> None:
+    """A BGR model sees the reversed channels: of a reversed picture, the same numbers."""
+    opts = ["INPUT.FORMAT", "BGR"]
+    swapped = Predictor.from_checkpoint(checkpoint, opts=opts)(pixels()[..., ::-1])
+    plain = Predictor.from_checkpoint(checkpoint)(pixels())
+    np.testing.assert_array_equal(swapped.labels, plain.labels)
+
+
+def test_a_vocabulary_changes_names_labels_and_colors(predictor: Predictor, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        predictor.set_vocabulary(["sky", "road"])
+    assert not caplog.records  # the model knows these
+    assert predictor.colors == palette(["sky", "road"])
+    with caplog.at_level(logging.WARNING):
+        predictor.set_vocabulary(["zebra crossing", "sky"])
+    assert "random" in caplog.text
+    result = predictor(pixels())
+    assert result.names == ("zebra crossing", "sky")
+    assert result.labels.max() <= 1
+    assert result.scores().shape == (2, 40, 56)
+    with pytest.raises(UserError, match="different"):
+        predictor.set_vocabulary(["sky", "sky"])
+
+
+def test_colors_that_are_set_stay_with_their_classes(predictor: Predictor) -> None:
+    predictor.set_colors({"Sky": (1, 2, 3), "cloud": [4, 5, 6]})
+    assert predictor.colors[1] == [1, 2, 3]
+    assert predictor.colors[0] == palette(["road"])[0]
+    predictor.set_vocabulary(["cloud", "road", "sky;heavens"])
+    assert predictor.colors == [[4, 5, 6], palette(["road"])[0], [1, 2, 3]]
+    predictor.set_colors(predictor.dataset_colors)
+    assert predictor.colors[1] == COLORS[0]
+    for wrong in ([1, 2], [1, 2, 256], "red", [0.5, 0, 0]):
+        with pytest.raises(UserError, match="colour of 'sky'"):
+            predictor.set_colors({"sky": wrong})  # type: ignore[dict-item]
+
+
+def test_scores_that_are_kept_need_no_second_run(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = predictor(pixels())
+    kept = next(predictor.stream([pixels()], scores=True))
+    np.testing.assert_array_equal(kept.labels, plain.labels)
+    expected = plain.scores()
+    monkeypatch.setattr(predictor.model, "forward", None)
+    np.testing.assert_array_equal(kept.scores(), expected)
+
+
+def test_the_text_of_a_picture(checkpoint: Path, tmp_path: Path, small_cfg: CfgNode) -> None:
+    """It reaches the model and the scores; a model that takes none says so."""
+    with pytest.raises(UserError, match=r"MODEL\.CLIP\.TEXT vocabulary"):
+        Predictor.from_checkpoint(checkpoint)(pixels(), text="a street")
+    small_cfg.MODEL.CLIP.TEXT = "annotation"
+    predictor = Predictor.from_checkpoint(write_checkpoint(tmp_path / "told.pth", small_cfg))
+    without, one, several = (
+        predictor(pixels(), text=text).scores() for text in (None, "a street in rain", ["a street", "rain"])
+    )
+    assert np.abs(one - without).max() > 1e-4
+    assert np.abs(one - several).max() > 1e-4
+    batch = predictor([pixels(), pixels()], text="a street in rain")
+    for result in batch:
+        np.testing.assert_allclose(result.scores(), one, atol=1e-5)
+        np.testing.assert_array_equal(result.labels, result.scores().argmax(0))
+
+
+def test_a_large_picture_that_is_seen_whole_is_worth_one_warning(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipmask.inference.predictor.LARGE", 50 * 60)
+    size = ["INPUT.MIN_SIZE_TEST", "0"]
+    whole = Predictor.from_checkpoint(checkpoint, opts=size)
+    whole([pixels(50, 60)] * 2)
+    assert not caplog.records
+    whole([pixels(50, 61), pixels(60, 60), pixels(50, 61)])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    for words in ("61x50 pixels", "--sliding-window", "INPUT.MIN_SIZE_TEST"):
+        assert words in caplog.text
+    caplog.clear()
+    windows = ["TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.SIZE", "[32, 32]"]
+    for opts in (["INPUT.MIN_SIZE_TEST", "40"], [*size, *windows]):
+        Predictor.from_checkpoint(checkpoint, opts=opts)(pixels(80, 90))
+    assert not caplog.records
+
+
+def test_views_of_the_config_reach_labels_and_scores(checkpoint: Path) -> None:
+    opts = ["INPUT.MIN_SIZE_TEST", "0", "TEST.AUG.SCALES", "[1.0]", "TEST.AUG.ENABLED"]
+    plain, flipping = (Predictor.from_checkpoint(checkpoint, opts=[*opts, value]) for value in ("False", "True"))
+    straight, mirrored = flipping([pixels(), pixels()[:, ::-1].copy()])
+    np.testing.assert_allclose(straight.scores(), mirrored.scores()[..., ::-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(straight.scores().argmax(0), straight.labels)
+    assert np.abs(plain(pixels()).scores() - straight.scores()).max() > 1e-3
+
+
+def test_a_model_in_training_is_put_into_evaluation(small_cfg: CfgNode, small_model: torch.nn.Module) -> None:
+    predictor = Predictor(small_cfg, small_model.train())  # type: ignore[arg-type]
+    assert not small_model.training
+    assert predictor(pixels()).names == NAMES
+    with pytest.raises(UserError, match="batch size 0"):
+        Predictor(small_cfg, small_model, batch_size=0)  # type: ignore[arg-type]
