@@ -249,9 +249,39 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         raise UserError(f"config overrides come as KEY VALUE pairs; {opts[-1]!r} has no value (all: {' '.join(opts)})")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         try:
-            cfg.merge_from_list([key, _as_default(cfg, key, value)])
+            if not _merge_open(cfg, key, value):
+                cfg.merge_from_list([key, _as_default(cfg, key, value)])
         except _MERGE_ERRORS as error:
             raise UserError(f"override {key} {value}: {_explain(error, cfg, key)}") from error
+
+
+def _merge_open(cfg: CfgNode, key: str, value: str) -> bool:
+    """Merges a pair whose key is, or lies in, a dictionary of free keys (TIMM_ARGS); tells whether it is one.
+
+    Raises:
+        UserError: the key is such a dictionary, and the value is none.
+    """
+    open_keys = [name for name, item in leaf_keys(cfg).items() if isinstance(item, CfgNode)]
+    name = next((name for name in open_keys if key == name or key.startswith(f"{name}.")), None)
+    if name is None:
+        return False
+    node: CfgNode = functools.reduce(lambda part, step: part[step], name.split("."), cfg)
+    decoded = CfgNode._decode_cfg_value(value)  # as Python writes it, else the text itself
+    try:
+        if isinstance(decoded, str) and decoded.startswith("{"):
+            decoded = yaml.safe_load(decoded)
+    except yaml.YAMLError as error:
+        raise UserError(f"override {key} {value}: is not a dictionary as in YAML or Python") from error
+    if key != name:
+        node[key.removeprefix(f"{name}.")] = decoded
+    elif isinstance(decoded, dict):
+        node.update(decoded)
+    else:
+        raise UserError(
+            f"override {key} {value}: the key takes a dictionary, such as \"{{'pad_type': 'same'}}\"; one argument is "
+            f"set with {key}.pad_type same"
+        )
+    return True
 
 
 def _as_default(cfg: CfgNode, key: str, value: str) -> str:

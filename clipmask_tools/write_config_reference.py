@@ -26,7 +26,8 @@ HEAD = """\
 Every key, its default and its meaning, written from [`clipmask/config.py`](../clipmask/config.py) by
 `python -m clipmask_tools.write_config_reference`. A config file (YAML) sets some of them over the file that its
 `_BASE_` names; on a command line they follow as `KEY VALUE`, over the file. A key that does not exist, or a value of
-another type, is an error that names the nearest.
+another type, is an error that names the nearest. A key whose default is a dictionary takes free keys, one by one
+(`MODEL.BACKBONE.TIMM_ARGS.pad_type same`) or together (`MODEL.BACKBONE.TIMM_ARGS "{'pad_type': 'same'}"`).
 
 Keys marked D2 are Detectron2's too, with its name, type and default. `configs/base.yaml`, from which all configs of
 ClipMask start, sets some of them otherwise: the third column.

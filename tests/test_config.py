@@ -122,6 +122,38 @@ def test_wrong_overrides(opts: list[str], message: str) -> None:
         load_cfg(ROOT / "configs" / "toy.yaml", opts)
 
 
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ["MODEL.BACKBONE.TIMM_ARGS.pad_type", "same"],
+        ["MODEL.BACKBONE.TIMM_ARGS", "{'pad_type':'same'}"],
+        ["MODEL.BACKBONE.TIMM_ARGS", "{pad_type: same}"],
+        ["MODEL.BACKBONE.TIMM_ARGS", "{'pad_type': 'same'}", "MODEL.BACKBONE.TIMM_ARGS", "{}"],
+        ["MODEL.BACKBONE.TIMM_ARGS.pad_type", "1", "MODEL.BACKBONE.TIMM_ARGS.pad_type", "same"],
+    ],
+)
+def test_arguments_of_a_dictionary(tmp_path: Path, opts: list[str]) -> None:
+    """One by one or together; those that a file gives stay, and each config has a dictionary of its own."""
+    (tmp_path / "leaf.yaml").write_text("MODEL: {BACKBONE: {TIMM_ARGS: {drop_rate: 0.5}}}\n")
+    given = load_cfg(tmp_path / "leaf.yaml", opts).MODEL.BACKBONE.TIMM_ARGS
+    assert dict(given) == {"drop_rate": 0.5, "pad_type": "same"}
+    assert dict(get_cfg().MODEL.BACKBONE.TIMM_ARGS) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "result"), [("3", 3), ("0.5", 0.5), ("True", True), ("None", None), ("(1, 2)", (1, 2)), ("a/b", "a/b")]
+)
+def test_values_of_a_dictionary_are_read_as_python_writes_them(value: str, result: object) -> None:
+    cfg = load_cfg(ROOT / "configs" / "base.yaml", ["MODEL.BACKBONE.TIMM_ARGS.thing", value])
+    assert cfg.MODEL.BACKBONE.TIMM_ARGS.thing == result
+
+
+@pytest.mark.parametrize("value", ["same", "5", "[1]", "{'a': "])
+def test_a_dictionary_takes_no_other_value(value: str) -> None:
+    with pytest.raises(UserError, match="TIMM_ARGS"):
+        load_cfg(ROOT / "configs" / "base.yaml", ["MODEL.BACKBONE.TIMM_ARGS", value])
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UserError, match=r"no\.yaml: no such file"):
         load_cfg("no.yaml")
