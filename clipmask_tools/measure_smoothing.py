@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from clipmask.cli import HelpFormatter, run_main
 from clipmask.cli.demo.inputs import find_pictures
-from clipmask.data import read_labels
+from clipmask.data import LabelFormat, read_labels
 from clipmask.errors import UserError
 from clipmask.film.opencv import load_cv2
 from clipmask.film.smoothing import STRENGTH, Smoothing
@@ -130,7 +130,9 @@ def measure(
         tracks = None if image is None or image.shape != result.image.shape else Tracks(image, result.image)
         now, steady = None, None
         if labels is not None:
-            now = read_labels(labels[index], len(predictor.names), ignore, result.labels.shape).astype(np.uint8)
+            now = read_labels(labels[index], LabelFormat(len(predictor.names), ignore), result.labels.shape).astype(
+                np.uint8
+            )
             if tracks is not None:
                 steady = tracks.known & ~tracks.changed(truth, now) & (now < len(predictor.names))
         for name, smoothing in ways.items():

@@ -10,6 +10,7 @@ import pytest
 
 from clipmask import Predictor, load_cfg
 from clipmask.config import leaf_keys, stored_cfg
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_labels
 from clipmask.weights.packed import unpack
 from tests.conftest import ROOT
@@ -23,7 +24,7 @@ def mean_iou(predictor: Predictor, folder: Path, step: int) -> float:
     """mIoU in percent over every ``step``-th frame of CamVid val."""
     classes, confusion = len(predictor.names), np.zeros(121, dtype=np.int64)
     for stem in (folder / "val.txt").read_text().split()[::step]:
-        truth = read_labels(folder / "valannot" / f"{stem}.png", classes, classes)
+        truth = read_labels(folder / "valannot" / f"{stem}.png", LabelFormat(classes, classes))
         labels = predictor(folder / "val" / f"{stem}.jpg").labels
         known = truth != classes
         confusion += np.bincount(classes * truth[known].astype(int) + labels[known], minlength=classes**2)

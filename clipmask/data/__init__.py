@@ -4,11 +4,13 @@ from clipmask.data.catalog import label_reader
 from clipmask.data.datasets import register_builtin_datasets
 from clipmask.data.datasets.roots import dataset_root
 from clipmask.data.descriptor import read_descriptor, register_descriptor
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.loader import build_test_loader, build_train_loader
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.reading import read_image, read_labels
 
 __all__ = [
+    "LabelFormat",
     "TestMapper",
     "TrainMapper",
     "build_test_loader",

@@ -32,7 +32,7 @@ import yaml
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.descriptor_fields import DescribedClass, Fields
-from clipmask.data.label_values import RGB, LabelValues
+from clipmask.data.label_format import RGB, LabelFormat, Value
 from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.data.splits import Source, split_paths
 from clipmask.errors import UserError
@@ -84,21 +84,25 @@ class Descriptor:
 
     @property
     def ignore_label(self) -> int:
-        """The id of void in the label maps that training sees: ``ignore_id``, unless a class stands at that place."""
+        """The id of void in label maps as they are read: ``ignore_id``, if it is above the class ids."""
         count = len(self.classes)
-        if not 0 <= self.ignore_id < count:
+        if self.ignore_id >= count:
             return self.ignore_id
         return 255 if count <= 255 else 65535
 
-    @property
-    def label_values(self) -> LabelValues | None:
-        """What the pixels of the label files may be; None: class ids as they are, and ``ignore_label``."""
-        if self.encoding != "ids":
-            colors = {cast(RGB, item.color): place for place, item in enumerate(self.classes)}
-            return LabelValues({**colors, **dict.fromkeys(self.void_colors, self.ignore_label)})
-        ids = {item.id: place for place, item in enumerate(self.classes)} | {self.ignore_id: self.ignore_label}
-        unchanged = all(value == place for value, place in ids.items())
-        return None if unchanged else LabelValues(ids)
+    @cached_property
+    def label_format(self) -> LabelFormat:
+        """What the pixels of the label files may be, and what each stands for."""
+        table: dict[Value, int] = {}
+        if self.encoding == "ids":
+            table.update((item.id, place) for place, item in enumerate(self.classes))
+            table[self.ignore_id] = self.ignore_label
+            if all(value == target for value, target in table.items()):
+                return LabelFormat(len(self.classes), self.ignore_label)
+        else:
+            table.update((cast(RGB, item.color), place) for place, item in enumerate(self.classes))
+            table.update(dict.fromkeys(self.void_colors, self.ignore_label))
+        return LabelFormat(len(self.classes), self.ignore_label, table)
 
     def pairs(self) -> list[tuple[Path, Path]]:
         """Returns all pictures in a fixed order, each with the path of its label map, whether that is there or not.
@@ -300,14 +304,12 @@ def _metadata(descriptor: Descriptor) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "stuff_classes": list(descriptor.class_names),
         "ignore_label": descriptor.ignore_label,
+        "label_format": descriptor.label_format,
         "evaluator_type": "sem_seg",
     }
     colors = [item.color for item in descriptor.classes]
     if None not in colors:
         metadata["stuff_colors"] = [list(cast(RGB, color)) for color in colors]
-    values = descriptor.label_values
-    if values is not None:
-        metadata["label_values"] = dict(values)
     prompts = {
         name: list(item.prompts)
         for name, item in zip(descriptor.class_names, descriptor.classes, strict=True)

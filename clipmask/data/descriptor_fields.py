@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clipmask.data.label_values import RGB
-from clipmask.data.reading import MAX_RAW_ID
+from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
 from clipmask.errors import UserError
 
@@ -207,8 +206,8 @@ class Fields:
         return tuple(text.strip() for text in texts)
 
     def _id(self, value: Any, where: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_RAW_ID:
-            self.fail(f"{where} is {value!r}; it is a whole number, 0 to {MAX_RAW_ID}")
+        if isinstance(value, bool) or not isinstance(value, int) or not LEAST_ID <= value <= MOST_ID:
+            self.fail(f"{where} is {value!r}; it is a whole number, {LEAST_ID} to {MOST_ID}")
         return value
 
     def _color(self, value: Any, where: str) -> RGB:

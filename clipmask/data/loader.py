@@ -63,7 +63,7 @@ def build_train_loader(
     if steps < 1:
         raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more")
     dataset = load_training_set(cfg.DATASETS.TRAIN)
-    mapper = TrainMapper.from_config(cfg, len(dataset.classes), dataset.ignore_label, dataset.label_mapping)
+    mapper = TrainMapper.from_config(cfg, dataset.label_format)
     return DataLoader(
         TrainSamples(dataset.records, mapper, seed),
         batch_sampler=StepSampler(

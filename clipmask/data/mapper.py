@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipmask.data.label_values import LabelValues
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import check_format, read_image, read_labels
 from clipmask.data.transforms import ScaledCrop, TrainTransform, resize_shortest_edge
 from clipmask.errors import UserError
@@ -23,38 +22,24 @@ class TrainMapper:
     Its chance comes from torch's default CPU generator: seeded alike, it returns the same bytes.
     """
 
-    def __init__(
-        self,
-        transform: TrainTransform,
-        *,
-        num_classes: int,
-        ignore_label: int,
-        format: str,
-        label_mapping: Mapping[int, int] | LabelValues | None = None,
-    ) -> None:
+    def __init__(self, transform: TrainTransform, *, label_format: LabelFormat, format: str) -> None:
         """Args:
         transform: the augmentation.
-        num_classes: K of the dataset.
-        ignore_label: the id of unlabelled pixels.
+        label_format: how the label files are read.
         format: INPUT.FORMAT, the channel order that the model takes.
-        label_mapping: what stands in the label files -> class id, see ``read_labels``; None: they are class ids.
         """
         check_format(format)
         self.transform = transform
-        self.num_classes = num_classes
-        self.ignore_label = ignore_label
+        self.label_format = label_format
         self.format = format
-        self.label_mapping = label_mapping
 
     @classmethod
-    def from_config(
-        cls,
-        cfg: CfgNode,
-        num_classes: int,
-        ignore_label: int,
-        label_mapping: Mapping[int, int] | LabelValues | None = None,
-    ) -> TrainMapper:
+    def from_config(cls, cfg: CfgNode, label_format: LabelFormat) -> TrainMapper:
         """Builds it from the section INPUT.
+
+        Args:
+            cfg: the whole config.
+            label_format: how the label files are read.
 
         Raises:
             UserError: a value makes no sense; the message names its key.
@@ -65,7 +50,7 @@ class TrainMapper:
                 cfg.INPUT.CROP.TYPE,
                 cfg.INPUT.CROP.SIZE,
                 single_category_max_area=cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
-                ignore_label=ignore_label,
+                ignore_label=label_format.ignore_label,
             )
         transform = TrainTransform(
             scale_range=cfg.INPUT.SCALE_RANGE,
@@ -75,13 +60,7 @@ class TrainMapper:
             lighting=cfg.INPUT.LIGHTING_AUG,
             test_size=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) if cfg.INPUT.SCALE_FROM_TEST_SIZE else None,
         )
-        return cls(
-            transform,
-            num_classes=num_classes,
-            ignore_label=ignore_label,
-            format=cfg.INPUT.FORMAT,
-            label_mapping=label_mapping,
-        )
+        return cls(transform, label_format=label_format, format=cfg.INPUT.FORMAT)
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Maps one sample.
@@ -97,13 +76,7 @@ class TrainMapper:
             UserError: a file is missing or wrong.
         """
         pixels, sample = _read(record)
-        labels = read_labels(
-            record["sem_seg_file_name"],
-            self.num_classes,
-            self.ignore_label,
-            size=pixels.shape[:2],
-            mapping=self.label_mapping,
-        )
+        labels = read_labels(record["sem_seg_file_name"], self.label_format, pixels.shape[:2])
         # A view in the order of the file: only what is left of the picture is put into planes.
         image, sem_seg = self.transform(torch.from_numpy(np.array(pixels)).permute(2, 0, 1), torch.from_numpy(labels))
         sample["image"] = _ordered(image, self.format)

@@ -7,7 +7,7 @@ does not expect.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clipmask.data.label_values import MAX_RAW_ID, LabelValues, unpacked
+from clipmask.data.label_format import LabelFormat, unpacked
 from clipmask.errors import UserError
 
 # What counts as a picture where folders are searched; a file that is named itself is always tried.
@@ -57,97 +57,62 @@ def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.
 
 
 def read_labels(
-    path: str | os.PathLike[str],
-    num_classes: int,
-    ignore_label: int,
-    size: tuple[int, int] | None = None,
-    mapping: Mapping[int, int] | LabelValues | None = None,
+    path: str | os.PathLike[str], format: LabelFormat, size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8] | NDArray[np.int64]:
-    """Reads a label map and checks every id in it.
+    """Reads a label map and checks every id in it; no later stage has to.
 
     Args:
-        path: a lossless picture with one channel (or a palette, whose indices are the ids); with a ``mapping`` from
-            colours, one in these colours.
-        num_classes: K; ids are 0 .. K-1.
-        ignore_label: the one further id that may occur: pixels that count nowhere.
+        path: a lossless picture: with one channel (or a palette, whose indices are the ids), or in colours, as
+            ``format`` says.
+        format: what its pixels may hold.
         size: (H, W) of the picture that the map belongs to; None: not compared.
-        mapping: id in the file -> class id or ``ignore_label``, as ``label_mapping`` in a dataset's metadata; every id
-            up to 65535 that is not in it is void. ``LabelValues``, as ``label_values`` there, hold all ids or all
-            colours that may occur. None: the file holds class ids.
 
     Returns:
-        The ids as they stand in the file or as ``mapping`` gives them, (H, W): uint8 where all ids and ``ignore_label``
-        fit, else int64.
+        (H, W) class ids, and ``format.ignore_label`` for void; of ``format.dtype``.
 
     Raises:
         UserError: the file is missing, is not a picture, is damaged, lossy, or holds colours instead of ids; its size
-            differs from ``size``; an id is out of range; a colour is unknown, or not opaque.
+            differs from ``size``; an id or a colour must not occur; a colour is not opaque.
     """
-    ids = read_label_pixels(path, num_classes, ignore_label, mapping)
-    if size is not None and ids.shape != tuple(size):
+    raw = read_label_pixels(path, format)
+    if size is not None and raw.shape != tuple(size):
         raise UserError(
-            f"label map {path}: is {ids.shape[1]}x{ids.shape[0]} pixels (width x height), "
+            f"label map {path}: is {raw.shape[1]}x{raw.shape[0]} pixels (width x height), "
             f"but its image is {size[1]}x{size[0]}; both must have the same size"
         )
-    narrow = num_classes <= 256 and 0 <= ignore_label <= 255
-    dtype = np.dtype(np.uint8 if narrow else np.int64)
-    if mapping is None:
-        expected = f"0..{num_classes - 1} ({num_classes} classes), or {ignore_label} for void"
-        wrong = ids >= num_classes
-        if ids.dtype.kind == "i":
-            wrong |= ids < 0
-        wrong &= ids != ignore_label
-        if wrong.any():
-            _refuse(path, ids[wrong], expected)
-        return ids.astype(dtype)
-    if not _is_colored(mapping) and ids.dtype.itemsize > 2:
-        _refuse(path, ids[(ids < 0) | (ids > MAX_RAW_ID)], f"0..{MAX_RAW_ID}, which the dataset's label_mapping reads")
-    if isinstance(mapping, LabelValues):
-        found = mapping.find(ids)
-        if not found.all():
-            _refuse_unlisted(path, ids[found == 0], mapping)
-        return (found - 1).astype(dtype)
-    return _table(mapping, ignore_label, dtype).take(ids, mode="clip")  # all are in the table; clip is the fast mode
+    labels, wrong = format.decode(raw)
+    if wrong is not None:
+        _refuse(path, raw[wrong], format)
+    return labels
 
 
-def read_label_pixels(
-    path: str | os.PathLike[str],
-    num_classes: int,
-    ignore_label: int,
-    mapping: Mapping[int, int] | LabelValues | None = None,
-) -> NDArray[Any]:
+def read_label_pixels(path: str | os.PathLike[str], format: LabelFormat) -> NDArray[Any]:
     """Reads what stands in a label file, whether it is known or not.
 
     Args:
-        path, num_classes, ignore_label, mapping: as for ``read_labels``.
+        path, format: as for ``read_labels``.
 
     Returns:
-        (H, W) ids as they are in the file; with a ``mapping`` from colours r + 256 g + 65536 b.
+        (H, W) ids as they are in the file; where ``format`` is of colours, r + 256 g + 65536 b.
 
     Raises:
-        UserError: the file is missing, is not a picture, is damaged, lossy, or of another kind than ``mapping`` reads.
+        UserError: the file is missing, is not a picture, is damaged, lossy, or of another kind than ``format`` reads.
     """
     with _opened(path, "label map") as image:
         if image.format == "JPEG":
             raise UserError(
                 f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG"
             )
-        if _is_colored(mapping):
-            return _packed_colors(image, path)
-        return _raw_ids(image, path, num_classes, ignore_label)
+        return _packed_colors(image, path) if format.colored else _raw_ids(image, path, format)
 
 
-def _is_colored(mapping: Mapping[int, int] | LabelValues | None) -> bool:
-    return isinstance(mapping, LabelValues) and mapping.colored
-
-
-def _raw_ids(image: Image.Image, path: str | os.PathLike[str], num_classes: int, ignore_label: int) -> NDArray[Any]:
+def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelFormat) -> NDArray[Any]:
     """Returns the pixel values (H, W) of an opened label map, upright."""
     if image.mode not in _ID_MODES:
         raise UserError(
             f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is expected; "
-            f"convert it to a single-channel PNG with ids 0..{num_classes - 1} and {ignore_label} for void, or give "
-            "the dataset its colours (label_values in its metadata; 'encoding: rgb' in a descriptor)"
+            f"convert it to a single-channel PNG with ids 0..{format.num_classes - 1} and {format.ignore_label} for "
+            "void, or give the dataset its colours (label_values in its metadata; 'encoding: rgb' in a descriptor)"
         )
     ImageOps.exif_transpose(image, in_place=True)
     ids = np.asarray(image)
@@ -155,7 +120,7 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], num_classes: int,
 
 
 def _packed_colors(image: Image.Image, path: str | os.PathLike[str]) -> NDArray[np.uint32]:
-    """Returns the colours (H, W) of an opened label map, upright, as ``LabelValues.find`` takes them."""
+    """Returns the colours (H, W) of an opened label map, upright, as ``LabelFormat.decode`` takes them."""
     if image.mode not in _COLOR_MODES:
         raise UserError(
             f"label map {path}: has {image.mode} pixels where 8-bit colours are expected; save it as an RGB PNG"
@@ -173,11 +138,14 @@ def _packed_colors(image: Image.Image, path: str | os.PathLike[str]) -> NDArray[
     return raw & np.uint32(0xFFFFFF)
 
 
-def _refuse_unlisted(path: str | os.PathLike[str], wrong: NDArray[Any], mapping: LabelValues) -> NoReturn:
-    """Raises a ``UserError`` that names what in ``wrong`` is most frequent."""
-    if not mapping.colored:
-        _refuse(path, wrong, f"{', '.join(map(str, mapping))} (the ids of the classes and of void)")
+def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], format: LabelFormat) -> NoReturn:
+    """Raises a ``UserError`` about the values ``wrong`` (N,), which must not occur."""
     values, counts = np.unique(wrong, return_counts=True)
+    if not format.colored:
+        listed = ", ".join(str(value) for value in values[:10]) + (", ..." if values.size > 10 else "")
+        raise UserError(
+            f"label map {path}: class id {listed} out of range ({wrong.size} pixels); expected {_expected_ids(format)}"
+        )
     most = counts.argmax()
     others = (
         f"; {values.size - 1} more colours are unknown too, as after smoothing, resizing or a lossy format"
@@ -186,24 +154,15 @@ def _refuse_unlisted(path: str | os.PathLike[str], wrong: NDArray[Any], mapping:
     )
     raise UserError(
         f"label map {path}: the colour {unpacked(int(values[most]))} ({counts[most]} pixels) is no class's and not "
-        f"void{others}. Known are {', '.join(str(list(color)) for color in mapping)}: give it to a class, or make it "
-        "void (void_colors in a descriptor, label_values in metadata)"
+        f"void{others}. Known are {', '.join(str(unpacked(number)) for number in format.known)}: give it to a class, "
+        "or make it void (void_colors in a descriptor, label_values in metadata)"
     )
 
 
-def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], expected: str) -> None:
-    """Raises a ``UserError`` that lists the ids in ``wrong``, if there are any."""
-    if wrong.size:
-        values = np.unique(wrong)
-        listed = ", ".join(str(value) for value in values[:10]) + (", ..." if values.size > 10 else "")
-        raise UserError(f"label map {path}: class id {listed} out of range ({wrong.size} pixels); expected {expected}")
-
-
-def _table(mapping: Mapping[int, int], ignore_label: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Returns the class id or void for every id that a file may hold, (65536,)."""
-    table = np.full(MAX_RAW_ID + 1, ignore_label, dtype)
-    table[list(mapping)] = list(mapping.values())
-    return table
+def _expected_ids(format: LabelFormat) -> str:
+    if format.table is None:
+        return f"0..{format.num_classes - 1} ({format.num_classes} classes), or {format.ignore_label} for void"
+    return f"{', '.join(map(str, format.table))} (the ids of the classes and of void)"
 
 
 def check_format(format: str) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipmask.config import get_cfg
-from clipmask.data import TestMapper, TrainMapper, read_image, read_labels
+from clipmask.data import LabelFormat, TestMapper, TrainMapper, read_image, read_labels
 from clipmask.data.loader import TestSamples, TrainSamples
 from clipmask.data.toy.canvas import VOID
 from clipmask.data.toy.objects import CLASSES
@@ -95,11 +95,12 @@ def _measure(case: Case, format: str, records: list[dict[str, Any]], samples: in
     cfg.merge_from_file(str(BASE))
     cfg.INPUT.CROP.SIZE = list(case.crop)
     numbers = [number % len(records) for number in range(samples)]
-    train = TrainSamples(records, TrainMapper.from_config(cfg, len(CLASSES), VOID), seed=0)
+    label_format = LabelFormat(len(CLASSES), VOID)
+    train = TrainSamples(records, TrainMapper.from_config(cfg, label_format), seed=0)
     test = TestSamples(records, TestMapper.from_config(cfg))
 
     def labels(number: int) -> object:
-        return read_labels(records[number]["sem_seg_file_name"], len(CLASSES), VOID, case.size)
+        return read_labels(records[number]["sem_seg_file_name"], label_format, case.size)
 
     seconds = _least_seconds(
         {

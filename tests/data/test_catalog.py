@@ -12,6 +12,7 @@ from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, SemSegEvaluator
 from clipmask.data.catalog import label_reader, load_dataset, load_training_set
+from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
 
 Register = Callable[..., str]
@@ -79,8 +80,8 @@ def test_missing_files_are_told_before_anything_begins(register: Register) -> No
         ),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {}}, "must be a dict"),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {"7": 0}}, "has the key '7'"),
-        ({"stuff_classes": ["road", "sky"], "label_mapping": {-1: 0}}, "has the key -1"),
-        ({"stuff_classes": ["road", "sky"], "label_mapping": {65536: 0}}, "has the key 65536"),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {0.5: 0}}, "has the key 0.5"),
+        ({"stuff_classes": ["road", "sky"], "label_mapping": {2**31: 0}}, "has the key 2147483648"),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {7: 2}}, r"sends 7 to 2, .* class id \(0 to 1\) nor void"),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {7: True}}, "sends 7 to True"),
         ({"stuff_classes": ["road"], "label_mapping": {7: 0}, "label_values": {7: 0}}, "are both there"),
@@ -88,8 +89,11 @@ def test_missing_files_are_told_before_anything_begins(register: Register) -> No
         ({"stuff_classes": ["road"], "label_values": {(1, 2): 0}}, r"key \(1, 2\); beside colours all keys"),
         ({"stuff_classes": ["road"], "label_values": {(1, 2, 3): 0, 7: 0}}, "key 7; beside colours"),
         ({"stuff_classes": ["road"], "label_values": {(1, 2, 256): 0}}, "from 0 to 255"),
-        ({"stuff_classes": ["road"], "label_values": {-1: 0}}, "has the key -1"),
+        ({"stuff_classes": ["road"], "label_values": {True: 0}}, "has the key True"),
         ({"stuff_classes": ["road"], "label_values": {(1, 2, 3): 1}}, r"sends \(1, 2, 3\) to 1, which is neither"),
+        ({"stuff_classes": ["road"], "label_format": {7: 0}}, "must be a clipmask.data.LabelFormat"),
+        ({"stuff_classes": ["road"], "label_format": LabelFormat(2)}, "label_format has 2 classes"),
+        ({"stuff_classes": ["road"], "ignore_label": 9, "label_format": LabelFormat(1)}, "ignore_label is 9"),
         ({"stuff_classes": ["road"], "class_prompts": {"rood": ["a"]}}, r"class_prompts .* class names \(road\)"),
         ({"stuff_classes": ["road"], "class_prompts": {"road": "a {}"}}, "class_prompts has 'a {}' for 'road'"),
     ],
@@ -132,8 +136,17 @@ def test_training_sets_must_agree(register: Register, other: dict[str, object]) 
 
 def test_the_label_mapping_comes_with_the_dataset(register: Register) -> None:
     names = [register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1, 4: 255}) for _ in range(2)]
-    assert load_training_set(names).label_mapping == {7: 0, 23: 1, 4: 255}
-    assert load_dataset(register(RECORDS, stuff_classes=["road"]), labelled=True).label_mapping is None
+    expected = LabelFormat(2, 255, {7: 0, 23: 1, 4: 255}, others_are_void=True)
+    assert load_training_set(names).label_format == expected
+    assert load_dataset(register(RECORDS, stuff_classes=["road"]), labelled=True).label_format == LabelFormat(1)
+
+
+def test_a_label_format_comes_with_the_dataset(register: Register) -> None:
+    Image.fromarray(np.array([[7, 23, 9]], np.uint8)).save("b.png")
+    form = LabelFormat(1, 255, {7: 0, 9: 0}, others_are_void=True)
+    name = register(RECORDS, stuff_classes=["road"], label_format=form)
+    assert load_dataset(name, labelled=True).label_format is form
+    assert label_reader(name)("b.png").tolist() == [[0, 255, 0]]
 
 
 def test_a_label_reader_knows_its_dataset(register: Register) -> None:
@@ -169,7 +182,7 @@ def test_exact_values_are_read_by_mapper_reader_and_evaluator(register: Register
     Image.fromarray(np.array([[9, 0, 5, 0]], np.uint8)).save("b.png")
     name = register(RECORDS, stuff_classes=["road", "sky"], label_values=values)
     assert label_reader(name)("b.png").tolist() == [[0, 1, 255, 1]]
-    assert load_training_set([name, name]).label_mapping == values
+    assert load_training_set([name, name]).label_format == LabelFormat(2, 255, values)
     evaluator = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=label_reader(name))
     evaluator.reset()
     evaluator.process(RECORDS, [{"sem_seg": torch.eye(2)[torch.tensor([[0, 1, 0, 1]])].permute(2, 0, 1)}])

@@ -14,6 +14,7 @@ from PIL import Image
 from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
 from clipmask.data.catalog import label_reader, load_dataset, load_training_set
 from clipmask.data.descriptor import read_descriptor, register_descriptor
+from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
 
 from .described import COLORS, VOID, write_described, write_yaml
@@ -43,7 +44,7 @@ def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
     assert (described.image_suffix, described.label_suffix) == (None, ".png")
     assert described.splits == {"train": 0.8, "val": 0.2}
     assert [(item.name, item.id, item.color) for item in described.classes] == [("a", 0, None), ("b", 1, None)]
-    assert described.label_values is None
+    assert described.label_format == LabelFormat(2)
 
 
 def test_labels_lie_in_the_tree_of_the_images(tmp_path: Path) -> None:

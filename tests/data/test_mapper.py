@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 from PIL import Image
 
 from clipmask.config import get_cfg
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.transforms import TrainTransform
 from clipmask.errors import UserError
@@ -30,7 +31,7 @@ def record(tmp_path: Path) -> dict[str, object]:
 
 def plain(format: str = "RGB", num_classes: int = 3) -> TrainMapper:
     transform = TrainTransform(scale_range=(1, 1), crop=None, flip="none", color_aug=False)
-    return TrainMapper(transform, num_classes=num_classes, ignore_label=255, format=format)
+    return TrainMapper(transform, label_format=LabelFormat(num_classes), format=format)
 
 
 def test_a_training_sample_is_the_files_content(record: dict[str, object]) -> None:
@@ -48,7 +49,7 @@ def test_a_training_sample_is_the_files_content(record: dict[str, object]) -> No
 
 def test_labels_are_mapped(record: dict[str, object]) -> None:
     transform = TrainTransform(scale_range=(1, 1), crop=None, flip="none", color_aug=False)
-    mapper = TrainMapper(transform, num_classes=2, ignore_label=255, format="RGB", label_mapping={0: 1, 2: 0})
+    mapper = TrainMapper(transform, label_format=LabelFormat(2, 255, {0: 1, 2: 0}, True), format="RGB")
     raw = np.asarray(Image.open(str(record["sem_seg_file_name"])))
     assert (mapper(record)["sem_seg"].numpy() == np.array([1, 255, 0])[raw]).all()
 
@@ -98,7 +99,7 @@ def test_faults_are_told(record: dict[str, object]) -> None:
 def test_senseless_values_of_training_name_their_key(cfg: CfgNode, key: str, value: object) -> None:
     cfg.merge_from_list([key, value])
     with pytest.raises(UserError, match=key):
-        TrainMapper.from_config(cfg, 3, 255)
+        TrainMapper.from_config(cfg, LabelFormat(3))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_senseless_values_of_testing_name_their_key(cfg: CfgNode, key: str, valu
 def test_an_unused_crop_is_not_checked(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.ENABLED = False
     cfg.INPUT.CROP.SIZE = [300.0, 300.0]
-    assert TrainMapper.from_config(cfg, 3, 255).transform.crop is None
+    assert TrainMapper.from_config(cfg, LabelFormat(3)).transform.crop is None
 
 
 def test_scales_may_count_from_the_size_of_the_test(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_scales_may_count_from_the_size_of_the_test(tmp_path: Path) -> None:
         image, labels = tmp_path / "i.png", tmp_path / "l.png"
         Image.fromarray(np.full((*size, 3), 7, np.uint8)).save(image)
         Image.fromarray(np.zeros(size, np.uint8)).save(labels)
-        sample = TrainMapper.from_config(cfg, 2, 255)({"file_name": image, "sem_seg_file_name": labels})
+        sample = TrainMapper.from_config(cfg, LabelFormat(2))({"file_name": image, "sem_seg_file_name": labels})
         assert sample["image"].shape == (3, 24, 36)
         assert sample["sem_seg"].shape == (24, 36)
         assert TestMapper.from_config(cfg)({"file_name": image})["image"].shape == (3, 24, 36)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipmask.data.label_values import LabelValues
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_labels
 from clipmask.errors import UserError
 
@@ -70,7 +70,7 @@ def test_the_orientation_tag_is_applied(tmp_path: Path) -> None:
     assert (read_image(path) == np.rot90(COLOURS, -1)).all()
 
 
-@pytest.mark.parametrize("read", [read_image, lambda path: read_labels(path, 3, 255)])
+@pytest.mark.parametrize("read", [read_image, lambda path: read_labels(path, LabelFormat(3))])
 def test_bad_files_are_named(tmp_path: Path, read: object) -> None:
     assert callable(read)
     with pytest.raises(UserError, match=r"gone\.png: no such file"):
@@ -109,7 +109,7 @@ def test_labels_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, d
     ).reshape(3, 4)
     path = tmp_path_factory.mktemp("labels") / "a.png"
     save(path, ids.astype(np.uint16 if ids.max() > 255 else np.uint8))
-    labels = read_labels(path, num_classes, ignore, size=(3, 4))
+    labels = read_labels(path, LabelFormat(num_classes, ignore), size=(3, 4))
     assert (labels == ids).all()
     assert labels.dtype == (np.uint8 if num_classes <= 256 and ignore <= 255 else np.int64)
 
@@ -120,8 +120,8 @@ def test_palette_indices_and_bilevel_pixels_are_ids(tmp_path: Path) -> None:
     image.putpalette(list(range(255, -1, -1)) * 3)  # turns grey into a palette picture of the same indices
     assert image.mode == "P"
     image.save(tmp_path / "p.png")
-    assert (read_labels(tmp_path / "p.png", 3, 255) == ids).all()
-    assert (read_labels(save(tmp_path / "1.png", ids > 0), 2, 255) == (ids > 0)).all()
+    assert (read_labels(tmp_path / "p.png", LabelFormat(3)) == ids).all()
+    assert (read_labels(save(tmp_path / "1.png", ids > 0), LabelFormat(2)) == (ids > 0)).all()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_palette_indices_and_bilevel_pixels_are_ids(tmp_path: Path) -> None:
 )
 def test_bad_labels_are_named_with_their_fault(tmp_path: Path, name: str, pixels: np.ndarray, complaint: str) -> None:
     with pytest.raises(UserError, match=f"{name}.*{complaint}"):
-        read_labels(save(tmp_path / name, pixels), 3, 255, size=(6, 8))
+        read_labels(save(tmp_path / name, pixels), LabelFormat(3), size=(6, 8))
 
 
 @pytest.mark.parametrize(("dtype", "ignore"), [(np.uint8, 255), (np.uint16, 255), (np.uint16, 65535), (np.uint8, 2)])
@@ -149,28 +149,32 @@ def test_a_mapping_gives_the_class_of_each_raw_id_and_void_to_the_others(
 ) -> None:
     top = np.iinfo(dtype).max
     raw = np.array([[7, 8, 0, top], [33, 7, 254, 1]], dtype)
-    labels = read_labels(save(tmp_path / "a.png", raw), 2, ignore, size=(2, 4), mapping={7: 0, 33: 1, 8: ignore})
+    form = LabelFormat(2, ignore, {7: 0, 33: 1, 8: ignore}, others_are_void=True)
+    labels = read_labels(save(tmp_path / "a.png", raw), form, size=(2, 4))
     assert labels.tolist() == [[0, ignore, ignore, ignore], [1, 0, ignore, ignore]]
     assert labels.dtype == (np.uint8 if ignore <= 255 else np.int64)
 
 
-@pytest.mark.parametrize("wrong", [-1, 65536])
-def test_what_no_mapping_can_read_is_told(tmp_path: Path, wrong: int) -> None:
-    path = save(tmp_path / "wide.tif", np.array([[7, wrong]], np.int32))
-    with pytest.raises(UserError, match=rf"wide\.tif: class id {wrong} out of range \(1 pixels\); expected 0\.\.65535"):
-        read_labels(path, 2, 255, mapping={7: 0})
+@pytest.mark.parametrize("other", [-1, 65536, 70000])
+def test_ids_may_have_more_than_sixteen_bits_or_a_sign(tmp_path: Path, other: int) -> None:
+    path = save(tmp_path / "wide.tif", np.array([[7, other, 0]], np.int32))
+    assert read_labels(path, LabelFormat(2, 255, {7: 0}, others_are_void=True)).tolist() == [[0, 255, 255]]
+    assert read_labels(path, LabelFormat(2, -1, {7: 0, other: 1, 0: -1})).tolist() == [[0, 1, -1]]
+    with pytest.raises(UserError, match=rf"wide\.tif: class id {other} out of range \(1 pixels\); expected 7, 0"):
+        read_labels(path, LabelFormat(2, 255, {7: 0, 0: 1}))
 
 
 def test_a_mapped_file_is_checked_as_any_other(tmp_path: Path) -> None:
+    form = LabelFormat(2, 255, {7: 0}, others_are_void=True)
     with pytest.raises(UserError, match=r"rgb\.png: holds colours"):
-        read_labels(save(tmp_path / "rgb.png", COLOURS), 2, 255, mapping={7: 0})
+        read_labels(save(tmp_path / "rgb.png", COLOURS), form)
     with pytest.raises(UserError, match=r"small\.png: is 8x3"):
-        read_labels(save(tmp_path / "small.png", np.zeros((3, 8), np.uint8)), 2, 255, size=(6, 8), mapping={7: 0})
+        read_labels(save(tmp_path / "small.png", np.zeros((3, 8), np.uint8)), form, size=(6, 8))
 
 
 # Colours
 
-TABLE = LabelValues({(0, 0, 255): 0, (0, 255, 0): 1, (255, 255, 255): 2, (0, 0, 0): 255})
+TABLE = LabelFormat(3, 255, {(0, 0, 255): 0, (0, 255, 0): 1, (255, 255, 255): 2, (0, 0, 0): 255})
 IDS = np.array([[0, 1, 2, 255], [2, 2, 1, 0]])
 PAINTED = np.array([[0, 0, 255], [0, 255, 0], [255, 255, 255], [0, 0, 0]], np.uint8)[np.where(IDS == 255, 3, IDS)]
 
@@ -182,19 +186,19 @@ def test_colours_are_read_as_classes_however_they_are_stored(tmp_path: Path, mod
     if mode == "orientation":
         image, tags[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6  # to be turned back
     image.save(tmp_path / "a.png", exif=tags)
-    labels = read_labels(tmp_path / "a.png", 3, 255, size=(2, 4), mapping=TABLE)
+    labels = read_labels(tmp_path / "a.png", TABLE, size=(2, 4))
     assert labels.tolist() == IDS.tolist()
     assert labels.dtype == np.uint8
 
 
 def test_black_and_white_are_colours_too(tmp_path: Path) -> None:
     for pixels in (np.array([[0, 255]], np.uint8), np.array([[False, True]])):
-        assert read_labels(save(tmp_path / "a.png", pixels), 3, 255, mapping=TABLE).tolist() == [[255, 2]]
+        assert read_labels(save(tmp_path / "a.png", pixels), TABLE).tolist() == [[255, 2]]
 
 
 def test_many_classes_in_colours_take_wide_ids(tmp_path: Path) -> None:
-    table = LabelValues({(0, 0, 255): 299, (0, 255, 0): 1, (255, 255, 255): 65535, (0, 0, 0): 0})
-    labels = read_labels(save(tmp_path / "a.png", PAINTED), 300, 65535, mapping=table)
+    form = LabelFormat(300, 65535, {(0, 0, 255): 299, (0, 255, 0): 1, (255, 255, 255): 65535, (0, 0, 0): 0})
+    labels = read_labels(save(tmp_path / "a.png", PAINTED), form)
     assert labels.tolist() == [[299, 1, 65535, 0], [65535, 65535, 1, 299]]
 
 
@@ -212,16 +216,16 @@ def test_many_classes_in_colours_take_wide_ids(tmp_path: Path) -> None:
 def test_colours_that_are_no_labels_are_told(tmp_path: Path, pixels: list, mode: str, message: str) -> None:
     path = save(tmp_path / "a.png", np.array(pixels, np.uint16 if mode == "I;16" else np.uint8))
     with pytest.raises(UserError, match=rf"label map .*a\.png: .*{message}"):
-        read_labels(path, 3, 255, mapping=TABLE)
+        read_labels(path, TABLE)
 
 
 def test_colours_of_a_jpeg_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="JPEG"):
-        read_labels(save(tmp_path / "a.jpg", PAINTED), 3, 255, mapping=TABLE)
+        read_labels(save(tmp_path / "a.jpg", PAINTED), TABLE)
 
 
 def test_exact_ids_let_no_other_pass(tmp_path: Path) -> None:
     path, table = save(tmp_path / "a.png", np.array([[7, 33], [8, 7]], np.uint8)), {7: 0, 33: 1}
     with pytest.raises(UserError, match=r"class id 8 out of range \(1 pixels\); expected 7, 33"):
-        read_labels(path, 2, 255, mapping=LabelValues(table))
-    assert read_labels(path, 2, 255, mapping=LabelValues({**table, 8: 255})).tolist() == [[0, 1], [255, 0]]
+        read_labels(path, LabelFormat(2, 255, table))
+    assert read_labels(path, LabelFormat(2, 255, {**table, 8: 255})).tolist() == [[0, 1], [255, 0]]

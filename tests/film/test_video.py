@@ -14,7 +14,7 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from clipmask.cli.demo.command import main
-from clipmask.data import read_labels
+from clipmask.data import LabelFormat, read_labels
 from clipmask.errors import UserError
 from clipmask.film import video
 from clipmask.film.video import Film, Video, Window, stop_on_interrupt
@@ -66,7 +66,7 @@ def test_a_film_goes_in_and_comes_out(weights: str, clip: Path, capsys: pytest.C
         assert _measured(Path("output/demo") / name) == (7, (48, 64), 12.5)
     maps = sorted(Path("output/demo/clip_labels").iterdir())
     assert [path.name for path in maps] == [f"{index:06d}.png" for index in range(7)]
-    assert read_labels(maps[0], len(NAMES), 255, (48, 64)).max() < len(NAMES)
+    assert read_labels(maps[0], LabelFormat(len(NAMES)), (48, 64)).max() < len(NAMES)
     assert capsys.readouterr().out.startswith("7 frames -> output/demo/clip_overlay")
 
 

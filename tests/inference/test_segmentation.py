@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipmask.data import read_labels
+from clipmask.data import LabelFormat, read_labels
 from clipmask.errors import UserError
 from clipmask.inference import Segmentation
 from tests.checkpoints import COLORS, pixels
@@ -41,7 +41,7 @@ def test_overlay_mixes_picture_and_colors(result: Segmentation) -> None:
 def test_saved_labels_are_read_back(result: Segmentation, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "a.png"
     result.save(path, "labels")
-    np.testing.assert_array_equal(read_labels(path, 5, 255, (40, 56)), result.labels)
+    np.testing.assert_array_equal(read_labels(path, LabelFormat(5), (40, 56)), result.labels)
 
 
 def test_more_than_255_classes_are_read_back(result: Segmentation, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_more_than_255_classes_are_read_back(result: Segmentation, tmp_path: Pat
     labels = result.labels.astype(np.int64) * 70
     wide = Segmentation(result.image, labels, names, [[1, 2, 3]] * 300, None, result._score)
     wide.save(tmp_path / "a.png", "labels")
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.png", 300, 65535), labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png", LabelFormat(300, 65535)), labels)
 
 
 def test_saved_pictures(result: Segmentation, tmp_path: Path) -> None:

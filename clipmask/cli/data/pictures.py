@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from clipmask.curation.checking.counts import Frequencies
-from clipmask.curation.checking.pair import LabelFormat, Pair
+from clipmask.curation.checking.pair import Pair
 from clipmask.curation.checking.subject import Subject
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_labels
 from clipmask.visualizer import overlay, palette
 
@@ -39,7 +40,7 @@ def read_sample(pair: Pair, format: LabelFormat) -> Sample:
         UserError: one of the files is wrong, see ``read_image`` and ``read_labels``.
     """
     image = read_image(pair.image)
-    labels = read_labels(pair.labels, format.num_classes, format.ignore_label, image.shape[:2], format.mapping)
+    labels = read_labels(pair.labels, format, image.shape[:2])
     void = (labels < 0) | (labels >= format.num_classes)
     return Sample(image, np.where(void, _NOTHING, labels.astype(np.int64)), Path(pair.image).stem)
 

@@ -10,7 +10,7 @@ from typing import Any
 from clipmask.curation.checking.counts import Checked, frequencies
 from clipmask.curation.checking.likeness import Likeness, alike_groups
 from clipmask.curation.checking.subject import Subject
-from clipmask.data.label_values import unpacked
+from clipmask.data.label_format import unpacked
 
 FEW_IMAGES = 5  # a class that occurs in fewer training images will hardly be learned
 
@@ -166,12 +166,15 @@ def _unknown(subject: Subject, checked: Checked) -> Finding:
 
 def _nearest(subject: Subject, color: Sequence[int]) -> str:
     """Names the class, or void, whose colour in the files is nearest, with that colour."""
-    assert subject.format.mapping is not None
-    known = {tuple(key): place for key, place in subject.format.mapping.items()}
-    near = min(known, key=lambda other: sum((a - b) ** 2 for a, b in zip(other, color, strict=True)))
+    known = subject.format.known
+
+    def distance(number: int) -> int:
+        return sum((a - b) ** 2 for a, b in zip(unpacked(number), color, strict=True))
+
+    near = min(known, key=distance)
     place = known[near]
-    name = subject.class_names[place] if place < len(subject.classes) else "void"
-    return f"{name} {list(near)}"
+    name = subject.class_names[place] if 0 <= place < len(subject.classes) else "void"
+    return f"{name} {unpacked(near)}"
 
 
 def _empty_splits(subject: Subject) -> Finding:

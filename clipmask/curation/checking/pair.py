@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipmask.curation.checking.likeness import Likeness, likeness
-from clipmask.data.label_values import MAX_RAW_ID, LabelValues, packed
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_label_pixels, read_labels
 from clipmask.errors import UserError
 
@@ -25,38 +22,6 @@ class Pair(NamedTuple):
     image: str
     labels: str
     splits: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LabelFormat:
-    """How label files are read, see ``clipmask.data.reading.read_labels``.
-
-    Attributes:
-        num_classes: K.
-        ignore_label: id of void.
-        mapping: what stands in the files -> class id or void; None: class ids.
-    """
-
-    num_classes: int
-    ignore_label: int
-    mapping: Mapping[Any, int] | None = None
-
-    @property
-    def colored(self) -> bool:
-        """Whether files hold colours."""
-        return isinstance(self.mapping, LabelValues) and self.mapping.colored
-
-    def place(self, value: int) -> int | None:
-        """Returns the class id or void that a value in a file stands for; None: it must not occur."""
-        listed = self.mapping is None or isinstance(self.mapping, LabelValues)  # else all others are void
-        return self.known.get(value, None if listed or not 0 <= value <= MAX_RAW_ID else self.ignore_label)
-
-    @cached_property
-    def known(self) -> dict[int, int]:
-        """What may stand in a file (colours as from ``packed``) -> class id or void."""
-        if self.mapping is None:
-            return {value: value for value in (*range(self.num_classes), self.ignore_label)}
-        return {packed(key) if isinstance(key, tuple) else key: item for key, item in self.mapping.items()}
 
 
 class Reading(NamedTuple):
@@ -100,9 +65,9 @@ def read_pair(pair: Pair, format: LabelFormat) -> Reading:
     except UserError as error:
         reading = reading._replace(image_fault=_reason(error, pair.image))
     try:
-        labels = read_labels(pair.labels, format.num_classes, format.ignore_label, mapping=format.mapping)
-        bins = np.bincount(labels.ravel(), minlength=format.num_classes)
-        counts = tuple(int(count) for count in bins[: format.num_classes])
+        labels = read_labels(pair.labels, format)
+        inside = labels[labels != format.ignore_label]
+        counts = tuple(np.bincount(inside, minlength=format.num_classes).tolist())
         return reading._replace(
             label_size=(labels.shape[1], labels.shape[0]), counts=counts, void=labels.size - sum(counts)
         )
@@ -113,7 +78,7 @@ def read_pair(pair: Pair, format: LabelFormat) -> Reading:
 def _with_unknown(reading: Reading, pair: Pair, format: LabelFormat, error: UserError) -> Reading:
     """Counts the values of a label map that training refuses with ``error``."""
     try:
-        raw = read_label_pixels(pair.labels, format.num_classes, format.ignore_label, format.mapping)
+        raw = read_label_pixels(pair.labels, format)
     except UserError as unreadable:
         return reading._replace(label_fault=_reason(unreadable, pair.labels))
     values, pixels = np.unique(raw, return_counts=True)
@@ -122,7 +87,7 @@ def _with_unknown(reading: Reading, pair: Pair, format: LabelFormat, error: User
         place = format.place(value)
         if place is None:
             unknown.append((value, count))
-        elif place < format.num_classes:
+        elif place != format.ignore_label:
             counts[place] += count
         else:
             void += count

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clipmask.curation.checking.pair import LabelFormat, Pair
+from clipmask.curation.checking.pair import Pair
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import load_dataset
 from clipmask.data.descriptor import Descriptor, read_descriptor
+from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
 
 TRAINING_NAMES = ("train", "training", "trainval")
@@ -95,7 +96,7 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
         name=descriptor.name,
         classes=descriptor.class_names,
         colors=None if None in colors else [list(color) for color in colors if color is not None],
-        format=LabelFormat(len(descriptor.classes), descriptor.ignore_label, descriptor.label_values),
+        format=descriptor.label_format,
         splits=tuple(samples),
         pairs=pairs,
         folders=(descriptor.images, descriptor.labels),
@@ -143,7 +144,7 @@ def from_catalog(names: Sequence[str]) -> Subject:
         name=common.rstrip("_-.") or names[0],
         classes=first.classes,
         colors=None if colors is None else [list(color) for color in colors],
-        format=LabelFormat(len(first.classes), first.ignore_label, first.label_mapping),
+        format=first.label_format,
         splits=tuple(records),
         pairs=[pair for pair in pairs if here[pair.image] and here[pair.labels]],
         unlabelled=[(pair.image, pair.labels) for pair in pairs if here[pair.image] and not here[pair.labels]],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clipmask.data.label_values import RGB
+from clipmask.data.label_format import RGB
 
 FILES = (
     "classes.txt", "labels.txt", "label_colors.txt", "labelmap.txt", "class_names.txt", "names.txt", "class_dict.csv",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from clipmask.data.label_values import RGB
+from clipmask.data.label_format import RGB
 
 MOST_VALUES = 4096  # different ones that a label map may have, smoothed edges included
 _ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N")

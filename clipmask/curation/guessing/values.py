@@ -9,7 +9,7 @@ from typing import Literal
 from clipmask.curation.guessing.naming import NameFile
 from clipmask.curation.guessing.pixels import LabelPixels
 from clipmask.data.datasets.camvid import CLASSES as CAMVID
-from clipmask.data.label_values import RGB
+from clipmask.data.label_format import RGB
 from clipmask.errors import UserError
 
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)

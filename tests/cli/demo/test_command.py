@@ -16,7 +16,7 @@ from PIL import Image
 from clipmask.cli.demo.command import build_parser, main
 from clipmask.cli.demo.model import load_predictor
 from clipmask.d2 import DatasetCatalog
-from clipmask.data import read_image, read_labels
+from clipmask.data import LabelFormat, read_image, read_labels
 from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.modeling.views import Views
 from clipmask.visualizer import palette
@@ -67,7 +67,7 @@ def test_files_patterns_and_folders_together(weights: str, capsys: pytest.Captur
     stems = ["1", "2", "a", "in/x", "x"]
     expected = [f"{stem}_{kind}.png" for stem in stems for kind in ("color", "labels", "overlay")]
     assert _files("output/demo") == expected
-    labels = read_labels("output/demo/in/x_labels.png", len(NAMES), 255, (40, 56))
+    labels = read_labels("output/demo/in/x_labels.png", LabelFormat(len(NAMES)), (40, 56))
     assert labels.max() < len(NAMES)
     out = capsys.readouterr().out
     assert out.startswith("5 pictures -> output/demo (overlay, labels, color); most frequent: ")
@@ -82,7 +82,7 @@ def test_all_kinds_of_results(weights: str, capsys: pytest.CaptureFixture[str]) 
     assert _files("output/demo") == [
         "a_classes.json", "a_color.png", "a_labels.png", "a_overlay.png", "a_scores.npz",
     ]  # fmt: skip
-    labels = read_labels("output/demo/a_labels.png", len(NAMES), 255)
+    labels = read_labels("output/demo/a_labels.png", LabelFormat(len(NAMES)))
     told = json.loads(Path("output/demo/a_classes.json").read_text())
     assert told["source"] == "a.png"
     assert {item["id"]: item["pixels"] for item in told["classes"]} == dict(
@@ -254,7 +254,7 @@ def test_another_vocabulary(weights: str, capfd: pytest.CaptureFixture[str], cap
     words = ["--weights", weights, "--input", "a.png", "--save", "labels"]
     assert main([*words, "--vocabulary", "zebra crossing, snow"]) == 0
     assert "random" in caplog.text
-    assert read_labels("output/demo/a_labels.png", 2, 255).max() <= 1
+    assert read_labels("output/demo/a_labels.png", LabelFormat(2)).max() <= 1
     out = capfd.readouterr().out
     assert "zebra crossing " in out or "snow " in out
     rows = np.random.default_rng(0).normal(size=(2, 512)).astype(np.float32)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from clipmask.curation.checking.pair import MOST_UNKNOWN, LabelFormat, Pair, read_pair
-from clipmask.data.label_values import LabelValues, packed
+from clipmask.curation.checking.pair import MOST_UNKNOWN, Pair, read_pair
+from clipmask.data.label_format import LabelFormat, packed
 from tests.curation.checking.made import label_ids, picture, save
 
 
@@ -31,18 +32,35 @@ def test_ids_that_a_plain_mapping_leaves_out_are_void_and_no_fault(tmp_path: Pat
     labels = label_ids().astype(np.int32)
     pair = _pair(tmp_path, labels.astype(np.uint8))._replace(labels=str(tmp_path / "ids.tif"))
     Image.fromarray(labels).save(pair.labels)
-    reading = read_pair(pair, LabelFormat(1, 255, {0: 0}))
+    reading = read_pair(pair, LabelFormat(1, 255, {0: 0}, others_are_void=True))
     assert reading.sound
     assert reading.void == (labels > 0).sum()
-    labels[0, 0] = 70000  # beyond what a mapping can name
+    labels[0, 0], labels[0, 1] = 70000, -1  # ids of more than 16 bits, which no short table names
     Image.fromarray(labels).save(pair.labels)
-    reading = read_pair(pair, LabelFormat(1, 255, {0: 0}))
-    assert reading.unknown == ((70000, 1),)
-    assert reading.void == (label_ids() > 0).sum()
+    reading = read_pair(pair, LabelFormat(1, 255, {0: 0, -1: 0}))
+    assert dict(reading.unknown)[70000] == 1
+    assert read_pair(pair, LabelFormat(1, 255, {0: 0, 70000: 0}, others_are_void=True)).sound
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_void_may_be_minus_one(tmp_path: Path, dtype: type[np.generic]) -> None:
+    labels = label_ids().astype(np.int32)
+    labels[:3] = -1
+    pair = _pair(tmp_path, label_ids())._replace(labels=str(tmp_path / "ids.tif"))
+    Image.fromarray(labels if dtype is np.int32 else (labels + 1).astype(dtype)).save(pair.labels)
+    table = None if dtype is np.int32 else {0: -1, 1: 0, 2: 1, 3: 2}
+    reading = read_pair(pair, LabelFormat(3, -1, table))
+    assert reading.sound
+    assert reading.void == 3 * 32
+    assert sum(reading.counts) == 21 * 32
+    labels[5, 5] = 9
+    Image.fromarray(labels).save(pair.labels)
+    assert read_pair(pair, LabelFormat(3, -1)).unknown == ((9, 1),)
+    assert read_pair(pair, LabelFormat(3, -1)).void == 3 * 32
 
 
 def test_unknown_colours_are_counted_and_bounded(tmp_path: Path) -> None:
-    values = LabelValues({(0, 0, 0): 0, (1, 1, 1): 255})
+    values = {(0, 0, 0): 0, (1, 1, 1): 255}
     labels = np.zeros((24, 32, 3), np.uint8)
     labels[0, :9], labels[1, :4] = (5, 6, 7), (1, 1, 1)
     reading = read_pair(_pair(tmp_path, labels), LabelFormat(1, 255, values))

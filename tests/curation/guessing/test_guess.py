@@ -47,9 +47,7 @@ def test_trees_read_back(tmp_path: Path, name: str) -> None:
     else:
         assert {split: len(records) for split, records in samples.items()} == {"train": TRAIN, "val": COUNT - TRAIN}
     for record in samples["train"]:  # every value is a class or void
-        read_labels(
-            record["sem_seg_file_name"], len(descriptor.classes), descriptor.ignore_label, None, descriptor.label_values
-        )
+        read_labels(record["sem_seg_file_name"], descriptor.label_format)
 
 
 def test_the_text_explains_itself(tmp_path: Path) -> None:
