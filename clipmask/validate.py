@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from fvcore.common.config import CfgNode
 
 from clipmask.d2 import BACKBONE_REGISTRY
 from clipmask.errors import UserError
+
+LEAST_WINDOW = 32  # pixels: one cell of the coarsest scale
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -16,6 +20,7 @@ def check_config(cfg: CfgNode) -> None:
     """
     node = cfg.MODEL.CLIPMASK
     _check_text(cfg)
+    check_views(cfg)
     known = {
         "INJECTION": ("tokens", "channels", "none"),
         "FUSION": ("both", "joint", "pairwise"),
@@ -105,3 +110,22 @@ def _check_text(cfg: CfgNode) -> None:
             f"MODEL.CLIP.TOWER {clip.TOWER}: the embeddings of the class names reach no result, so nothing would train "
             "them; use CLASSIFIER cosine, TEXT_QUERIES True, or TOWER frozen"
         )
+
+
+def check_views(cfg: CfgNode) -> None:
+    """Refuses settings of TEST.AUG and TEST.SLIDING_WINDOW that make no sense, also where they are not enabled.
+
+    Raises:
+        UserError: the key, its value and what it takes.
+    """
+    scales, size = tuple(cfg.TEST.AUG.SCALES), tuple(cfg.TEST.SLIDING_WINDOW.SIZE)
+    overlap = cfg.TEST.SLIDING_WINDOW.OVERLAP
+    if not scales or not all(isinstance(s, int | float) and 0 < s < math.inf for s in scales):
+        raise UserError(f"TEST.AUG.SCALES {list(scales)}: must be one or more factors above 0, such as [0.75, 1.0]")
+    if len(size) != 2 or not all(isinstance(pixels, int) and pixels >= LEAST_WINDOW for pixels in size):
+        raise UserError(
+            f"TEST.SLIDING_WINDOW.SIZE {list(size)}: must be a height and a width in whole pixels, each at least "
+            f"{LEAST_WINDOW}"
+        )
+    if not 0 <= overlap < 1:
+        raise UserError(f"TEST.SLIDING_WINDOW.OVERLAP {overlap}: must be at least 0 and below 1")

@@ -102,7 +102,7 @@ def depends_on_text(model: ClipMask, inputs: list[dict[str, Any]]) -> tuple[bool
     model.text.prepare()
     embeds = torch.randn(1, 1, 8, model.mask_decoder.query.embedding_dim)
     for _ in range(2):
-        outputs = model._decode(inputs)
+        outputs = model.decode(inputs)
         features.append(outputs.pixels)
         queries.append(outputs.mask_embed[0])
         logits.append(model.mask_decoder.classifier(embeds, model.text()))

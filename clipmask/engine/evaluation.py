@@ -34,6 +34,7 @@ from clipmask.evaluation import (
     per_class_table,
     server_ids,
 )
+from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.weights.checkpoint import last_checkpoint, load_checkpoint
 
@@ -69,7 +70,7 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
             pin_memory=fabric.device.type == "cuda",
         )
         shown = fabric.is_global_zero and sys.stderr.isatty()
-        results = evaluate(model, loader, evaluator, progress=shown)
+        results = evaluate(with_views(cfg, model), loader, evaluator, progress=shown)
     return {task: _readable(scores, class_names(name)) for task, scores in results.items()}
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data import TestMapper, label_reader, read_image
 from clipmask.data.file_names import result_names
+from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.visualizer import comparison, palette
 
@@ -57,11 +58,12 @@ def _predictions(
     cfg: CfgNode, model: ClipMask, records: list[dict[str, Any]]
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Pairs each record with its predicted label map, (H, W)."""
-    mapper, modes = TestMapper.from_config(cfg), {module: module.training for module in model.modules()}
+    mapper, segmenter = TestMapper.from_config(cfg), with_views(cfg, model)
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.inference_mode():
-            return [(record, model.predict_labels([mapper(record)])[0].cpu().numpy()) for record in records]
+            return [(record, segmenter.predict_labels([mapper(record)])[0].cpu().numpy()) for record in records]
     finally:
         for module, training in modes.items():
             module.training = training  # each its own: frozen parts stay in evaluation during training

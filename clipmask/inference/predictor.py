@@ -20,9 +20,11 @@ from clipmask.data import TestMapper
 from clipmask.data.names import shown_names
 from clipmask.device import resolve_device
 from clipmask.errors import MissingText, UserError
+from clipmask.inference.folding import prepare_for_inference
 from clipmask.inference.loading import Known, load_model
 from clipmask.inference.pixels import Picture, to_pixels
 from clipmask.inference.segmentation import Segmentation
+from clipmask.inference.views import ClipMaskWithViews, with_views
 from clipmask.modeling import ClipMask
 from clipmask.modeling.class_maps import best_labels
 from clipmask.visualizer import palette
@@ -40,7 +42,7 @@ class Predictor:
     """A model ready to segment pictures of any kind and size.
 
     Args:
-        cfg: the config that the model was built from; INPUT and MODEL.CLIP are read.
+        cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of TEST are read.
         model: is put into evaluation mode, and stays on its device.
         known: what is known of the training's classes; None: nothing.
         batch_size: pictures of one size that go through the model together.
@@ -60,6 +62,7 @@ class Predictor:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: it must be at least 1")
         self.cfg, self.model, self.batch_size = cfg, model.eval(), batch_size
+        self._segmenter = with_views(cfg, self.model)
         self.dataset_colors, self.server_ids = known or Known({}, {})
         self.names = tuple(model.class_names)
         self._trained = frozenset(self.names)
@@ -123,7 +126,7 @@ class Predictor:
     def _assemble(cls, cfg: CfgNode, checkpoint: Mapping[str, Any], batch_size: int) -> Predictor:
         device = resolve_device(cfg.MODEL.DEVICE)
         model, known = load_model(cfg, checkpoint)
-        return cls(cfg, model.to(device).for_inference(), known=known, batch_size=batch_size)
+        return cls(cfg, prepare_for_inference(model.to(device)), known=known, batch_size=batch_size)
 
     def set_colors(self, colors: Mapping[str, Sequence[int]]) -> None:
         """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors`` are such.
@@ -277,9 +280,9 @@ class Predictor:
         kept: list[Tensor] = []
         with torch.inference_mode():
             if smoothing is None and not scores:
-                maps = self.model.predict_labels(inputs)
+                maps = self._segmenter.predict_labels(inputs)
             else:
-                kept = [output["sem_seg"] for output in self.model(inputs)]
+                kept = [output["sem_seg"] for output in self._segmenter(inputs)]
                 if smoothing is None:
                     maps = [best_labels(maps_of_classes) for maps_of_classes in kept]
                 else:
@@ -293,8 +296,8 @@ class Predictor:
 
     def _tell_of_size(self, height: int, width: int) -> None:
         """Warns, once, of the first large picture that goes through the model whole; all of a batch are of its size."""
-        windows = self.model.views is not None and self.model.views.window is not None
-        if windows or self._told_of_size or height * width <= LARGE:
+        windowed = isinstance(self._segmenter, ClipMaskWithViews) and self._segmenter.views.window is not None
+        if windowed or self._told_of_size or height * width <= LARGE:
             return
         self._told_of_size = True
         logger.warning(
@@ -309,7 +312,7 @@ class Predictor:
         if result.names is not self.names:  # each change of vocabulary makes a new tuple, also for equal names
             raise UserError("scores() of a result from before set_vocabulary: segment the picture again")
         with torch.inference_mode():
-            outputs: Any = self.model([{**self._mapper.from_array(result.image), **given}])
+            outputs: Any = self._segmenter([{**self._mapper.from_array(result.image), **given}])
         return outputs[0]["sem_seg"].float().cpu().numpy()
 
 

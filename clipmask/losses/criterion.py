@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from clipmask.losses.mask_losses import paired_bce, paired_dice
@@ -55,6 +56,19 @@ class Criterion:
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
         self.no_object_weight = no_object_weight
         self.matcher = Matcher(class_weight, bce_weight, dice_weight)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, ignore_label: int) -> Criterion:
+        """Builds it from MODEL.CLIPMASK; ``ignore_label`` as for the class."""
+        node = cfg.MODEL.CLIPMASK
+        return cls(
+            ignore_label,
+            class_weight=node.CLASS_WEIGHT,
+            bce_weight=node.BCE_WEIGHT,
+            dice_weight=node.DICE_WEIGHT,
+            no_object_weight=node.NO_OBJECT_WEIGHT,
+            loss_stride=node.LOSS_STRIDE,
+        )
 
     def __call__(
         self,

@@ -1,6 +1,7 @@
 """The meta-architecture: image and class names in, losses or class maps out (Fig. 1 of the paper).
 
-``ClipMask.from_config`` is the one place where the parts are built from a config; every part takes plain values.
+``ClipMask.from_config`` builds the parts from a config. Each part has a ``from_config`` of its own and a constructor
+that takes plain values.
 """
 
 from __future__ import annotations
@@ -19,14 +20,12 @@ from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import count_pairs
-from clipmask.modeling.class_maps import best_labels, class_scores, label_map, target_size
-from clipmask.modeling.folding import fold_batch_norms
+from clipmask.modeling.backbone import build_backbone
+from clipmask.modeling.class_maps import class_scores, label_map, target_size
 from clipmask.modeling.image_text import ImageText
-from clipmask.modeling.mask_decoder import CosineClassifier, DecoderOutput, LinearClassifier, MaskDecoder
+from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
-from clipmask.modeling.registered_backbone import build_backbone
 from clipmask.modeling.text_embedding import TextEmbedding
-from clipmask.modeling.views import Views, augmented_scores
 from clipmask.text.sources import FileSource, RandomSource, TextSource
 from clipmask.validate import check_config
 
@@ -46,7 +45,6 @@ class ClipMask(nn.Module):
         pixel_mean: of each channel, 0..255.
         pixel_std: of each channel.
         size_divisibility: images are padded to a multiple of it; at least the backbone's own.
-        views: what it is shown of an image in evaluation; None: the image itself, once.
         image_text: gathers the images' own texts for the injections; None: they take T.
     """
 
@@ -65,14 +63,12 @@ class ClipMask(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int = 32,
-        views: Views | None = None,
         image_text: ImageText | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.text = backbone, text
         self.pixel_decoder, self.mask_decoder, self.image_text = pixel_decoder, mask_decoder, image_text
-        self.criterion, self.size_divisibility, self.views = criterion, size_divisibility, views
-        self._for_inference = False
+        self.criterion, self.size_divisibility = criterion, size_divisibility
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -91,7 +87,6 @@ class ClipMask(nn.Module):
         Raises:
             UserError: there are no class names, a key has a value outside its range, or a part complains.
         """
-        node = cfg.MODEL.CLIPMASK
         check_config(cfg)
         metadata = _metadata(cfg)
         names = tuple(class_names or metadata.get("stuff_classes") or ())
@@ -100,59 +95,20 @@ class ClipMask(nn.Module):
                 f"no class names: DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} and DATASETS.TEST "
                 f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
             )
-        clip = cfg.MODEL.CLIP
         text = TextEmbedding.from_config(
             cfg, names, metadata.get("class_aliases"), text_width, metadata.get("class_prompts")
         )
         backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
-        dim, heads = node.HIDDEN_DIM, node.NUM_HEADS
-        mask_dim = min(node.MASK_DIM, dim)
         return {
             "backbone": backbone,
             "text": text,
-            "pixel_decoder": PixelDecoder(
-                {name: shape.channels for name, shape in shapes.items()},
-                {name: shape.stride for name, shape in shapes.items()},
-                node.SCALES,
-                dim=dim,
-                mask_dim=mask_dim,
-                text_dim=text.width,
-                num_heads=heads,
-                max_image_keys=node.MAX_IMAGE_KEYS,
-                injection=node.INJECTION,
-                fusion=node.FUSION,
-            ),
-            "mask_decoder": MaskDecoder(
-                dim=dim,
-                mask_dim=mask_dim,
-                text_dim=text.width,
-                num_queries=node.NUM_QUERIES,
-                num_layers=node.DEC_LAYERS,
-                num_scales=len(node.SCALES),
-                num_heads=heads,
-                ffn_dim=node.FFN_DIM,
-                dropout=node.DROPOUT,
-                classifier=(
-                    CosineClassifier(dim, text.width)
-                    if node.CLASSIFIER == "cosine"
-                    else LinearClassifier(dim, len(names))
-                ),
-                text_queries=node.TEXT_QUERIES,
-            ),
-            "criterion": Criterion(
-                metadata.get("ignore_label", 255),
-                class_weight=node.CLASS_WEIGHT,
-                bce_weight=node.BCE_WEIGHT,
-                dice_weight=node.DICE_WEIGHT,
-                no_object_weight=node.NO_OBJECT_WEIGHT,
-                loss_stride=node.LOSS_STRIDE,
-            ),
+            "pixel_decoder": PixelDecoder.from_config(cfg, backbone.output_shape(), text.width),
+            "mask_decoder": MaskDecoder.from_config(cfg, text.width, len(names)),
+            "criterion": Criterion.from_config(cfg, metadata.get("ignore_label", 255)),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            "size_divisibility": node.SIZE_DIVISIBILITY,
-            "views": Views.from_config(cfg),
-            "image_text": ImageText(clip.TEXT_DROP) if clip.TEXT == "annotation" else None,
+            "size_divisibility": cfg.MODEL.CLIPMASK.SIZE_DIVISIBILITY,
+            "image_text": ImageText.from_config(cfg),
         }
 
     def forward(
@@ -174,9 +130,7 @@ class ClipMask(nn.Module):
             scores differ a little: its features see zeros where they would see its edge, and where MAX_IMAGE_KEYS
             pools the keys of injections, by the factor that the largest image needs.
         """
-        if self.views is not None and not self.training:
-            return [{"sem_seg": augmented_scores(self._decode, inputs, self.views)} for inputs in batched_inputs]
-        outputs = self._decode(batched_inputs)
+        outputs = self.decode(batched_inputs)
         if self.training:
             labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
             return self.criterion(outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer)
@@ -184,7 +138,7 @@ class ClipMask(nn.Module):
 
     @torch.no_grad()
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
-        """Predicts class ids alone; without ``views``, no float map of K x H x W is made.
+        """Predicts class ids alone; no float map of K x H x W is made.
 
         Args:
             batched_inputs: as for ``forward`` in evaluation, in which mode the model has to be.
@@ -193,11 +147,17 @@ class ClipMask(nn.Module):
             One (H, W) map an image, uint8 (int64 beyond 255 classes), ids into ``class_names``.
         """
         assert not self.training, "call eval() first: predictions in training mode would not be the model's own"
-        if self.views is not None:
-            return [best_labels(augmented_scores(self._decode, inputs, self.views)) for inputs in batched_inputs]
-        return [label_map(*image) for image in self._images(self._decode(batched_inputs), batched_inputs)]
+        return [label_map(*image) for image in self._images(self.decode(batched_inputs), batched_inputs)]
 
-    def _decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
+    def decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
+        """Predicts (class, mask) pairs, which ``forward`` makes losses or scores of.
+
+        Args:
+            batched_inputs: as for ``forward``; labels and the size of the result are not read.
+
+        Returns:
+            The predictions of all layers in training, of the last one in evaluation.
+        """
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
         features = dict(self.backbone(images))  # res2 .. res5: (B, C_i, H / stride, W / stride)
         T = self.text()  # (K, D), centred
@@ -209,7 +169,7 @@ class ClipMask(nn.Module):
         """Normalises and pads at the bottom and right with zeros, which is the mean colour."""
         images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        divisor = self._divisor()
+        divisor = self.divisor
         height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
         padded = [
             F.pad(
@@ -220,8 +180,9 @@ class ClipMask(nn.Module):
         ]
         return torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes
 
-    def _divisor(self) -> int:
-        """What both sides of a padded batch are multiples of."""
+    @property
+    def divisor(self) -> int:
+        """Both sides of a padded batch are multiples of it: of the config's SIZE_DIVISIBILITY and the backbone's."""
         return math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
 
     @staticmethod
@@ -235,37 +196,6 @@ class ClipMask(nn.Module):
             cells = masks[index, :, : -(-size[0] // 4), : -(-size[1] // 4)]
             arguments.append((outputs.pred_logits[-1, index], cells, size, target_size(inputs)))
         return arguments
-
-    def for_inference(self) -> ClipMask:
-        """Makes the model as fast as it can be for predictions alone: same scores up to rounding, no training any more.
-
-        Batch normalisations go into the convolutions before them, and parameters learn nothing: weights of other models
-        no longer fit, and those of this one fit no other.
-
-        Returns:
-            The model itself, in evaluation mode.
-        """
-        self.eval().requires_grad_(False)
-        side = self._divisor() * -(-64 // self._divisor())
-        example = torch.linspace(-2, 2, side * side).view(1, 1, side, side).expand(1, len(self.pixel_mean), -1, -1)
-        # On the CPU: on GPUs convolutions round to TF32, more coarsely than the comparison of results allows.
-        device = self.device
-        self.backbone = fold_batch_norms(self.backbone.cpu(), example).to(device)
-        self._for_inference = True
-        return self
-
-    def train(self, mode: bool = True) -> ClipMask:
-        """As torch's; raises RuntimeError after ``for_inference``, where there is nothing left to train."""
-        if mode and self._for_inference:
-            raise RuntimeError("a model after for_inference() can't be trained: load its weights into a new one")
-        super().train(mode)
-        return self
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As torch's; raises RuntimeError after ``for_inference``, whose layers are not those of the weights."""
-        if self._for_inference:
-            raise RuntimeError("a model after for_inference() takes no weights: load them into a new one before")
-        return super().load_state_dict(*args, **kwargs)
 
     def prepare(self) -> None:
         """Computes T now instead of at its first use, so that what can go wrong with it does so before training.

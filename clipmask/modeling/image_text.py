@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -30,6 +31,12 @@ class ImageText(nn.Module):
     def __init__(self, drop: float) -> None:
         super().__init__()
         self.drop = drop
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> ImageText | None:
+        """Builds it from MODEL.CLIP; None where TEXT is not ``annotation``."""
+        clip = cfg.MODEL.CLIP
+        return cls(clip.TEXT_DROP) if clip.TEXT == "annotation" else None
 
     def forward(
         self, batched_inputs: Sequence[Mapping[str, Any]], T: Tensor, encoder: TextEmbedding

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask.modeling.layers import MLP, Attention, pool, tokens
@@ -180,6 +181,36 @@ class MaskDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.classifier = classifier
         self.mask_head = MLP(dim, dim, dim, mask_dim)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, text_dim: int, num_classes: int) -> MaskDecoder:
+        """Builds it from MODEL.CLIPMASK.
+
+        Args:
+            cfg: the config.
+            text_dim: D.
+            num_classes: K, which a linear classifier is made for.
+        """
+        node = cfg.MODEL.CLIPMASK
+        dim = node.HIDDEN_DIM
+        classifier: nn.Module
+        if node.CLASSIFIER == "cosine":
+            classifier = CosineClassifier(dim, text_dim)
+        else:
+            classifier = LinearClassifier(dim, num_classes)
+        return cls(
+            dim=dim,
+            mask_dim=min(node.MASK_DIM, dim),
+            text_dim=text_dim,
+            num_queries=node.NUM_QUERIES,
+            num_layers=node.DEC_LAYERS,
+            num_scales=len(node.SCALES),
+            num_heads=node.NUM_HEADS,
+            ffn_dim=node.FFN_DIM,
+            dropout=node.DROPOUT,
+            classifier=classifier,
+            text_queries=node.TEXT_QUERIES,
+        )
 
     def forward(self, features: PixelFeatures, T: Tensor) -> DecoderOutput:
         """Decodes one batch.

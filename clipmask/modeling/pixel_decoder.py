@@ -19,8 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from clipmask.d2 import ShapeSpec
 from clipmask.modeling.injection import ChannelInjection, TokenInjection
 from clipmask.modeling.layers import ChannelNorm, Positions, SeparableBlock, cut, upsample, valid_cells
 from clipmask.modeling.scale_fusion import ScaleFusion
@@ -99,6 +101,29 @@ class PixelDecoder(nn.Module):
         # Separable convolutions: dense 3x3 ones at stride 4 would cost more than all the rest here.
         self.smooth = nn.ModuleList(SeparableBlock(mask_dim) for _ in range(2))
         self.embed = nn.Conv2d(mask_dim, mask_dim, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, shapes: Mapping[str, ShapeSpec], text_dim: int) -> PixelDecoder:
+        """Builds it from MODEL.CLIPMASK.
+
+        Args:
+            cfg: the config.
+            shapes: the backbone's ``output_shape()``.
+            text_dim: D.
+        """
+        node = cfg.MODEL.CLIPMASK
+        return cls(
+            {name: shape.channels or 0 for name, shape in shapes.items()},
+            {name: shape.stride or 0 for name, shape in shapes.items()},
+            node.SCALES,
+            dim=node.HIDDEN_DIM,
+            mask_dim=min(node.MASK_DIM, node.HIDDEN_DIM),
+            text_dim=text_dim,
+            num_heads=node.NUM_HEADS,
+            max_image_keys=node.MAX_IMAGE_KEYS,
+            injection=node.INJECTION,
+            fusion=node.FUSION,
+        )
 
     def forward(
         self,

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
+from clipmask.inference.folding import prepare_for_inference
+from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask, build_model
 
 CONFIG = Path(__file__).parents[2] / "configs" / "camvid" / "clipmask_r50.yaml"
@@ -75,7 +77,7 @@ class Network:
     def for_inference(self) -> None:
         """Lets ClipMask do what its ``Predictor`` does with a model; the peers' libraries have nothing of the kind."""
         if isinstance(self.model, ClipMask):
-            self.model.for_inference()
+            prepare_for_inference(self.model)
 
     def predict(self, inputs: Any, autocast: torch.dtype | None = None) -> Tensor:
         """Label maps (B, H, W)."""
@@ -100,6 +102,7 @@ def clipmask(num_classes: int, options: tuple[str, ...] = ()) -> Network:
     cfg = load_cfg(CONFIG, [*random, *options])
     model = build_model(cfg, [f"class {k}" for k in range(num_classes)])
     model.prepare()
+    segmenter = with_views(cfg, model)
 
     def inputs(pictures: Pictures) -> list[dict[str, Tensor]]:
         return [{"image": image, "sem_seg": label} for image, label in zip(*pictures, strict=True)]
@@ -108,7 +111,7 @@ def clipmask(num_classes: int, options: tuple[str, ...] = ()) -> Network:
         model,
         inputs,
         lambda batch: torch.stack(list(model(batch).values())).sum(),
-        lambda batch: torch.stack(model.predict_labels(batch)),
+        lambda batch: torch.stack(segmenter.predict_labels(batch)),
     )
 
 

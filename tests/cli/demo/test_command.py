@@ -18,7 +18,7 @@ from clipmask.cli.demo.model import load_predictor
 from clipmask.d2 import DatasetCatalog
 from clipmask.data import LabelFormat, read_image, read_labels
 from clipmask.evaluation.scores import count_pixels, scores
-from clipmask.modeling.views import Views
+from clipmask.inference.views import Views
 from clipmask.visualizer import palette
 from clipmask.weights.checkpoint import load_checkpoint
 from tests.checkpoints import COLORS, write_checkpoint, write_picture
@@ -278,7 +278,7 @@ def test_views_are_the_configs_keys_by_another_name(weights: str, capsys: pytest
             (["--tta", "--sliding-window", *keys], Views(window=(40, 50))),
         ]:
             args = build_parser().parse_args([*model, *words])
-            assert load_predictor(args).model.views == views
+            assert Views.from_config(load_predictor(args).cfg) == views
     words = ["--weights", weights, "--input", str(write_picture(Path("a.png"))), "--output", "seen.png"]
     assert "512: say height x width" in _error(capsys, *words, "--sliding-window", "512")
     assert "TEST.SLIDING_WINDOW.SIZE [8, 64]" in _error(capsys, *words, "--sliding-window", "8x64")

@@ -1,9 +1,9 @@
-"""Evaluation on several looks at one image: scales, the mirror image, overlapping windows.
+"""Test-time augmentation and sliding windows: scales, the mirror image, overlapping windows, averaged.
 
     score_k(p) = 1 / |V| sum_{v in V} sum_{w in windows(v)} a_w(p) score_k(p; v, w)        sum_w a_w(p) = 1
 
 V holds the image at every scale, as it is and mirrored. A window goes through the model as an image by itself; its
-scores are read straight at the output's pixels (inference.py), so nothing is interpolated twice, and added into one
+scores are read straight at the output's pixels (class_maps.py), so nothing is interpolated twice, and added into one
 buffer, so no two maps of K x H x W exist. a_w is a product of two triangles over the window's rows and columns: where
 two windows overlap, one fades linearly into the other.
 
@@ -13,25 +13,25 @@ Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H an
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from fvcore.common.config import CfgNode
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from clipmask.errors import UserError
-from clipmask.modeling.class_maps import score_strips, target_size
+from clipmask.modeling import ClipMask
+from clipmask.modeling.class_maps import best_labels, score_strips, target_size
 from clipmask.modeling.mask_decoder import DecoderOutput
+from clipmask.validate import check_views
 
 # Pixels of windows that go through the model together: two windows of 512 x 1024, or one view that is larger.
 BATCH_PIXELS = 2**20
 # The weight at a window's very edge, relative to 0.5 in its middle; above 0, as a pixel may be in one window only.
 LEAST_WEIGHT = 1e-3
-LEAST_WINDOW = 32  # pixels: one cell of the coarsest scale
 
 
 class Span(NamedTuple):
@@ -144,24 +144,15 @@ class Views:
         Raises:
             UserError: a value makes no sense; the message names its key.
         """
+        check_views(cfg)
         aug, sliding = cfg.TEST.AUG, cfg.TEST.SLIDING_WINDOW
-        scales, size, overlap = tuple(aug.SCALES), tuple(sliding.SIZE), sliding.OVERLAP
-        if not scales or not all(isinstance(s, int | float) and 0 < s < math.inf for s in scales):
-            raise UserError(f"TEST.AUG.SCALES {list(scales)}: must be one or more factors above 0, such as [0.75, 1.0]")
-        if len(size) != 2 or not all(isinstance(pixels, int) and pixels >= LEAST_WINDOW for pixels in size):
-            raise UserError(
-                f"TEST.SLIDING_WINDOW.SIZE {list(size)}: must be a height and a width in whole pixels, each at least "
-                f"{LEAST_WINDOW}"
-            )
-        if not 0 <= overlap < 1:
-            raise UserError(f"TEST.SLIDING_WINDOW.OVERLAP {overlap}: must be at least 0 and below 1")
         if not aug.ENABLED and not sliding.ENABLED:
             return None
         return cls(
-            scales=scales if aug.ENABLED else (1.0,),
+            scales=tuple(aug.SCALES) if aug.ENABLED else (1.0,),
             flip=aug.ENABLED and aug.FLIP,
-            window=size if sliding.ENABLED else None,
-            overlap=overlap,
+            window=tuple(sliding.SIZE) if sliding.ENABLED else None,
+            overlap=sliding.OVERLAP,
         )
 
     @property
@@ -187,6 +178,54 @@ class Views:
             for row, column in itertools.product(rows, columns):
                 part = view[:, row.start : row.stop, column.start : column.stop]
                 yield Crop({**inputs, "image": part}, row, column, mirrored)
+
+
+class ClipMaskWithViews(nn.Module):
+    """A model that segments several views of each image and averages their scores, for evaluation alone.
+
+    It stands around a model as ``SemanticSegmentorWithTTA`` does in Detectron2, and predicts as the model does.
+
+    Args:
+        model: the model; it stays usable by itself, and its later changes count here too.
+        views: what the model is shown of an image.
+    """
+
+    def __init__(self, model: ClipMask, views: Views) -> None:
+        super().__init__()
+        self.model, self.views = model, views
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
+        """Returns one ``{"sem_seg": (K, H, W)}`` an image; see ``ClipMask.forward`` in evaluation."""
+        return [{"sem_seg": self._scores(inputs)} for inputs in batched_inputs]
+
+    def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
+        """Returns one (H, W) map of class ids an image; see ``ClipMask.predict_labels``."""
+        return [best_labels(self._scores(inputs)) for inputs in batched_inputs]
+
+    def _scores(self, inputs: dict[str, Any]) -> Tensor:
+        assert not self.model.training, "call eval() first: views are for evaluation"
+        return augmented_scores(self.model.decode, inputs, self.views)
+
+
+def with_views(cfg: CfgNode, model: ClipMask) -> ClipMask | ClipMaskWithViews:
+    """Returns what predicts as the config says: the model, or the model with views where the config enables some.
+
+    Args:
+        cfg: TEST.AUG and TEST.SLIDING_WINDOW are read.
+        model: the model, as it is in memory on any device.
+
+    Raises:
+        UserError: a value makes no sense, or views are enabled and the model is no ``ClipMask``.
+    """
+    views = Views.from_config(cfg)
+    if views is None:
+        return model
+    if not isinstance(model, ClipMask):
+        raise UserError(
+            "TEST.AUG.ENABLED and TEST.SLIDING_WINDOW.ENABLED work with MODEL.META_ARCHITECTURE ClipMask and classes "
+            f"derived from it; {cfg.MODEL.META_ARCHITECTURE} is none"
+        )
+    return ClipMaskWithViews(model, views)
 
 
 @torch.no_grad()

@@ -17,10 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipmask import ClipMask, build_model
 from clipmask.errors import UserError
+from clipmask.inference import views as views_module
+from clipmask.inference.views import ClipMaskWithViews, Views, augmented_scores, spans, windows, with_views
 from clipmask.modeling import class_maps
-from clipmask.modeling import views as views_module
 from clipmask.modeling.mask_decoder import DecoderOutput
-from clipmask.modeling.views import Views, augmented_scores, spans, windows
 from tests.conftest import NAMES
 
 Inputs = list[dict[str, Any]]
@@ -98,8 +98,7 @@ def test_one_window_over_everything_is_the_plain_result(
     inputs = make_inputs((64, 96), (61, 47))
     inputs[1] |= {"height": 90, "width": 100}
     plain = [small_model([one])[0]["sem_seg"] for one in inputs]
-    small_model.views = views
-    for expected, got in zip(plain, small_model(inputs), strict=True):
+    for expected, got in zip(plain, ClipMaskWithViews(small_model, views)(inputs), strict=True):
         assert torch.equal(got["sem_seg"], expected)
 
 
@@ -109,15 +108,15 @@ def test_one_window_over_everything_is_the_plain_result(
 def test_a_mirrored_picture_has_mirrored_scores(
     small_model: ClipMask, make_inputs: Callable[..., Inputs], views: Views, size: tuple[int, int]
 ) -> None:
-    small_model.views = views
+    model = ClipMaskWithViews(small_model, views)
     (inputs,) = make_inputs(size)
     inputs |= {"height": 70, "width": 81}
     scores, mirrored = (
-        small_model([{**inputs, "image": image}])[0]["sem_seg"] for image in (inputs["image"], inputs["image"].flip(-1))
+        model([{**inputs, "image": image}])[0]["sem_seg"] for image in (inputs["image"], inputs["image"].flip(-1))
     )
-    torch.testing.assert_close(mirrored, scores.flip(-1), rtol=1e-6, atol=1e-6)  # views are summed in another order
-    if views == Views(flip=True):
-        assert torch.equal(mirrored, scores.flip(-1))
+    torch.testing.assert_close(
+        mirrored, scores.flip(-1), rtol=1e-6, atol=1e-6
+    )  # views are summed in another order, and lie elsewhere in their batch
 
 
 @pytest.mark.parametrize("views", [ALL, Views(window=(32, 32)), Views((1.5,))])
@@ -125,19 +124,21 @@ def test_a_mirrored_picture_has_mirrored_scores(
 def test_batch_equals_single_and_labels_are_the_best(
     small_model: ClipMask, make_inputs: Callable[..., Inputs], views: Views
 ) -> None:
-    small_model.views = views
+    model = ClipMaskWithViews(small_model, views)
     inputs = make_inputs((64, 96), (33, 70), (20, 20))
     inputs[1] |= {"height": 50, "width": 40}
-    together = [output["sem_seg"] for output in small_model(inputs)]
+    together = [output["sem_seg"] for output in model(inputs)]
     assert [tuple(scores.shape) for scores in together] == [(5, 64, 96), (5, 50, 40), (5, 20, 20)]
-    for one, scores, labels in zip(inputs, together, small_model.predict_labels(inputs), strict=True):
-        assert torch.equal(small_model([one])[0]["sem_seg"], scores)
+    for one, scores, labels in zip(inputs, together, model.predict_labels(inputs), strict=True):
+        assert torch.equal(model([one])[0]["sem_seg"], scores)
         assert torch.equal(scores.argmax(0).to(torch.uint8), labels)
 
 
-def test_training_has_no_views(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
-    small_model.views = ALL
-    assert "loss_cls" in small_model.train()(make_inputs((64, 64), (64, 64)))
+def test_views_are_for_evaluation_alone(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+    model = ClipMaskWithViews(small_model, ALL)
+    with pytest.raises(AssertionError):
+        model.train()(make_inputs((64, 64)))
+    assert model.eval()(make_inputs((64, 64)))[0]["sem_seg"].shape == (5, 64, 64)
 
 
 @pytest.mark.parametrize("views", [ALL, Views((0.5, 1.25)), Views(window=(36, 50)), Views((1.1,), True, (40, 40), 0.6)])
@@ -240,12 +241,20 @@ def test_values_that_make_no_sense(small_cfg: CfgNode, section: str, key: str, v
         build_model(small_cfg, NAMES)
 
 
-def test_the_config_decides(small_cfg: CfgNode, make_inputs: Callable[..., Inputs]) -> None:
-    assert build_model(small_cfg, NAMES).views is None
+def test_the_config_decides(small_cfg: CfgNode, small_model: ClipMask) -> None:
+    def views() -> Views:
+        model = with_views(small_cfg, small_model)
+        assert isinstance(model, ClipMaskWithViews)
+        assert model.model is small_model
+        return model.views
+
+    assert with_views(small_cfg, small_model) is small_model
     small_cfg.TEST.AUG.ENABLED = True
-    assert build_model(small_cfg, NAMES).views == Views((0.75, 1.0, 1.25, 1.5), flip=True)
+    assert views() == Views((0.75, 1.0, 1.25, 1.5), flip=True)
     small_cfg.TEST.SLIDING_WINDOW.ENABLED = True
     small_cfg.TEST.AUG.FLIP = False
-    assert build_model(small_cfg, NAMES).views == Views((0.75, 1.0, 1.25, 1.5), window=(512, 1024))
+    assert views() == Views((0.75, 1.0, 1.25, 1.5), window=(512, 1024))
     small_cfg.TEST.AUG.ENABLED = False
-    assert build_model(small_cfg, NAMES).views == Views(window=(512, 1024))
+    assert views() == Views(window=(512, 1024))
+    with pytest.raises(UserError, match=r"TEST\.SLIDING_WINDOW"):
+        with_views(small_cfg, torch.nn.Identity())  # type: ignore[arg-type]

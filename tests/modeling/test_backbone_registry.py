@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from clipmask import add_clipmask_config, build_model
 from clipmask.d2 import BACKBONE_REGISTRY, IMPLEMENTATION, Backbone, ShapeSpec
 from clipmask.errors import UserError
-from clipmask.modeling.backbone import STRIDES
-from clipmask.modeling.registered_backbone import build_backbone
+from clipmask.modeling.backbone import STRIDES, build_backbone
 from tests.conftest import NAMES, ROOT
 
 
