@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from clipmask.errors import UserError
 
+__version__ = "0.1.0"  # of the distribution too: setup.cfg reads it here
+
 __all__ = ["ClipMask", "Predictor", "UserError", "add_clipmask_config", "build_model", "get_cfg", "load_cfg"]
 
 _failure: Exception | None = None

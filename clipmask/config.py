@@ -19,6 +19,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from clipmask.errors import UserError
+from clipmask.shipped import ConfigReader, base_files, config_file
 
 CN = CfgNode
 _MERGE_ERRORS = (KeyError, ValueError, AssertionError, TypeError, AttributeError)  # yacs' answers to what does not fit
@@ -155,12 +156,13 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.TEST.NUM_PICTURES = 4  # validation images drawn (input, truth, prediction) at each evaluation
 
 
-def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     """Reads a config file over the defaults, then ``KEY VALUE`` pairs over the file.
 
     Args:
-        config_file: YAML; its ``_BASE_`` (relative to itself) is read first. A weight file that it names is looked for
-            from the working folder, as in Detectron2, then from the file's own folder.
+        config: YAML file, or the name of one that comes with the package (``clipmask.shipped``); its ``_BASE_``
+            (relative to itself, or such a name) is read first. A weight file that it names is looked for from the
+            working folder, as in Detectron2, then from the file's own folder.
         opts: keys and values in turn, as on the command line.
 
     Returns:
@@ -171,13 +173,11 @@ def load_cfg(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
             a value has another type than the default; a key without a value.
     """
     cfg = get_cfg()
-    path = Path(config_file)
+    path = config_file(config)
     try:
-        if not path.is_file():
-            raise FileNotFoundError(2, "no such file", str(path))
         if not isinstance(yaml.safe_load(path.read_text()), dict):
             raise UserError(f"config file {path}: not a mapping of keys to values")
-        cfg.merge_from_file(str(path))
+        cfg.merge_from_other_cfg(CN(ConfigReader.load_yaml_with_base(str(path))))
     except FileNotFoundError as error:
         raise UserError(f"config file {error.filename}: no such file (asked for by {path})") from error
     except yaml.YAMLError as error:
@@ -198,8 +198,7 @@ def _find_files(cfg: CfgNode, path: Path) -> None:
     folders, files = [], [path]
     for file in files:  # grows with the bases
         folders.append(file.parent)
-        base = yaml.safe_load(file.read_text()).get("_BASE_", [])
-        files += [file.parent / Path(name).expanduser() for name in ([base] if isinstance(base, str) else base)]
+        files += base_files(file, yaml.safe_load(file.read_text()))
     values = leaf_keys(cfg)
     for key in _FILE_KEYS:
         found = [folder / values[key] for folder in folders if values[key] and (folder / values[key]).is_file()]

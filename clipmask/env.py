@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import clipmask
+from clipmask.program import program_name
 
 # The distributions of setup.cfg with the least version that will do; a test compares.
 REQUIRED = {
@@ -118,9 +119,12 @@ def _clipmask() -> Rows:
     folder = Path(__file__).parent
     yield "lies at", str(folder)
     try:
-        yield "version", version("clipmask")
+        installed = version("clipmask")
     except PackageNotFoundError:
-        yield "version", "not installed, only importable"
+        installed = None
+    own = clipmask.__version__
+    told = {own: own, None: f"{own}, not installed, only importable"}
+    yield "version", told.get(installed, f"{own}, beside an installed {installed}")
     if (folder.parent / ".git").exists():
         yield "commit", _output("git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*") or "?"
     yield "CLIPMASK_D2", os.environ.get("CLIPMASK_D2") or "not set"
@@ -257,7 +261,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, whatever is broken.
     """
-    argparse.ArgumentParser(description="Print what a bug report needs to say about this machine.").parse_args(argv)
+    about = "Print what a bug report needs to say about this machine."
+    argparse.ArgumentParser(prog=program_name(), description=about).parse_args(argv)
     encoding = sys.stdout.encoding or "utf-8"
     print(report().encode(encoding, "backslashreplace").decode(encoding))  # paths may hold what a terminal can't show
     return 0

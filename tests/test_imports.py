@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "clipmask"
 # A module may import from its own layer's folder and from the layers before it.
 LAYERS = [
-    {"errors"},
-    {"builtin"},
+    {"errors", "program"},
+    {"builtin", "shipped"},
     {"d2"},
     {"config", "device", "losses"},
     {"data", "validate", "weights"},
@@ -25,6 +25,7 @@ LAYERS = [
     {"engine", "film"},
     {"curation"},
     {"cli", "env"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -19,6 +19,7 @@ from clipmask.config import get_cfg
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import class_names
 from clipmask.data.descriptor import register_descriptor
+from clipmask.program import program_name
 from clipmask.text.sources import ClipSource, OwnPrompts
 
 EXAMPLES = """\
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line; defaults are those of a training."""
     clip = get_cfg().MODEL.CLIP
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Write CLIP's text embeddings of class names to a file.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from clipmask.cli import run_main
 from clipmask.cli.output import output_file, shortened, write_output
+from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.packed import pack
 
@@ -15,6 +16,7 @@ from clipmask.weights.packed import pack
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Write a checkpoint's weights with their config, class names and text embedding as one "
         ".safetensors file, without the optimiser: what the demo, --eval-only and MODEL.WEIGHTS take.",
     )

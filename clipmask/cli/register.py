@@ -8,15 +8,19 @@ import traceback
 from pathlib import Path
 
 from clipmask.errors import UserError
+from clipmask.shipped import find_config
 
 
 def register_file(path: str | Path) -> None:
     """Imports a user's Python file, so that it registers what it has; its own folder is importable from it.
 
+    Args:
+        path: of the file, or the name of one that comes with the configs, such as ``drives/camvid_drives.py``.
+
     Raises:
         UserError: there is no such file, or it raises: then the line and the exception are named.
     """
-    path = Path(path).resolve()
+    path = Path(find_config(path) or path).resolve()
     if not path.is_file():
         raise UserError(f"--register {path}: no such file")
     spec = importlib.util.spec_from_file_location(f"clipmask_registered_{path.stem}", path)

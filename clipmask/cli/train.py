@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from clipmask.cli import HelpFormatter, run_main
@@ -14,6 +13,8 @@ from clipmask.cli.register import register_file
 from clipmask.config import load_cfg
 from clipmask.data.descriptor import register_descriptor
 from clipmask.errors import UserError
+from clipmask.program import program_name
+from clipmask.shipped import shipped_folder
 
 EXAMPLES = """\
 examples:
@@ -38,14 +39,18 @@ SOLVER.IMS_PER_BATCH is the batch of all devices together; SOLVER.MAX_IMS_PER_DE
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Train a segmentation model, or evaluate one.", epilog=EXAMPLES, formatter_class=HelpFormatter
+        prog=program_name(),
+        description="Train a segmentation model, or evaluate one.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
     )
     none = argparse.SUPPRESS
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config, YAML; may be left out with --dataset: then configs/custom.yaml, which fine-tunes the model that "
-        "comes along",
+        help="config: a YAML file, or the name of one that comes along, with configs/ before it or without, such as "
+        "toy.yaml or camvid/clipmask_r50.yaml; may be left out with --dataset: then custom.yaml, which fine-tunes the "
+        "model that comes along",
         default=none,
     )
     parser.add_argument(
@@ -159,18 +164,6 @@ def set_environment(args: argparse.Namespace) -> None:
         os.environ.setdefault("NODE_RANK", str(args.machine_rank))
 
 
-def _default_config() -> Path:
-    """The config of a run on a described dataset.
-
-    Raises:
-        UserError: this is no checkout, which it is part of.
-    """
-    path = Path(__file__).resolve().parents[2] / "configs" / "custom.yaml"
-    if not path.is_file():
-        raise UserError(f"--dataset without --config-file takes {path}, which is not there: name a config")
-    return path
-
-
 def _run(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
     set_environment(args)
@@ -178,7 +171,7 @@ def _run(argv: Sequence[str] | None) -> int:
         register_file(path)
     train_given = "DATASETS.TRAIN" in args.opts[::2]
     datasets = register_datasets(args.dataset, eval_only=args.eval_only or train_given)
-    cfg = load_cfg(args.config_file or _default_config(), [*datasets, *args.opts])
+    cfg = load_cfg(args.config_file or shipped_folder("configs") / "custom.yaml", [*datasets, *args.opts])
     # Only now what takes seconds to import: a mistake in the command line is told at once.
     from clipmask.engine.evaluation import evaluate_checkpoint
     from clipmask.engine.train import train

@@ -17,7 +17,8 @@ from tests.test_d2 import fake
 _setup = configparser.ConfigParser()
 _setup.read(ROOT / "setup.cfg")
 SCRIPTS = dict(line.split(" = ") for line in _setup["options.entry_points"]["console_scripts"].split("\n") if line)
-COMMANDS = {script: target.split(":") for script, target in SCRIPTS.items() if script != "clipmask-env"}
+# But for those that tell about a Detectron2 that can't be used.
+COMMANDS = {name: target.split(":") for name, target in SCRIPTS.items() if name not in ("clipmask", "clipmask-env")}
 # As a module, as a file of the checkout, and as the wrapper that pip writes for a console script does it.
 STARTS = [
     *(["-m", module] for module, _ in COMMANDS.values()),
@@ -56,7 +57,7 @@ def test_a_wrong_variable_is_one_line() -> None:
     assert result.stderr.startswith("error: CLIPMASK_D2=nonsense is neither")
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", sorted(SCRIPTS.keys() - {"clipmask"}))
 def test_scripts_show_their_help(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

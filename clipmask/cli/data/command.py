@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from clipmask.cli import HelpFormatter, run_main
+from clipmask.program import program_name
 
 EXAMPLES = """\
 examples, in the order that they are used:
@@ -47,6 +48,7 @@ exit status: 0; 1 if some of the chosen pictures could not be read; 2 a mistake 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Your own labelled pictures: describe them in a YAML file, check them, look at them.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,

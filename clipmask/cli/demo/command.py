@@ -17,6 +17,7 @@ from clipmask.cli.register import register_file
 from clipmask.errors import UserError
 from clipmask.film.smoothing import STRENGTH
 from clipmask.inference import KINDS, Predictor
+from clipmask.program import program_name
 
 EXAMPLES = """\
 examples, with the model that comes along (street scenes):
@@ -45,6 +46,7 @@ DEFAULT_OUTPUT = "output/demo"
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Segment pictures, a film or the webcam's picture with a trained model.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
@@ -56,7 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="a checkpoint of train_net.py (default: with --config-file its MODEL.WEIGHTS, else the model that comes "
         f"along, {MODEL.parent.name}/{MODEL.name})",
     )
-    model.add_argument("--config-file", metavar="FILE", help="config, YAML (default: the one in the checkpoint)")
+    model.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="config: a YAML file or the name of one (default: the one in the checkpoint)",
+    )
     model.add_argument(
         "--device",
         metavar="NAME",

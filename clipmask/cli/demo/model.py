@@ -16,8 +16,9 @@ from clipmask.config import load_cfg
 from clipmask.data.names import shown_names
 from clipmask.errors import UserError
 from clipmask.inference import Predictor
+from clipmask.shipped import shipped_folder
 
-MODEL = Path(__file__).resolve().parents[3] / "models" / "camvid_mobilenetv2.safetensors"  # of the checkout
+MODEL = shipped_folder("models") / "camvid_mobilenetv2.safetensors"
 
 
 def view_opts(args: argparse.Namespace) -> list[str]:
@@ -79,22 +80,12 @@ def _load(args: argparse.Namespace) -> Predictor:
         # A config of a training names the weights that it started from, which are not those that it made.
         chosen, why = cfg.MODEL.WEIGHTS, f"MODEL.WEIGHTS of {args.config_file}; another: --weights FILE"
     else:
-        chosen, why = weights or _own_model(), "which comes along"
+        chosen, why = weights or MODEL, "which comes along"
         predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
     if not weights:
         classes = shortened(shown_names(predictor.names))
         print(f"model: {chosen}, {why} ({len(predictor.names)} classes: {classes})", file=sys.stderr)
     return predictor
-
-
-def _own_model() -> Path:
-    """Returns the model that comes along; a ``UserError`` where this is no checkout."""
-    if not MODEL.is_file():
-        raise UserError(
-            f"no model: the one that comes along is not there ({MODEL}). Say --weights checkpoint.pth, a checkpoint of "
-            "train_net.py, which knows its config and classes, or --config-file FILE --weights FILE"
-        )
-    return MODEL
 
 
 def _check_names(file: str, colors: Mapping[str, object], names: tuple[str, ...]) -> None:
