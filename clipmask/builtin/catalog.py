@@ -74,9 +74,9 @@ class Metadata(SimpleNamespace):
     ClipMask reads ``stuff_classes`` (list of names, in the order of the label ids), ``stuff_colors`` (list of
     [r, g, b], 0..255), ``ignore_label`` (int), ``label_mapping`` (id in the label files -> class id, if they differ;
     all other ids are void), ``label_values`` (id or (r, g, b) in the label files -> class id or ``ignore_label``; no
-    other value may occur), ``label_format`` (a ``clipmask.data.LabelFormat`` in place of these two),
-    ``evaluator_type``, ``class_aliases`` and ``class_prompts`` (class name -> its own prompts); anything else may be
-    kept too.
+    other value may occur), ``label_format`` (a ``clipmask.data.LabelFormat`` in place of these two), ``image_range``
+    (values of the pictures that become black and white), ``evaluator_type``, ``class_aliases`` and ``class_prompts``
+    (class name -> its own prompts); anything else may be kept too.
     """
 
     name: str = "N/A"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from numpy.typing import DTypeLike, NDArray
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.image_format import ImageFormat
 from clipmask.data.label_format import DEFAULT_IGNORE_LABEL, LabelFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
@@ -18,7 +19,10 @@ _FILES = ("file_name", "sem_seg_file_name")
 
 
 class Dataset(NamedTuple):
-    """What ``DatasetCatalog`` and ``MetadataCatalog`` know of a dataset."""
+    """What ``DatasetCatalog`` and ``MetadataCatalog`` know of a dataset.
+
+    Its records have an ``image_format`` where its metadata have an ``image_range``.
+    """
 
     records: list[dict[str, Any]]
     classes: tuple[str, ...]
@@ -56,6 +60,9 @@ def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
     missing = [file for file in files if present and not os.path.isfile(file)]
     if missing:
         raise UserError(f"dataset {name!r}: {missing[0]}: no such file ({len(missing)} of its files are missing)")
+    image_format = ImageFormat.from_metadata(metadata)
+    if image_format.scales:
+        records = [{"image_format": image_format, **record} for record in records]
     return Dataset(records, tuple(metadata.stuff_classes), LabelFormat.from_metadata(metadata))
 
 
@@ -127,8 +134,9 @@ def _check_metadata(name: str, metadata: Any) -> None:
 
 
 def _format_fault(metadata: Any) -> str | None:
-    """Says what is wrong with the metadata about label files."""
+    """Says what is wrong with the metadata about files."""
     try:
+        ImageFormat.from_metadata(metadata)
         LabelFormat.from_metadata(metadata)
     except UserError as error:
         return str(error)

@@ -9,6 +9,7 @@
     encoding: rgb                # ids, palette or rgb; default: ids
     ignore_id: 255               # of void pixels; default: 255
     void_colors: [[0, 0, 0]]     # palette, rgb: colours that are void; any other unknown colour is an error
+    image_range: [0, 4095]       # values that become black and white, or {percentiles: [1, 99]}; default: full
     classes:                     # in the order of their ids; the name alone is enough with ids
       - {name: road, color: [128, 64, 128], id: 0, synonyms: [street], prompts: ["asphalt seen from a car"]}
     splits: {train: 0.8, val: 0.2}   # shares, text files of image paths, or subfolders of images; default: these shares
@@ -32,6 +33,7 @@ import yaml
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.descriptor_fields import DescribedClass, Fields
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import RGB, LabelFormat, Value
 from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.data.splits import Source, split_paths
@@ -62,6 +64,7 @@ class Descriptor:
         classes: in the order of class ids.
         void_colors: that are void.
         splits: name to share, text file or subfolder.
+        image_format: which values of the pictures become black and white.
     """
 
     path: Path
@@ -76,6 +79,7 @@ class Descriptor:
     void_colors: tuple[RGB, ...]
     splits: dict[str, Source]
     label_folders: dict[str, str] = field(default_factory=dict)
+    image_format: ImageFormat = PLAIN
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -224,6 +228,7 @@ def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
         void_colors=void_colors,
         splits=fields.splits(images, DEFAULT_SPLITS),
         label_folders=fields.folder_names("label_folders"),
+        image_format=fields.image_format(),
     )
 
 
@@ -306,6 +311,7 @@ def _metadata(descriptor: Descriptor) -> dict[str, Any]:
         "ignore_label": descriptor.ignore_label,
         "label_format": descriptor.label_format,
         "evaluator_type": "sem_seg",
+        **descriptor.image_format.as_metadata(),
     }
     colors = [item.color for item in descriptor.classes]
     if None not in colors:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clipmask.data.image_format import ImageFormat
 from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
 from clipmask.errors import UserError
 
 KEYS = (
     "name", "images", "labels", "image_suffix", "label_suffix", "label_folders", "encoding", "ignore_id", "void_colors",
-    "classes", "splits",
+    "image_range", "classes", "splits",
 )  # fmt: skip
 CLASS_KEYS = ("name", "color", "id", "synonyms", "prompts")
 
@@ -113,6 +114,13 @@ class Fields:
         if not isinstance(value, list | tuple):
             self.fail(f"{key} is {value!r}; it is a list of colours, such as [[0, 0, 0]]")
         return tuple(self._color(item, f"{key}[{place}]") for place, item in enumerate(value))
+
+    def image_format(self) -> ImageFormat:
+        """How pictures are scaled to 8 bits."""
+        try:
+            return ImageFormat.from_metadata(self.content)
+        except UserError as error:
+            self.fail(str(error))
 
     def classes(self, encoding: str, ignore_id: int, void_colors: Sequence[RGB]) -> tuple[DescribedClass, ...]:
         """The classes, each of them different from the others and from void in what its files are read by."""

@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipmask.data.image_format import PLAIN
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import check_format, read_image, read_labels
 from clipmask.data.transforms import ScaledCrop, TrainTransform, resize_shortest_edge
@@ -144,10 +145,12 @@ class TestMapper:
 def _read(record: dict[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Returns the picture (H, W, 3) of a record, and a copy of the record with its size.
 
+    A record may have an ``image_format``, see ``read_image``; ``load_dataset`` puts it there.
+
     Raises:
         UserError: the record gives another size than the file has.
     """
-    pixels = read_image(record["file_name"])
+    pixels = read_image(record["file_name"], image_format=record.get("image_format", PLAIN))
     height, width = pixels.shape[:2]
     told = (record.get("height", height), record.get("width", width))
     if told != (height, width):

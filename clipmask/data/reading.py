@@ -7,7 +7,7 @@ does not expect.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import LabelFormat, unpacked
 from clipmask.errors import UserError
 
@@ -23,28 +24,44 @@ PICTURE_SUFFIXES = {
     ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
     ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
+_ORIENTATION_TAG = 0x0112  # of EXIF
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # by the value of that tag
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: np.swapaxes(pixels, 0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.swapaxes(np.rot90(pixels, 2), 0, 1),
+    8: np.rot90,
+}
 _ID_MODES = {"1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes with one whole number per pixel
 _COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # those that become RGBA without loss
 
 
-def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.uint8]:
+def read_image(
+    path: str | os.PathLike[str], format: str = "RGB", image_format: ImageFormat = PLAIN
+) -> NDArray[np.uint8]:
     """Reads a picture as 8-bit colour, upright.
 
-    The camera's orientation tag is applied. Palettes, grey and CMYK are converted, 16-bit grey is scaled to 8 bits,
+    The camera's orientation tag is applied. Palettes, grey and CMYK are converted, 16-bit values are scaled to 8 bits,
     an alpha channel is dropped.
 
     Args:
         path: any format that Pillow reads; of several frames the first.
         format: order of the channels, ``RGB`` or ``BGR``.
+        image_format: which values of the file become 0 and 255; by default those that its type holds.
 
     Returns:
         uint8 (H, W, 3), contiguous.
 
     Raises:
-        UserError: the file is missing, is not a picture, is damaged, or has pixels of more than 16 bits; or the
-            format is unknown.
+        UserError: the file is missing, is not a picture, is damaged, or has pixels of more than 16 bits for which
+            ``image_format`` gives no range; or the format is unknown.
     """
     check_format(format)
+    if image_format.scales:
+        pixels = image_format.to_8_bits(read_values(path))
+        return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
     with _opened(path, "image") as image:
         ImageOps.exif_transpose(image, in_place=True)  # without, a picture that stands upright would be copied
         if image.mode.startswith("I") or image.mode == "F":
@@ -54,6 +71,49 @@ def read_image(path: str | os.PathLike[str], format: str = "RGB") -> NDArray[np.
                 image = image.convert("RGBA")
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
+
+
+def read_values(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Reads the values of a picture in the depth that its file has, upright.
+
+    Args:
+        path: any format that Pillow reads.
+
+    Returns:
+        (H, W, 3): uint8 or uint16, or int32 or float32 for files that hold such values; grey is repeated.
+
+    Raises:
+        UserError: the file is missing, is not a picture or is damaged.
+    """
+    with _opened(path, "image") as image:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        if image.mode.startswith("I") or image.mode == "F":
+            values = np.asarray(image)
+        elif _is_deep(path):
+            values = _deep_colors(path)
+        else:
+            values = np.asarray(image.convert("RGBA").convert("RGB") if "P" in image.mode else image.convert("RGB"))
+    if values.dtype.kind in "iu" and values.dtype.byteorder == ">":
+        values = values.astype(values.dtype.newbyteorder("="))
+    if values.ndim == 2:
+        values = np.repeat(values[..., None], 3, axis=-1)
+    return _UPRIGHT.get(orientation, np.asarray)(values)
+
+
+def _is_deep(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has 16 bits for each of several channels, of which Pillow keeps the high byte."""
+    with Image.open(path) as image:  # what is decoded no longer tells
+        return any(";16" in str(tile[3]) for tile in image.tile)
+
+
+def _deep_colors(path: str | os.PathLike[str]) -> NDArray[np.uint16]:
+    """Returns (H, W, 3), RGB, of a file with 16 bits for each channel."""
+    import cv2
+
+    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16:
+        raise UserError(f"image {path}: its 16-bit channels can't be read; save it as PNG or as uncompressed TIFF")
+    return values if values.ndim == 2 else np.ascontiguousarray(values[..., 2::-1])
 
 
 def read_labels(
@@ -193,6 +253,9 @@ def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
 def _wide_to_8_bits(pixels: NDArray, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Scales 16-bit grey (H, W) to 8-bit colour (H, W, 3)."""
     if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 65535:
-        raise UserError(f"image {path}: has more than 16 bits per pixel; save it with 8 or 16 bits per channel")
-    grey = (pixels.astype(np.int64) // 257).astype(np.uint8)
+        raise UserError(
+            f"image {path}: has more than 16 bits per pixel; save it with 8 or 16 bits per channel, or give the "
+            "dataset an image_range, the values that are black and white"
+        )
+    grey = PLAIN.to_8_bits(pixels)
     return np.repeat(grey[..., None], 3, axis=-1)

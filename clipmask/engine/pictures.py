@@ -10,9 +10,11 @@ import torch
 from fvcore.common.config import CfgNode
 from PIL import Image
 
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.d2 import MetadataCatalog
 from clipmask.data import TestMapper, label_reader, read_image
+from clipmask.data.catalog import load_dataset
 from clipmask.data.file_names import result_names
+from clipmask.data.image_format import PLAIN
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.visualizer import comparison, palette
@@ -39,14 +41,14 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     metadata = MetadataCatalog.get(dataset)
     names, ignore_label = list(metadata.stuff_classes), metadata.ignore_label
     colors = metadata.get("stuff_colors", None) or palette(names)
-    records = [record for record in DatasetCatalog.get(dataset) if "sem_seg_file_name" in record]
+    records = [record for record in load_dataset(dataset, labelled=False).records if "sem_seg_file_name" in record]
     folder.mkdir(parents=True, exist_ok=True)
     read_truth = label_reader(dataset)
     chosen = [records[index] for index in spread(len(records), cfg.TEST.NUM_PICTURES)]
     files = result_names([(Path(record["file_name"]), Path()) for record in chosen])
     pictures = {}
     for file, (record, labels) in zip(files, _predictions(cfg, model, chosen), strict=True):
-        image = read_image(record["file_name"])
+        image = read_image(record["file_name"], image_format=record.get("image_format", PLAIN))
         truth = read_truth(record["sem_seg_file_name"], size=image.shape[:2])
         picture = comparison(image, truth, labels, names, colors, ignore_label)
         Image.fromarray(picture).save(folder / f"{file}.png")

@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
 from clipmask.d2 import MetadataCatalog
+from clipmask.data.image_format import ImageFormat
 from clipmask.engine.ema import WeightAverage
 from clipmask.engine.meter import Meter
 from clipmask.engine.optimizer import build_optimizer, build_scheduler, restore_optimizer
@@ -144,6 +145,7 @@ def _plain_metadata(dataset: str) -> dict[str, Any]:
         "stuff_colors": None if colors is None else np.asarray(colors).tolist(),
         "ignore_label": int(metadata.get("ignore_label", 255)),
         "class_aliases": {name: list(others) for name, others in aliases.items()},
+        **ImageFormat.from_metadata(metadata).as_metadata(),
         **({} if ids is None else {"server_ids": ids}),
         **({"class_prompts": {name: list(texts) for name, texts in prompts.items()}} if prompts else {}),
     }

@@ -12,6 +12,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from clipmask.d2 import MetadataCatalog
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask, build_model
@@ -19,15 +20,17 @@ from clipmask.weights.checkpoint import load_weights
 
 
 class Known(NamedTuple):
-    """What checkpoint or dataset tell of the classes of the training.
+    """What checkpoint or dataset tell of the classes and pictures of the training.
 
     Attributes:
         colors: class name to [r, g, b]; empty where they have none.
         server_ids: class name to the id of the benchmark's server; likewise.
+        image_format: how the training's picture files were read.
     """
 
     colors: dict[str, list[int]]
     server_ids: dict[str, int]
+    image_format: ImageFormat = PLAIN
 
 
 def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, Known]:
@@ -63,7 +66,8 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, K
     model.text.own_prompts |= metadata.get("class_prompts") or {}
     load_weights(model, weights, source)
     colors = _colors(metadata.get("stuff_colors"), len(names))
-    return model, Known(dict(zip(names, colors, strict=False)), _server_ids(cfg, metadata, names))
+    image_format = ImageFormat.from_metadata(metadata)
+    return model, Known(dict(zip(names, colors, strict=False)), _server_ids(cfg, metadata, names), image_format)
 
 
 def _metadata(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

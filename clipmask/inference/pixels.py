@@ -9,22 +9,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from clipmask.data import read_image
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.errors import UserError
 
 Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]  # a path, or pixels: uint8 (H, W, 3), RGB
 
 
-def to_pixels(image: Picture) -> NDArray[np.uint8]:
+def to_pixels(image: Picture, image_format: ImageFormat = PLAIN) -> NDArray[np.uint8]:
     """Returns uint8 (H, W, 3), RGB.
 
     Args:
         image: a path, a PIL image or such pixels already.
+        image_format: how files are read, see ``read_image``.
 
     Raises:
         UserError: a file can't be read, or it is no picture.
     """
     if isinstance(image, str | os.PathLike):
-        return read_image(image)
+        return read_image(image, image_format=image_format)
     if isinstance(image, Image.Image):
         if image.mode.startswith("I") or image.mode == "F":
             raise UserError(f"a PIL image of mode {image.mode}: give its path instead, or convert it to 8 bits")

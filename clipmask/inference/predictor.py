@@ -53,6 +53,7 @@ class Predictor:
             but for those of ``set_colors``.
         dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
         server_ids: class name to the id of the benchmark's server; likewise.
+        image_format: how picture files are read: as those of the training were.
 
     Raises:
         UserError: the batch size is below 1.
@@ -63,7 +64,7 @@ class Predictor:
             raise UserError(f"batch size {batch_size}: it must be at least 1")
         self.cfg, self.model, self.batch_size = cfg, model.eval(), batch_size
         self._segmenter = with_views(cfg, self.model)
-        self.dataset_colors, self.server_ids = known or Known({}, {})
+        self.dataset_colors, self.server_ids, self.image_format = known or Known({}, {})
         self.names = tuple(model.class_names)
         self._trained = frozenset(self.names)
         self.set_colors({})
@@ -251,7 +252,7 @@ class Predictor:
         batch: list[tuple[str | None, NDArray[np.uint8]]] = []
         for image in images:
             try:
-                pixels = to_pixels(image)
+                pixels = to_pixels(image, self.image_format)
             except UserError as error:
                 if on_error is None:
                     raise

@@ -13,6 +13,7 @@ from PIL import Image
 from clipmask.d2 import DatasetCatalog, SemSegEvaluator
 from clipmask.data.catalog import label_reader, load_dataset, load_training_set
 from clipmask.data.label_format import LabelFormat
+from clipmask.data.mapper import TestMapper
 from clipmask.errors import UserError
 
 Register = Callable[..., str]
@@ -94,6 +95,7 @@ def test_missing_files_are_told_before_anything_begins(register: Register) -> No
         ({"stuff_classes": ["road"], "label_format": {7: 0}}, "must be a clipmask.data.LabelFormat"),
         ({"stuff_classes": ["road"], "label_format": LabelFormat(2)}, "label_format has 2 classes"),
         ({"stuff_classes": ["road"], "ignore_label": 9, "label_format": LabelFormat(1)}, "ignore_label is 9"),
+        ({"stuff_classes": ["road"], "image_range": [9, 9]}, "image_range is"),
         ({"stuff_classes": ["road"], "class_prompts": {"rood": ["a"]}}, r"class_prompts .* class names \(road\)"),
         ({"stuff_classes": ["road"], "class_prompts": {"road": "a {}"}}, "class_prompts has 'a {}' for 'road'"),
     ],
@@ -147,6 +149,13 @@ def test_a_label_format_comes_with_the_dataset(register: Register) -> None:
     name = register(RECORDS, stuff_classes=["road"], label_format=form)
     assert load_dataset(name, labelled=True).label_format is form
     assert label_reader(name)("b.png").tolist() == [[0, 255, 0]]
+
+
+def test_an_image_range_comes_with_each_sample(register: Register) -> None:
+    Image.fromarray(np.array([[0, 4095]], np.uint16)).save("a.png")
+    name = register(RECORDS, stuff_classes=["road"], image_range=[0, 4095])
+    mapped = TestMapper(min_size=0, max_size=9, format="RGB")(load_dataset(name, labelled=True).records[0])
+    assert mapped["image"][0].tolist() == [[0, 255]]
 
 
 def test_a_label_reader_knows_its_dataset(register: Register) -> None:

@@ -212,3 +212,9 @@ def test_unknown_colours_are_told(tmp_path: Path) -> None:
     told = rf"_mask\.png: the colour \[{', '.join(map(str, VOID))}\] \(4 pixels\) is no class's and not void\. Known"
     with pytest.raises(UserError, match=told):
         label_reader("fields_train")(record["sem_seg_file_name"])
+
+
+def test_a_range_of_pictures_reaches_the_metadata(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.png", "l/1.png")
+    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_range=[0, 4095]))
+    assert list(MetadataCatalog.get("d_train").image_range) == [0, 4095]

@@ -27,6 +27,7 @@ RED, BLUE = {"name": "a", "color": [255, 0, 0]}, {"name": "b", "color": [0, 0, 2
         ({"encoding": "RGB"}, "encoding is 'RGB'; it is one of ids, palette, rgb"),
         ({"image_suffix": "*.jpg"}, r"image_suffix is '\*\.jpg'"),
         ({"ignore_id": 2**31}, "ignore_id is 2147483648; it is a whole number"),
+        ({"image_range": [5]}, r"image_range is \[5\]"),
         ({"ignore_id": True}, "ignore_id is True"),
         ({"void_colors": [0, 0, 0]}, r"void_colors\[0\] is 0; it is \[red, green, blue\]"),
         ({"classes": None}, r"classes is missing; list the classes .* such as \[road, sky\]"),

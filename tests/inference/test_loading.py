@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fvcore.common.config import CfgNode
+from PIL import Image
 
 from clipmask import build_model
 from clipmask.d2 import MetadataCatalog
@@ -43,6 +44,17 @@ def test_a_checkpoint_brings_what_its_classes_are_called_by(tmp_path: Path, smal
     text = Predictor.from_checkpoint(write_checkpoint(tmp_path / "model.pth", small_cfg, metadata=metadata)).model.text
     assert text.own_prompts == prompts
     assert text.aliases["sky"] == ["heavens"]
+
+
+def test_a_checkpoint_brings_the_range_of_its_pictures(tmp_path: Path, small_cfg: CfgNode) -> None:
+    own = pixels()[..., 0]
+    Image.fromarray(own).save(tmp_path / "8.png")
+    Image.fromarray(own.astype(np.uint16) * 16).save(tmp_path / "12.png")
+    path = write_checkpoint(tmp_path / "model.pth", small_cfg, metadata={"image_range": [0, 4080]})
+    deep = Predictor.from_checkpoint(path)(tmp_path / "12.png")
+    plain = Predictor.from_checkpoint(write_checkpoint(tmp_path / "plain.pth", small_cfg))(tmp_path / "8.png")
+    np.testing.assert_array_equal(deep.image, plain.image)
+    np.testing.assert_array_equal(deep.labels, plain.labels)
 
 
 def test_device_and_overrides(checkpoint: Path) -> None:

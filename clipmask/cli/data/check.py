@@ -76,7 +76,7 @@ def _read_all(subject: Subject, workers: int) -> Checked:
     """Reads all pairs under a progress bar on stderr; a redirected one is a line for each update, so these are few."""
     readings: list[Reading | None] = [None] * len(subject.pairs)
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    task = functools.partial(read_pair, format=subject.format)
+    task = functools.partial(read_pair, format=subject.format, image_format=subject.image_format)
     with tqdm(total=len(readings), unit=" images", desc="reading", mininterval=interval) as bar:
         for position, reading in map_robustly(task, subject.pairs, workers):
             readings[position] = reading
@@ -138,7 +138,9 @@ def _write(
                 count += 1
                 target = folder / "samples" / f"{split}_{number:02}_{Path(pair.image).stem}.png"
                 target.parent.mkdir(exist_ok=True)
-                Image.fromarray(truth_over(read_sample(pair, subject.format), subject)).save(target)
+                Image.fromarray(truth_over(read_sample(pair, subject.format, subject.image_format), subject)).save(
+                    target
+                )
     except OSError as error:
         raise UserError(f"--output {folder}: can't be written to ({error})") from error
     return ", ".join([*written, *([f"{count} labelled pictures in samples/"] if count else [])])

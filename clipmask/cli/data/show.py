@@ -41,7 +41,7 @@ def show(subject: Subject, split: str | None, number: int, output: str | None, s
         samples = []
         for pair in draw_pairs([pair for pair in subject.pairs if name in pair.splits], number, seed):
             try:
-                sample = read_sample(pair, subject.format)
+                sample = read_sample(pair, subject.format, subject.image_format)
             except UserError as error:
                 print(f"skipped: {error}", file=sys.stderr)
                 broken += 1

@@ -14,6 +14,7 @@ from clipmask.cli.demo.inputs import Input
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.catalog import class_names, label_reader, load_dataset
 from clipmask.data.descriptor import register_descriptor
+from clipmask.data.image_format import ImageFormat
 from clipmask.data.names import shown_names
 from clipmask.errors import MissingText, UserError
 from clipmask.evaluation.scores import count_pixels, scores
@@ -82,6 +83,7 @@ class LabelledPictures:
         metadata = MetadataCatalog.get(self.name)
         if predictor.names != self.classes or embeddings is not None:
             self._set_vocabulary(predictor, embeddings, metadata)
+        predictor.image_format = ImageFormat.from_metadata(metadata)
         ids, colors = server_ids(self.name), metadata.get("stuff_colors", None)
         if ids is not None:
             predictor.server_ids = dict(zip(predictor.names, ids, strict=True))

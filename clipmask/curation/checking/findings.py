@@ -14,6 +14,8 @@ from clipmask.data.label_format import unpacked
 
 FEW_IMAGES = 5  # a class that occurs in fewer training images will hardly be learned
 
+NARROW = 24  # of 255: a picture whose values span less shows a model little
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -60,6 +62,7 @@ def find_all(subject: Subject, checked: Checked) -> list[Finding]:
         _unknown(subject, checked),
         _empty_splits(subject),
         _void_only(checked),
+        _narrow(checked),
         *_repeated(checked),
         _alike(checked),
         _rare(subject, checked),
@@ -192,6 +195,20 @@ def _void_only(checked: Checked) -> Finding:
     ]
     advice = "nothing is learned from them; label them or take them out"
     return Finding("void_only", "label maps that are wholly void", advice, False, ("label map", "splits"), rows)
+
+
+def _narrow(checked: Checked) -> Finding:
+    rows: list[tuple[Any, ...]] = [
+        (pair.image, f"{reading.span[0]} to {reading.span[1]}")
+        for pair, reading in checked
+        if reading and reading.image_size and reading.span[1] - reading.span[0] < NARROW
+    ]
+    advice = (
+        "99 % of their values lie in a small part of 0 to 255. If the files have 16 bits of which not all are used, "
+        "say image_range: [low, high], the values that are black and white, or image_range: {percentiles: [1, 99]}"
+    )
+    columns = ("image", "values as they are read")
+    return Finding("narrow_range", "pictures that are nearly black or of one tone", advice, False, columns, rows)
 
 
 def _repeated(checked: Checked) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipmask.curation.checking.likeness import Likeness, likeness
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_label_pixels, read_labels
 from clipmask.errors import UserError
@@ -32,6 +33,7 @@ class Reading(NamedTuple):
         image_size, label_size: (width, height) in pixels; None where the file can't be read.
         digest: equal for pictures with equal pixels and sizes.
         likeness: near for pictures that look alike.
+        span: the 0.5th and the 99.5th percentile of the picture's values, 0..255.
         counts: pixels of each of the K classes.
         void: pixels that count nowhere.
         unknown: pixels of each value (colours as from ``packed``) that is neither class nor void, at most
@@ -44,6 +46,7 @@ class Reading(NamedTuple):
     label_size: tuple[int, int] | None = None
     digest: bytes = b""
     likeness: Likeness | None = None
+    span: tuple[int, int] = (0, 255)
     counts: tuple[int, ...] = ()
     void: int = 0
     unknown: tuple[tuple[int, int], ...] = ()
@@ -54,14 +57,14 @@ class Reading(NamedTuple):
         return self.image_size is not None and self.image_size == self.label_size and not self.unknown
 
 
-def read_pair(pair: Pair, format: LabelFormat) -> Reading:
+def read_pair(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLAIN) -> Reading:
     """Reads image and label map in the way that training does; what is wrong with them is in the result."""
     reading = Reading()
     try:
-        image = read_image(pair.image)
+        image = read_image(pair.image, image_format=image_format)
         size = image.shape[1], image.shape[0]
         digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=str(size).encode()[:16]).digest()
-        reading = reading._replace(image_size=size, digest=digest, likeness=likeness(image))
+        reading = reading._replace(image_size=size, digest=digest, likeness=likeness(image), span=_span(image))
     except UserError as error:
         reading = reading._replace(image_fault=_reason(error, pair.image))
     try:
@@ -97,6 +100,12 @@ def _with_unknown(reading: Reading, pair: Pair, format: LabelFormat, error: User
     return reading._replace(
         label_size=_size(raw), counts=tuple(counts), void=void, unknown=tuple(unknown[:MOST_UNKNOWN])
     )
+
+
+def _span(image: NDArray[np.uint8]) -> tuple[int, int]:
+    ends = np.cumsum(np.bincount(image.ravel(), minlength=256))
+    low, high = (int(np.searchsorted(ends, share * ends[-1])) for share in (0.005, 0.995))
+    return low, high
 
 
 def _size(pixels: NDArray[Any]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from clipmask.curation.checking.pair import Pair
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import load_dataset
 from clipmask.data.descriptor import Descriptor, read_descriptor
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
 
@@ -28,6 +29,7 @@ class Subject:
         format: how its label files are read.
         splits: their names, in order; of registered datasets without what they all begin with.
         pairs: image and label map, each once, both there.
+        image_format: how its pictures are read.
         folders: that hold its files; results don't belong there.
         unlabelled: (image, label map that it would need).
         unlabelled_stops: training refuses such images, rather than leave them out.
@@ -42,6 +44,7 @@ class Subject:
     format: LabelFormat
     splits: tuple[str, ...]
     pairs: list[Pair]
+    image_format: ImageFormat = PLAIN
     folders: tuple[Path, ...] = ()
     unlabelled: list[tuple[str, str]] = field(default_factory=list)
     unlabelled_stops: bool = False
@@ -99,6 +102,7 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
         format=descriptor.label_format,
         splits=tuple(samples),
         pairs=pairs,
+        image_format=descriptor.image_format,
         folders=(descriptor.images, descriptor.labels),
         unlabelled=[(image, labels) for image, labels in everything if not os.path.isfile(labels)],
         orphans=[path for path in _label_files(descriptor) if path not in labelled],
@@ -146,6 +150,7 @@ def from_catalog(names: Sequence[str]) -> Subject:
         colors=None if colors is None else [list(color) for color in colors],
         format=first.label_format,
         splits=tuple(records),
+        image_format=ImageFormat.from_metadata(MetadataCatalog.get(names[0])),
         pairs=[pair for pair in pairs if here[pair.image] and here[pair.labels]],
         unlabelled=[(pair.image, pair.labels) for pair in pairs if here[pair.image] and not here[pair.labels]],
         unlabelled_stops=True,

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipmask.curation.guessing.depth import Depth, guess_depth
 from clipmask.curation.guessing.naming import NameFile, find_names
 from clipmask.curation.guessing.pairing import SPLIT_NAMES, Pairing, find_pairing
 from clipmask.curation.guessing.pixels import read_sample
 from clipmask.curation.guessing.values import Guess, guess_values, rename
 from clipmask.errors import UserError
 
+_MOST_PICTURES = 20  # that are read to see how deep their values are
 _LISTS = ("", "ImageSets/Segmentation", "ImageSets", "splits", "lists")  # folders that lists of the splits lie in
 
 
@@ -43,6 +45,7 @@ class FolderGuess:
         pairing: which files belong together.
         values: what label maps hold.
         splits: which pictures train.
+        depth: how pictures become 8-bit pictures.
         names_from: where class names come from, for reading; None: they are placeholders.
         num_sampled: how many label maps were read.
     """
@@ -51,6 +54,7 @@ class FolderGuess:
     pairing: Pairing
     values: Guess
     splits: Splits
+    depth: Depth
     names_from: str | None
     num_sampled: int
 
@@ -68,7 +72,7 @@ def guess_folder(folder: Path, names: Sequence[str] | None = None, sample: int =
     """
     pairing = find_pairing(folder)
     count = len(pairing.pairs)
-    chosen = [pairing.pairs[place * count // min(sample, count)][1] for place in range(min(sample, count))]
+    chosen = [pairing.pairs[place][1] for place in spread_places(count, sample)]
     file = find_names(_places(folder, pairing))
     try:
         values = guess_values(read_sample(folder / path for path in chosen), file)
@@ -76,7 +80,15 @@ def guess_folder(folder: Path, names: Sequence[str] | None = None, sample: int =
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
     names_from = "--names" if names is not None else _names_from(values, file)
-    return FolderGuess(folder, pairing, values, find_splits(folder, pairing), names_from, len(chosen))
+    pictures = [folder / pairing.pairs[place][0] for place in spread_places(count, _MOST_PICTURES)]
+    depth = guess_depth(pictures)
+    return FolderGuess(folder, pairing, values, find_splits(folder, pairing), depth, names_from, len(chosen))
+
+
+def spread_places(count: int, wanted: int) -> list[int]:
+    """Returns ``wanted`` of the numbers below ``count``, evenly spread; all where there are fewer."""
+    wanted = min(wanted, count)
+    return [place * count // wanted for place in range(wanted)]
 
 
 def _places(folder: Path, pairing: Pairing) -> list[Path]:

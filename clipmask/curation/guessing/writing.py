@@ -46,6 +46,10 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
         lines.append(f"ignore_id: {values.ignore_id}")
     else:
         lines.append(f"void_colors: {json.dumps([list(color) for color in values.void_colors])}")
+    if guess.depth.format.scales:
+        value = guess.depth.format.as_metadata()["image_range"]
+        lines += ["", f"# The values of pictures that become black and white: {guess.depth.why}."]
+        lines.append(f"image_range: {json.dumps(value)}")
     lines += ["", *_class_comment(guess), "classes:"]
     lines += [_class_line(item, number, values.encoding == "ids") for number, item in enumerate(values.classes)]
     lines += ["", f"# {guess.splits.why}.", f"splits: {_mapping(_split_values(guess, place))}", ""]

@@ -66,9 +66,16 @@ def make(root: Path, encoding: str = "rgb", **changes: Any) -> Path:
     return path
 
 
+def make_again(path: Path, **changes: Any) -> Path:
+    """Changes keys of a descriptor, and leaves its files as they are."""
+    content = {**yaml.safe_load(path.read_text()), **changes}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
 def read_all(subject: Subject) -> Checked:
     """Reads all pairs in this process."""
-    return [(pair, read_pair(pair, subject.format)) for pair in subject.pairs]
+    return [(pair, read_pair(pair, subject.format, subject.image_format)) for pair in subject.pairs]
 
 
 def findings(path: Path) -> dict[str, Finding]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipmask.curation.checking.findings import find_all
 from clipmask.curation.checking.subject import open_subject
-from tests.curation.checking.made import COLORS, TRAIN, findings, label_ids, make, picture, read_all, save
+from tests.curation.checking.made import COLORS, TRAIN, findings, label_ids, make, make_again, picture, read_all, save
 
 
 @pytest.mark.parametrize("encoding", ["rgb", "ids"])
@@ -160,3 +160,18 @@ def test_as_plain_values(tmp_path: Path) -> None:
     told = findings(path)["void_only"].as_dict()
     assert told["stops_training"] is False
     assert told["rows"] == [{"label map": str(tmp_path / "labels/val/14.png"), "splits": "val"}]
+
+
+def test_pictures_that_show_nearly_nothing_for_want_of_a_range(tmp_path: Path) -> None:
+    path = make(tmp_path)
+    dim = tmp_path / "images/train/03.png"
+    save((picture(3)[..., 0].astype(np.uint16) * 16), dim)  # 12 bits in a file of 16
+    found = findings(path)
+    assert found.keys() == {"narrow_range"}
+    assert not found["narrow_range"].stops
+    assert found["narrow_range"].rows == [(str(dim), "0 to 15")]
+    assert "image_range" in found["narrow_range"].advice
+    for number in range(16):
+        name = f"{'train' if number < TRAIN else 'val'}/{number:02}.png"
+        save((picture(number)[..., 0].astype(np.uint16) * 16), tmp_path / "images" / name)
+    assert findings(make_again(path, image_range=[0, 4095])) == {}

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from clipmask.curation.guessing.guess import SHARES, guess_folder
 from clipmask.curation.guessing.writing import descriptor_text
 from clipmask.data.descriptor import Descriptor, read_descriptor
+from clipmask.data.image_format import ImageFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
-from tests.curation.guessing.trees import COUNT, TRAIN, TREES
+from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES
 
 BARE = ("class_0", "class_1", "class_2", "class_3")
 EXPECTED: dict[str, dict[str, Any]] = {
@@ -79,3 +82,11 @@ def test_lists_that_name_other_files_are_not_taken(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("0\n1\n")
     (tmp_path / "val.txt").write_text("2.jpg\n")
     assert guess_folder(tmp_path).splits.sources == {"train": Path("train.txt"), "val": Path("val.txt")}
+
+
+def test_deep_pictures_get_their_range(tmp_path: Path) -> None:
+    TREES["camvid"](tmp_path)
+    rng = np.random.default_rng(0)
+    for path in [*tmp_path.glob("train/*.png"), *tmp_path.glob("val/*.png")]:
+        Image.fromarray(rng.integers(0, 4096, SIZE).astype(np.uint16)).save(path)
+    assert _described(tmp_path, tmp_path / "here").image_format == ImageFormat(range=(0, 4095))

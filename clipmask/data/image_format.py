@@ -1,0 +1,112 @@
+"""How the picture files of a dataset are read: which of their values become black and white."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipmask.errors import UserError
+
+_BINS = 1 << 16  # of the histogram that percentiles of 16-bit values are read from
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How picture files become 8-bit pictures. The value is immutable.
+
+    Attributes:
+        range: the values that become 0 and 255; what lies beyond is cut. None: 0 and the most that the file's type
+            holds, so that 8-bit pictures stay as they are.
+        percentiles: take the range from each picture instead: these percentiles, 0..100, of its values in all bands.
+
+    Raises:
+        UserError: a value makes no sense.
+    """
+
+    range: tuple[float, float] | None = None
+    percentiles: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise UserError(f"image_range is {list(self.range)}; the first value must be below the second")
+        if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise UserError(
+                f"image_range has the percentiles {list(self.percentiles)}; they are two numbers from 0 to 100, the "
+                "lower first"
+            )
+
+    @classmethod
+    def from_metadata(cls, metadata: Any) -> ImageFormat:
+        """Returns the format that ``image_range`` in a dataset's or a checkpoint's metadata says.
+
+        Args:
+            metadata: anything with ``get``. ``image_range`` is ``full`` (or absent), ``[low, high]`` or
+                ``{"percentiles": [low, high]}``.
+
+        Raises:
+            UserError: it is something else.
+        """
+        value = metadata.get("image_range", None)
+        if value is None or (isinstance(value, str) and value == "full"):
+            return cls()
+        if isinstance(value, Mapping) and list(value) == ["percentiles"] and _is_pair(value["percentiles"]):
+            low, high = value["percentiles"]
+            return cls(percentiles=(float(low), float(high)))
+        if _is_pair(value):
+            low, high = value
+            return cls(range=(float(low), float(high)))
+        raise UserError(
+            f"image_range is {value!r}; it is full, [low, high] (the values that become black and white) or "
+            "{percentiles: [1, 99]} (of each picture)"
+        )
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Returns plain values from which ``from_metadata`` makes an equal format; none for the default."""
+        if self.percentiles is not None:
+            return {"image_range": {"percentiles": list(self.percentiles)}}
+        return {} if self.range is None else {"image_range": list(self.range)}
+
+    @property
+    def scales(self) -> bool:
+        """Whether values are scaled otherwise than by their type."""
+        return self.range is not None or self.percentiles is not None
+
+    def to_8_bits(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+        """Scales values to 0..255.
+
+        Args:
+            pixels: of any shape; unsigned integers of up to 16 bits, or, where the format ``scales``, any numbers.
+        """
+        if not self.scales:
+            return pixels if pixels.dtype == np.uint8 else (pixels.astype(np.int64) // 257).astype(np.uint8)
+        low, high = self.range or self._own_range(pixels)
+        wide = pixels.astype(np.float32)
+        wide -= low
+        wide *= 255 / max(high - low, 1e-6)
+        return np.nan_to_num(wide, nan=0.0).clip(0, 255).round().astype(np.uint8)
+
+    def _own_range(self, pixels: NDArray[Any]) -> tuple[float, float]:
+        """Returns the values at ``percentiles``; infinite values and those that are no number are left out."""
+        assert self.percentiles is not None
+        if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+            ends = np.cumsum(np.bincount(pixels.ravel(), minlength=_BINS))
+            low, high = (int(np.searchsorted(ends, max(1, share / 100 * ends[-1]))) for share in self.percentiles)
+            return float(low), float(min(high, _BINS - 1))
+        finite = pixels[np.isfinite(pixels)]
+        if not finite.size:
+            return 0.0, 1.0
+        low, high = np.percentile(finite, self.percentiles)
+        return float(low), float(high)
+
+
+PLAIN = ImageFormat()  # values as they are in 8 bits, else scaled by what their type holds
+
+
+def _is_pair(value: Any) -> bool:
+    if not isinstance(value, list | tuple | np.ndarray) or len(value) != 2:
+        return False
+    return all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in value)
