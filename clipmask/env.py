@@ -49,8 +49,8 @@ OPTIONAL = ("detectron2", "huggingface_hub", "opencv-python-headless", "cityscap
 OWN_VARIABLES = ("CLIPMASK_D2", "CLIPMASK_CACHE", "CLIPMASK_DATASETS", "CLIPMASK_TEST_DATA")
 # Variables that change what the libraries do.
 VARIABLES = (
-    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTORCH_CUDA_ALLOC_CONF", "HF_HUB_OFFLINE"),
-    *("NCCL_P2P_DISABLE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"),
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR", "PYTORCH_CUDA_ALLOC_CONF"),
+    *("HF_HUB_OFFLINE", "NCCL_P2P_DISABLE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"),
 )
 Rows = Iterator[tuple[str, str]]
 

@@ -78,7 +78,8 @@ def test_runs_end_in_results_and_a_failure_stops_no_other(folder: Path, capsys: 
     assert unfinished(make(folder)) == []
 
 
-def test_a_run_has_its_device_and_its_words(folder: Path) -> None:
+def test_a_run_has_its_device_and_its_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     jobs = make(folder, "full: {title: full model, also_test: [more_val]}", ("SOLVER.IMS_PER_BATCH", "2"))
     Runner(jobs[:1], [Slot(CORE, False)]).run()
     own = folder / "output" / "grid" / "full_seed0"

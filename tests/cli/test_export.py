@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 from clipmask.cli.export import main
 from clipmask.inference import Predictor
 from tests.checkpoints import pixels, write_checkpoint
+from tests.closeness import assert_same
 from tests.conftest import NAMES
 
 
@@ -25,7 +26,7 @@ def test_an_exported_model_predicts_as_its_checkpoint(
     assert f"{len(NAMES)} classes" in told
     first, second = (Predictor.from_checkpoint(path)(pixels()) for path in (source, target))
     assert (second.names, second.colors) == (tuple(NAMES), first.colors)
-    assert np.array_equal(first.scores(), second.scores())
+    assert_same(first.scores(), second.scores())
 
 
 def test_half_changes_scores_by_rounding_alone(tmp_path: Path, small_cfg: CfgNode) -> None:

@@ -19,10 +19,26 @@ from clipmask.cli.train import main, parse_args, register_datasets, set_environm
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint
+from tests.conftest import PATIENCE, ROOT
 from tests.data.described import write_described, write_yaml
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "engine"
+# Registered, it keeps a run from its end: a kill comes in time, however slow this machine is and fast that process.
+ENDLESS = """
+import time
+from clipmask.engine import train as module
+
+original = module.training_step
+
+
+def step(state, *others):
+    while state.iteration + 1 == 59:
+        time.sleep(1)
+    return original(state, *others)
+
+
+module.training_step = step
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +47,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     code = f"import sys\nsys.path.insert(0, {str(TINY)!r})\nimport tiny\n"
     (folder / "my_data.py").write_text(code + f"tiny.register({str(folder)!r})\n")
+    (folder / "endless.py").write_text(ENDLESS)
     script = code + (
         f"import yaml, pathlib\ntiny.write_dataset(pathlib.Path({str(folder)!r}))\n"
         "cfg = tiny.tiny_cfg('run')\n"
@@ -57,7 +74,7 @@ def _start(folder: Path, tiny_run: Path, *words: object) -> subprocess.Popen[str
 
 
 def _finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     return out
 
@@ -250,10 +267,10 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_killed_at_any_moment_and_resumed_ends_in_the_same_file(tmp_path: Path, tiny_run: Path) -> None:
-    opts: Sequence[object] = ["SOLVER.MAX_ITER", 300, "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 40]
+    opts: Sequence[object] = ["SOLVER.MAX_ITER", 60, "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 20]
     whole = _start(tmp_path / "whole", tiny_run, *opts)
-    killed = _start(tmp_path / "killed", tiny_run, *opts)
-    deadline = time.monotonic() + 60
+    killed = _start(tmp_path / "killed", tiny_run, "--register", tiny_run / "endless.py", *opts)
+    deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "killed" / "run" / "last_checkpoint").exists():
         assert killed.poll() is None, killed.communicate()
         assert time.monotonic() < deadline
@@ -295,7 +312,7 @@ def test_a_bad_file_is_one_line_whichever_process_reads_it(tmp_path: Path, tiny_
     path.write_bytes(b"not a picture")
     try:
         process = _start(tmp_path / "bad", tiny_run, "DATALOADER.NUM_WORKERS", workers)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     finally:
         path.write_bytes(content)
     assert process.returncode == 2
@@ -307,7 +324,7 @@ def test_a_bad_file_is_one_line_whichever_process_reads_it(tmp_path: Path, tiny_
 
 def test_an_error_in_one_of_two_processes_ends_both(tmp_path: Path, tiny_run: Path) -> None:
     process = _start(tmp_path / "odd", tiny_run, "INPUT.RANDOM_FLIP", "diagonal", "--num-gpus", 2)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert "INPUT.RANDOM_FLIP is 'diagonal'" in err
     assert "Traceback" not in err
@@ -315,6 +332,6 @@ def test_an_error_in_one_of_two_processes_ends_both(tmp_path: Path, tiny_run: Pa
 
 def test_a_batch_that_can_not_be_shared_out_is_told_before_anything_starts(tmp_path: Path, tiny_run: Path) -> None:
     process = _start(tmp_path / "odd", tiny_run, "SOLVER.IMS_PER_BATCH", 3, "--num-gpus", 2)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert err.count("SOLVER.IMS_PER_BATCH 3 can't be shared out equally over --num-gpus 2") == 1

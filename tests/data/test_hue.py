@@ -18,7 +18,7 @@ def many_colours() -> torch.Tensor:
 
 
 @given(shift=st.floats(-MOST, MOST))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_colours_become_what_torchvision_makes_of_them(shift: float) -> None:
     colours = many_colours()
     apart = (shift_hue(colours, shift).int() - v2.functional.adjust_hue(colours, shift).int()).abs()

@@ -93,7 +93,7 @@ def test_the_global_generators_are_left_alone(cfg: CfgNode, workers: int) -> Non
 @given(
     num_samples=st.integers(1, 30), share=st.integers(1, 5), world_size=st.integers(1, 4), seed=st.integers(0, 2**31)
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_epoch_is_a_permutation(num_samples: int, share: int, world_size: int, seed: int) -> None:
     batch, steps = share * world_size, 12
     samplers = [

@@ -100,7 +100,7 @@ def test_damage_at_any_place_is_a_user_error_or_harmless(tmp_path: Path) -> None
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_labels_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     num_classes = data.draw(st.integers(1, 300))
     ignore = data.draw(st.sampled_from([num_classes, 255, 65535]))

@@ -48,7 +48,7 @@ CROPS = [
     stretch=st.floats(1.0, 3.0),
     crop=st.sampled_from(CROPS),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_picture_and_labels_stay_aligned(
     seed: int, height: int, width: int, low: float, stretch: float, crop: ScaledCrop | None
 ) -> None:
@@ -103,7 +103,7 @@ def test_crop_sizes_follow_their_kind() -> None:
 
 
 @given(seed=st.integers(0, 2**32), scale=st.floats(0.3, 4.0), crop=st.sampled_from([c for c in CROPS if c]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_windows_lie_inside_and_keep_the_scale(seed: int, scale: float, crop: ScaledCrop) -> None:
     torch.manual_seed(seed)
     labels = blocks(97, 131, 16)

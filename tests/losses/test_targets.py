@@ -20,7 +20,7 @@ def test_coverage_is_the_share_of_labelled_pixels() -> None:
     assert targets.present[0].tolist() == [True, True, True]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**31 - 1))
 def test_no_labelled_pixel_is_lost_or_made(height: int, width: int, classes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -14,6 +14,7 @@ from clipmask import ClipMask, build_model
 from clipmask.d2 import MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.text.sources import ClipSource, average
+from tests.closeness import assert_best, assert_same
 from tests.conftest import NAMES
 
 Inputs = list[dict[str, Any]]
@@ -37,7 +38,7 @@ def test_scores_and_labels_at_the_asked_size(small_model: ClipMask, make_inputs:
     labels = small_model.predict_labels(inputs)
     assert [tuple(score.shape) for score in scores] == [(5, 61, 47), (5, 120, 33)]
     for score, label in zip(scores, labels, strict=True):
-        assert torch.equal(score.argmax(0), label.long())
+        assert_best(label, score)
 
 
 @torch.no_grad()
@@ -52,7 +53,7 @@ def test_batch_equals_single(small_model: ClipMask, make_inputs: Callable[..., I
 def test_float_and_uint8_images_are_one(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
     inputs = make_inputs((64, 64))
     as_float = [{**inputs[0], "image": inputs[0]["image"].float()}]
-    assert torch.equal(small_model(inputs)[0]["sem_seg"], small_model(as_float)[0]["sem_seg"])
+    assert_same(small_model(inputs)[0]["sem_seg"], small_model(as_float)[0]["sem_seg"])
 
 
 def test_normalizer_scales_the_losses(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
@@ -178,7 +179,7 @@ def test_texts_of_images_play_no_part_in_vocabulary_mode(
 ) -> None:
     inputs = make_inputs((64, 96), (64, 96), (64, 96))
     for plain, text in zip(small_model(inputs), small_model(with_texts(inputs)), strict=True):
-        assert torch.equal(plain["sem_seg"], text["sem_seg"])
+        assert_same(plain["sem_seg"], text["sem_seg"])
 
 
 @pytest.mark.parametrize("injection", ["tokens", "channels"])
@@ -206,7 +207,7 @@ def test_an_image_without_text_is_segmented_as_in_vocabulary_mode(
     model, inputs = annotated(small_cfg), make_inputs((64, 96), (64, 96), (64, 96))
     expected = small_model(inputs)
     model.load_state_dict(small_model.state_dict())
-    assert torch.equal(model(inputs)[0]["sem_seg"], expected[0]["sem_seg"])
+    assert_same(model(inputs)[0]["sem_seg"], expected[0]["sem_seg"])
     beside_text = model(with_texts(inputs))[1]["sem_seg"]
     torch.testing.assert_close(beside_text, expected[1]["sem_seg"], rtol=1e-4, atol=1e-5)
 
@@ -255,7 +256,7 @@ def test_a_learned_text_trains_and_segments_without_clip(
     loaded = build_model(tower_cfg, NAMES, text_width=24).eval()
     loaded.load_state_dict(model.state_dict())
     with torch.no_grad():
-        assert torch.equal(loaded(inputs)[0]["sem_seg"], expected)
+        assert_same(loaded(inputs)[0]["sem_seg"], expected)
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ def test_usual_classes_have_their_color_in_every_vocabulary() -> None:
     assert palette(["road"]) == [[105, 60, 90]], "colours are part of saved pictures"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=40, unique=True), st.data())
 def test_a_home_is_kept_unless_another_has_it(names: list[str], data: st.DataObject) -> None:
     """Who has the colour that is theirs alone loses it only to a class whose own colour it is too."""

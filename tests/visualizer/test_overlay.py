@@ -56,7 +56,7 @@ def test_a_film_keeps_its_size_and_its_legend_in_place() -> None:
     assert (overlay(image[:20], labels[:20], NAMES, COLORS, legend="inside").shape) == (20, 320, 3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 200), st.integers(0, 1000))
 def test_any_size_and_any_number_of_classes(height: int, width: int, classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

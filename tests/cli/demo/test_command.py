@@ -352,7 +352,7 @@ def test_pictures_need_no_opencv(weights: str, tmp_path: Path) -> None:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, "--weights", weights, *words]
-        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "CLIPMASK_D2": "builtin", "PATH": ""}
+        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CLIPMASK_D2": "builtin", "PATH": ""}
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     result = run("--input", "a.png")

@@ -15,6 +15,7 @@ from clipmask.data.reading import read_image, read_labels
 from clipmask.data.toy import dataset as toy_street
 from clipmask.data.toy.scene import draw_scene
 from clipmask.errors import UserError
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_two_processes_at_once(root: Path) -> None:
         )
         for _ in range(2)
     ]
-    outputs = [run.communicate(timeout=120) for run in runs]
+    outputs = [run.communicate(timeout=PATIENCE) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
     assert (read_image(outputs[0][0].strip()) == draw_scene("val", 0)[0]).all()
