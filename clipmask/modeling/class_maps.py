@@ -1,9 +1,10 @@
-"""From (class, mask) pairs to class maps and label maps, at any size, without Q full-size masks.
+"""From (class, mask) pairs to class maps and label maps, at any size.
 
     score_k(p) = sum_q softmax(logits_q)_k sigmoid(mask_q(p))        (MaskFormer, Sec. 3.4, semantic inference)
 
-mask_q(p) is the stride-4 mask read bilinearly at the centre of output pixel p. The output is made in strips of rows:
-only one strip of the Q masks exists at a time, and for label maps only one strip of the K scores.
+mask_q(p) is the stride-4 mask read bilinearly at the centre of output pixel p. ``plain_scores`` is this formula as it
+stands. Where the Q masks of a whole picture would be large, the output is made in strips of rows instead: only one
+strip of the Q masks exists at a time, and for label maps only one strip of the K scores.
 
 Shapes: Q queries, K classes, h and w rows and columns at stride 4, H and W output rows and columns.
 """
@@ -17,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Elements of Q full-size masks, or of K score maps, up to which a picture is not cut into strips: 32 MiB in float32.
+WHOLE_ELEMENTS = 8 * 2**20
 # Elements of one strip of masks or scores: 8 MiB in float32, small enough for caches and large enough for kernels.
 STRIP_ELEMENTS = 2 * 2**20
 # Classes whose scores are compared at once.
@@ -41,13 +44,12 @@ def class_scores(
         output_size: H and W.
         stride: input pixels per mask cell.
     """
-    height, width = (-(-length // stride) * stride for length in output_size)  # whole cells, in which strips come
-    scores = masks.new_empty((logits.shape[-1] - 1, height, width), dtype=torch.float32)
-    for first, strip in _strips(logits, masks, input_size, output_size, stride, (0.0, 0.0)):
-        _, rows, tall, columns, wide = strip.shape
-        target = scores[:, first : first + rows * tall, : columns * wide]
-        target.unflatten(2, (columns, wide)).unflatten(1, (rows, tall)).copy_(strip)
-    return scores[:, : output_size[0], : output_size[1]].contiguous()
+    if _is_plain(logits, input_size, output_size):
+        return plain_scores(logits, masks, output_size, stride)
+    scores = masks.new_empty((logits.shape[-1] - 1, *output_size), dtype=torch.float32)
+    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
+        scores[:, first : first + strip.shape[1]] = strip
+    return scores
 
 
 def label_map(
@@ -57,13 +59,40 @@ def label_map(
 
     No map of K x H x W is made; arguments as in ``class_scores``.
     """
+    if _is_plain(logits, input_size, output_size):
+        return best_labels(plain_scores(logits, masks, output_size, stride))
     labels = masks.new_empty(output_size, dtype=_label_type(logits.shape[-1] - 1))
-    for first, strip in _strips(logits, masks, input_size, output_size, stride, (0.0, 0.0)):
-        # Classes alone are brought into rows and columns, (rows, columns).
-        found = _largest(strip).to(labels.dtype).flatten(2, 3).flatten(0, 1)
-        rows = labels[first : first + len(found)]
-        rows.copy_(found[: len(rows), : output_size[1]])
+    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
+        labels[first : first + strip.shape[1]] = best_labels(strip)
     return labels
+
+
+def plain_scores(logits: Tensor, masks: Tensor, size: tuple[int, int], stride: int = 4) -> Tensor:
+    """Returns the scores (K, H, W) of an image that is as large as its result; no strips, no branches on sizes.
+
+    Args:
+        logits: (Q, K + 1) class logits, no object last; or (B, Q, K + 1), for scores (B, K, H, W).
+        masks: (Q, h, w) mask logits, or (B, Q, h, w).
+        size: H and W.
+        stride: input pixels per mask cell.
+    """
+    probability = _probability(logits)
+    batch = masks.float().reshape(-1, *masks.shape[-3:])
+    large = F.interpolate(batch, scale_factor=float(stride), mode="bilinear", align_corners=False).sigmoid_()
+    large = large[..., : size[0], : size[1]].reshape(*masks.shape[:-2], *size)
+    with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
+        return torch.einsum("...kq,...qhw->...khw", probability, large)
+
+
+def _is_plain(logits: Tensor, input_size: tuple[int, int], output_size: tuple[int, int]) -> bool:
+    """Whether an image is as large as its result, and small enough to be segmented without strips."""
+    pixels = output_size[0] * output_size[1]
+    return tuple(input_size) == tuple(output_size) and max(logits.shape) * pixels <= WHOLE_ELEMENTS
+
+
+def _probability(logits: Tensor) -> Tensor:
+    """The probability of each class (..., K, Q) by class logits (..., Q, K + 1), float32."""
+    return logits.float().softmax(-1)[..., :-1].transpose(-1, -2)
 
 
 def best_labels(scores: Tensor) -> Tensor:
@@ -110,78 +139,12 @@ def score_strips(
     Yields:
         The first row of each strip and its scores (K, rows, W).
     """
-    for first, strip in _strips(logits, masks, input_size, output_size, stride, offset):
-        rows = strip.flatten(3, 4).flatten(1, 2)
-        yield first, rows[:, : output_size[0] - first, : output_size[1]]
-
-
-def _strips(
-    logits: Tensor,
-    masks: Tensor,
-    input_size: tuple[float, float],
-    output_size: tuple[int, int],
-    stride: int,
-    offset: tuple[float, float],
-) -> Iterator[tuple[int, Tensor]]:
-    """As ``score_strips``, but (K, n, s, m, s) for n * s rows and m * s columns, which whole cells may be too many.
-
-    s is 1, or the stride where every pixel of the input is one of the output. In memory pixels then lie as the sum over
-    queries leaves them, those with the same place in their cells together: who takes the largest of K scores before
-    bringing them into rows and columns moves K times less.
-    """
-    probability = logits.float().softmax(-1)[:, :-1].T  # (K, Q)
-    masks = masks.float()
-    whole = tuple(input_size) == tuple(output_size) and offset == (0.0, 0.0)
+    probability = _probability(logits)
     rows = max(1, STRIP_ELEMENTS // (max(probability.shape) * output_size[1]))
-    if whole:
-        # What a gradient of masks or of class logits needs must not be written over.
-        keep = torch.is_grad_enabled() and (masks.requires_grad or logits.requires_grad)
-        strips = _enlarged(masks, output_size, stride, rows, keep)
-    else:
-        strips = _resized(masks, input_size, output_size, stride, offset, rows)
-    for first, strip in strips:
-        with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
+    for first, strip in _resized(masks.float(), input_size, output_size, stride, offset, rows):
+        with torch.autocast(masks.device.type, enabled=False):  # as in plain_scores
             scores = probability @ strip.sigmoid_().flatten(1)
-        places = scores.unflatten(1, strip.shape[1:]).permute(0, 3, 1, 4, 2)
-        yield first, places[..., : -(-output_size[1] // places.shape[-1]), :]
-
-
-def _enlarged(
-    masks: Tensor, output_size: tuple[int, int], stride: int, rows: int, keep: bool
-) -> Iterator[tuple[int, Tensor]]:
-    """Strips of some rows of the masks, each cell ``stride`` x ``stride`` pixels: the first row, and (Q, s, s, n, w).
-
-    Without ``keep`` each strip is written over by the next.
-
-    A pixel's place in its cell alone says how far it is between which neighbours, so that all pixels of one place are
-    one ``lerp`` of two slices: a third of the time of torch's own kernel, and no indices.
-    """
-    queries, _, width = masks.shape
-    cells = -(-output_size[0] // stride)
-    padded = F.pad(masks.unsqueeze(0), (1, 1, 1, 1), mode="replicate").squeeze(0)
-    most = min(cells, max(1, rows // stride))
-    tall, strip = masks.new_empty(0), masks.new_empty(0)
-    for first in range(0, cells, most):
-        count = min(most, cells - first)
-        if keep or tall.shape[-2:-1] != (count,):
-            tall = masks.new_empty(queries, stride, count, width + 2)
-            strip = masks.new_empty(queries, stride, stride, count, width)
-        for place in range(stride):
-            _between(padded[:, first : first + count + 2], 1, place, stride, tall[:, place])
-        for place in range(stride):
-            _between(tall, 3, place, stride, strip[:, :, place])
-        yield first * stride, strip
-
-
-def _between(values: Tensor, axis: int, place: int, stride: int, result: Tensor) -> None:
-    """Writes the pixels at ``place`` of every cell along an axis, which has one cell more at both ends."""
-    centre = (place + 0.5) / stride + 0.5  # in cells, from the centre of the cell before
-    before = values.narrow(axis, int(centre), values.shape[axis] - 2)
-    after = values.narrow(axis, int(centre) + 1, values.shape[axis] - 2)
-    if torch.is_grad_enabled() and values.requires_grad:
-        result.copy_(torch.lerp(before, after, centre - int(centre)))
-    else:
-        torch.lerp(before, after, centre - int(centre), out=result)
+        yield first, scores.unflatten(1, strip.shape[1:])[..., : output_size[1]]
 
 
 def _resized(
@@ -192,7 +155,7 @@ def _resized(
     offset: tuple[float, float],
     rows: int,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Strips of some rows of the masks at any scale and offset: the first row, and (Q, 1, 1, rows, at least W)."""
+    """Strips of some rows of the masks at any scale and offset: the first row, and (Q, rows, at least W)."""
     _, cells_y, cells_x = masks.shape
     height, width = output_size
     upper, lower, share = _neighbours(height, cells_y, input_size[0] / stride, offset[0] / stride, masks.device)
@@ -211,7 +174,7 @@ def _resized(
         else:
             left, right, weight = across
             strip = torch.lerp(_columns(strip, left), _columns(strip, right), weight)
-        yield first, strip[:, None, None]
+        yield first, strip
 
 
 def _neighbours(

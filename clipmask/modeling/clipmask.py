@@ -23,6 +23,7 @@ from clipmask.losses.targets import count_pairs
 from clipmask.modeling.backbone import build_backbone
 from clipmask.modeling.class_maps import class_scores, label_map, target_size
 from clipmask.modeling.image_text import ImageText
+from clipmask.modeling.layers import ceil_div
 from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
 from clipmask.modeling.text_embedding import TextEmbedding
@@ -159,18 +160,22 @@ class ClipMask(nn.Module):
             The predictions of all layers in training, of the last one in evaluation.
         """
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
-        features = dict(self.backbone(images))  # res2 .. res5: (B, C_i, H / stride, W / stride)
+        features = self.backbone(images)  # res2 .. res5: (B, C_i, H / stride, W / stride)
         T = self.text()  # (K, D), centred
         # (K, D), or each image's own (B, L, D) and which of its rows are no padding
         texts, text_valid = (T, None) if self.image_text is None else self.image_text(batched_inputs, T, self.text)
-        return self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid, consume=True), T)
+        return self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid), T)
 
     def _preprocess(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Normalises and pads at the bottom and right with zeros, which is the mean colour."""
+        """Normalises and pads at the bottom and right with zeros, which is the mean colour.
+
+        Returns:
+            (B, 3, H, W), and the images' sizes without padding, one entry where all are of one size.
+        """
         images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         divisor = self.divisor
-        height, width = (-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
+        height, width = (ceil_div(max(size[axis] for size in sizes), divisor) * divisor for axis in (0, 1))
         padded = [
             F.pad(
                 (image.float() - self.pixel_mean).div_(self.pixel_std),
@@ -178,7 +183,8 @@ class ClipMask(nn.Module):
             )
             for image in images
         ]
-        return torch.stack(padded).contiguous(memory_format=torch.channels_last), sizes
+        batch = torch.stack(padded).contiguous(memory_format=torch.channels_last)
+        return batch, sizes[:1] if len(set(sizes)) == 1 else sizes
 
     @property
     def divisor(self) -> int:
@@ -191,9 +197,10 @@ class ClipMask(nn.Module):
     ) -> list[tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]]]:
         """Per image the arguments of ``class_scores`` and ``label_map``; masks cut to the image's own cells."""
         masks = outputs.pred_masks
+        sizes = outputs.sizes if len(outputs.sizes) > 1 else outputs.sizes * len(batched_inputs)
         arguments = []
-        for index, (inputs, size) in enumerate(zip(batched_inputs, outputs.sizes, strict=True)):
-            cells = masks[index, :, : -(-size[0] // 4), : -(-size[1] // 4)]
+        for index, (inputs, size) in enumerate(zip(batched_inputs, sizes, strict=True)):
+            cells = masks[index, :, : ceil_div(size[0], 4), : ceil_div(size[1], 4)]
             arguments.append((outputs.pred_logits[-1, index], cells, size, target_size(inputs)))
         return arguments
 

@@ -23,12 +23,10 @@ Shapes: B batch, K classes, L texts of an image, D text width, C channels, N = H
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import Attention, Positions, as_map, pool, tokens
+from clipmask.modeling.layers import Attention, Positions, as_map, ceil_div, pool, pool_to_slots, tokens
 
 
 class Injection(nn.Module):
@@ -39,11 +37,16 @@ class Injection(nn.Module):
         text_dim: D, the width of T.
         num_heads: heads of the attention.
         max_image_keys: bound on M; 0 takes every cell as a key, as the paper writes.
+
+    Attributes:
+        free_size: pool the image keys into ``max_image_keys`` slots, of which attention leaves the unused ones out: the
+            same result, by a graph that holds for maps of every size. For exported networks; there images are not
+            padded.
     """
 
     def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
         super().__init__()
-        self.max_image_keys = max_image_keys
+        self.max_image_keys, self.free_size = max_image_keys, False
         self.text = nn.Linear(text_dim, dim)
         self.image = nn.Linear(dim, dim)
         self.norm_keys = nn.LayerNorm(dim)
@@ -72,23 +75,39 @@ class Injection(nn.Module):
         Returns:
             (B, C, H, W)
         """
-        batch, dim, height, width = r.shape
-        factor = self._key_factor(height, width)
-        key_map = pool(r, factor, valid)  # (B, C, h, w), h * w = M
-        text = self.text(T).expand(batch, -1, -1)  # (B, K, C) or (B, L, C)
+        height, width = r.shape[-2:]
+        image, image_place, image_open = self._image_keys(r, positions, stride, valid)
+        text = self.text(T).expand(r.shape[0], -1, -1)  # (B, K, C) or (B, L, C)
         cells = tokens(r)  # (B, N, C)
-        queries, keys = self._attended(cells, tokens(key_map), text, text_valid)
+        queries, keys = self._attended(cells, image, text, text_valid)
 
         # Text has no place in the image: its keys, which come first, carry no position.
-        before = keys.shape[1] - key_map[0, 0].numel()
-        rows, columns = key_map.shape[-2:]
-        key_place = nn.functional.pad(positions((rows, columns), stride * factor, dim), (0, 0, before, 0)).to(
-            keys.dtype
-        )
-        mask = self._mask(before, valid, text_valid, factor, keys)
-        place = positions((height, width), stride, dim).to(queries.dtype)
+        before = keys.shape[1] - image.shape[1]
+        key_place = nn.functional.pad(image_place, (0, 0, before, 0)).to(keys.dtype)
+        mask = self._mask(before, image_open, text_valid, keys)
+        place = positions((height, width), stride, r.shape[1]).to(queries.dtype)
         injected = self.attention(queries + place, keys + key_place, keys, mask)
         return as_map(self.norm(injected + cells), (height, width))
+
+    def _image_keys(
+        self, r: Tensor, positions: Positions, stride: int, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pools a scale (B, C, H, W) to image keys.
+
+        Returns:
+            The keys (B, M, C), their positions (B or 1, M, C) float32, and which of them hold image, (B or 1, 1, M), or
+            None where all do.
+        """
+        dim, height, width = r.shape[1:]
+        if self.free_size and self.max_image_keys:
+            slots = pool_to_slots(r, self.max_image_keys)
+            return slots.tokens, positions.of_cells(slots.rows, slots.columns, stride * slots.factor, dim), slots.used
+        factor = self._key_factor(height, width)
+        key_map = pool(r, factor, valid)  # (B, C, h, w), h * w = M
+        place = positions((key_map.shape[-2], key_map.shape[-1]), stride * factor, dim)
+        # A key holds image where any cell below it does.
+        open_ = None if valid is None else (pool(valid.unsqueeze(1).float(), factor) > 0).flatten(2)
+        return tokens(key_map), place, open_
 
     def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns queries (B, N, C) and keys (B, L + M, C) or (B, M, C), of cells, image keys (B, M, C) and text."""
@@ -97,22 +116,20 @@ class Injection(nn.Module):
     def _key_factor(self, height: int, width: int) -> int:
         """The smallest block side that brings the image keys under their bound."""
         factor = 1
-        while self.max_image_keys and math.ceil(height / factor) * math.ceil(width / factor) > self.max_image_keys:
+        while self.max_image_keys and ceil_div(height, factor) * ceil_div(width, factor) > self.max_image_keys:
             factor += 1
         return factor
 
     @staticmethod
-    def _mask(before: int, valid: Tensor | None, text_valid: Tensor | None, factor: int, keys: Tensor) -> Tensor | None:
-        """(B, 1, keys): a text is open where it is no padding, an image key where any cell below it is valid."""
+    def _mask(before: int, image: Tensor | None, text_valid: Tensor | None, keys: Tensor) -> Tensor | None:
+        """(B or 1, 1, keys): a text is open where it is no padding, an image key where ``image`` says so."""
         text_valid = text_valid if before else None
-        if valid is None and text_valid is None:
+        if image is None and text_valid is None:
             return None
-        if valid is None:
+        if image is None:
             image = keys.new_ones((len(keys), 1, keys.shape[1] - before), dtype=torch.bool)
-        else:
-            image = (pool(valid.unsqueeze(1).float(), factor) > 0).flatten(2)  # (B, 1, M)
         if text_valid is None:
-            return nn.functional.pad(image, (before, 0), value=True)
+            return torch.cat([image.new_ones((len(image), 1, before)), image], dim=-1)
         return torch.cat([text_valid.unsqueeze(1), image], dim=-1)
 
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Torch's attention on CPUs goes through keys 16 at a time and does a remainder one by one: where many queries meet few
-# keys, 69 of them take a third longer than 80.
-KEY_BLOCK = 16
+# The largest side of a block that ``pool_to_slots`` finds: maps at stride 8 of pictures of 8192 pixels have no larger.
+LARGEST_FACTOR = 1024
+Number = TypeVar("Number", int, Tensor)
+
+
+def ceil_div(a: int, b: Number) -> Number:
+    """Returns a / b rounded up, for a >= 0 and b > 0; runtimes disagree on -(-a // b), which divides below 0."""
+    return (a + b - 1) // b
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -93,8 +99,6 @@ class Attention(nn.Module):
         Returns:
             (B, N, C)
         """
-        if query.device.type == "cpu" and query.shape[1] > KEY_BLOCK * key.shape[1]:
-            key, value, mask = _whole_blocks(key, value, mask)
         q, k, v = self._split(self.query(query)), self._split(self.key(key)), self._split(self.value(value))
         heads = F.scaled_dot_product_attention(
             q,
@@ -107,20 +111,6 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
-
-
-def _whole_blocks(key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Fills keys up to whole blocks with ones that nobody may attend to; (B, M', C) twice and (B or 1, N or 1, M')."""
-    count = key.shape[1]
-    missing = -count % KEY_BLOCK
-    if not missing:
-        return key, value, mask
-    if mask is None:
-        mask = torch.ones((1, 1, count), dtype=torch.bool, device=key.device)
-    rows = (0, 0, 0, missing)
-    padded_key = F.pad(key, rows)
-    padded_value = padded_key if value is key else F.pad(value, rows)
-    return padded_key, padded_value, F.pad(mask, (0, missing), value=False)
 
 
 class MLP(nn.Sequential):
@@ -165,8 +155,8 @@ def valid_cells(sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride:
     """
     # Python numbers against a range made on the device: a tensor made of a list would wait for the device to copy it.
     y, x = torch.arange(grid[0], device=device), torch.arange(grid[1], device=device)
-    inside_y = torch.stack([y < math.ceil(height / stride) for height, _ in sizes])  # (B, H)
-    inside_x = torch.stack([x < math.ceil(width / stride) for _, width in sizes])  # (B, W)
+    inside_y = torch.stack([y < ceil_div(height, stride) for height, _ in sizes])  # (B, H)
+    inside_x = torch.stack([x < ceil_div(width, stride) for _, width in sizes])  # (B, W)
     return inside_y[:, :, None] & inside_x[:, None, :]
 
 
@@ -180,46 +170,69 @@ def sine_positions(
     first half of the channels for y and the second for x, at wavelengths from 1 to 10,000 image sizes.
 
     Args:
-        sizes: height and width of each image in pixels, before padding.
+        sizes: height and width of each image in pixels, before padding; or of all of them, once.
         grid: rows and columns of the feature map.
         stride: pixels per cell.
         dim: C, divisible by 4.
         device: where the result shall be.
 
     Returns:
-        (B, H * W, C), or (1, H * W, C) where all images have one size; values in [-1, 1].
+        (B, H * W, C), or (1, H * W, C) where ``sizes`` has one entry; values in [-1, 1].
     """
-    sizes = sizes[:1] if len(set(sizes)) == 1 else sizes
-    frequency = 10_000 ** (-torch.arange(dim // 4, device=device) / (dim // 4)) * 2 * math.pi
     axes = []
     for axis in (0, 1):
         cells = torch.arange(grid[axis], device=device) + 0.5
         centre = torch.stack([cells * (stride / size[axis]) for size in sizes])  # (B, H) or (B, W)
-        angle = centre[..., None] * frequency
-        axes.append(torch.cat([angle.sin(), angle.cos()], dim=-1))  # (B, H or W, C / 2)
+        axes.append(_waves(centre, dim))  # (B, H or W, C / 2)
     y = axes[0][:, :, None].expand(-1, -1, grid[1], -1)
     x = axes[1][:, None].expand(-1, grid[0], -1, -1)
     return torch.cat([y, x], dim=-1).flatten(1, 2)
+
+
+def _waves(centre: Tensor, dim: int) -> Tensor:
+    """Encodes places (...) along one axis, in image sizes: (..., C / 2)."""
+    frequency = 10_000 ** (-torch.arange(dim // 4, device=centre.device) / (dim // 4)) * 2 * math.pi
+    angle = centre[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 class Positions:
     """The encodings of one batch, each grid's made once however many parts of the model ask for it.
 
     Args:
-        sizes: height and width of each image in pixels, before padding.
+        sizes: height and width of each image in pixels, before padding; or of all of them, once.
         device: where they shall be.
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> None:
         self.sizes, self.device = sizes, device
-        self._made: dict[tuple[tuple[int, int], int, int], Tensor] = {}
+        self._made: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, grid: tuple[int, int], stride: int, dim: int) -> Tensor:
-        """Returns ``sine_positions`` of a grid of (rows, columns), (B or 1, H * W, C) float32."""
-        key = (grid, stride, dim)
+        """Returns ``sine_positions`` of a grid of (rows, columns), (B or 1, H * W, C) float32.
+
+        Grids of one stride are equal: each covers the largest image of the batch.
+        """
+        key = (stride, dim)
         if key not in self._made:
             self._made[key] = sine_positions(self.sizes, grid, stride, dim, self.device)
         return self._made[key]
+
+    def of_cells(self, rows: Tensor, columns: Tensor, stride: Tensor, dim: int) -> Tensor:
+        """Returns the encodings of single cells, where all images have one size.
+
+        Args:
+            rows: (M,) row of each cell.
+            columns: (M,).
+            stride: () pixels per cell.
+            dim: C.
+
+        Returns:
+            (1, M, C) float32.
+        """
+        ((height, width),) = self.sizes
+        y, x = (rows + 0.5) * (stride / height), (columns + 0.5) * (stride / width)
+        return torch.cat([_waves(y, dim), _waves(x, dim)], dim=-1).unsqueeze(0)
 
 
 def cut(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -249,6 +262,50 @@ def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
     weight = valid.unsqueeze(1).to(x.dtype)
     share = F.avg_pool2d(weight, factor, ceil_mode=True, count_include_pad=False)
     return F.avg_pool2d(x * weight, factor, ceil_mode=True, count_include_pad=False) / share.clamp_min(1e-6)
+
+
+class KeySlots(NamedTuple):
+    """Pooled cells in a fixed number M of places, the first of which are used.
+
+    Attributes:
+        tokens: (B, M, C) means of blocks of cells; 0 in unused slots.
+        rows: (M,) int64, the row of each slot's block among the blocks.
+        columns: (M,) int64.
+        factor: () int64, side of a block in cells.
+        used: bool (1, 1, M).
+    """
+
+    tokens: Tensor
+    rows: Tensor
+    columns: Tensor
+    factor: Tensor
+    used: Tensor
+
+
+def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
+    """Averages square blocks of cells, the smallest of which there are no more than ``slots``.
+
+    It does what ``pool`` does with a factor found in Python, by operations on tensors of fixed numbers of elements, so
+    that one graph holds for maps of every size.
+
+    Args:
+        x: (B, C, H, W), H and W up to ``LARGEST_FACTOR``.
+        slots: M.
+    """
+    batch, dim, height, width = x.shape
+    sides = torch.arange(1, LARGEST_FACTOR + 1, device=x.device)
+    blocks = ceil_div(height, sides) * ceil_div(width, sides)  # fewer for larger sides
+    factor = 1 + (blocks > slots).sum()
+    rows, columns = ceil_div(height, factor), ceil_div(width, factor)
+    y, x_ = torch.arange(height, device=x.device) // factor, torch.arange(width, device=x.device) // factor
+    slot = (y[:, None] * columns + x_).flatten()  # (N,)
+    index = slot[None, :, None].expand(batch, -1, dim)
+    sums = x.new_zeros((batch, slots, dim)).scatter_add(1, index, tokens(x))
+    counts = x.new_zeros(slots).scatter_add(0, slot, torch.ones_like(slot, dtype=x.dtype))
+    place = torch.arange(slots, device=x.device)
+    used = place < rows * columns
+    means = sums / counts.clamp_min(1)[:, None]
+    return KeySlots(means, place // columns, place % columns, factor, used[None, None])
 
 
 def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None = None) -> Tensor:

@@ -39,7 +39,7 @@ class DecoderOutput:
         mask_embed: (L, B, Q, E) mask embeddings of the same predictions.
         pixels: (B, E, h, w) per-pixel embedding at stride 4.
         valid: bool (B, h, w), False on padding, or None.
-        sizes: height and width of each image in pixels, without padding.
+        sizes: height and width of each image in pixels, without padding; one entry where all are of one size.
 
     In evaluation only the last prediction is made: L = 1.
     """
@@ -247,8 +247,9 @@ class MaskDecoder(nn.Module):
         """(Q, C) queries before the first layer; classes beyond Q have no query of their own."""
         if self.query_text is None:
             return self.query.weight
-        from_text = self.query_text(T[: len(self.query.weight)])
-        return self.query.weight + F.pad(from_text, (0, 0, 0, len(self.query.weight) - len(from_text)))
+        # Filled up by Q rows whatever K is, and then cut: the graph of an exported network holds for every K.
+        count = len(self.query.weight)
+        return self.query.weight + F.pad(self.query_text(T), (0, 0, 0, count))[:count]
 
     def _keys(self, features: PixelFeatures) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
         """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, E, N), valid (B, 1, N)."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from clipmask.d2 import ShapeSpec
 from clipmask.modeling.injection import ChannelInjection, TokenInjection
-from clipmask.modeling.layers import ChannelNorm, Positions, SeparableBlock, cut, upsample, valid_cells
+from clipmask.modeling.layers import ChannelNorm, Positions, SeparableBlock, ceil_div, cut, upsample, valid_cells
 from clipmask.modeling.scale_fusion import ScaleFusion
 
 
@@ -131,33 +131,28 @@ class PixelDecoder(nn.Module):
         T: Tensor,
         sizes: list[tuple[int, int]],
         text_valid: Tensor | None = None,
-        *,
-        consume: bool = False,
     ) -> PixelFeatures:
         """Decodes one batch.
 
         Args:
             features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch.
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
-            sizes: height and width of each image in pixels, without padding.
+            sizes: height and width of each image in pixels, without padding; one entry where all are of one size.
             text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
-            consume: whether to take out of ``features`` what is read. Where nothing else holds the maps, a prediction
-                needs a third less memory.
 
         Returns:
             The injected scales and the per-pixel embedding, cut to the largest image of the batch.
         """
         injected, valid, positions = [], [], Positions(sizes, T.device)
-        features = features if consume else dict(features)
         for name, stride in zip(self.scale_names, self.strides, strict=True):
-            r = self.project[name](self._cut(features.pop(name), sizes, stride))
+            r = self.project[name](self._cut(features[name], sizes, stride))
             valid.append(self._valid(r, sizes, stride))
             injected.append(self._inject(name, r, T, positions, stride, valid[-1], text_valid))
         fused = self.fuse(injected, self.strides, valid)
         fused = self._inject("fused", fused, T, positions, self.strides[0], valid[0], text_valid)
 
         # No map at stride 4 has a name before the last: they are the largest, and a name would keep them.
-        pixels = self.lateral(self._cut(features.pop(self.lateral_name), sizes, self.pixel_stride))
+        pixels = self.lateral(self._cut(features[self.lateral_name], sizes, self.pixel_stride))
         valid.append(self._valid(pixels, sizes, self.pixel_stride))
         grid = (pixels.shape[-2], pixels.shape[-1])
         # If in place, then into the enlarged map, which no module made: what modules return belongs to their hooks. It
@@ -176,14 +171,13 @@ class PixelDecoder(nn.Module):
     @staticmethod
     def _cut(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor:
         """Drops the rows and columns that hold no pixel of any image: padding to the size divisibility."""
-        rows = -(-max(height for height, _ in sizes) // stride)
-        columns = -(-max(width for _, width in sizes) // stride)
-        return cut(map_, (rows, columns))
+        height, width = sizes[0] if len(sizes) == 1 else [max(lengths) for lengths in zip(*sizes, strict=True)]
+        return cut(map_, (ceil_div(height, stride), ceil_div(width, stride)))
 
     @staticmethod
     def _valid(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor | None:
         """The cells that hold image, or None where all do: attention without a mask takes the fast path."""
-        if len(set(sizes)) == 1:
+        if len(sizes) == 1:
             return None
         height, width = map_.shape[-2:]
         return valid_cells(sizes, (height, width), stride, map_.device)

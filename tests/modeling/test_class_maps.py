@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipmask.modeling import class_maps
-from clipmask.modeling.class_maps import best_labels, class_scores, label_map, score_strips
+from clipmask.modeling.class_maps import best_labels, class_scores, label_map, plain_scores, score_strips
 from tests.closeness import assert_best
 
 
@@ -24,6 +24,7 @@ def reference(logits: Tensor, masks: Tensor, height: int, width: int) -> Tensor:
 @pytest.mark.parametrize("strip", [1, 3000, 10**9])
 def test_strips_are_exact(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(class_maps, "STRIP_ELEMENTS", strip)
+    monkeypatch.setattr(class_maps, "WHOLE_ELEMENTS", strip)
     logits, masks = torch.randn(7, 5), torch.randn(7, 12, 16) * 4
     scores = class_scores(logits, masks, (48, 64), (48, 64))
     torch.testing.assert_close(scores, reference(logits, masks, 48, 64), rtol=1e-5, atol=1e-5)
@@ -83,6 +84,14 @@ def test_the_largest_of_many_classes() -> None:
     assert_best(label_map(*arguments), class_scores(*arguments))
 
 
+def test_a_batch_of_scores_is_each_images() -> None:
+    logits, masks = torch.randn(2, 7, 5), torch.randn(2, 7, 6, 8)
+    together = plain_scores(logits, masks, (23, 30))
+    assert together.shape == (2, 4, 23, 30)
+    for index in range(2):
+        torch.testing.assert_close(together[index], class_scores(logits[index], masks[index], (23, 30), (23, 30)))
+
+
 def test_many_classes_need_wider_labels() -> None:
     assert label_map(torch.randn(2, 256), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.uint8
     assert label_map(torch.randn(2, 257), torch.randn(2, 2, 2), (8, 8), (8, 8)).dtype == torch.int64
@@ -90,7 +99,8 @@ def test_many_classes_need_wider_labels() -> None:
     assert best_labels(torch.rand(256, 2, 2)).dtype == torch.int64
 
 
-def test_full_size_masks_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_size_masks_of_large_pictures_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_maps, "WHOLE_ELEMENTS", 2**20)
     monkeypatch.setattr(class_maps, "STRIP_ELEMENTS", 2**16)
     largest = 0
 
@@ -109,7 +119,7 @@ def test_full_size_masks_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", [(48, 64), (47, 61), (45, 64)])
 def test_the_inputs_own_size_reads_what_other_sizes_read(size: tuple[int, int]) -> None:
-    """Two ways to enlarge: place by place in each cell, and at any scale; the second as another stride would ask it."""
+    """Two ways to enlarge: by torch's own kernel, and at any scale; the second as another stride would ask it."""
     logits, masks = torch.randn(7, 5), torch.randn(7, 12, 16) * 4
     own = class_scores(logits, masks, size, size)
     doubled = class_scores(logits, masks, (2 * size[0], 2 * size[1]), size, stride=8)
@@ -120,6 +130,7 @@ def test_the_inputs_own_size_reads_what_other_sizes_read(size: tuple[int, int]) 
 @pytest.mark.parametrize("wanted", ["both", "logits", "masks"])
 def test_scores_have_gradients(wanted: str, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(class_maps, "STRIP_ELEMENTS", strip)
+    monkeypatch.setattr(class_maps, "WHOLE_ELEMENTS", strip)
     logits = torch.randn(7, 5, requires_grad=wanted != "masks")
     masks = torch.randn(7, 12, 16, requires_grad=wanted != "logits")
     asked = [value for value in (logits, masks) if value.requires_grad]

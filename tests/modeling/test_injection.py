@@ -50,6 +50,17 @@ def test_the_number_of_image_keys_is_bounded() -> None:
         assert factor == 1 or -(-height // (factor - 1)) * -(-width // (factor - 1)) > 50
 
 
+@BOTH
+@pytest.mark.parametrize("grid", [(4, 6), (7, 7), (8, 7), (45, 60), (1, 500), (33, 17)])
+def test_a_graph_for_every_size_gives_the_same_result(kind: type[Injection], grid: tuple[int, int]) -> None:
+    module = kind(16, 12, 2, max_image_keys=50)
+    r, T = torch.randn(2, 16, *grid), torch.randn(3, 12)
+    positions = Positions([(8 * grid[0] - 3, 8 * grid[1] - 5)], CPU)
+    expected = module(r, T, positions, 8)
+    module.free_size = True
+    torch.testing.assert_close(module(r, T, positions, 8), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_formula_over_channels() -> None:
     module = ChannelInjection(16, 12, 2, max_image_keys=0)
     r, T = torch.randn(2, 16, 4, 6), torch.randn(2, 3, 12)

@@ -98,12 +98,3 @@ def test_hooks_see_what_modules_return_and_gradients_pass() -> None:
 
 def _copy(value: object) -> object:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
-
-
-def test_features_are_taken_out_where_asked_alone() -> None:
-    module, maps, T = decoder(), features(64, 64), torch.randn(3, 12)
-    first = module(maps, T, [(64, 64)])
-    assert set(maps) == set(STRIDES)
-    second = module(maps, T, [(64, 64)], consume=True)
-    assert not maps
-    torch.testing.assert_close(first.pixels, second.pixels)
