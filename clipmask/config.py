@@ -53,7 +53,7 @@ def get_cfg() -> CfgNode:
     cfg.INPUT.CROP.SIZE = [0.9, 0.9]  # (height, width), as CROP.TYPE reads it
 
     cfg.DATASETS = CN()
-    cfg.DATASETS.TRAIN = ()  # names in DatasetCatalog; several are concatenated and must share their classes
+    cfg.DATASETS.TRAIN = ()  # names in DatasetCatalog; several train one model, each with its own classes
     cfg.DATASETS.TEST = ()  # each is evaluated by itself
     cfg.DATALOADER = CN()
     cfg.DATALOADER.NUM_WORKERS = 4  # loader processes per device; no more are started than this process may use cores
@@ -103,8 +103,6 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name
     cfg.MODEL.CLIP.PRETRAINED = "openai"  # an open_clip tag, or a local file (of OpenAI's: NAME ViT-B-16-quickgelu)
     cfg.MODEL.CLIP.EMBEDDINGS = ""  # an .npz with names and embeddings instead of CLIP; random: unit vectors by name
-    cfg.MODEL.CLIP.CONTROL = ""  # of an experiment: random (CLIP's norms, no meaning) or shuffled (other classes' T)
-    cfg.MODEL.CLIP.CONTROL_DRAW = 0  # of the CONTROL: which of its draws, from 0
     cfg.MODEL.CLIP.PROMPTS = ["imagenet"]  # [single], [street], [imagenet], or templates with {} for the name
     cfg.MODEL.CLIP.TEXT = "vocabulary"  # what is injected: vocabulary (T), or annotation (each image's own "text")
     cfg.MODEL.CLIP.TEXT_DROP = 0.5  # annotation: share of training images whose text is left out, as it may be later
@@ -133,6 +131,8 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.BCE_WEIGHT = 5.0  # of the mask binary cross-entropy (Eq. 14), in the loss and in the matching
     node.DICE_WEIGHT = 0.0  # of the dice loss, likewise; 0: off, as in the paper
     node.LOSS_STRIDE = 4  # pixels per cell where masks meet labels: 4 as predicted; 2 or 1, enlarged, for thin things
+
+    cfg.DATASETS.TRAIN_WEIGHTS = ()  # how often each of TRAIN is shown, relative; (): every sample equally often
 
     cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # training images are resized by it, log-uniform, but not below CROP.SIZE
     cfg.INPUT.SCALE_FROM_TEST_SIZE = False  # SCALE_RANGE counts from the size of MIN_SIZE_TEST, not the image's own
@@ -207,6 +207,10 @@ def _find_files(cfg: CfgNode, path: Path) -> None:
             cfg.merge_from_list([key, str(file.relative_to(here) if file.is_relative_to(here) else file)])
 
 
+# Keys of MODEL.CLIP in the configs of older checkpoints. T of such a model lies in its weights.
+_FORMER_CLIP_KEYS = ("CONTROL", "CONTROL_DRAW")
+
+
 def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
     """Returns the config that a checkpoint holds.
 
@@ -224,6 +228,8 @@ def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()
         # Before this key there was one width for all.
         if "CLIPMASK" in stored.get("MODEL", {}) and "HIDDEN_DIM" in stored.MODEL.CLIPMASK:
             stored.MODEL.CLIPMASK.setdefault("MASK_DIM", stored.MODEL.CLIPMASK.HIDDEN_DIM)
+        for key in _FORMER_CLIP_KEYS:
+            stored.get("MODEL", {}).get("CLIP", {}).pop(key, None)
         cfg.merge_from_other_cfg(stored)
     except (yaml.YAMLError, *_MERGE_ERRORS) as error:
         raise UserError(

@@ -68,19 +68,12 @@ def _check_text(cfg: CfgNode) -> None:
     known = {
         "TEXT": ("vocabulary", "annotation"),
         "TOWER": ("frozen", "context", "full"),
-        "CONTROL": ("", "random", "shuffled"),
     }
     for key, values in known.items():
         if clip[key] not in values:
-            raise UserError(
-                f"MODEL.CLIP.{key} {clip[key]!r}: use {' or '.join(value or 'nothing' for value in values)}"
-            )
+            raise UserError(f"MODEL.CLIP.{key} {clip[key]!r}: use {' or '.join(values)}")
     if not 0 <= clip.TEXT_DROP < 1:
         raise UserError(f"MODEL.CLIP.TEXT_DROP {clip.TEXT_DROP}: must be at least 0 and below 1")
-    if clip.CONTROL_DRAW < 0 or (clip.CONTROL_DRAW and not clip.CONTROL):
-        raise UserError(
-            f"MODEL.CLIP.CONTROL_DRAW {clip.CONTROL_DRAW}: a whole number from 0, and 0 without a MODEL.CLIP.CONTROL"
-        )
     annotation = clip.TEXT == "annotation"
     if node.INJECTION == "channels" and not annotation:
         raise UserError(
@@ -94,11 +87,6 @@ def _check_text(cfg: CfgNode) -> None:
         )
     if clip.TOWER == "frozen":
         return
-    if clip.CONTROL:
-        raise UserError(
-            f"MODEL.CLIP.CONTROL {clip.CONTROL} is the control of a fixed T; with MODEL.CLIP.TOWER {clip.TOWER} T is "
-            "learned: use TOWER frozen, or no CONTROL"
-        )
     if clip.EMBEDDINGS:
         raise UserError(
             f"MODEL.CLIP.TOWER {clip.TOWER} trains with CLIP's text tower, which MODEL.CLIP.EMBEDDINGS "

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors", "program"},
     {"builtin", "shipped"},
     {"d2"},
-    {"config", "device", "losses"},
+    {"config", "device", "losses", "vocabulary"},
     {"data", "validate", "weights"},
     {"evaluation", "text", "visualizer"},
     {"modeling"},

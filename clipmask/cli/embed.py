@@ -16,11 +16,11 @@ from clipmask.cli.output import output_file, shortened, write_output
 from clipmask.cli.register import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
-from clipmask.d2 import MetadataCatalog
-from clipmask.data.catalog import class_names
+from clipmask.data.catalog import dataset_vocabulary
 from clipmask.data.descriptor import register_descriptor
 from clipmask.program import program_name
-from clipmask.text.sources import ClipSource, OwnPrompts
+from clipmask.text.sources import ClipSource
+from clipmask.vocabulary import Term
 
 EXAMPLES = """\
 examples:
@@ -70,15 +70,13 @@ def _run(argv: Sequence[str] | None) -> None:
     output = output_file(args.output, ".npz")
     for path in args.register:
         register_file(path)
-    own_prompts: OwnPrompts = {}
     if args.dataset is None:
-        names = list(dict.fromkeys(read_vocabulary(args.names, "--names")))
+        terms = [Term.parse(name) for name in dict.fromkeys(read_vocabulary(args.names, "--names"))]
     else:
-        dataset = _registered(args.dataset)
-        names = list(class_names(dataset))
-        own_prompts = MetadataCatalog.get(dataset).get("class_prompts", None) or {}
-    source = ClipSource(args.model, args.pretrained, args.prompts, own_prompts)
-    embeddings = torch.stack(list(tqdm(source.rows(names), total=len(names), unit="name", disable=None, leave=False)))
+        terms = list(dataset_vocabulary(_registered(args.dataset)).terms)
+    names = [term.text for term in terms]
+    source = ClipSource(args.model, args.pretrained, args.prompts)
+    embeddings = torch.stack(list(tqdm(source.rows(terms), total=len(terms), unit="name", disable=None, leave=False)))
     content: dict[str, Any] = {
         "names": np.array(names),
         "embeddings": embeddings.numpy(),

@@ -14,6 +14,7 @@ from clipmask.data.image_format import ImageFormat
 from clipmask.data.label_format import DEFAULT_IGNORE_LABEL, LabelFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
+from clipmask.vocabulary import Vocabulary
 
 _FILES = ("file_name", "sem_seg_file_name")
 
@@ -25,13 +26,18 @@ class Dataset(NamedTuple):
     """
 
     records: list[dict[str, Any]]
-    classes: tuple[str, ...]
+    vocabulary: Vocabulary
     label_format: LabelFormat
 
     @property
     def ignore_label(self) -> int:
         """The id of void in label maps as they are read."""
         return self.label_format.ignore_label
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their ids."""
+        return self.vocabulary.names
 
 
 def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
@@ -63,7 +69,7 @@ def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
     image_format = ImageFormat.from_metadata(metadata)
     if image_format.scales:
         records = [{"image_format": image_format, **record} for record in records]
-    return Dataset(records, tuple(metadata.stuff_classes), LabelFormat.from_metadata(metadata))
+    return Dataset(records, Vocabulary.from_metadata(metadata.as_dict()), LabelFormat.from_metadata(metadata))
 
 
 def label_reader(name: str) -> Callable[..., NDArray[Any]]:
@@ -86,6 +92,15 @@ def label_reader(name: str) -> Callable[..., NDArray[Any]]:
         return labels if dtype is None else labels.astype(dtype)
 
     return read
+
+
+def dataset_vocabulary(name: str) -> Vocabulary:
+    """Returns the classes of a registered dataset, whose files need not be there.
+
+    Raises:
+        UserError: the name is not registered, or its metadata lack class names or contradict themselves.
+    """
+    return Vocabulary.from_metadata(_metadata(name).as_dict())
 
 
 def class_names(name: str) -> tuple[str, ...]:
@@ -128,7 +143,12 @@ def _check_metadata(name: str, metadata: Any) -> None:
     elif colors is not None and len(colors) != len(classes):
         fault = f"stuff_colors has {len(colors)} colours for {len(classes)} classes"
     else:
-        fault = _prompts_fault(metadata.get("class_prompts", None), classes) or _format_fault(metadata)
+        members = metadata.get("class_members", None)
+        fault = (
+            _members_fault(members, classes)
+            or _prompts_fault(metadata.get("class_prompts", None), [*classes, *_all_members(members)])
+            or _format_fault(metadata)
+        )
     if fault:
         raise UserError(f"dataset {name!r}: its metadata's {fault}. Correct it where the dataset is registered")
 
@@ -141,6 +161,24 @@ def _format_fault(metadata: Any) -> str | None:
     except UserError as error:
         return str(error)
     return None
+
+
+def _members_fault(members: Any, classes: Sequence[str]) -> str | None:
+    """Says what is wrong with ``class_members``."""
+    if members is None:
+        return None
+    if not isinstance(members, Mapping) or not members.keys() <= set(classes):
+        return f"class_members is {members!r}; it must be a dict of class names ({', '.join(classes)}) to names"
+    for name, parts in members.items():
+        if isinstance(parts, str) or not parts or not all(isinstance(part, str) and part.strip() for part in parts):
+            return f"class_members has {parts!r} for {name!r}; it must be a list of names"
+    names = [part for name in classes for part in members.get(name, [name])]
+    twice = [name for name in names if names.count(name) > 1]
+    return f"class_members puts {twice[0]!r} into two classes: nothing could tell them apart" if twice else None
+
+
+def _all_members(members: Mapping[str, Sequence[str]] | None) -> list[str]:
+    return [part for parts in (members or {}).values() for part in parts]
 
 
 def _prompts_fault(prompts: Any, classes: Sequence[str]) -> str | None:
@@ -174,31 +212,12 @@ def _records(name: str) -> list[dict[str, Any]]:
     return records
 
 
-def load_training_set(names: Sequence[str]) -> Dataset:
-    """Loads the datasets of ``DATASETS.TRAIN`` as one.
+def load_training_sets(names: Sequence[str]) -> list[Dataset]:
+    """Loads the datasets of ``DATASETS.TRAIN``; their classes may differ.
 
     Raises:
-        UserError: there are none; they differ in class names, ignore label or label mapping; or as for
-            ``load_dataset``.
+        UserError: there are none, or as for ``load_dataset``.
     """
     if not names:
         raise UserError("DATASETS.TRAIN is empty; name at least one registered dataset")
-    first, *others = (load_dataset(name, labelled=True) for name in names)
-    for name, other in zip(names[1:], others, strict=True):
-        if (other.classes, other.ignore_label) != (first.classes, first.ignore_label):
-            raise UserError(
-                f"DATASETS.TRAIN: {names[0]} and {name} can't be trained together, because their class names or ignore "
-                f"labels differ: {', '.join(first.classes)} (ignore {first.ignore_label}) against "
-                f"{', '.join(other.classes)} (ignore {other.ignore_label})"
-            )
-        if other.label_format != first.label_format:
-            raise UserError(
-                f"DATASETS.TRAIN: {names[0]} and {name} can't be trained together, because their label files are "
-                f"not read alike ({_values(first.label_format)} against {_values(other.label_format)}); convert one's "
-                "label maps to what the other's hold"
-            )
-    return first._replace(records=[record for part in (first, *others) for record in part.records])
-
-
-def _values(format: LabelFormat) -> str:
-    return "class ids" if format.table is None else str(dict(format.table))
+    return [load_dataset(name, labelled=True) for name in names]

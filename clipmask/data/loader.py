@@ -1,29 +1,31 @@
 """The loaders: which sample comes when, on which process, and with what chance.
 
 Training counts sample positions p = iteration * IMS_PER_BATCH + i, i = 0 .. IMS_PER_BATCH - 1. Position p shows the
-sample number p mod n of epoch p div n, in an order drawn from (seed, epoch), augmented by a generator seeded from
-(seed, p). Nothing else enters, so that a run's data are the same bytes on any number of workers or processes, and
-after a resume.
+sample that ``data/order.py`` says, augmented by a generator seeded from (seed, p). Nothing else enters, so that a run's
+data are the same bytes on any number of workers or processes, and after a resume.
+
+Datasets that are trained together are read each in its own way. Where their classes or their ids of void differ, every
+sample says which are its own (``vocabulary``, ``ignore_label``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from fvcore.common.config import CfgNode
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from clipmask.data.catalog import load_dataset, load_training_set
+from clipmask.data.catalog import Dataset as RegisteredDataset
+from clipmask.data.catalog import load_dataset, load_training_sets
 from clipmask.data.cores import usable_cores
 from clipmask.data.mapper import TestMapper, TrainMapper
+from clipmask.data.order import AUGMENTATION, EpochOrder, Order, WeightedOrder, stream
 from clipmask.errors import UserError
 
 Record = dict[str, Any]
-_ORDER, _AUGMENTATION = 0, 1  # the two streams of random numbers of a run
+Mapper = Callable[[Record], Record]
 
 
 def build_train_loader(
@@ -38,7 +40,8 @@ def build_train_loader(
     """Builds the loader of a training run.
 
     Args:
-        cfg: reads DATASETS.TRAIN, INPUT, SOLVER.IMS_PER_BATCH, SOLVER.MAX_ITER and DATALOADER.NUM_WORKERS.
+        cfg: reads DATASETS.TRAIN and TRAIN_WEIGHTS, INPUT, SOLVER.IMS_PER_BATCH, SOLVER.MAX_ITER and
+            DATALOADER.NUM_WORKERS.
         seed: of the order and the augmentation, 0 or more.
         start_iteration: the first optimiser step to yield; a resumed run gives how many it has done.
         rank: of this process, 0 .. world_size - 1.
@@ -62,13 +65,11 @@ def build_train_loader(
         raise UserError(f"the training loader needs a seed of 0 or more, not {seed}: set SEED in the config")
     if steps < 1:
         raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more")
-    dataset = load_training_set(cfg.DATASETS.TRAIN)
-    mapper = TrainMapper.from_config(cfg, dataset.label_format)
+    datasets = load_training_sets(cfg.DATASETS.TRAIN)
+    order = _order(cfg, [len(dataset.records) for dataset in datasets], seed)
     return DataLoader(
-        TrainSamples(dataset.records, mapper, seed),
-        batch_sampler=StepSampler(
-            len(dataset.records), batch, range(start_iteration, steps), seed=seed, rank=rank, world_size=world_size
-        ),
+        TrainSamples(_parts(cfg, datasets), seed),
+        batch_sampler=StepSampler(order, batch, range(start_iteration, steps), rank=rank, world_size=world_size),
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
@@ -80,6 +81,8 @@ def build_test_loader(
     cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> DataLoader[Record]:
     """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th of the dataset.
+
+    Each sample has the dataset's ``vocabulary``: it is segmented into the dataset's own classes.
 
     Args:
         cfg: reads INPUT and DATALOADER.NUM_WORKERS.
@@ -93,8 +96,9 @@ def build_test_loader(
             when it is read.
     """
     dataset = load_dataset(dataset_name, labelled=False)
+    records = [{"vocabulary": dataset.vocabulary, **record} for record in dataset.records[rank::world_size]]
     return DataLoader(
-        TestSamples(dataset.records[rank::world_size], TestMapper.from_config(cfg)),
+        TestSamples(records, TestMapper.from_config(cfg)),
         batch_size=1,
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
@@ -103,45 +107,65 @@ def build_test_loader(
     )
 
 
+def _order(cfg: CfgNode, sizes: Sequence[int], seed: int) -> Order:
+    weights = tuple(cfg.DATASETS.TRAIN_WEIGHTS)
+    if not weights:
+        return EpochOrder(sum(sizes), seed)
+    if len(weights) != len(sizes) or not all(isinstance(weight, int | float) and weight > 0 for weight in weights):
+        raise UserError(
+            f"DATASETS.TRAIN_WEIGHTS is {weights}; it must be one number above 0 for each of the {len(sizes)} datasets "
+            f"of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}, or () to show every sample equally often"
+        )
+    return WeightedOrder(sizes, weights, seed)
+
+
+def _parts(cfg: CfgNode, datasets: Sequence[RegisteredDataset]) -> list[tuple[list[Record], Mapper]]:
+    """The samples of each dataset with what maps them."""
+    spaces = {(dataset.vocabulary.label_space, dataset.ignore_label) for dataset in datasets}
+    parts: list[tuple[list[Record], Mapper]] = []
+    for dataset in datasets:
+        mapper = TrainMapper.from_config(cfg, dataset.label_format)
+        if len(spaces) == 1:
+            parts.append((dataset.records, mapper))
+        else:
+            own = {"vocabulary": dataset.vocabulary, "ignore_label": dataset.ignore_label}
+            parts.append((dataset.records, _WithLabelSpace(mapper, own)))
+    return parts
+
+
+class _WithLabelSpace:
+    """A mapper whose samples say what their labels mean."""
+
+    def __init__(self, mapper: TrainMapper, own: dict[str, Any]) -> None:
+        self.mapper, self.own = mapper, own
+
+    def __call__(self, record: Record) -> Record:
+        return {**self.mapper(record), **self.own}
+
+
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Yields, per optimiser step, this process's (position, sample number) pairs."""
 
-    def __init__(
-        self, num_samples: int, batch_size: int, iterations: range, *, seed: int, rank: int = 0, world_size: int = 1
-    ) -> None:
+    def __init__(self, order: Order, batch_size: int, iterations: range, *, rank: int = 0, world_size: int = 1) -> None:
         """Args:
-        num_samples: n, in the dataset.
+        order: which sample stands at which position.
         batch_size: of all processes together; a multiple of ``world_size``.
         iterations: the optimiser steps to yield.
-        seed: of the order.
         rank: of this process.
         world_size: number of processes.
         """
         assert batch_size % world_size == 0
-        self.num_samples = num_samples
+        self.order = order
         self.batch_size = batch_size
         self.iterations = iterations
-        self.seed = seed
         self.rank = rank
         self.world_size = world_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         share = self.batch_size // self.world_size
-        epoch, order = -1, torch.empty(0, dtype=torch.int64)
         for iteration in self.iterations:
             start = iteration * self.batch_size + self.rank * share
-            step = []
-            for position in range(start, start + share):
-                if position // self.num_samples != epoch:
-                    epoch = position // self.num_samples
-                    order = self._order(epoch)
-                step.append((position, int(order[position % self.num_samples])))
-            yield step
-
-    def _order(self, epoch: int) -> Tensor:
-        """Returns the order of an epoch, a permutation of 0 .. n-1."""
-        generator = torch.Generator().manual_seed(_stream(self.seed, _ORDER, epoch))
-        return torch.randperm(self.num_samples, generator=generator)
+            yield [(position, self.order(position)) for position in range(start, start + share)]
 
     def __len__(self) -> int:
         return len(self.iterations)
@@ -150,14 +174,13 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 class TrainSamples(Dataset[Record]):
     """The mapped training samples by (position, sample number)."""
 
-    def __init__(self, records: list[Record], mapper: Callable[[Record], Record], seed: int) -> None:
+    def __init__(self, parts: Sequence[tuple[list[Record], Mapper]], seed: int) -> None:
         """Args:
-        records: dataset dicts.
-        mapper: reads and augments one, with chance from torch's default CPU generator.
+        parts: for each dataset its dicts, and what reads and augments one, with chance from torch's default CPU
+            generator. Samples are numbered through all of them.
         seed: of the augmentation.
         """
-        self.records = records
-        self.mapper = mapper
+        self.parts = list(parts)
         self.seed = seed
 
     def __getitem__(self, key: tuple[int, int]) -> Record:
@@ -167,15 +190,22 @@ class TrainSamples(Dataset[Record]):
         # picture could differ in its last bit.
         torch.set_num_threads(1)
         # The CPU's generator alone: torch.manual_seed would also reset the GPU's, which dropout draws from.
-        torch.default_generator.manual_seed(_stream(self.seed, _AUGMENTATION, position))
+        torch.default_generator.manual_seed(stream(self.seed, AUGMENTATION, position))
         try:
-            return self.mapper(self.records[number])
+            return self._mapped(number)
         finally:
             torch.set_rng_state(state)
             torch.set_num_threads(threads)
 
+    def _mapped(self, number: int) -> Record:
+        for records, mapper in self.parts:
+            if number < len(records):
+                return mapper(records[number])
+            number -= len(records)
+        raise IndexError(number)
+
     def __len__(self) -> int:
-        return len(self.records)
+        return sum(len(records) for records, _ in self.parts)
 
 
 class TestSamples(Dataset[Record]):
@@ -196,11 +226,6 @@ class TestSamples(Dataset[Record]):
 
     def __len__(self) -> int:
         return len(self.records)
-
-
-def _stream(seed: int, purpose: int, number: int) -> int:
-    """Returns a 64-bit seed that is unrelated for any two different triples."""
-    return int(np.random.SeedSequence((seed, purpose, number)).generate_state(1, np.uint64)[0])
 
 
 def _num_workers(cfg: CfgNode) -> int:

@@ -6,29 +6,23 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 import yaml
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.d2 import MetadataCatalog
-from clipmask.data.catalog import load_dataset, load_training_set
-from clipmask.data.names import shown_names
+from clipmask.data.catalog import load_dataset, load_training_sets
 from clipmask.data.texts import read_texts
 from clipmask.errors import UserError
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
-from clipmask.text.sources import FileSource
-from clipmask.weights.checkpoint import LeftOut, load_checkpoint, load_weights
+from clipmask.vocabulary import Vocabulary, different, shown_names, union
+from clipmask.weights.checkpoint import LeftOut, load_checkpoint, load_weights, trained_vocabularies
 
 logger = logging.getLogger(__name__)
 
-# Keys of MODEL.CLIP that came later, with what a config without them means.
-_LATER_CLIP_KEYS = {"CONTROL": "", "CONTROL_DRAW": 0}
 
-
-def evaluated_classes(cfg: CfgNode, fabric: Fabric, *, withheld: bool = False) -> dict[str, tuple[str, ...]]:
-    """Loads the lists of DATASETS.TEST and returns the class names of each.
+def evaluated_vocabularies(cfg: CfgNode, fabric: Fabric, *, withheld: bool = False) -> dict[str, Vocabulary]:
+    """Loads the lists of DATASETS.TEST and returns the classes of each.
 
     One process of each machine goes first: a dataset may write its files at first use.
 
@@ -42,61 +36,72 @@ def evaluated_classes(cfg: CfgNode, fabric: Fabric, *, withheld: bool = False) -
     """
     with fabric.rank_zero_first(local=True):
         return {
-            name: load_dataset(name, labelled=not (withheld and labels_withheld(name))).classes
+            name: load_dataset(name, labelled=not (withheld and labels_withheld(name))).vocabulary
             for name in cfg.DATASETS.TEST
         }
 
 
-def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[str, ...]:
-    """Returns the class names that a run trains, after a look at all of its datasets.
+def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[Vocabulary, ...]:
+    """Returns the different vocabularies that a run trains, after a look at all of its datasets.
 
     Raises:
-        UserError: nothing to train on; the datasets do not share their classes; MODEL.CLIP.TEXT is annotation and a
-            text is no string or not in the file of embeddings, or there is none; and see ``evaluated_classes``.
+        UserError: nothing to train on; a test dataset has a name that is not trained; MODEL.CLIP.TEXT is annotation and
+            there is no text, or one is no string; and see ``evaluated_vocabularies``.
     """
     with fabric.rank_zero_first(local=True):
-        dataset = load_training_set(cfg.DATASETS.TRAIN)
-    classes = dataset.classes
+        datasets = load_training_sets(cfg.DATASETS.TRAIN)
     if cfg.MODEL.CLIP.TEXT == "annotation":
-        _check_texts(cfg, dataset.records)
-        for name in cfg.DATASETS.TEST:
-            _look_up_texts(cfg, name, load_dataset(name, labelled=False).records)
-    for name, others in evaluated_classes(cfg, fabric).items():
-        if others != classes:
+        _check_texts(cfg, [record for dataset in datasets for record in dataset.records])
+    vocabularies = different(dataset.vocabulary for dataset in datasets)
+    trained = {term.text for term in union(vocabularies)}
+    for name, vocabulary in evaluated_vocabularies(cfg, fabric).items():
+        unknown = [term.text for term in vocabulary.terms if term.text not in trained]
+        if unknown:
             raise UserError(
-                f"the classes of {name!r} ({', '.join(others)}) are not those of {cfg.DATASETS.TRAIN[0]!r} "
-                f"({', '.join(classes)}): datasets of one run share their classes, in the same order"
+                f"DATASETS.TEST {name!r}: {', '.join(unknown)} are names that no dataset of DATASETS.TRAIN "
+                f"{tuple(cfg.DATASETS.TRAIN)} has ({', '.join(sorted(trained))}). Rename the classes of one, or test "
+                "it when the training is over, with --eval-only"
             )
-    return classes
+    return vocabularies
 
 
 def _check_texts(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> None:
-    """Refuses a training without any text, and looks the texts up."""
-    if not any(read_texts(record) for record in records):
+    """Refuses a training without any text."""
+    if not any([read_texts(record) for record in records]):  # all are read: none may be something else
         raise UserError(
             f"MODEL.CLIP.TEXT annotation: no sample of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} has a 'text' in its "
             "dict; give the images their text where the dataset is registered, or use vocabulary"
         )
-    _look_up_texts(cfg, cfg.DATASETS.TRAIN[0], records)
 
 
-def _look_up_texts(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> None:
-    """Looks at the texts of all images, and for them in a file of embeddings, before the model meets them."""
-    texts = list(dict.fromkeys(text for record in records for text in read_texts(record)))
-    if texts and cfg.MODEL.CLIP.EMBEDDINGS not in ("", "random"):
-        aliases = MetadataCatalog.get(name).get("class_aliases", None) or {}
-        FileSource(cfg.MODEL.CLIP.EMBEDDINGS).encode_texts(texts, aliases, torch.device("cpu"))
+def look_up_texts(cfg: CfgNode, model: ClipMask) -> None:
+    """Looks the texts of all images up in a file of embeddings before the model meets them.
+
+    Raises:
+        UserError: a text is not in the file, or is no string.
+    """
+    if cfg.MODEL.CLIP.TEXT != "annotation" or cfg.MODEL.CLIP.EMBEDDINGS in ("", "random"):
+        return
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        records = load_dataset(name, labelled=False).records
+        texts = list(dict.fromkeys(text for record in records for text in read_texts(record)))
+        if texts:
+            model.text.encode_texts(texts)
 
 
 def assemble(
-    cfg: CfgNode, fabric: Fabric, class_names: Sequence[str], weights: str, checkpoint: dict[str, Any] | None = None
+    cfg: CfgNode,
+    fabric: Fabric,
+    vocabularies: Sequence[Vocabulary],
+    weights: str,
+    checkpoint: dict[str, Any] | None = None,
 ) -> ClipMask:
     """Builds the model for this run's device.
 
     Args:
         cfg: the config.
         fabric: knows the device.
-        class_names: the vocabulary.
+        vocabularies: of the datasets of the training.
         weights: path of the checkpoint that will be loaded, for which no pretrained parts are fetched; empty: none.
         checkpoint: its content where all of it will be loaded, T included: no source of text is opened then.
     """
@@ -105,7 +110,7 @@ def assemble(
     own.MODEL.WEIGHTS, own.MODEL.DEVICE = weights, str(fabric.device)
     own.freeze()
     T = None if checkpoint is None else checkpoint["model"].get("text.embedding")
-    return build_model(own, class_names, None if T is None else T.shape[1])
+    return build_model(own, vocabularies, None if T is None else T.shape[1])
 
 
 def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[str, Any], source: str) -> None:
@@ -114,37 +119,36 @@ def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[s
     Raises:
         UserError: any weight is missing, left over or of another shape; or the classes are others.
     """
-    trained, names = checkpoint.get("class_names"), model.class_names
-    if trained is not None and tuple(trained) != names:
+    trained, own = trained_vocabularies(checkpoint), model.vocabularies
+    if trained and [each.label_space for each in trained] != [each.label_space for each in own]:
         raise UserError(
-            f"{source} was trained on the classes {', '.join(trained)}; the dataset has {', '.join(names)}: "
+            f"{source} was trained on the classes {_listed(trained)}; the dataset has {_listed(own)}: "
             "name its dataset, or start a new run from its weights with MODEL.WEIGHTS"
         )
     load_weights(model, weights, source)
 
 
-def start_from(model: ClipMask, source: str, clip: CfgNode, prompts: Mapping[str, Sequence[str]] | None = None) -> None:
+def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
     """Loads what fits of another run's weights; T stays behind if its names are others or it came from elsewhere.
 
     Args:
         model: changed in place.
         source: path of the checkpoint.
         clip: this run's MODEL.CLIP.
-        prompts: the classes' own, of this run's dataset.
 
     Raises:
         UserError: the file can't be read, or nothing in it fits.
     """
     checkpoint = load_checkpoint(source)
     weights = checkpoint["model"]
-    trained = checkpoint.get("class_names")
+    before = trained_vocabularies(checkpoint)
     why, stays = "", {"text.embedding", "text.mean", "text.vocabulary"}
-    if trained is not None and tuple(trained) != model.class_names:
-        why = f"those of the file are of other classes ({_few(trained)})"
+    if before and [term.text for term in union(before)] != [term.text for term in union(model.vocabularies)]:
+        why = f"those of the file are of other classes ({_few(before[0].names)})"
         context = weights.get("text.learner.context")
         if context is not None and context.ndim > 2:  # (K, M, W), each class its own
             stays.add("text.learner.context")
-    elif not _same_text(checkpoint, clip, prompts):
+    elif not _same_text(checkpoint, clip, model.vocabularies):
         why = "those of the file come from another source or other prompts"
     stays = stays & weights.keys() if why else set()
     left_out = load_weights(
@@ -154,9 +158,13 @@ def start_from(model: ClipMask, source: str, clip: CfgNode, prompts: Mapping[str
     taken = (own.keys() & weights.keys()) - {item.name for item in left_out} - stays
     logger.info("started from %s: %d of the model's %d tensors come from it", source, len(taken), len(own))
     if why:
-        logger.info("  text embeddings: made anew for %s; %s", _few(model.class_names), why)
+        logger.info("  text embeddings: computed for %s; %s", _few(model.vocabularies[0].names), why)
     for line in _grouped(item for item in left_out if item.name not in stays):
         logger.info("  %s", line)
+
+
+def _listed(vocabularies: Sequence[Vocabulary]) -> str:
+    return " and ".join(", ".join(vocabulary.names) for vocabulary in vocabularies)
 
 
 def _few(names: Sequence[str]) -> str:
@@ -176,14 +184,13 @@ def _grouped(left_out: Iterable[LeftOut]) -> list[str]:
     ]
 
 
-def _same_text(checkpoint: Mapping[str, Any], clip: CfgNode, prompts: Mapping[str, Sequence[str]] | None) -> bool:
-    """Whether a checkpoint's T came from where ``clip`` and ``prompts`` say; what does not tell is taken to."""
-    config, metadata = checkpoint.get("config"), checkpoint.get("metadata")
-    told = yaml.safe_load(config) if isinstance(config, str) else None
-    other = told.get("MODEL", {}).get("CLIP", {}) if isinstance(told, dict) else {}
-    own = metadata.get("class_prompts", {}) if isinstance(metadata, dict) else {}
-    given = {name: list(texts) for name, texts in (prompts or {}).items()}
+def _same_text(checkpoint: Mapping[str, Any], clip: CfgNode, vocabularies: Sequence[Vocabulary]) -> bool:
+    """Whether a checkpoint's T came from where ``clip`` and the prompts say; what it does not say is taken to agree."""
+    config = checkpoint.get("config")
+    stored = yaml.safe_load(config) if isinstance(config, str) else None
+    other = stored.get("MODEL", {}).get("CLIP", {}) if isinstance(stored, dict) else {}
     keys = ("NAME", "PRETRAINED", "EMBEDDINGS", "PROMPTS")
-    known = all(other.get(key, clip[key]) == clip[key] for key in keys)
-    later = all(other.get(key, before if other else clip[key]) == clip[key] for key, before in _LATER_CLIP_KEYS.items())
-    return known and later and own == given
+    if any(other.get(key, clip[key]) != clip[key] for key in keys):
+        return False
+    before = {term.text: term.prompts for term in union(trained_vocabularies(checkpoint))}
+    return before == {} or before == {term.text: term.prompts for term in union(vocabularies)}

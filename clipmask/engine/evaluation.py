@@ -16,11 +16,10 @@ import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.d2 import DatasetEvaluator, MetadataCatalog, SemSegEvaluator
+from clipmask.d2 import DatasetEvaluator, SemSegEvaluator
 from clipmask.data import build_test_loader, label_reader
 from clipmask.data.catalog import class_names
-from clipmask.data.names import shown_names
-from clipmask.engine.assembly import assemble, evaluated_classes, load_same_model
+from clipmask.engine.assembly import assemble, evaluated_vocabularies, load_same_model
 from clipmask.engine.launch import is_main_process, launched
 from clipmask.engine.log import run_log
 from clipmask.engine.random_state import preserved_random_state
@@ -36,7 +35,8 @@ from clipmask.evaluation import (
 )
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
-from clipmask.weights.checkpoint import last_checkpoint, load_checkpoint
+from clipmask.vocabulary import shown_names
+from clipmask.weights.checkpoint import last_checkpoint, load_checkpoint, trained_vocabularies
 
 logger = logging.getLogger(__name__)
 
@@ -166,18 +166,23 @@ def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Pat
 
 
 def flatten(results: Results) -> dict[str, float]:
-    """Names each score as Detectron2 does: ``sem_seg/mIoU``, after ``dataset/`` where there are several datasets."""
-    return {
-        "/".join((task, key) if len(results) == 1 else (dataset, task, key)): float(value)
-        for dataset, tasks in results.items()
-        for task, scores in tasks.items()
-        for key, value in scores.items()
-    }
+    """Names each score as Detectron2 does: ``sem_seg/mIoU``, after ``dataset/`` where there are several datasets.
+
+    Of several there is ``mean/sem_seg/mIoU`` besides, the mean over the datasets.
+    """
+    flat: dict[str, float] = {}
+    for dataset, tasks in results.items():
+        for task, scores in tasks.items():
+            start = f"{task}/" if len(results) == 1 else f"{dataset}/{task}/"
+            flat |= {start + key: float(value) for key, value in scores.items()}
+    if len(results) > 1:
+        flat["mean/sem_seg/mIoU"] = sum(tasks["sem_seg"]["mIoU"] for tasks in results.values()) / len(results)
+    return flat
 
 
 def score_name(datasets: Sequence[str]) -> str:
-    """Returns what ``flatten`` calls the score that the best checkpoint is chosen by: mIoU on the first dataset."""
-    return "sem_seg/mIoU" if len(datasets) < 2 else f"{datasets[0]}/sem_seg/mIoU"
+    """Returns what ``flatten`` calls the score that the best checkpoint is chosen by: mIoU, the mean over datasets."""
+    return "sem_seg/mIoU" if len(datasets) < 2 else "mean/sem_seg/mIoU"
 
 
 def log_tables(results: Results) -> None:
@@ -187,6 +192,8 @@ def log_tables(results: Results) -> None:
         if "cityscapes" in scores:
             means = scores["cityscapes"]
             logger.info("Cityscapes' script: IoU %.2f of classes, %.2f of categories", means["IoU"], means["IoU_sup"])
+    if len(results) > 1:
+        logger.info("mean of %d datasets: mIoU %.2f", len(results), flatten(results)["mean/sem_seg/mIoU"])
 
 
 def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines: int = 1) -> Results:
@@ -216,24 +223,21 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
             raise UserError("DATASETS.TEST is empty: name the dataset(s) to evaluate on")
         start = time.perf_counter()
         checkpoint = load_checkpoint(source)
-        classes = evaluated_classes(cfg, fabric, withheld=True)
-        names = tuple(checkpoint.get("class_names") or classes[cfg.DATASETS.TEST[0]])
-        model = assemble(cfg, fabric, names, str(source), checkpoint).to(fabric.device)
+        tested = evaluated_vocabularies(cfg, fabric, withheld=True)
+        trained = trained_vocabularies(checkpoint) or (tested[cfg.DATASETS.TEST[0]],)
+        model = assemble(cfg, fabric, trained, str(source), checkpoint).to(fabric.device)
         load_same_model(model, checkpoint, checkpoint["model"], str(source))
         logger.info("evaluating %s on %s", source, fabric.device)
         results: Results = {}
-        # The trained vocabulary comes first: its T lies in the checkpoint, and a change of names may fail.
-        for name in sorted(cfg.DATASETS.TEST, key=lambda name: classes[name] != names):
-            if classes[name] != model.class_names:
-                logger.info("%s has classes of its own: they are the vocabulary now", name)
-                metadata = MetadataCatalog.get(name)
-                aliases, prompts = metadata.get("class_aliases", None), metadata.get("class_prompts", None)
-                model.set_vocabulary(classes[name], aliases=aliases, prompts=prompts)
+        for name in cfg.DATASETS.TEST:  # before any is scored: their names may not be had
+            model.check_vocabulary(tested[name])
+        for name in cfg.DATASETS.TEST:
+            if tested[name].label_space != model.vocabulary.label_space:
+                logger.info("%s is segmented into classes of its own: %s", name, ", ".join(tested[name].shown))
             scores = evaluate_dataset(cfg, model, fabric, name, folder)
             if scores:
                 results[name] = scores
-                log_tables({name: scores})
-        results = {name: results[name] for name in cfg.DATASETS.TEST if name in results}
+        log_tables(results)
         took = timedelta(seconds=round(time.perf_counter() - start))
         logger.info("predictions: %s; took %s", folder / "inference", took)
         return results

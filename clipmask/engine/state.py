@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
 
-import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
@@ -21,6 +21,7 @@ from clipmask.engine.random_state import get_random_state, seed_everything, set_
 from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask
+from clipmask.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ class TrainingState:
             "iteration": self.iteration,
             "seed": self.seed,
             "config": self.cfg.dump(),
-            "class_names": list(self.model.class_names),
-            "metadata": _plain_metadata(self.cfg.DATASETS.TRAIN[0]),
+            "class_names": list(self.model.vocabularies[0].names),
+            "metadata": _plain_metadata(self.cfg.DATASETS.TRAIN[0], self.model.vocabularies),
             "versions": _versions(),
         }
 
@@ -136,19 +137,23 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
     return values
 
 
-def _plain_metadata(dataset: str) -> dict[str, Any]:
-    """What a checkpoint tells of its dataset: colours, void, ids of a server, and what else its classes are called."""
-    metadata, ids = MetadataCatalog.get(dataset), server_ids(dataset)
-    colors = metadata.get("stuff_colors", None)
-    aliases, prompts = (metadata.get(key, None) or {} for key in ("class_aliases", "class_prompts"))
-    return {
-        "stuff_colors": None if colors is None else np.asarray(colors).tolist(),
-        "ignore_label": int(metadata.get("ignore_label", 255)),
-        "class_aliases": {name: list(others) for name, others in aliases.items()},
-        **ImageFormat.from_metadata(metadata).as_metadata(),
-        **({} if ids is None else {"server_ids": ids}),
-        **({"class_prompts": {name: list(texts) for name, texts in prompts.items()}} if prompts else {}),
-    }
+def _plain_metadata(dataset: str, vocabularies: Sequence[Vocabulary]) -> dict[str, Any]:
+    """What a checkpoint says of its classes: void of the first dataset, and what vocabularies consist of.
+
+    Args:
+        dataset: the first of DATASETS.TRAIN.
+        vocabularies: its own, and those of the other datasets.
+    """
+    metadata, others = vocabularies[0].metadata(), vocabularies[1:]
+    del metadata["stuff_classes"]  # they stand beside the metadata
+    ids = server_ids(dataset)
+    metadata["ignore_label"] = int(MetadataCatalog.get(dataset).get("ignore_label", 255))
+    metadata |= ImageFormat.from_metadata(MetadataCatalog.get(dataset)).as_metadata()
+    if ids is not None:
+        metadata["server_ids"] = ids
+    if others:
+        metadata["vocabularies"] = [vocabulary.metadata() for vocabulary in others]
+    return metadata
 
 
 def _versions() -> dict[str, str]:

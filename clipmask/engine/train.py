@@ -13,9 +13,8 @@ import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.d2 import MetadataCatalog
 from clipmask.data import build_train_loader
-from clipmask.engine.assembly import assemble, check_datasets, load_same_model, start_from
+from clipmask.engine.assembly import assemble, check_datasets, load_same_model, look_up_texts, start_from
 from clipmask.engine.evaluation import Results, evaluate_datasets, flatten, log_tables, score_name
 from clipmask.engine.launch import is_main_process, launched
 from clipmask.engine.log import run_log
@@ -78,15 +77,15 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
     checkpoint = load_checkpoint(source) if source else None
     cfg = _with_seed(cfg, fabric, checkpoint)
     seed_everything(cfg.SEED)
-    names = check_datasets(cfg, fabric)
-    model = assemble(cfg, fabric, names, str(source or cfg.MODEL.WEIGHTS), checkpoint)
+    vocabularies = check_datasets(cfg, fabric)
+    model = assemble(cfg, fabric, vocabularies, str(source or cfg.MODEL.WEIGHTS), checkpoint)
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
     elif cfg.MODEL.WEIGHTS:
-        prompts = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("class_prompts", None)
-        start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP, prompts)
+        start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
     with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
         model.prepare()
+        look_up_texts(cfg, model)
     state = TrainingState(cfg, model, fabric, cfg.SEED)
     if checkpoint is not None:
         state.restore(checkpoint)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipmask.data.names import shown_names
+from clipmask.vocabulary import shown_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

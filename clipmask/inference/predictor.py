@@ -17,17 +17,18 @@ from torch import Tensor
 
 from clipmask.config import load_cfg, stored_cfg
 from clipmask.data import TestMapper
-from clipmask.data.names import shown_names
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.device import resolve_device
 from clipmask.errors import MissingText, UserError
 from clipmask.inference.folding import prepare_for_inference
-from clipmask.inference.loading import Known, load_model
+from clipmask.inference.loading import load_model
 from clipmask.inference.pixels import Picture, to_pixels
 from clipmask.inference.segmentation import Segmentation
 from clipmask.inference.views import ClipMaskWithViews, with_views
 from clipmask.modeling import ClipMask
 from clipmask.modeling.class_maps import best_labels
 from clipmask.visualizer import palette
+from clipmask.vocabulary import Vocabulary, shown_names
 from clipmask.weights.checkpoint import load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,6 @@ class Predictor:
     Args:
         cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of TEST are read.
         model: is put into evaluation mode, and stays on its device.
-        known: what is known of the training's classes; None: nothing.
         batch_size: pictures of one size that go through the model together.
 
     Attributes:
@@ -59,14 +59,19 @@ class Predictor:
         UserError: the batch size is below 1.
     """
 
-    def __init__(self, cfg: CfgNode, model: ClipMask, *, known: Known | None = None, batch_size: int = 1) -> None:
+    def __init__(
+        self, cfg: CfgNode, model: ClipMask, *, image_format: ImageFormat = PLAIN, batch_size: int = 1
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: it must be at least 1")
         self.cfg, self.model, self.batch_size = cfg, model.eval(), batch_size
         self._segmenter = with_views(cfg, self.model)
-        self.dataset_colors, self.server_ids, self.image_format = known or Known({}, {})
-        self.names = tuple(model.class_names)
-        self._trained = frozenset(self.names)
+        self.image_format = image_format
+        classes = model.vocabulary.classes
+        self.dataset_colors = {item.term.text: list(item.color) for item in classes if item.color is not None}
+        self.server_ids = {item.term.text: item.server_id for item in classes if item.server_id is not None}
+        self._trained = frozenset(term.text for term in model.text.terms)
+        self.names = model.vocabulary.names
         self.set_colors({})
         self._mapper = TestMapper.from_config(cfg)
         self._told_of_size = False
@@ -126,8 +131,8 @@ class Predictor:
     @classmethod
     def _assemble(cls, cfg: CfgNode, checkpoint: Mapping[str, Any], batch_size: int) -> Predictor:
         device = resolve_device(cfg.MODEL.DEVICE)
-        model, known = load_model(cfg, checkpoint)
-        return cls(cfg, prepare_for_inference(model.to(device)), known=known, batch_size=batch_size)
+        model, image_format = load_model(cfg, checkpoint)
+        return cls(cfg, prepare_for_inference(model.to(device)), image_format=image_format, batch_size=batch_size)
 
     def set_colors(self, colors: Mapping[str, Sequence[int]]) -> None:
         """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors`` are such.
@@ -151,36 +156,28 @@ class Predictor:
         own = {name: self._given.get(name.casefold()) or self._given.get(shown[name].casefold()) for name in self.names}
         self.colors = palette(self.names, {name: color for name, color in own.items() if color})
 
-    def set_vocabulary(
-        self,
-        names: Sequence[str],
-        embeddings: str | None = None,
-        *,
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        prompts: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
+    def set_vocabulary(self, names: Sequence[str] | Vocabulary, embeddings: str | None = None) -> None:
         """Segments other classes from now on.
 
         Args:
-            names: the class names; ``a;b`` averages synonyms.
+            names: the class names, ``a;b`` for synonyms; or a vocabulary, such as a dataset's.
             embeddings: an .npz with their CLIP embeddings; None computes them with the CLIP model of the training,
-                which is not needed for classes of the training alone.
-            aliases: other names that a class may have in a file of embeddings.
-            prompts: sentences for CLIP that a class has in place of everyone's.
+                which is not needed for names of the training alone.
 
         Raises:
             UserError: no names or one twice; a linear classifier; the embeddings can't be had.
         """
+        vocabulary = names if isinstance(names, Vocabulary) else Vocabulary.from_names(names)
         try:
-            self.model.set_vocabulary(names, embeddings, aliases, prompts)
+            self.model.set_vocabulary(vocabulary.using(embeddings or ""))
         except MissingText as error:
             if embeddings is not None or self.model.text.learner is not None:
                 raise
             raise MissingText(
                 f"{error}. A file of embeddings for these names alone will do: --embeddings FILE.npz"
             ) from error
-        self.names = tuple(self.model.class_names)
-        known = all(name in self._trained for name in self.names)
+        self.names = self.model.vocabulary.names
+        known = all(term.text in self._trained for term in vocabulary.terms)
         self._choose_colors()
         if self.cfg.MODEL.CLIP.EMBEDDINGS == "random" and not (known and embeddings in (None, "random")):
             logger.warning(

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from clipmask.data.names import shown_names
 from clipmask.errors import UserError
 from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.visualizer import class_shares, colorize, comparison, overlay
+from clipmask.vocabulary import shown_names
 
 # What can be saved of a segmentation.
 KINDS = ("overlay", "labels", "color", "scores", "json", "server_ids", "comparison")

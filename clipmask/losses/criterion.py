@@ -25,14 +25,14 @@ from torch import Tensor
 
 from clipmask.losses.mask_losses import paired_bce, paired_dice
 from clipmask.losses.matcher import Matcher, Matches
-from clipmask.losses.targets import Targets, in_slots, make_targets
+from clipmask.losses.targets import LabelSpace, Targets, in_slots, make_targets
 
 
 class Criterion:
     """Matches predictions with label maps and returns the weighted losses.
 
     Args:
-        ignore_label: the id of void in label maps.
+        ignore_label: the id of void in label maps whose own is not given.
         class_weight: w_cls, in the loss and in the matching.
         bce_weight: w_bce, likewise.
         dice_weight: w_dice, likewise; 0 leaves dice out.
@@ -77,6 +77,7 @@ class Criterion:
         pixels: Tensor,
         labels: Sequence[Tensor],
         normalizer: Tensor | None = None,
+        spaces: Sequence[LabelSpace] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of one forward pass.
 
@@ -86,13 +87,15 @@ class Criterion:
             pixels: (B, E, h, w); mask logits are ``mask_embed . pixels``.
             labels: one integer map (H_i, W_i) an image on the same device.
             normalizer: (2,) float, the pairs and images that the sums are divided by; None counts this batch.
+            spaces: how each image's ids are read; None: K classes and ``ignore_label`` in all.
 
         Returns:
             Scalars ``loss_cls``, ``loss_bce`` and, if weighted, ``loss_dice`` of the last layer, and of the earlier
             ones the same names with ``_0``, ``_1``, ... appended.
         """
         num_classes = pred_logits.shape[-1] - 1
-        targets = self.matching_targets(labels, pixels, num_classes)
+        spaces = spaces or self._same_space(labels, num_classes)
+        targets = self.matching_targets(labels, pixels, num_classes, spaces)
         if normalizer is None:
             matched = targets.present.sum(1).clamp_max(pred_logits.shape[2]).sum().float()
             normalizer = torch.stack([matched, torch.full_like(matched, len(labels))])
@@ -102,7 +105,7 @@ class Criterion:
         # Reduced precision ends here: sums over tens of thousands of pixels need float32.
         with torch.autocast(pixels.device.type, enabled=False):
             terms = {"loss_cls": self.class_weight * self._class_loss(pred_logits.float(), matches, pairs, images)}
-            own = in_slots(labels, matches.label, num_classes, self.ignore_label)
+            own = in_slots(labels, matches.label, num_classes, spaces)
             masks = self._mask_losses(mask_embed.float(), pixels.float(), matches.query, own)
         for name, (weight, sums) in masks.items():
             terms[name] = weight * sums / pairs.clamp_min(1)
@@ -126,10 +129,16 @@ class Criterion:
         total = pairs + (images * queries - pairs) * self.no_object_weight
         return losses.view(layers, -1).sum(1) / total
 
-    def matching_targets(self, labels: Sequence[Tensor], pixels: Tensor, num_classes: int) -> Targets:
+    def _same_space(self, labels: Sequence[Tensor], num_classes: int) -> list[LabelSpace]:
+        return [LabelSpace(num_classes, self.ignore_label)] * len(labels)
+
+    def matching_targets(
+        self, labels: Sequence[Tensor], pixels: Tensor, num_classes: int, spaces: Sequence[LabelSpace] | None = None
+    ) -> Targets:
         """Returns what the matcher compares with; arguments as in ``__call__``."""
+        spaces = spaces or self._same_space(labels, num_classes)
         height, width = (-(-length // self.matcher.factor) for length in pixels.shape[-2:])
-        return make_targets(labels, (height, width), self.stride * self.matcher.factor, num_classes, self.ignore_label)
+        return make_targets(labels, (height, width), self.stride * self.matcher.factor, num_classes, spaces)
 
     def _mask_losses(
         self, embed: Tensor, pixels: Tensor, query: Tensor, labels: Sequence[Tensor]
@@ -148,7 +157,8 @@ class Criterion:
         logits = self._enlarged((chosen @ pixels.flatten(2)).unflatten(2, pixels.shape[-2:]), labels)
         height, width = logits.shape[-2:]
         logits = logits.flatten(2).unflatten(1, (layers, most))  # (B, L, M, n)
-        targets = make_targets(labels, (height, width), self.loss_stride, most, most)
+        slots = [LabelSpace(most, most)] * len(labels)
+        targets = make_targets(labels, (height, width), self.loss_stride, most, slots)
         coverage = targets.coverage.flatten(2).unsqueeze(1)  # (B, 1, M, n)
         weight = targets.weight.flatten(1)[:, None, None]  # (B, 1, 1, n)
         matched = (query >= 0).float()  # (L, B, M)

@@ -18,6 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+class LabelSpace(NamedTuple):
+    """How the ids of one image's label map are read.
+
+    Attributes:
+        num_classes: K of the image's dataset; ids 0 .. K - 1 are classes.
+        ignore_label: the id of void; any other id that is no class is void too.
+    """
+
+    num_classes: int
+    ignore_label: int
+
+
 class Targets(NamedTuple):
     """What the matcher and the mask losses compare with.
 
@@ -33,16 +45,16 @@ class Targets(NamedTuple):
 
 
 def make_targets(
-    labels: Sequence[Tensor], grid: tuple[int, int], stride: int, num_classes: int, ignore_label: int
+    labels: Sequence[Tensor], grid: tuple[int, int], stride: int, num_classes: int, spaces: Sequence[LabelSpace]
 ) -> Targets:
     """Reduces label maps to a grid.
 
     Args:
-        labels: one integer map (H_i, W_i) an image, ids 0 .. K - 1; ``ignore_label`` and any other value is void.
+        labels: one integer map (H_i, W_i) an image.
         grid: h and w, at least the images' sizes over ``stride``, rounded up.
         stride: pixels per cell along each side.
-        num_classes: K.
-        ignore_label: the id of void.
+        num_classes: K of the result, the most of any image.
+        spaces: one an image.
 
     Returns:
         Targets on the labels' device.
@@ -50,7 +62,7 @@ def make_targets(
     height, width = grid
     counts = labels[0].new_zeros((len(labels), num_classes + 1, height, width), dtype=torch.float32)
     ones = counts.new_ones((1, 1, 1)).expand(1, height, width)
-    for image, label in enumerate(labels):
+    for image, (label, space) in enumerate(zip(labels, spaces, strict=True)):
         # Padding is num_classes, which is no class either and, unlike the ignore label, fits the labels' type.
         padded = F.pad(
             label, (0, width * stride - label.shape[1], 0, height * stride - label.shape[0]), value=num_classes
@@ -59,7 +71,7 @@ def make_targets(
             for dx in range(stride):
                 # One pixel of every cell at a time: a small index, where all pixels at once would need eight
                 # bytes for each.
-                index = class_index(padded[dy::stride, dx::stride], num_classes, ignore_label)
+                index = class_index(padded[dy::stride, dx::stride], space, num_classes)
                 counts[image].scatter_add_(0, index.unsqueeze(0), ones)
     counts = counts[:, :num_classes]
     labelled = counts.sum(1)
@@ -70,11 +82,11 @@ def make_targets(
     )
 
 
-def in_slots(labels: Sequence[Tensor], classes: Tensor, num_classes: int, ignore_label: int) -> list[Tensor]:
+def in_slots(labels: Sequence[Tensor], classes: Tensor, num_classes: int, spaces: Sequence[LabelSpace]) -> list[Tensor]:
     """Renames each map's classes to their places among those that the image shows, so that targets need no others.
 
     Args:
-        labels, num_classes, ignore_label: as above.
+        labels, num_classes, spaces: as above.
         classes: (B, M) int64, every class that an image shows, -1 beyond them (``Matches.label``).
 
     Returns:
@@ -86,26 +98,29 @@ def in_slots(labels: Sequence[Tensor], classes: Tensor, num_classes: int, ignore
         1, classes.masked_fill(classes < 0, num_classes), torch.arange(most, device=classes.device).expand(batch, -1)
     )
     place[:, num_classes] = most  # where void lies, and where the -1 were written
-    return [place[image][class_index(label, num_classes, ignore_label)] for image, label in enumerate(labels)]
+    return [
+        place[image][class_index(label, space, num_classes)]
+        for image, (label, space) in enumerate(zip(labels, spaces, strict=True))
+    ]
 
 
-def count_pairs(labels: Sequence[Tensor], num_classes: int, ignore_label: int, num_queries: int) -> Tensor:
+def count_pairs(labels: Sequence[Tensor], spaces: Sequence[LabelSpace], num_queries: int) -> Tensor:
     """Counts the (image, class) pairs that are matched, a float scalar on the labels' device.
 
     Args:
-        labels, num_classes, ignore_label: as above.
+        labels, spaces: as above.
         num_queries: Q; of an image's classes no more than Q find a query.
     """
     total = torch.zeros((), device=labels[0].device)
-    for label in labels:
-        index = class_index(label, num_classes, ignore_label).flatten()
-        seen = torch.zeros(num_classes + 1, device=label.device).scatter_(0, index, 1.0)
-        total = total + seen[:num_classes].sum().clamp_max(num_queries)
+    for label, space in zip(labels, spaces, strict=True):
+        index = class_index(label, space, space.num_classes).flatten()
+        seen = torch.zeros(space.num_classes + 1, device=label.device).scatter_(0, index, 1.0)
+        total = total + seen[: space.num_classes].sum().clamp_max(num_queries)
     return total
 
 
-def class_index(label: Tensor, num_classes: int, ignore_label: int) -> Tensor:
-    """Returns ids as int64 with void, and whatever is no class, at ``num_classes``; same shape."""
+def class_index(label: Tensor, space: LabelSpace, void: int) -> Tensor:
+    """Returns ids as int64 with void, and whatever is no class of the image's, at ``void``; same shape."""
     index = label.long()
-    void = (index == ignore_label) | (index < 0) | (index >= num_classes)
-    return index.masked_fill(void, num_classes)
+    outside = (index == space.ignore_label) | (index < 0) | (index >= space.num_classes)
+    return index.masked_fill(outside, void)

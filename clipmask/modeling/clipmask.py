@@ -7,7 +7,8 @@ that takes plain values.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,16 +20,17 @@ from clipmask.config import configurable
 from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
-from clipmask.losses.targets import count_pairs
+from clipmask.losses.targets import LabelSpace, count_pairs
 from clipmask.modeling.backbone import build_backbone
 from clipmask.modeling.class_maps import class_scores, label_map, target_size
-from clipmask.modeling.image_text import ImageText
+from clipmask.modeling.image_text import ImageText, padded_rows
+from clipmask.modeling.label_space import class_columns, class_logits
 from clipmask.modeling.layers import ceil_div
 from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
 from clipmask.modeling.text_embedding import TextEmbedding
-from clipmask.text.sources import FileSource, RandomSource, TextSource
 from clipmask.validate import check_config
+from clipmask.vocabulary import Vocabulary, different, union
 
 
 @META_ARCH_REGISTRY.register()
@@ -43,6 +45,8 @@ class ClipMask(nn.Module):
         pixel_decoder: features and T to injected scales and per-pixel embedding.
         mask_decoder: those and T to (class, mask) pairs.
         criterion: pairs and label maps to losses.
+        vocabularies: of the datasets that it is trained on, different ones, at least one. The first is what images are
+            segmented into that do not say otherwise.
         pixel_mean: of each channel, 0..255.
         pixel_std: of each channel.
         size_divisibility: images are padded to a multiple of it; at least the backbone's own.
@@ -61,6 +65,7 @@ class ClipMask(nn.Module):
         pixel_decoder: PixelDecoder,
         mask_decoder: MaskDecoder,
         criterion: Criterion,
+        vocabularies: Sequence[Vocabulary],
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int = 32,
@@ -70,18 +75,20 @@ class ClipMask(nn.Module):
         self.backbone, self.text = backbone, text
         self.pixel_decoder, self.mask_decoder, self.image_text = pixel_decoder, mask_decoder, image_text
         self.criterion, self.size_divisibility = criterion, size_divisibility
+        self.vocabularies, self.vocabulary = tuple(vocabularies), vocabularies[0]
+        self._columns: dict[Vocabulary, Tensor | None] = {}  # of each vocabulary that was met, see ``class_columns``
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(
-        cls, cfg: CfgNode, class_names: Sequence[str] | None = None, text_width: int | None = None
+        cls, cfg: CfgNode, vocabularies: Sequence[Vocabulary] | None = None, text_width: int | None = None
     ) -> dict[str, Any]:
         """Returns the constructor's arguments.
 
         Args:
             cfg: the config.
-            class_names: the vocabulary; None takes it from the metadata of the first training dataset, or of the first
+            vocabularies: see the class; None takes them from the metadata of the training datasets, or of the first
                 test dataset where none is trained on.
             text_width: D, where T will come with the weights; see ``TextEmbedding``.
 
@@ -89,23 +96,16 @@ class ClipMask(nn.Module):
             UserError: there are no class names, a key has a value outside its range, or a part complains.
         """
         check_config(cfg)
-        metadata = _metadata(cfg)
-        names = tuple(class_names or metadata.get("stuff_classes") or ())
-        if not names:
-            raise UserError(
-                f"no class names: DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} and DATASETS.TEST "
-                f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
-            )
-        text = TextEmbedding.from_config(
-            cfg, names, metadata.get("class_aliases"), text_width, metadata.get("class_prompts")
-        )
+        spaces = tuple(vocabularies or configured_vocabularies(cfg))
+        text = TextEmbedding.from_config(cfg, union(spaces), text_width)
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,
             "text": text,
             "pixel_decoder": PixelDecoder.from_config(cfg, backbone.output_shape(), text.width),
-            "mask_decoder": MaskDecoder.from_config(cfg, text.width, len(names)),
-            "criterion": Criterion.from_config(cfg, metadata.get("ignore_label", 255)),
+            "mask_decoder": MaskDecoder.from_config(cfg, text.width, sum(len(space) for space in spaces)),
+            "criterion": Criterion.from_config(cfg, _ignore_label(cfg)),
+            "vocabularies": spaces,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.MODEL.CLIPMASK.SIZE_DIVISIBILITY,
@@ -121,7 +121,8 @@ class ClipMask(nn.Module):
             batched_inputs: one dict an image. ``image``: (3, H, W), 0..255, uint8 or float, channels in the order of
                 ``INPUT.FORMAT``. In training ``sem_seg``: (H, W) integer labels. In evaluation ``height`` and
                 ``width``: size of the result, the image's own by default. With an ``image_text``, ``text``: a string
-                or a list of strings, or missing.
+                or a list of strings, or missing. ``vocabulary``: a ``Vocabulary``, the classes of this
+                image; ``self.vocabulary`` where it is missing. ``ignore_label``: void of its labels, likewise.
             normalizer: in training, (2,) float: the (image, class) pairs and the images that the loss sums are divided
                 by; None counts this batch. See ``count_targets``.
 
@@ -134,7 +135,8 @@ class ClipMask(nn.Module):
         outputs = self.decode(batched_inputs)
         if self.training:
             labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
-            return self.criterion(outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer)
+            spaces = [self._label_space(inputs) for inputs in batched_inputs]
+            return self.criterion(outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer, spaces)
         return [{"sem_seg": class_scores(*image)} for image in self._images(outputs, batched_inputs)]
 
     @torch.no_grad()
@@ -161,10 +163,57 @@ class ClipMask(nn.Module):
         """
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
         features = self.backbone(images)  # res2 .. res5: (B, C_i, H / stride, W / stride)
-        T = self.text()  # (K, D), centred
-        # (K, D), or each image's own (B, L, D) and which of its rows are no padding
-        texts, text_valid = (T, None) if self.image_text is None else self.image_text(batched_inputs, T, self.text)
-        return self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid), T)
+        vocabularies = [self._vocabulary_of(inputs) for inputs in batched_inputs]
+        rows = self._rows(vocabularies)  # each image's (S, D), centred
+        T, valid = padded_rows(rows)  # (S, D), or each image's own (B, S, D) and which of its rows are no padding
+        texts, text_valid = T, valid
+        if self.image_text is not None:
+            texts, text_valid = self.image_text(batched_inputs, rows, self.text)
+        outputs = self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid), T, valid)
+        columns = [self._columns_of(vocabulary) for vocabulary in vocabularies]
+        counts = [len(vocabulary) for vocabulary in vocabularies]
+        return replace(outputs, pred_logits=class_logits(outputs.pred_logits, columns, counts))
+
+    def _vocabulary_of(self, inputs: dict[str, Any]) -> Vocabulary:
+        """The classes of an image; the model's own vocabulary for the same classes, whatever else is known of them."""
+        given: Vocabulary = inputs.get("vocabulary", self.vocabulary)
+        if given is self.vocabulary or given.embeddings:
+            return given
+        return self.vocabulary if given.label_space == self.vocabulary.label_space else given
+
+    def _rows(self, vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+        """Each image's rows of T, (S, D); the same tensor for the same vocabulary."""
+        T = self.text()  # (R, D)
+        own = {vocabulary: self.text.select(T, vocabulary) for vocabulary in dict.fromkeys(vocabularies)}
+        return [own[vocabulary] for vocabulary in vocabularies]
+
+    def _columns_of(self, vocabulary: Vocabulary) -> Tensor | None:
+        """Which columns of the decoder's logits make up each class, see ``class_columns``."""
+        if vocabulary not in self._columns:
+            columns = class_columns(vocabulary)
+            if isinstance(self.mask_decoder.classifier, LinearClassifier):
+                columns = self._head(vocabulary)
+            self._columns[vocabulary] = columns
+        columns = self._columns[vocabulary]
+        if columns is not None and columns.device != self.device:
+            self._columns[vocabulary] = columns = columns.to(self.device)
+        return columns
+
+    def _head(self, vocabulary: Vocabulary) -> Tensor | None:
+        """The columns of a dataset's own classes in the linear classifier, which has those of all datasets in turn."""
+        first = 0
+        for trained in self.vocabularies:
+            if trained.names == vocabulary.names:
+                alone = len(self.vocabularies) == 1
+                return None if alone else torch.arange(first, first + len(trained)).unsqueeze(1)
+            first += len(trained)
+        raise UserError(
+            "this model was trained with MODEL.CLIPMASK.CLASSIFIER linear: its classes are fixed, "
+            f"{', '.join(self.vocabulary.names)}. Train with CLASSIFIER cosine to change them later"
+        )
+
+    def _label_space(self, inputs: dict[str, Any]) -> LabelSpace:
+        return LabelSpace(len(self._vocabulary_of(inputs)), inputs.get("ignore_label", self.criterion.ignore_label))
 
     def _preprocess(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalises and pads at the bottom and right with zeros, which is the mean colour.
@@ -191,17 +240,20 @@ class ClipMask(nn.Module):
         """Both sides of a padded batch are multiples of it: of the config's SIZE_DIVISIBILITY and the backbone's."""
         return math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
 
-    @staticmethod
     def _images(
-        outputs: DecoderOutput, batched_inputs: list[dict[str, Any]]
+        self, outputs: DecoderOutput, batched_inputs: list[dict[str, Any]]
     ) -> list[tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]]]:
-        """Per image the arguments of ``class_scores`` and ``label_map``; masks cut to the image's own cells."""
+        """Per image the arguments of ``class_scores`` and ``label_map``: its own classes and its own cells."""
         masks = outputs.pred_masks
         sizes = outputs.sizes if len(outputs.sizes) > 1 else outputs.sizes * len(batched_inputs)
         arguments = []
         for index, (inputs, size) in enumerate(zip(batched_inputs, sizes, strict=True)):
             cells = masks[index, :, : ceil_div(size[0], 4), : ceil_div(size[1], 4)]
-            arguments.append((outputs.pred_logits[-1, index], cells, size, target_size(inputs)))
+            logits = outputs.pred_logits[-1, index]
+            count = len(self._vocabulary_of(inputs))
+            if logits.shape[-1] > count + 1:  # another image of the batch has more classes
+                logits = torch.cat([logits[:, :count], logits[:, -1:]], dim=-1)
+            arguments.append((logits, cells, size, target_size(inputs)))
         return arguments
 
     def prepare(self) -> None:
@@ -224,53 +276,38 @@ class ClipMask(nn.Module):
         """
         labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
         queries = self.mask_decoder.query.num_embeddings
-        pairs = count_pairs(labels, len(self.class_names), self.criterion.ignore_label, queries)
+        pairs = count_pairs(labels, [self._label_space(inputs) for inputs in batched_inputs], queries)
         return torch.stack([pairs, torch.full_like(pairs, len(labels))])
 
-    def set_vocabulary(
-        self,
-        names: Sequence[str],
-        embeddings: str | None = None,
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        prompts: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        """Segments other classes from now on, with the weights as they are.
+    def set_vocabulary(self, classes: Vocabulary | Sequence[str]) -> None:
+        """Segments other classes from now on, with the weights as they are, where an image does not say otherwise.
 
         Args:
-            names: the new class names; ``a;b`` averages synonyms.
-            embeddings: an .npz to take them from (or ``random``); None uses what the model was built with.
-            aliases: other names that a class may have in a file of embeddings, beside those the model knows of.
-            prompts: sentences for CLIP that a class has in place of the config's, likewise.
+            classes: the new ones, or their names.
 
         Raises:
-            UserError: no names or one twice; the model has a linear classifier or learned a context for each class,
-                and its classes are fixed; it learned its text, and embeddings are given; the names can't be embedded,
-                or at another width than the model's.
+            UserError: the model has a linear classifier or learned a context for each class, and its classes are fixed;
+                it learned its text, and the vocabulary has embeddings; the names can't be embedded, or at another width
+                than the model's.
         """
-        if isinstance(names, str):
-            raise UserError(f"a vocabulary is a list of names; got the text {names!r}: say {[names]}")
-        if not all(isinstance(name, str) for name in names):
-            raise UserError(f"a vocabulary is a list of names, each a text; got {list(names)}")
-        names = [name.strip() for name in names]
-        if not names or "" in names or len(set(names)) < len(names):
-            raise UserError(f"a vocabulary needs different, non-empty names; got {names}")
-        if isinstance(self.mask_decoder.classifier, LinearClassifier):
-            raise UserError(
-                "this model was trained with MODEL.CLIPMASK.CLASSIFIER linear: its classes are fixed, "
-                f"{', '.join(self.class_names)}. Train with CLASSIFIER cosine to change them later"
-            )
-        source: TextSource | None = None
-        if embeddings is not None:
-            source = RandomSource() if embeddings == "random" else FileSource(embeddings)
-        anew = any(self.text.own_prompts.get(name) != texts for name, texts in (prompts or {}).items())
-        self.text.aliases |= aliases or {}
-        self.text.own_prompts |= prompts or {}
-        self.text.set_vocabulary(names, source, anew=anew)
+        vocabulary = classes if isinstance(classes, Vocabulary) else Vocabulary.from_names(classes)
+        self.check_vocabulary(vocabulary)
+        self.vocabulary = vocabulary
+
+    @torch.no_grad()
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Makes sure that images can be segmented into these classes: what can go wrong does so here, and not later.
+
+        Raises:
+            UserError: see ``set_vocabulary``.
+        """
+        self._columns_of(vocabulary)
+        self._rows([vocabulary])
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The vocabulary, in the order of class ids."""
-        return self.text.names
+        """Names of ``self.vocabulary``, in the order of class ids."""
+        return self.vocabulary.names
 
     @property
     def ignore_label(self) -> int:
@@ -283,12 +320,15 @@ class ClipMask(nn.Module):
         return self.pixel_mean.device
 
 
-def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None, text_width: int | None = None) -> ClipMask:
+def build_model(
+    cfg: CfgNode, classes: Sequence[str] | Sequence[Vocabulary] | None = None, text_width: int | None = None
+) -> ClipMask:
     """Builds the meta-architecture that ``MODEL.META_ARCHITECTURE`` names, on the CPU.
 
     Args:
         cfg: the config.
-        class_names: see ``ClipMask.from_config``.
+        classes: class names, or the different vocabularies of several datasets; None takes them from the metadata of
+            the config's datasets, see ``ClipMask.from_config``.
         text_width: likewise.
 
     Raises:
@@ -301,12 +341,49 @@ def build_model(cfg: CfgNode, class_names: Sequence[str] | None = None, text_wid
             "ClipMask: start your config with _BASE_ and the path of that file"
         )
     # Other meta-architectures need not know of an argument that is not given.
-    width = {} if text_width is None else {"text_width": text_width}
-    return META_ARCH_REGISTRY.get(name)(cfg, class_names=class_names, **width)
+    given: dict[str, Any] = {} if text_width is None else {"text_width": text_width}
+    if classes:
+        names = [item for item in classes if isinstance(item, str)]
+        vocabularies = [item for item in classes if isinstance(item, Vocabulary)]
+        given["vocabularies"] = vocabularies or [_named(cfg, names)]
+    return META_ARCH_REGISTRY.get(name)(cfg, **given)
 
 
-def _metadata(cfg: CfgNode) -> Mapping[str, Any]:
-    """Metadata of the dataset that defines the classes, as a dict; empty where no dataset is named."""
+def configured_vocabularies(cfg: CfgNode) -> tuple[Vocabulary, ...]:
+    """Returns the different vocabularies of DATASETS.TRAIN, of the first of DATASETS.TEST where nothing is trained.
+
+    Raises:
+        UserError: no dataset is named, or one has no class names.
+    """
+    found = []
+    for name in cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]:
+        metadata = MetadataCatalog.get(name).as_dict()
+        if metadata.get("stuff_classes"):
+            found.append(Vocabulary.from_metadata(metadata))
+    if not found:
+        raise UserError(
+            f"no class names: DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} and DATASETS.TEST "
+            f"{tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one of them"
+        )
+    return different(found)
+
+
+def _named(cfg: CfgNode, names: Sequence[str]) -> Vocabulary:
+    """The classes of these names, with what the config's dataset knows of them."""
+    metadata = _metadata(cfg)
+    known: dict[str, Any] = {
+        key: metadata[key] for key in ("class_aliases", "class_prompts", "class_members") if key in metadata
+    }
+    return Vocabulary.from_metadata({**known, "stuff_classes": names})
+
+
+def _ignore_label(cfg: CfgNode) -> int:
+    label = _metadata(cfg).get("ignore_label")
+    return 255 if label is None else label
+
+
+def _metadata(cfg: CfgNode) -> dict[str, Any]:
+    """Metadata of the dataset that defines the classes; empty where no dataset is named."""
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        return MetadataCatalog.get(name).as_dict()
+        return dict(MetadataCatalog.get(name).as_dict())
     return {}

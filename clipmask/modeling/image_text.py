@@ -39,17 +39,17 @@ class ImageText(nn.Module):
         return cls(clip.TEXT_DROP) if clip.TEXT == "annotation" else None
 
     def forward(
-        self, batched_inputs: Sequence[Mapping[str, Any]], T: Tensor, encoder: TextEmbedding
+        self, batched_inputs: Sequence[Mapping[str, Any]], own: Sequence[Tensor], encoder: TextEmbedding
     ) -> tuple[Tensor, Tensor | None]:
         """Returns the rows of each image, and which of them are no padding.
 
         Args:
             batched_inputs: one dict an image; ``text`` is a string or a list of strings, or missing.
-            T: (K, D), the vocabulary's, centred.
+            own: for each image the rows (S, D) of its vocabulary, centred.
             encoder: embeds the strings.
 
         Returns:
-            (B, L, D) and bool (B, L), None where nothing is padded; T itself and None where no image has text.
+            As ``padded_rows``.
 
         Raises:
             UserError: a text is no string, or can't be embedded.
@@ -60,13 +60,30 @@ class ImageText(nn.Module):
             texts = [text if keep else [] for text, keep in zip(texts, kept, strict=True)]
         different = list(dict.fromkeys(string for text in texts for string in text))
         if not different:
-            return T, None
+            return padded_rows(own)
         row = dict(zip(different, encoder.encode_texts(different), strict=True))
-        rows = [torch.stack([row[string] for string in text]) if text else T for text in texts]
-        lengths = [len(own) for own in rows]
-        padded = pad_sequence(rows, batch_first=True)  # (B, L, D)
-        if len(set(lengths)) == 1:
-            return padded, None
-        # Python numbers against a range made on the device: a tensor made of a list would wait for the device.
-        places = torch.arange(padded.shape[1], device=padded.device)
-        return padded, torch.stack([places < length for length in lengths])
+        rows = []
+        for text, names in zip(texts, own, strict=True):
+            rows.append(torch.stack([row[string] for string in text]) if text else names)
+        return padded_rows(rows)
+
+
+def padded_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Stacks the text rows of the images of a batch.
+
+    Args:
+        rows: (L_i, D) of each image.
+
+    Returns:
+        (B, L, D), padded with zeros, and bool (B, L), False on padding; None where nothing is padded. Where all images
+        have the very same tensor, that tensor (L, D) and None.
+    """
+    if all(own is rows[0] for own in rows):
+        return rows[0], None
+    lengths = [len(own) for own in rows]
+    padded = pad_sequence(list(rows), batch_first=True)  # (B, L, D)
+    if len(set(lengths)) == 1:
+        return padded, None
+    # Python numbers against a range made on the device: a tensor made of a list would wait for the device.
+    places = torch.arange(padded.shape[1], device=padded.device)
+    return padded, torch.stack([places < length for length in lengths])

@@ -9,7 +9,7 @@ logit: under cross-entropy that is InfoNCE over the vocabulary, the contrastive 
     logit_0  = w . x + b                        no object, kept last
     mask     = MLP(x) . pixels                  at every pixel of the stride-4 embedding
 
-Shapes: B batch, Q queries, K classes, D text width, C channels, E channels at stride 4, L predictions (decoder
+Shapes: B batch, Q queries, S names, K classes, D text width, C channels, E channels at stride 4, L predictions (decoder
 layers and one before them), h and w rows and columns at stride 4.
 """
 
@@ -35,7 +35,8 @@ class DecoderOutput:
     and multiplying later saves all others.
 
     Attributes:
-        pred_logits: (L, B, Q, K + 1) class logits of every prediction, last layer last; no object at index K.
+        pred_logits: (L, B, Q, S + 1) logits of names of every prediction, last layer last; no object at index S.
+            ``ClipMask`` makes (L, B, Q, K + 1) class logits of them, see ``label_space.py``.
         mask_embed: (L, B, Q, E) mask embeddings of the same predictions.
         pixels: (B, E, h, w) per-pixel embedding at stride 4.
         valid: bool (B, h, w), False on padding, or None.
@@ -115,10 +116,10 @@ class CosineClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
 
     def forward(self, x: Tensor, T: Tensor) -> Tensor:
-        """Scores queries ``x`` (B, Q, C) against ``T`` (K, D), centred; returns (B, Q, K + 1)."""
+        """Scores queries ``x`` (B, Q, C) against names; ``T`` (S, D) or (B, S, D), centred; returns (B, Q, S + 1)."""
         with torch.autocast(x.device.type, enabled=False):  # bf16 would round logits of 100 by 0.4
             x, T = x.float(), T.float()
-            cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(self.text(T), dim=-1).T
+            cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(self.text(T), dim=-1).transpose(-2, -1)
             scale = self.log_scale.clamp(max=math.log(self.largest_scale)).exp()
             return torch.cat([scale * cosine, self.no_object(x)], dim=-1)
 
@@ -128,7 +129,7 @@ class LinearClassifier(nn.Linear):
 
     Args:
         dim: C.
-        num_classes: K.
+        num_classes: K; where several datasets are trained together, of all of them one after the other.
     """
 
     def __init__(self, dim: int, num_classes: int) -> None:
@@ -189,7 +190,7 @@ class MaskDecoder(nn.Module):
         Args:
             cfg: the config.
             text_dim: D.
-            num_classes: K, which a linear classifier is made for.
+            num_classes: K, which a linear classifier is made for; of all datasets together.
         """
         node = cfg.MODEL.CLIPMASK
         dim = node.HIDDEN_DIM
@@ -212,18 +213,19 @@ class MaskDecoder(nn.Module):
             text_queries=node.TEXT_QUERIES,
         )
 
-    def forward(self, features: PixelFeatures, T: Tensor) -> DecoderOutput:
+    def forward(self, features: PixelFeatures, T: Tensor, text_valid: Tensor | None = None) -> DecoderOutput:
         """Decodes one batch.
 
         Args:
             features: scales and per-pixel embedding of the pixel decoder.
-            T: (K, D), centred text embeddings.
+            T: (S, D), centred text embeddings of the names to choose from, or (B, S, D), each image's own.
+            text_valid: bool (B, S), False on padding of ``T``, or None where there is none.
 
         Returns:
             The predictions of every layer in training, of the last one in evaluation.
         """
         scales = self._keys(features)
-        x = self._start(T).expand(features.pixels.shape[0], -1, -1)  # (B, Q, C)
+        x = self._start(T, text_valid).expand(features.pixels.shape[0], -1, -1)  # (B, Q, C)
         logits, embeds = [], []
         for step in range(len(self.layers) + 1):
             normed = self.norm(x)
@@ -243,13 +245,16 @@ class MaskDecoder(nn.Module):
             list(features.positions.sizes),
         )
 
-    def _start(self, T: Tensor) -> Tensor:
-        """(Q, C) queries before the first layer; classes beyond Q have no query of their own."""
+    def _start(self, T: Tensor, text_valid: Tensor | None) -> Tensor:
+        """(Q, C) or (B, Q, C), queries before the first layer; names beyond Q have no query of their own."""
         if self.query_text is None:
             return self.query.weight
-        # Filled up by Q rows whatever K is, and then cut: the graph of an exported network holds for every K.
+        # Filled up by Q rows whatever S is, and then cut: the graph of an exported network holds for every S.
         count = len(self.query.weight)
-        return self.query.weight + F.pad(self.query_text(T), (0, 0, 0, count))[:count]
+        from_text = self.query_text(T)
+        if text_valid is not None:
+            from_text = from_text * text_valid.unsqueeze(-1).to(from_text.dtype)
+        return self.query.weight + F.pad(from_text, (0, 0, 0, count))[..., :count, :]
 
     def _keys(self, features: PixelFeatures) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
         """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, E, N), valid (B, 1, N)."""

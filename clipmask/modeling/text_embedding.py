@@ -1,13 +1,13 @@
-"""T: the text embedding of the vocabulary, held by the model (Sec. 3.1).
+"""T: the text embeddings of all names that a model was trained with, held by the model (Sec. 3.1).
 
 Raw CLIP embeddings of class names are crowded (cosines of 0.7 to 0.9 between any two), so T enters everywhere as
-T - mu, with mu the mean of the vocabulary the model was trained with. Both are saved with the weights: a checkpoint
-segments its own vocabulary without CLIP, and another vocabulary is seen from the same centre.
+T - mu, with mu the mean of the names that the model was trained with. Both are saved with the weights: a checkpoint
+segments its own vocabularies without CLIP, and another vocabulary is seen from the same centre.
 
-Where text is learned (text_learners.py), T and mu follow from weights. In training they are computed at every forward
+Where text is learned (text/learned.py), T and mu follow from weights. In training they are computed at every forward
 pass, with gradients; else once, and again when the weights have changed: a checkpoint holds the T of its weights.
 
-Shapes: K classes, N texts, D text width.
+Shapes: R names of the training, S names of a vocabulary, N texts, D text width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.text.clip_encoder import CHUNK, ClipTextEncoder, load_tower, token_width, uses_quick_gelu
-from clipmask.text.control import dealt_names, random_rows
 from clipmask.text.learned import LearnedContext, LearnedTower, TextLearner
 from clipmask.text.prompts import templates
-from clipmask.text.sources import TextSource, synonyms, text_source
+from clipmask.text.sources import FileSource, RandomSource, TextSource, text_source
+from clipmask.vocabulary import Term, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -40,96 +40,86 @@ class TextEmbedding(nn.Module):
 
     Args:
         open_source: opens the source of embeddings; called once, when something is first asked of it.
-        names: the vocabulary.
-        aliases: other names that a class of the vocabulary is known by in files of embeddings.
-        width: D, for a model whose T comes with its weights: the source then stays closed until the vocabulary
-            changes, and neither CLIP nor a file has to be there. None asks the source at once.
+        terms: the names of the training, ``union`` of its vocabularies.
+        width: D, for a model whose T comes with its weights: the source then stays closed until other names are asked
+            for, and neither CLIP nor a file has to be there. None asks the source at once.
         learner: computes T where text is learned, a module; None: T is fixed.
-        own_prompts: prompts of some classes in place of everyone's; the very dict that source and learner look at, so
-            that those of another vocabulary can be added.
-        control: ``random`` or ``shuffled`` takes the meaning out of a fixed T, see text_control.py; empty: T as it is.
-        draw: of the control, from 0.
 
     Raises:
-        UserError: ``width`` is None and the source can't be opened, or there is one class alone to be shuffled.
+        UserError: ``width`` is None and the source can't be opened.
     """
 
-    embedding: Tensor  # (K, D), rows of unit length (without a control)
+    embedding: Tensor  # (R, D), rows of unit length
     mean: Tensor  # (D,)
     vocabulary: Tensor  # (32,) uint8: whose T it is, a hash of the names, of one size so that every loader takes it
 
     def __init__(
         self,
         open_source: Callable[[], TextSource],
-        names: Sequence[str],
-        aliases: Mapping[str, Sequence[str]] | None = None,
+        terms: Sequence[Term],
         width: int | None = None,
         learner: TextLearner | None = None,
-        own_prompts: dict[str, Sequence[str]] | None = None,
-        control: str = "",
-        draw: int = 0,
     ) -> None:
         super().__init__()
-        self.names, self.aliases = tuple(names), dict(aliases or {})
-        self._random, self._draw = control == "random", draw
-        self._dealt = dealt_names(names, draw) if control == "shuffled" else {}
-        self.own_prompts: dict[str, Sequence[str]] = {} if own_prompts is None else own_prompts
-        self._open_source = functools.cache(open_source)
-        self.width = self._open_source().width if width is None else width
+        self.terms = tuple(terms)
+        self._row = {term.text: row for row, term in enumerate(self.terms)}
+        self._open_source = open_source
+        self._source: TextSource | None = None
+        self.width = self._own_source().width if width is None else width
         self.learner = learner
-        self.register_buffer("embedding", torch.zeros(len(self.names), self.width))
+        self.register_buffer("embedding", torch.zeros(len(self.terms), self.width))
         self.register_buffer("mean", torch.zeros(self.width))
-        self.register_buffer("vocabulary", _hash(self.names))
-        self._trained_names = self.names
+        self.register_buffer("vocabulary", _hash(self.terms))
         self._ready = False  # T and mu were computed or loaded
         self._outdated = False  # and the learner has changed since
-        self._kept: dict[str, Tensor] | None = None  # the rows of a fixed T, once the vocabulary has changed
+        self._places: dict[tuple[Term, ...], Tensor | None] = {}  # of known names in T; None: all of it
+        self._others: dict[tuple[str, tuple[Term, ...]], Tensor] = {}  # (S, D) of names that were not trained
         self._texts: dict[str, Tensor] = {}  # rows (D,) of all texts of images met so far: 2 KiB each
 
     @classmethod
-    def from_config(
-        cls,
-        cfg: CfgNode,
-        names: Sequence[str],
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        width: int | None = None,
-        own_prompts: Mapping[str, Sequence[str]] | None = None,
-    ) -> TextEmbedding:
+    def from_config(cls, cfg: CfgNode, terms: Sequence[Term], width: int | None = None) -> TextEmbedding:
         """Builds it from the section MODEL.CLIP; arguments as for the class.
 
         Raises:
             UserError: CLIP's model is unknown or does not fit the tower's mode, or ``width`` is None and CLIP or the
                 file can't be had.
         """
-        clip, own = cfg.MODEL.CLIP, dict(own_prompts or {})
+        clip = cfg.MODEL.CLIP
         open_source: Callable[[], Any] = functools.cache(
-            functools.partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS, own)
+            functools.partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
         )
-        learner: TextLearner | None = None
-        if clip.TOWER == "context":
-            tokens = token_width(clip.NAME, clip.CONTEXT_LENGTH)
-            learner = LearnedContext(
-                open_source, clip.CONTEXT_LENGTH, tokens, names if clip.CONTEXT_PER_CLASS else None
-            )
-        elif clip.TOWER == "full" and width is None:
-            prompts = templates(clip.PROMPTS)
-            _warn_of_cost(sum(len(synonyms(name)) for name in names), len(prompts))
-            learner = LearnedTower(load_tower(clip.NAME, clip.PRETRAINED), prompts, own)
-        elif clip.TOWER == "full":  # its weights come with T
-            tower = ClipTextEncoder(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED))
-            learner = LearnedTower(tower, templates(clip.PROMPTS), own)
-        return cls(open_source, names, aliases, width, learner, own, clip.CONTROL, clip.CONTROL_DRAW)
+        return cls(open_source, terms, width, _learner(clip, open_source, terms, loads_weights=width is not None))
 
     def forward(self) -> Tensor:
-        """Returns T - mu, (K, D); in training with gradients to what is learned of it."""
+        """Returns T - mu, (R, D); in training with gradients to what is learned of it."""
         if self.learner is None or not self.training:
             self.prepare()
             return self.embedding - self.mean
-        self.outdate()  # by the step that follows
-        T = self.learner.encode(self.names, self.aliases)
+        self.outdate()  # by the optimiser's step that follows
+        T = self.learner.encode(self.terms)
         mean = self._centre(T)
         self.mean.copy_(mean.detach())  # the images' texts are seen from the same centre
         return T - mean
+
+    def select(self, T: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """Returns the rows of a vocabulary's names, (S, D), centred.
+
+        Args:
+            T: (R, D), from ``forward``.
+            vocabulary: whose names; the training's come from ``T``, others from the source.
+
+        Raises:
+            UserError: a name was not trained and can't be embedded, or has another width than the model's; text is
+                learned, and the vocabulary has embeddings of its own, or each name has learned a context of its own.
+        """
+        if vocabulary.embeddings or not self._knows(vocabulary.terms):
+            return self._other(vocabulary) - self.mean
+        if vocabulary.terms not in self._places or not _is_on(self._places[vocabulary.terms], T.device):
+            rows = [self._row[term.text] for term in vocabulary.terms]
+            whole = rows == [*range(len(self.terms))]
+            self._places[vocabulary.terms] = None if whole else torch.tensor(rows, device=T.device)
+        places = self._places[vocabulary.terms]
+        return T if places is None else T[places]
 
     def prepare(self) -> None:
         """Computes T, and with it mu, unless both were computed or loaded and still belong to the weights.
@@ -140,49 +130,19 @@ class TextEmbedding(nn.Module):
         if self._ready and not self._outdated:
             return
         with self._plainly():
-            T = self._encode(self.names)
+            T = self._encode(self.terms)
             self.mean.copy_(self._centre(T))
-            self.embedding.copy_(self._controlled(T, self.names))
+            self.embedding.copy_(T)
         self._ready, self._outdated = True, False
 
     def outdate(self) -> None:
-        """Says that the weights have changed or are about to: a learned T is computed anew when next asked for."""
+        """Notes that the weights have changed or are about to: a learned T is computed again when next asked for."""
         if self.learner is None:
             return
         self._outdated = True
+        self._others.clear()
         if self.learner.changes_texts:
             self._texts.clear()
-
-    def set_vocabulary(self, names: Sequence[str], source: TextSource | None = None, *, anew: bool = False) -> None:
-        """Replaces T by the embeddings of other names; mu stays that of the training vocabulary.
-
-        Args:
-            names: the new vocabulary.
-            source: where to take it from; None for the model's own, which is not asked for names of the training alone
-                if T is fixed.
-            anew: it is: they have other prompts now.
-
-        Raises:
-            UserError: from the source, or its embeddings have another width than the model's; text is learned, and a
-                source is given, or each class has learned a context of its own.
-        """
-        if source is not None and self.learner is not None:
-            raise UserError(
-                "this model learned its own text embeddings (MODEL.CLIP.TOWER context or full): those of a file do not "
-                "belong to them. Give the names alone"
-            )
-        self.prepare()
-        if self._kept is None and self.learner is None:
-            self._kept = dict(zip(self.names, self.embedding.cpu(), strict=True))
-        if anew:
-            self._kept = {}
-        with self._plainly():
-            if source is None and self._kept and all(name in self._kept for name in names):
-                encoded = torch.stack([self._kept[name] for name in names])
-            else:
-                encoded = self._controlled(self._encode(tuple(names), source), names)
-        self.names, self.embedding = tuple(names), encoded.to(self.mean)
-        self.vocabulary.copy_(_hash(self.names))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embeds texts as they are written, each of them once for as long as its row stays the same.
@@ -196,19 +156,63 @@ class TextEmbedding(nn.Module):
         Raises:
             UserError: from the source.
         """
-        source, device = self._open_source() if self.learner is None else self.learner, self.mean.device
+        source, device = self._own_source() if self.learner is None else self.learner, self.mean.device
         if self.learner is not None and self.learner.changes_texts and self.training:
-            return source.encode_texts(texts, self.aliases, device) - self.mean
+            return source.encode_texts(self._as_terms(texts), device) - self.mean
         if any(row.device != device for row in itertools.islice(self._texts.values(), 1)):
             self._texts.clear()  # the model was moved
         new = [text for text in texts if text not in self._texts]
         if new:
             with self._plainly():
-                rows = source.encode_texts([self._dealt.get(text, text) for text in new], self.aliases, device)
+                rows = source.encode_texts(self._as_terms(new), device)
                 self._check_width(rows.shape[1])
-                rows = self._controlled(rows.to(device), new)
-            self._texts.update(zip(new, rows, strict=True))
+            self._texts.update(zip(new, rows.to(device), strict=True))
         return torch.stack([self._texts[text] for text in texts]) - self.mean
+
+    def _as_terms(self, texts: Sequence[str]) -> list[Term]:
+        """Each text as one name, with the aliases of the name of the training that it is."""
+        known = {text: self.terms[row].aliases for text, row in self._row.items()}
+        return [Term((text,), known.get(text, ())) for text in texts]
+
+    def _knows(self, terms: Sequence[Term]) -> bool:
+        """Whether all names were trained, and with the same prompts where they have some."""
+        for term in terms:
+            row = self._row.get(term.text)
+            if row is None or (term.prompts and term.prompts != self.terms[row].prompts):
+                return False
+        return True
+
+    def _other(self, vocabulary: Vocabulary) -> Tensor:
+        """(S, D) of names that are not all of the training; computed once a vocabulary."""
+        key = (vocabulary.embeddings, vocabulary.terms)
+        if key not in self._others or self._others[key].device != self.mean.device:
+            with self._plainly():
+                terms = [self._completed(term) for term in vocabulary.terms]
+                self._others[key] = self._encode(terms, self._other_source(vocabulary.embeddings)).to(self.mean)
+        return self._others[key]
+
+    def _completed(self, term: Term) -> Term:
+        """The name with the aliases and prompts that it had in the training, where it was there."""
+        if term.text not in self._row:
+            return term
+        own = self.terms[self._row[term.text]]
+        aliases = tuple(dict.fromkeys((*term.aliases, *own.aliases)))
+        return Term(term.synonyms, aliases, term.prompts or own.prompts)
+
+    def _own_source(self) -> TextSource:
+        if self._source is None:
+            self._source = self._open_source()
+        return self._source
+
+    def _other_source(self, embeddings: str) -> TextSource | None:
+        if not embeddings:
+            return None
+        if self.learner is not None:
+            raise UserError(
+                "this model learned its own text embeddings (MODEL.CLIP.TOWER context or full): those of a file do not "
+                "belong to them. Give the names alone"
+            )
+        return RandomSource() if embeddings == "random" else FileSource(embeddings)
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
@@ -217,20 +221,16 @@ class TextEmbedding(nn.Module):
             yield
 
     def _centre(self, T: Tensor) -> Tensor:
-        """mu (D,) where ``T`` is that of the training vocabulary."""
-        # The mean of a single class is the class itself: nothing would be left.
-        return T.mean(0) if self.names == self._trained_names and len(self.names) > 1 else self.mean
+        """mu (D,) of T (R, D)."""
+        # The mean of a single name is the name itself: nothing would be left.
+        return T.mean(0) if len(self.terms) > 1 else self.mean
 
-    def _encode(self, names: tuple[str, ...], source: TextSource | None = None) -> Tensor:
+    def _encode(self, terms: Sequence[Term], source: TextSource | None = None) -> Tensor:
         if self.learner is not None:
-            return self.learner.encode(names, self.aliases)
-        source = source or self._open_source()
+            return self.learner.encode(terms)
+        source = source or self._own_source()
         self._check_width(source.width)
-        return source.encode([self._dealt.get(name, name) for name in names], self.aliases)
-
-    def _controlled(self, T: Tensor, texts: Sequence[str]) -> Tensor:
-        """T (N, D) of ``texts`` as the control ``random`` has it; mu must be known."""
-        return random_rows(T.to(self.mean), texts, self.mean, self._draw) if self._random else T
+        return source.encode(terms)
 
     def _check_width(self, width: int) -> None:
         if width != self.width:
@@ -248,13 +248,13 @@ class TextEmbedding(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Notes whether T and mu came with the weights, and all that they follow from, so that CLIP is not asked.
 
-        T of other class names is not taken over: loaders such as Detectron2's know of tensors and shapes alone.
+        T of other names is not taken over: loaders such as Detectron2's know of tensors and shapes alone.
         """
-        told = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)  # older weights don't say
-        if not torch.equal(told.cpu(), self.vocabulary.cpu()):
+        saved = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)  # older weights do not have it
+        if not torch.equal(saved.cpu(), self.vocabulary.cpu()):
             logger.warning(
-                "the weights' text embeddings are of other class names than %s: they are made anew for these",
-                ", ".join(self.names[:4]) + (" ..." if len(self.names) > 4 else ""),
+                "the weights' text embeddings are of other class names than %s: those of these names are computed",
+                ", ".join(term.text for term in self.terms[:4]) + (" ..." if len(self.terms) > 4 else ""),
             )
             state_dict |= {f"{prefix}{name}": getattr(self, name) for name in ("embedding", "mean", "vocabulary")}
         own = {"embedding": self.embedding, "mean": self.mean}
@@ -270,9 +270,30 @@ class TextEmbedding(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _hash(names: Sequence[str]) -> Tensor:
+def _is_on(places: Tensor | None, device: torch.device) -> bool:
+    return places is None or places.device == device
+
+
+def _learner(
+    clip: CfgNode, open_source: Callable[[], Any], terms: Sequence[Term], *, loads_weights: bool
+) -> TextLearner | None:
+    """What MODEL.CLIP.TOWER asks for; ``loads_weights``: the tower's own will come with T."""
+    if clip.TOWER == "context":
+        width = token_width(clip.NAME, clip.CONTEXT_LENGTH)
+        return LearnedContext(open_source, clip.CONTEXT_LENGTH, width, terms if clip.CONTEXT_PER_CLASS else None)
+    if clip.TOWER != "full":
+        return None
+    prompts = templates(clip.PROMPTS)
+    if loads_weights:
+        return LearnedTower(ClipTextEncoder(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED)), prompts)
+    _warn_of_cost(sum(len(term.synonyms) for term in terms), len(prompts))
+    return LearnedTower(load_tower(clip.NAME, clip.PRETRAINED), prompts)
+
+
+def _hash(terms: Sequence[Term]) -> Tensor:
     """Returns 32 bytes (32,) that are equal for equal names."""
-    return torch.tensor(list(hashlib.sha256(json.dumps(list(names)).encode()).digest()), dtype=torch.uint8)
+    text = json.dumps([term.text for term in terms])
+    return torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8)
 
 
 def _warn_of_cost(words: int, prompts: int) -> None:

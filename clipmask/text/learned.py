@@ -11,7 +11,7 @@ Shapes: K classes, N texts, M learned vectors, W the tower's token width, D text
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.text.clip_encoder import ClipTextEncoder
-from clipmask.text.sources import ClipSource, OwnPrompts, average, prompted, synonyms
+from clipmask.text.sources import ClipSource, average, prompted
+from clipmask.vocabulary import Term
 
 
 class TextLearner(Protocol):
@@ -32,11 +33,11 @@ class TextLearner(Protocol):
 
     changes_texts: bool
 
-    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
+    def encode(self, terms: Sequence[Term]) -> Tensor:
         """See ``TextSource``; the result is where the learner is."""
         ...
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``."""
         ...
 
@@ -51,7 +52,7 @@ class LearnedContext(nn.Module):
         open_source: opens CLIP, once.
         length: M.
         width: W.
-        names: the vocabulary, of whose classes each learns vectors of its own; None: all learn the same.
+        terms: the names of the training, each of which learns vectors of its own; None: all learn the same.
     """
 
     changes_texts = False
@@ -59,27 +60,27 @@ class LearnedContext(nn.Module):
     first_deviation = 0.02
 
     def __init__(
-        self, open_source: Callable[[], ClipSource], length: int, width: int, names: Sequence[str] | None = None
+        self, open_source: Callable[[], ClipSource], length: int, width: int, terms: Sequence[Term] | None = None
     ) -> None:
         super().__init__()
         self._open_source = open_source
-        self._names = None if names is None else tuple(names)
-        shape = (length, width) if names is None else (len(names), length, width)
+        self._names = None if terms is None else [term.text for term in terms]
+        shape = (length, width) if terms is None else (len(terms), length, width)
         self.context = nn.Parameter(torch.randn(shape) * self.first_deviation)
 
-    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
-        """See ``TextSource``; CLIP reads any name, so aliases play no part, and no class has prompts.
+    def encode(self, terms: Sequence[Term]) -> Tensor:
+        """See ``TextSource``; CLIP reads any name, so aliases play no part, and no name has prompts.
 
         Raises:
             UserError: each class has vectors of its own and these are other classes, or CLIP can't be had.
         """
-        if self._names is not None and tuple(names) != self._names:
+        if self._names is not None and [term.text for term in terms] != self._names:
             raise UserError(
                 "this model was trained with MODEL.CLIP.CONTEXT_PER_CLASS: only its own classes have a learned "
                 f"context, {', '.join(self._names)}. Train with CONTEXT_PER_CLASS False to change them later"
             )
         tower = self._open_source().tower(self.context.device)
-        parts = [synonyms(name) for name in names]
+        parts = [term.synonyms for term in terms]
         context: Tensor = self.context  # (M, W)
         if self._names is not None:
             owners = zip(self.context, parts, strict=True)
@@ -88,9 +89,9 @@ class LearnedContext(nn.Module):
         features = tower(ids, context)
         return torch.stack([average(group) for group in features.split([len(words) for words in parts])])
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``: as frozen CLIP has it, for the texts of images have words around their nouns."""
-        return self._open_source().encode_texts(texts, aliases, device)
+        return self._open_source().encode_texts(texts, device)
 
 
 class LearnedTower(nn.Module):
@@ -98,20 +99,20 @@ class LearnedTower(nn.Module):
 
     Args:
         tower: CLIP's.
-        prompts: templates with ``{}``; each name in each of them goes through the tower at every step.
-        own_prompts: of some classes, in place of ``prompts``.
+        prompts: templates with ``{}``, for names that have none of their own; each name in each of its prompts goes
+            through the tower at every step.
     """
 
     changes_texts = True
 
-    def __init__(self, tower: ClipTextEncoder, prompts: Sequence[str], own_prompts: OwnPrompts | None = None) -> None:
+    def __init__(self, tower: ClipTextEncoder, prompts: Sequence[str]) -> None:
         super().__init__()
-        self.tower, self._prompts, self._own_prompts = tower, tuple(prompts), own_prompts
+        self.tower, self._prompts = tower, tuple(prompts)
 
-    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
+    def encode(self, terms: Sequence[Term]) -> Tensor:
         """See ``TextSource``; aliases play no part."""
-        return prompted(self.tower, names, self._prompts, self._own_prompts)
+        return prompted(self.tower, terms, self._prompts)
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``; together, for in training they are computed at every step."""
-        return F.normalize(self.tower(self.tower.tokenize(texts)), dim=-1)
+        return F.normalize(self.tower(self.tower.tokenize([text.text for text in texts])), dim=-1)

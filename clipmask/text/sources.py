@@ -1,7 +1,7 @@
 """Where T comes from: CLIP's text tower, a file of embeddings, or random vectors on purpose.
 
-Each source has a ``width`` D, known when it is made, and does its work when that is first needed. A class name may
-hold synonyms, ``car;automobile``; their embeddings are averaged. The text of an image is taken as it is written.
+Each source has a ``width`` D, known when it is made, and does its work when that is first needed. The embeddings of a
+name's synonyms are averaged. The text of an image is taken as it is written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +23,11 @@ from torch import Tensor
 from clipmask.errors import MissingText, UserError
 from clipmask.text.clip_encoder import ClipTextEncoder, check_pretrained, load_tower, model_config, uses_quick_gelu
 from clipmask.text.prompts import templates
-
-OwnPrompts = Mapping[str, Sequence[str]]  # class name -> its prompts in place of everyone's; {} in them is the name
+from clipmask.vocabulary import Term
 
 
 class TextSource(Protocol):
-    """Turns class names and texts into embeddings.
+    """Turns names and texts into embeddings.
 
     Attributes:
         width: D.
@@ -36,12 +35,14 @@ class TextSource(Protocol):
 
     width: int
 
-    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
-        """Returns (K, D) float32 of unit length, one row a name; ``aliases`` are other names to look a class up by."""
+    def encode(self, terms: Sequence[Term]) -> Tensor:
+        """Returns (R, D) float32 of unit length, one row a name."""
         ...
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """Returns (N, D) float32 of unit length, one row a text as it is written, computed on ``device`` if at all.
+
+        A text is a ``Term`` of one synonym, with the aliases of the class that it names, if it names one.
 
         A text's row does not depend on the texts beside it, not even in its last bit: a resumed training, which meets
         them in other company, would not be exact.
@@ -49,9 +50,7 @@ class TextSource(Protocol):
         ...
 
 
-def text_source(
-    clip_name: str, pretrained: str, embeddings: str, prompts: Sequence[str], own_prompts: OwnPrompts | None = None
-) -> TextSource:
+def text_source(clip_name: str, pretrained: str, embeddings: str, prompts: Sequence[str]) -> TextSource:
     """Chooses the source that the config names.
 
     Args:
@@ -59,7 +58,6 @@ def text_source(
         pretrained: open_clip's tag or a local file.
         embeddings: path of an .npz, ``random``, or empty for CLIP itself.
         prompts: see ``clipmask.text.prompts.templates``.
-        own_prompts: see ``ClipSource``; a file and random vectors have no use for them.
 
     Raises:
         UserError: from the source's own checks.
@@ -68,7 +66,7 @@ def text_source(
         return RandomSource()
     if embeddings:
         return FileSource(embeddings)
-    return ClipSource(clip_name, pretrained, prompts, own_prompts)
+    return ClipSource(clip_name, pretrained, prompts)
 
 
 def cache_folder() -> Path:
@@ -76,44 +74,31 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CLIPMASK_CACHE") or Path.home() / ".cache" / "clipmask") / "text"
 
 
-def synonyms(name: str) -> list[str]:
-    """Splits ``car;automobile`` into its names.
-
-    Raises:
-        UserError: there is none.
-    """
-    parts = [part.strip() for part in name.split(";") if part.strip()]
-    if not parts:
-        raise UserError(f"the class name {name!r} holds no word: write a name, or synonyms such as 'car;automobile'")
-    return parts
-
-
 def average(rows: Tensor) -> Tensor:
     """Mean of unit vectors (N, D), brought back to unit length (D,)."""
     return F.normalize(F.normalize(rows, dim=-1).mean(0), dim=-1)
 
 
-def prompted(
-    tower: ClipTextEncoder, names: Sequence[str], prompts: Sequence[str], own_prompts: OwnPrompts | None = None
-) -> Tensor:
-    """Encodes class names in every prompt: the mean over a name's prompts, then over its synonyms.
+def prompted(tower: ClipTextEncoder, terms: Sequence[Term], prompts: Sequence[str]) -> Tensor:
+    """Encodes names in every prompt: the mean over the prompts of a word, then over the synonyms of a name.
 
     Args:
         tower: CLIP's.
-        names: K names; ``a;b`` are synonyms.
-        prompts: templates with ``{}``.
-        own_prompts: of some of the names, in place of ``prompts``.
+        terms: R names.
+        prompts: templates with ``{}``, for names that have none of their own.
 
     Returns:
-        (K, D) of unit length.
+        (R, D) of unit length.
     """
-    own = own_prompts or {}
-    sentences = [
-        [[prompt.replace("{}", word) for prompt in own.get(name, prompts)] for word in synonyms(name)] for name in names
-    ]
-    ids = tower.tokenize([sentence for words in sentences for word in words for sentence in word])
-    features = iter(tower(ids).split([len(word) for words in sentences for word in words]))  # each (prompts, D)
-    return torch.stack([average(torch.stack([average(next(features)) for _ in words])) for words in sentences])
+    sentences: list[str] = []
+    counts: list[int] = []  # sentences of each word
+    for term in terms:
+        own = term.prompts or prompts
+        for word in term.synonyms:
+            sentences += [prompt.replace("{}", word) for prompt in own]
+            counts.append(len(own))
+    words = iter(tower(tower.tokenize(sentences)).split(counts))  # each (prompts, D)
+    return torch.stack([average(torch.stack([average(next(words)) for _ in term.synonyms])) for term in terms])
 
 
 class RandomSource:
@@ -124,13 +109,16 @@ class RandomSource:
 
     width = 512
 
-    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
-        """See ``TextSource``; aliases play no part."""
-        return torch.stack([average(torch.stack([self._direction(part) for part in synonyms(name)])) for name in names])
+    def encode(self, terms: Sequence[Term]) -> Tensor:
+        """See ``TextSource``; aliases and prompts play no part."""
+        rows = []
+        for term in terms:
+            rows.append(average(torch.stack([self._direction(word) for word in term.synonyms])))
+        return torch.stack(rows)
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
-        """See ``TextSource``; a text is one string, whatever it says."""
-        return torch.stack([self._direction(text) for text in texts])
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
+        """See ``TextSource``."""
+        return torch.stack([self._direction(text.text) for text in texts])
 
     def _direction(self, name: str) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(name.lower().encode()))
@@ -171,49 +159,39 @@ class FileSource:
         self._embeddings = torch.from_numpy(np.asarray(embeddings, dtype=np.float32))
         self.width = embeddings.shape[1]
 
-    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
+    def encode(self, terms: Sequence[Term]) -> Tensor:
         """See ``TextSource``.
 
         Raises:
             UserError: a name is in the file under no spelling, synonym or alias.
         """
-        rows = [self._rows(name, aliases) for name in names]
-        self._refuse_missing(names, rows)
-        return torch.stack([average(self._embeddings[found]) for found in rows])
+        return self._average(terms, [self._find(term) for term in terms])
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``; a text is looked up whole, or by an alias of the class that it names.
 
         Raises:
             UserError: a text is not in the file.
         """
-        rows = [self._exactly(text) or self._aliased(text, aliases) for text in texts]
-        self._refuse_missing(texts, rows)
-        return torch.stack([average(self._embeddings[found]) for found in rows])
+        return self._average(texts, [self._rows([text.text]) or self._rows(text.aliases)[:1] for text in texts])
 
-    def _rows(self, name: str, aliases: Mapping[str, Sequence[str]]) -> list[int]:
-        """The row of this very name, else all synonyms that the file has, else the first alias."""
-        return (
-            self._exactly(name)
-            or [self._row[part.lower()] for part in synonyms(name) if part.lower() in self._row]
-            or self._aliased(name, aliases)
-        )
+    def _find(self, term: Term) -> list[int]:
+        """The row of this very name, else those of all synonyms that the file has, else that of the first alias."""
+        return self._rows([term.text]) or self._rows(term.synonyms) or self._rows(term.aliases)[:1]
 
-    def _exactly(self, name: str) -> list[int]:
-        row = self._row.get(name.lower().strip())
-        return [] if row is None else [row]
+    def _rows(self, names: Sequence[str]) -> list[int]:
+        keys = [name.lower().strip() for name in names]
+        return [self._row[key] for key in keys if key in self._row]
 
-    def _aliased(self, name: str, aliases: Mapping[str, Sequence[str]]) -> list[int]:
-        return [self._row[alias.lower()] for alias in aliases.get(name, ()) if alias.lower() in self._row][:1]
-
-    def _refuse_missing(self, names: Sequence[str], rows: Sequence[list[int]]) -> None:
-        missing = [name for name, found in zip(names, rows, strict=True) if not found]
+    def _average(self, terms: Sequence[Term], rows: Sequence[list[int]]) -> Tensor:
+        missing = [term.text for term, found in zip(terms, rows, strict=True) if not found]
         if missing:
             raise MissingText(
                 f"embeddings file {self.path} has no row for {', '.join(map(repr, missing))}; it holds "
                 f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}. Write a file for these names, "
                 "or give a synonym that it has: 'name;synonym'"
             )
+        return torch.stack([average(self._embeddings[found]) for found in rows])
 
 
 class ClipSource:
@@ -225,45 +203,41 @@ class ClipSource:
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
         pretrained: open_clip's tag for it, or a local file.
-        prompts: see ``clipmask.text.prompts.templates``.
-        own_prompts: prompts of some classes, in place of ``prompts``; looked at whenever one is encoded.
+        prompts: see ``clipmask.text.prompts.templates``; for names that have none of their own.
 
     Raises:
         UserError: open_clip does not know the name or the tag, or the model's description can't be downloaded.
     """
 
-    def __init__(
-        self, name: str, pretrained: str, prompts: Sequence[str], own_prompts: OwnPrompts | None = None
-    ) -> None:
+    def __init__(self, name: str, pretrained: str, prompts: Sequence[str]) -> None:
         self.name, self.pretrained, self.templates = name, pretrained, templates(prompts)
-        self.own_prompts: OwnPrompts = {} if own_prompts is None else own_prompts
         self.width = int(model_config(name)["embed_dim"])
         check_pretrained(name, pretrained)
         self._kept: ClipTextEncoder | None = None
 
-    def encode(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Tensor:
+    def encode(self, terms: Sequence[Term]) -> Tensor:
         """See ``TextSource``; CLIP reads any name, so aliases play no part.
 
         Raises:
             UserError: the weights can't be loaded or downloaded.
         """
-        cached = self._cache_file(names)
+        cached = self._cache_file(terms)
         stored = self._read_cache(cached)
         if stored is not None:
             return stored
-        embedding = torch.stack(list(self.rows(names)))
-        self._write_cache(cached, names, embedding)
+        embedding = torch.stack(list(self.rows(terms)))
+        self._write_cache(cached, terms, embedding)
         return embedding
 
-    def rows(self, names: Sequence[str]) -> Iterator[Tensor]:
-        """Yields the rows of ``encode`` one after the other, past the cache."""
+    def rows(self, terms: Sequence[Term]) -> Iterator[Tensor]:
+        """Yields the rows of ``encode`` one after the other, without the cache."""
         tower = self._kept or load_tower(self.name, self.pretrained)
-        for name in names:
+        for term in terms:
             with torch.no_grad():
-                row = prompted(tower, [name], self.templates, self.own_prompts)[0].cpu()
+                row = prompted(tower, [term], self.templates)[0].cpu()
             yield row
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``; a text that is longer than CLIP's context length is cut.
 
         Raises:
@@ -271,7 +245,7 @@ class ClipSource:
         """
         tower = self.tower(device)
         with torch.no_grad():  # one by one, for the rounding of a batch depends on its size
-            return torch.cat([F.normalize(tower(tower.tokenize([text])), dim=-1) for text in texts])
+            return torch.cat([F.normalize(tower(tower.tokenize([text.text])), dim=-1) for text in texts])
 
     def tower(self, device: torch.device) -> ClipTextEncoder:
         """CLIP's text tower, its weights frozen; loaded at the first call and kept, on ``device``.
@@ -286,15 +260,16 @@ class ClipSource:
                 self._kept.to(device)
         return self._kept
 
-    def _cache_file(self, names: Sequence[str]) -> Path:
-        """One file a vocabulary; a local weight file counts with its size and time, not only its name."""
+    def _cache_file(self, terms: Sequence[Term]) -> Path:
+        """One file a list of names; a local weight file counts with its size and time, not only its name."""
         file = Path(self.pretrained)
         weights: list[Any] = [self.pretrained]
         if file.is_file():
             weights = [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
         quick_gelu = uses_quick_gelu(self.name, self.pretrained)
-        own = {name: list(self.own_prompts[name]) for name in names if name in self.own_prompts}
-        key = json.dumps([self.name, weights, quick_gelu, self.templates, list(names), *([own] if own else [])])
+        own = {term.text: list(term.prompts) for term in terms if term.prompts}
+        names = [term.text for term in terms]
+        key = json.dumps([self.name, weights, quick_gelu, self.templates, names, *([own] if own else [])])
         return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
     @staticmethod
@@ -306,13 +281,13 @@ class ClipSource:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
-    def _write_cache(self, file: Path, names: Sequence[str], embedding: Tensor) -> None:
+    def _write_cache(self, file: Path, terms: Sequence[Term], embedding: Tensor) -> None:
         """Writes beside the place and renames, so that a reader never meets half a file."""
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}.tmp")
             with partial.open("wb") as stream:
-                np.savez(stream, names=np.array(list(names)), embeddings=embedding.numpy())
+                np.savez(stream, names=np.array([term.text for term in terms]), embeddings=embedding.numpy())
             partial.replace(file)
         except OSError:
             return  # a read-only home costs a second encoding and nothing else

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from clipmask.data.names import shown_names
 from clipmask.visualizer.colors import Colors, colorize
 from clipmask.visualizer.legend import PAPER, Entry, with_legend
 from clipmask.visualizer.lettering import INK, font_size, load_font, text_size, write
 from clipmask.visualizer.overlay import by_share, check, class_shares, is_painted, paint
+from clipmask.vocabulary import shown_names
 
 VOID = (105, 105, 105)
 # What is right is washed out to light grey: on dark the palette's deep colours (road, building) would be lost.

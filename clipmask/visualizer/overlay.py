@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from clipmask.data.names import shown_names
 from clipmask.errors import UserError
 from clipmask.visualizer.colors import Colors, colorize
 from clipmask.visualizer.legend import PAPER, Entry, draw_legend, with_legend
 from clipmask.visualizer.lettering import font_size, load_font, text_size, write
+from clipmask.vocabulary import shown_names
 
 _MAX_GRID = 256  # longest side of the grid that places for names are looked for on
 _NAMES_PER_CLASS = 3  # the roomiest regions of a class that carry its name

@@ -8,7 +8,9 @@ A training checkpoint is a dict of tensors and plain Python values:
     rng         one random state per process
     iteration   the last finished step, 0-based
     seed        of the run
-    config      YAML text;  class_names, metadata (colours, ignore label, aliases, prompts), versions
+    config      YAML text;  versions
+    class_names, metadata    the first dataset's vocabulary (colours, aliases, prompts, members) and its ignore label;
+                metadata["vocabularies"]: the same of further datasets with other classes
 
 Equal contents make equal bytes, whatever the file is called and however the run came there.
 """
@@ -20,7 +22,7 @@ import pickle
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -29,9 +31,24 @@ import torch
 from torch import Tensor, nn
 
 from clipmask.errors import UserError
+from clipmask.vocabulary import Vocabulary
 from clipmask.weights.packed import unpack
 
 LAST = "last_checkpoint"  # the file that names the newest checkpoint of a folder, as in Detectron2
+
+
+def trained_vocabularies(checkpoint: Mapping[str, Any]) -> tuple[Vocabulary, ...]:
+    """Returns the vocabularies that a checkpoint's weights were trained with; none where it does not say.
+
+    Raises:
+        UserError: what it says of them contradicts itself.
+    """
+    names, metadata = checkpoint.get("class_names"), checkpoint.get("metadata")
+    if not isinstance(names, list):
+        return ()
+    first = metadata if isinstance(metadata, dict) else {}
+    others = first.get("vocabularies", [])
+    return tuple(Vocabulary.from_metadata(own) for own in ({**first, "stuff_classes": names}, *others))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

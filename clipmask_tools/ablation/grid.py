@@ -7,7 +7,7 @@ runs:                         # in the order of the tables
   full: full model            # name: title; the config is NAME.yaml beside the grid
   text: {title: "images' own text", also_test: [camvid_text_sem_seg_val]}   # datasets tested when training is over
   recipe: {title: our recipe, config: ../camvid/clipmask_mobilenetv2.yaml}
-  random: {title: random text, seeded: [MODEL.CLIP.CONTROL_DRAW]}   # config keys that are the run's seed, as SEED is
+  random: {title: random text, config: full.yaml, text: random}   # T without meaning, a draw a seed: see text.py
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from typing import Any
 import yaml
 
 from clipmask.errors import UserError
+from clipmask_tools.ablation.text import CONTROLS
 
 _KEYS = {"against", "seeds", "register", "runs"}
-_RUN_KEYS = {"title", "config", "also_test", "seeded"}
+_RUN_KEYS = {"title", "config", "also_test", "text"}
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class Variant:
         title: in tables and plots.
         config: path of the YAML file.
         also_test: datasets that the trained model is tested on besides the config's own DATASETS.TEST.
-        seeded: keys of the config that are set to the run's seed, as SEED is.
+        text: the control that takes the meaning out of T, one of ``CONTROLS``; empty: T as the config says.
     """
 
     name: str
     title: str
     config: Path
     also_test: tuple[str, ...] = ()
-    seeded: tuple[str, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,10 @@ def _variant(path: Path, name: str, value: Any) -> Variant:
     value = _mapping(path, value, f"run {name}", _RUN_KEYS, needed={"title"})
     config = _file(path, value.get("config", f"{name}.yaml"), f"run {name}: config")
     also = _strings(value.get("also_test", []), f"grid {path}: run {name}: also_test", "datasets")
-    seeded = _strings(value.get("seeded", []), f"grid {path}: run {name}: seeded", "keys of the config")
-    return Variant(name, str(value["title"]), config, also, seeded)
+    text = value.get("text", "")
+    if text not in ("", *CONTROLS):
+        raise UserError(f"grid {path}: run {name}: text is {text!r}; it must be {' or '.join(CONTROLS)}")
+    return Variant(name, str(value["title"]), config, also, text)
 
 
 def _strings(value: Any, where: str, what: str) -> tuple[str, ...]:

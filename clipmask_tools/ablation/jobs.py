@@ -20,6 +20,7 @@ from clipmask.text.sources import FileSource
 from clipmask.weights.checkpoint import last_checkpoint
 from clipmask_tools.ablation.grid import Grid, Variant
 from clipmask_tools.ablation.results import result_path
+from clipmask_tools.ablation.text import write_control
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = "console.txt"  # in a run's folder: what its processes print
@@ -210,13 +211,15 @@ def make_jobs(
     """
     jobs = []
     for variant, seed in chosen:
-        own = {"SEED", "OUTPUT_DIR", *variant.seeded} & set(opts[::2])
+        own = {"SEED", "OUTPUT_DIR"} & set(opts[::2])
         if own:
             raise UserError(f"{', '.join(sorted(own))}: the grid sets it; use --seeds and --output")
         folder = output / grid.name / f"{variant.name}_seed{seed}"
-        seeded = [word for key in ("SEED", *variant.seeded) for word in (key, str(seed))]
-        pairs = [*opts, *seeded, "OUTPUT_DIR", str(folder)]
+        pairs = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
         cfg = load_cfg(variant.config, pairs)
+        if variant.text:
+            pairs += ["MODEL.CLIP.EMBEDDINGS", str(_control_file(cfg, variant, seed, folder))]
+            cfg = load_cfg(variant.config, pairs)
         if not cfg.DATASETS.TEST:
             raise UserError(f"{variant.config}: DATASETS.TEST is empty; a run of a grid is judged by it")
         common = ["--config-file", str(variant.config)]
@@ -228,6 +231,14 @@ def make_jobs(
             stages.append([*common, "--eval-only", *pairs, *weights, "DATASETS.TEST", repr(variant.also_test)])
         jobs.append(Job(variant, seed, folder, result_path(results, grid, variant.name, seed), cfg, stages))
     return jobs
+
+
+def _control_file(cfg: CfgNode, variant: Variant, seed: int, folder: Path) -> Path:
+    """The run's own embeddings without meaning, a draw a seed; written once, so that a resumed run has the same."""
+    path = folder / f"{variant.text}_text.npz"
+    if not path.is_file():
+        write_control(path, cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, *variant.also_test), variant.text, seed)
+    return path
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 
-from clipmask.config import get_cfg, leaf_keys, stored_cfg
+from clipmask.config import stored_cfg
 from clipmask.engine.evaluation import score_name
 from clipmask.errors import UserError
 from clipmask.evaluation.scores import Scores, scores
@@ -191,7 +191,9 @@ def _read_named(path: Path) -> Result:
 
 
 def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) -> None:
-    differ = differences(_of_any_seed(grid, first), _of_any_seed(grid, second), budget=budget)
+    drawn = any(grid.variants[result.run].text for result in (first, second))
+    own, other = (_without_text(result) if drawn else result.settings for result in (first, second))
+    differ = differences(own, other, budget=budget)
     if differ:
         raise UserError(
             f"results of {grid.path}: {first.run} (seed {first.seed}) and {second.run} (seed {second.seed}) can't "
@@ -200,14 +202,10 @@ def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) ->
         )
 
 
-def _of_any_seed(grid: Grid, result: Result) -> dict[str, Any]:
-    """The settings of a result, in which keys that are the seed by the grid say so instead of giving its number."""
-    seeded, own = grid.variants[result.run].seeded, dict(result.settings)
-    if seeded:
-        defaults = leaf_keys(get_cfg())
-        values = {key: own.get(key, defaults.get(key)) for key in seeded}
-        own |= {key: "the seed" if value == result.seed else value for key, value in values.items()}
-    return own
+def _without_text(result: Result) -> dict[str, Any]:
+    """The settings of a result without the text's source, which the grid draws for each seed of a control."""
+    drawn = ("MODEL.CLIP.EMBEDDINGS", "MODEL.CLIP.CONTROL_DRAW")  # the second in results of earlier versions
+    return {key: value for key, value in result.settings.items() if key not in drawn}
 
 
 def hardware(device: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _measure(case: Case, format: str, records: list[dict[str, Any]], samples: in
     cfg.INPUT.CROP.SIZE = list(case.crop)
     numbers = [number % len(records) for number in range(samples)]
     label_format = LabelFormat(len(CLASSES), VOID)
-    train = TrainSamples(records, TrainMapper.from_config(cfg, label_format), seed=0)
+    train = TrainSamples([(records, TrainMapper.from_config(cfg, label_format))], seed=0)
     test = TestSamples(records, TestMapper.from_config(cfg))
 
     def labels(number: int) -> object:

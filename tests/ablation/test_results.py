@@ -147,15 +147,15 @@ def test_seeds_of_a_run_share_its_settings(tmp_path: Path) -> None:
         read_results(tmp_path, grid)
 
 
-def test_a_key_that_takes_the_seed_may_differ_and_must_be_the_seed(tmp_path: Path) -> None:
-    grid = made_grid(tmp_path / "grid", "full: {title: full model, seeded: [MODEL.CLIP.CONTROL_DRAW]}")
+def test_a_control_has_a_text_of_its_own_for_each_seed(tmp_path: Path) -> None:
+    grid = made_grid(tmp_path / "grid", "full: full model\n  less: {title: random, config: full.yaml, text: random}")
     own = made_result().settings
-    runs = [made_result(seed=seed, settings={**own, "MODEL.CLIP.CONTROL_DRAW": seed}) for seed in (1, 2)]
-    write_results(tmp_path, grid, made_result(), *runs)  # seed 0 has the default, 0
-    assert list(read_results(tmp_path, grid)["full"]) == [0, 1, 2]
-    write_results(tmp_path, grid, made_result(seed=2))
-    with pytest.raises(UserError, match=r"full \(seed 0\) and full \(seed 2\).*CONTROL_DRAW the seed, 0"):
-        read_results(tmp_path, grid)
+    drawn = [
+        made_result("less", seed, settings={**own, "MODEL.CLIP.EMBEDDINGS": f"random_text.npz ({seed})"})
+        for seed in (0, 1)
+    ]
+    write_results(tmp_path, grid, made_result(), *drawn)
+    assert list(read_results(tmp_path, grid)["less"]) == [0, 1]
 
 
 def test_settings_of_an_unfinished_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
 
@@ -186,13 +187,15 @@ def test_other_settings_are_not_mixed(folder: Path, place: str) -> None:
         unfinished(jobs)
 
 
-def test_a_key_may_take_the_seed(folder: Path) -> None:
-    jobs = make(folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, seeded: [SOLVER.WARMUP_ITERS]}")
-    assert [job.cfg.SOLVER.WARMUP_ITERS for job in jobs if job.variant.name == "drawn"] == [0, 1]
-    assert all("SOLVER.WARMUP_ITERS" in job.stages[0] for job in jobs if job.variant.name == "drawn")
-    assert not any("SOLVER.WARMUP_ITERS" in job.stages[0] for job in jobs if job.variant.name == "full")
-    with pytest.raises(UserError, match=r"SOLVER.WARMUP_ITERS: the grid sets it; use --seeds"):
-        make(folder, "full: {title: full model, seeded: [SOLVER.WARMUP_ITERS]}", ("SOLVER.WARMUP_ITERS", "3"))
+def test_a_control_gets_a_file_of_text_for_each_seed(folder: Path) -> None:
+    opts = ("MODEL.CLIP.EMBEDDINGS", "random", "DATASETS.TRAIN", "('toy_street_sem_seg_train',)")
+    jobs = make(folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, text: random}", opts)
+    files = [Path(job.cfg.MODEL.CLIP.EMBEDDINGS) for job in jobs if job.variant.name == "drawn"]
+    assert all(file.parent == job.folder for file, job in zip(files, jobs[1::2], strict=True))
+    rows = [np.load(file)["embeddings"] for file in files]
+    assert not np.allclose(*rows)
+    again = make(folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, text: random}", opts)
+    assert [job.cfg.MODEL.CLIP.EMBEDDINGS for job in again] == [job.cfg.MODEL.CLIP.EMBEDDINGS for job in jobs]
 
 
 def test_mistakes_before_anything_starts(folder: Path) -> None:

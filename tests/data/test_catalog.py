@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, SemSegEvaluator
-from clipmask.data.catalog import label_reader, load_dataset, load_training_set
+from clipmask.data.catalog import dataset_vocabulary, label_reader, load_dataset, load_training_sets
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.mapper import TestMapper
 from clipmask.errors import UserError
@@ -116,30 +116,34 @@ def test_what_is_missing_is_told(register: Register) -> None:
     assert len(load_dataset(unlabelled, labelled=False).records) == 1
 
 
-def test_several_training_sets_are_one(register: Register) -> None:
+def test_several_training_sets_come_in_their_order(register: Register) -> None:
     names = [register([{**RECORDS[0], "file_name": f"{i}.png"}], stuff_classes=["road", "sky"]) for i in range(3)]
-    dataset = load_training_set(names)
-    assert [record["file_name"] for record in dataset.records] == ["0.png", "1.png", "2.png"]
+    datasets = load_training_sets(names)
+    assert [dataset.records[0]["file_name"] for dataset in datasets] == ["0.png", "1.png", "2.png"]
+
+
+def test_members_are_part_of_the_vocabulary(register: Register) -> None:
+    members = {"vehicles": ["car", "bus;coach"]}
+    name = register(RECORDS, stuff_classes=["road", "vehicles"], class_members=members)
+    vocabulary = load_dataset(name, labelled=True).vocabulary
+    assert [term.text for term in vocabulary.terms] == ["road", "car", "bus;coach"]
+    assert vocabulary == dataset_vocabulary(name)
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        {"stuff_classes": ["sky", "road"]},
-        {"stuff_classes": ["road", "sky"], "ignore_label": 254},
-        {"stuff_classes": ["road", "sky"], "label_mapping": {7: 0}},
-    ],
+    "members",
+    [{"trucks": ["lorry"]}, {"vehicles": "car"}, {"vehicles": []}, {"vehicles": ["road"]}, {"vehicles": ["a", "a"]}, 3],
 )
-def test_training_sets_must_agree(register: Register, other: dict[str, object]) -> None:
-    names = [register(RECORDS, stuff_classes=["road", "sky"]), register(RECORDS, **other)]
-    with pytest.raises(UserError, match=rf"{names[0]} and {names[1]} can't be trained together"):
-        load_training_set(names)
+def test_members_that_make_no_sense(register: Register, members: object) -> None:
+    name = register(RECORDS, stuff_classes=["road", "vehicles"], class_members=members)
+    with pytest.raises(UserError, match="class_members"):
+        load_dataset(name, labelled=True)
 
 
 def test_the_label_mapping_comes_with_the_dataset(register: Register) -> None:
     names = [register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1, 4: 255}) for _ in range(2)]
     expected = LabelFormat(2, 255, {7: 0, 23: 1, 4: 255}, others_are_void=True)
-    assert load_training_set(names).label_format == expected
+    assert [dataset.label_format for dataset in load_training_sets(names)] == [expected, expected]
     assert load_dataset(register(RECORDS, stuff_classes=["road"]), labelled=True).label_format == LabelFormat(1)
 
 
@@ -191,7 +195,7 @@ def test_exact_values_are_read_by_mapper_reader_and_evaluator(register: Register
     Image.fromarray(np.array([[9, 0, 5, 0]], np.uint8)).save("b.png")
     name = register(RECORDS, stuff_classes=["road", "sky"], label_values=values)
     assert label_reader(name)("b.png").tolist() == [[0, 1, 255, 1]]
-    assert load_training_set([name, name]).label_format == LabelFormat(2, 255, values)
+    assert load_training_sets([name, name])[1].label_format == LabelFormat(2, 255, values)
     evaluator = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=label_reader(name))
     evaluator.reset()
     evaluator.process(RECORDS, [{"sem_seg": torch.eye(2)[torch.tensor([[0, 1, 0, 1]])].permute(2, 0, 1)}])
@@ -203,4 +207,4 @@ def test_exact_values_are_read_by_mapper_reader_and_evaluator(register: Register
 
 def test_no_training_set_is_an_error() -> None:
     with pytest.raises(UserError, match=r"DATASETS\.TRAIN is empty"):
-        load_training_set(())
+        load_training_sets(())

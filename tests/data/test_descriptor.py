@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
-from clipmask.data.catalog import label_reader, load_dataset, load_training_set
+from clipmask.data.catalog import label_reader, load_dataset
 from clipmask.data.descriptor import read_descriptor, register_descriptor
 from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
@@ -98,7 +98,7 @@ def test_images_below_the_labels_are_images(tmp_path: Path) -> None:
 def test_all_encodings_say_the_same(tmp_path: Path, encoding: str) -> None:
     names = register_descriptor(write_described(tmp_path, encoding=encoding))
     assert names == {"train": "fields_train", "val": "fields_val"}
-    dataset, read = load_training_set(["fields_train"]), label_reader("fields_train")
+    dataset, read = load_dataset("fields_train", labelled=True), label_reader("fields_train")
     assert dataset.classes == tuple(COLORS)
     assert MetadataCatalog.get("fields_val").stuff_colors == [list(color) for color in COLORS.values()]
     for record in dataset.records:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clipmask.data.loader import StepSampler, build_test_loader, build_train_loader
+from clipmask.data.order import EpochOrder
 from clipmask.errors import UserError
 
 Step = list[tuple[str, bytes, bytes]]
@@ -41,7 +42,7 @@ def test_worker_processes_change_nothing(cfg: CfgNode) -> None:
 
 def test_threads_change_nothing(cfg: CfgNode, tmp_path: Path) -> None:
     # Large enough that torch would share the sums of a picture among its threads.
-    record = build_train_loader(cfg, seed=0).dataset.records[0]  # type: ignore[attr-defined]
+    record = build_train_loader(cfg, seed=0).dataset.parts[0][0][0]  # type: ignore[attr-defined]
     noise = np.random.default_rng(0).integers(0, 256, (1000, 1500, 3), np.uint8)
     Image.fromarray(noise).save(record["file_name"], compress_level=1)
     Image.new("L", (1500, 1000)).save(record["sem_seg_file_name"])
@@ -97,7 +98,7 @@ def test_the_global_generators_are_left_alone(cfg: CfgNode, workers: int) -> Non
 def test_every_epoch_is_a_permutation(num_samples: int, share: int, world_size: int, seed: int) -> None:
     batch, steps = share * world_size, 12
     samplers = [
-        StepSampler(num_samples, batch, range(steps), seed=seed, rank=rank, world_size=world_size)
+        StepSampler(EpochOrder(num_samples, seed), batch, range(steps), rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
     keys = [key for parts in zip(*samplers, strict=True) for part in parts for key in part]
@@ -109,7 +110,7 @@ def test_every_epoch_is_a_permutation(num_samples: int, share: int, world_size: 
 
 def test_a_fault_in_a_worker_is_still_a_user_error(cfg: CfgNode) -> None:
     loader = build_train_loader(cfg, seed=0)
-    Path(loader.dataset.records[2]["file_name"]).write_bytes(b"no picture")  # type: ignore[attr-defined]
+    Path(loader.dataset.parts[0][0][2]["file_name"]).write_bytes(b"no picture")  # type: ignore[attr-defined]
     for workers in (0, 2):
         cfg.DATALOADER.NUM_WORKERS = workers
         with pytest.raises(UserError, match=r"2\.png: "):

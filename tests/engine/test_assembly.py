@@ -13,6 +13,7 @@ from clipmask.config import get_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine.assembly import check_datasets, load_same_model, start_from
 from clipmask.errors import UserError
+from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.checkpoints import write_checkpoint
 from tests.conftest import NAMES
@@ -38,7 +39,8 @@ def dataset():
 
 
 def test_classes_come_from_the_metadata(tmp_path: Path, fabric) -> None:
-    assert check_datasets(tiny.tiny_cfg(tmp_path), fabric) == tiny.CLASSES
+    (vocabulary,) = check_datasets(tiny.tiny_cfg(tmp_path), fabric)
+    assert vocabulary.names == tiny.CLASSES
 
 
 def test_an_unknown_dataset_lists_the_known(tmp_path: Path, fabric) -> None:
@@ -62,12 +64,23 @@ def test_an_empty_dataset_and_one_without_classes(tmp_path: Path, fabric, datase
         check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TRAIN", ("tiny_nameless",)), fabric)
 
 
-def test_datasets_of_one_run_share_their_classes(tmp_path: Path, fabric, dataset) -> None:
+def test_what_is_tested_was_trained(tmp_path: Path, fabric, dataset) -> None:
     (tmp_path / "a.png").touch()
     record = {"file_name": str(tmp_path / "a.png"), "sem_seg_file_name": str(tmp_path / "a.png")}
-    dataset("tiny_other", [record], stuff_classes=["road", "sky", "car"])
-    with pytest.raises(UserError, match="in the same order"):
+    dataset("tiny_other", [record], stuff_classes=["road", "sky", "boat"])
+    dataset("tiny_reversed", [record], stuff_classes=list(tiny.CLASSES[::-1]))
+    check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ("tiny_reversed",)), fabric)
+    with pytest.raises(UserError, match="boat"):
         check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ("tiny_other",)), fabric)
+
+
+def test_datasets_of_one_run_may_have_lists_of_their_own(tmp_path: Path, fabric, dataset) -> None:
+    (tmp_path / "a.png").touch()
+    record = {"file_name": str(tmp_path / "a.png"), "sem_seg_file_name": str(tmp_path / "a.png")}
+    dataset("tiny_other", [record], stuff_classes=["road", "boat"])
+    train = ("tiny_train", "tiny_other", "tiny_val")
+    found = check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TRAIN", train), fabric)
+    assert [vocabulary.names for vocabulary in found] == [tiny.CLASSES, ("road", "boat")]
 
 
 def test_a_checkpoint_of_other_classes_is_not_the_same_model(tmp_path: Path) -> None:
@@ -82,7 +95,7 @@ def test_what_belongs_to_the_names_of_other_classes_stays_behind(tmp_path: Path,
     class WithText(torch.nn.Module):
         def __init__(self, names: tuple[str, ...]) -> None:
             super().__init__()
-            self.class_names = names
+            self.vocabularies = (Vocabulary.from_names(names),)
             self.body = torch.nn.Linear(2, 2)
             self.text = torch.nn.Module()
             for name in ("embedding", "mean"):
@@ -120,7 +133,7 @@ def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
     taken = [name for name, value in own.items() if name in stored and torch.equal(value, stored[name])]
     assert lines[0] == f"started from {path}: {len(taken)} of the model's {len(own)} tensors come from it"
     assert lines[1] == (
-        "  text embeddings: made anew for house, field; those of the file are of other classes "
+        "  text embeddings: computed for house, field; those of the file are of other classes "
         "(road, sky, tree, car and 1 more)"
     )
     assert 3 <= len(lines) <= 8
@@ -129,26 +142,28 @@ def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
     assert any(line.startswith("  pixel_decoder: ") and "unknown to the model" in line for line in lines)
 
 
-def test_text_of_other_prompts_is_made_anew(tmp_path: Path, small_cfg: CfgNode) -> None:
+def test_text_of_other_prompts_is_computed(tmp_path: Path, small_cfg: CfgNode) -> None:
     path = write_checkpoint(tmp_path / "x.pth", small_cfg)
     checkpoint = load_checkpoint(path)
     checkpoint["metadata"]["class_prompts"] = {"road": ["asphalt"]}
     save_checkpoint(path, checkpoint)
     stored = checkpoint["model"]["text.embedding"]
     for prompts, same in [({"road": ["asphalt"]}, True), ({"road": ["gravel"]}, False), (None, False)]:
-        model = build_model(small_cfg, NAMES)
-        start_from(model, str(path), small_cfg.MODEL.CLIP, prompts)
+        metadata = {"stuff_classes": NAMES, "class_prompts": prompts}
+        model = build_model(small_cfg, [Vocabulary.from_metadata(metadata)])
+        start_from(model, str(path), small_cfg.MODEL.CLIP)
         assert torch.equal(model.text.embedding, stored) is same
 
 
 SOURCES: list[tuple[str, object]] = [
-    *(("EMBEDDINGS", "random"), ("NAME", "ViT-L-14"), ("PROMPTS", ["single"]), ("CONTROL", "shuffled")),
-    ("CONTROL_DRAW", 1),
+    ("EMBEDDINGS", "random"),
+    ("NAME", "ViT-L-14"),
+    ("PROMPTS", ["single"]),
 ]
 
 
 @pytest.mark.parametrize(("key", "value"), SOURCES)
-def test_text_from_another_source_is_made_anew(tmp_path: Path, small_cfg: CfgNode, key: str, value: object) -> None:
+def test_text_from_another_source_is_computed(tmp_path: Path, small_cfg: CfgNode, key: str, value: object) -> None:
     """The names and the width may be the same: a T of random vectors must not pass for CLIP's."""
     path = write_checkpoint(tmp_path / "x.pth", small_cfg)
     stored = load_checkpoint(path)["model"]["text.embedding"]
@@ -159,16 +174,3 @@ def test_text_from_another_source_is_made_anew(tmp_path: Path, small_cfg: CfgNod
         model = build_model(small_cfg, NAMES)
         start_from(model, str(path), clip)
         assert torch.equal(model.text.embedding, stored) is not changed
-
-
-def test_weights_older_than_controls_are_those_of_none(tmp_path: Path, small_cfg: CfgNode) -> None:
-    path = write_checkpoint(tmp_path / "x.pth", small_cfg)
-    checkpoint = load_checkpoint(path)
-    checkpoint["config"] = "\n".join(line for line in checkpoint["config"].splitlines() if "CONTROL" not in line)
-    save_checkpoint(path, checkpoint)
-    for control, same in [("", True), ("random", False)]:
-        clip = small_cfg.MODEL.CLIP.clone()
-        clip.CONTROL = control
-        model = build_model(small_cfg, NAMES)
-        start_from(model, str(path), clip)
-        assert torch.equal(model.text.embedding, checkpoint["model"]["text.embedding"]) is same

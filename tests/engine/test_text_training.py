@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from clipmask.config import load_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.engine import train as module
-from clipmask.engine.assembly import check_datasets
+from clipmask.engine.assembly import check_datasets, look_up_texts
 from clipmask.engine.ema import WeightAverage
 from clipmask.engine.train import train
 from clipmask.errors import UserError
@@ -150,15 +150,17 @@ def test_texts_are_looked_at_before_training(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cfg = make_cfg("annotation")
-    assert check_datasets(cfg, fabric) == tiny.CLASSES
+    (vocabulary,) = check_datasets(cfg, fabric)
+    assert vocabulary.names == tiny.CLASSES
     cfg.DATASETS.TRAIN = ("tiny_train",)
     with pytest.raises(UserError, match=r"no sample of DATASETS\.TRAIN \('tiny_train',\) has a 'text'"):
         check_datasets(cfg, fabric)
     cfg.DATASETS.TRAIN = ("tiny_texts",)
     np.savez("text.npz", names=np.array(["a street", "rain", *tiny.CLASSES]), embeddings=np.eye(5))
     cfg.MODEL.CLIP.EMBEDDINGS = "text.npz"
+    model = build_model(cfg, [vocabulary])
     with pytest.raises(UserError, match="no row for 'two cars', 'a street in the rain'; it holds"):
-        check_datasets(cfg, fabric)
+        look_up_texts(cfg, model)
     records = DatasetCatalog.get("tiny_texts")
     records[3]["text"] = 7
     DatasetCatalog.pop("tiny_texts")

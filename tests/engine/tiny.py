@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from clipmask.config import get_cfg
 from clipmask.d2 import META_ARCH_REGISTRY, DatasetCatalog, MetadataCatalog
+from clipmask.vocabulary import Vocabulary
 
 CLASSES = ("sky", "road", "car")
 IGNORE = 255
@@ -22,9 +24,11 @@ IGNORE = 255
 class TinySegmenter(nn.Module):
     """Per-pixel classification; its losses are normalised as ClipMask's are. A white image makes its loss nan."""
 
-    def __init__(self, cfg: CfgNode, class_names: tuple[str, ...] | None = None) -> None:
+    def __init__(self, cfg: CfgNode, vocabularies: Sequence[Vocabulary] | None = None) -> None:
         super().__init__()
-        self.class_names = tuple(class_names or CLASSES)
+        self.vocabularies = tuple(vocabularies or [Vocabulary.from_names(CLASSES)])
+        self.vocabulary = self.vocabularies[0]
+        self.class_names = self.vocabulary.names
         self.ignore_label = IGNORE
         norm = nn.BatchNorm2d(8) if cfg.MODEL.BACKBONE.NORM == "BN" else nn.Identity()
         self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), norm, nn.ReLU())
@@ -57,6 +61,9 @@ class TinySegmenter(nn.Module):
 
     def prepare(self) -> None:
         """Has nothing to compute before training."""
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Takes any: it has no text."""
 
     def count_targets(self, batch: list[dict]) -> Tensor:
         pairs = sum(len(set(s["sem_seg"].unique().tolist()) - {IGNORE}) for s in batch)

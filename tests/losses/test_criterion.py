@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipmask.losses.criterion import Criterion
-from clipmask.losses.targets import count_pairs
+from clipmask.losses.targets import LabelSpace, count_pairs
 
 
 @pytest.fixture(params=[4, 2, 1], ids=lambda stride: f"stride{stride}")
@@ -87,7 +87,7 @@ def test_a_batch_in_parts_gives_the_same_loss_and_gradient(criterion: Criterion)
     gradients = [part.grad.clone() for part in parts if part.grad is not None]
     for part in parts:
         part.grad = None
-    normalizer = torch.stack([count_pairs(labels, 4, 255, 6), torch.tensor(4.0)])
+    normalizer = torch.stack([count_pairs(labels, [LabelSpace(4, 255)] * 4, 6), torch.tensor(4.0)])
     total = dict.fromkeys(whole, 0.0)
     for chunk in (slice(0, 1), slice(1, 4)):
         losses = criterion(parts[0][:, chunk], parts[1][:, chunk], parts[2][chunk], labels[chunk], normalizer)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipmask.losses.matcher import Matcher, assign
-from clipmask.losses.targets import Targets, make_targets
+from clipmask.losses.targets import LabelSpace, Targets, make_targets
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def problem(
     layers: int = 3, batch: int = 2, queries: int = 6, classes: int = 4
 ) -> tuple[Tensor, Tensor, Tensor, Targets]:
     labels = [torch.randint(0, classes + 1, (24, 32)) for _ in range(batch)]
-    targets = make_targets(labels, (3, 4), 8, classes, classes)
+    targets = make_targets(labels, (3, 4), 8, classes, [LabelSpace(classes, classes)] * batch)
     return (
         torch.randn(layers, batch, queries, classes + 1),
         torch.randn(layers, batch, queries, 5),
@@ -63,8 +63,10 @@ def test_each_present_class_gets_one_query_of_its_own(matcher: Matcher) -> None:
 def test_the_obvious_pairing_is_found(matcher: Matcher) -> None:
     label = torch.zeros(16, 16, dtype=torch.long)
     label[:, 8:] = 1
-    targets = make_targets([label], (2, 2), 8, 2, 255)
-    pixels = make_targets([label], (4, 4), 4, 2, 255).coverage * 20 - 10  # channel k is high where class k is
+    targets = make_targets([label], (2, 2), 8, 2, [LabelSpace(2, 255)])
+    pixels = (
+        make_targets([label], (4, 4), 4, 2, [LabelSpace(2, 255)]).coverage * 20 - 10
+    )  # channel k is high where class k is
     embed = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]]).view(1, 1, 3, 2)
     matches = matcher(torch.zeros(1, 1, 3, 3), embed, pixels, targets)
     assert matches.query.tolist() == [[[2, 1]]]

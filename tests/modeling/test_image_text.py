@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from clipmask.errors import UserError
-from clipmask.modeling.image_text import ImageText
+from clipmask.modeling.image_text import ImageText, padded_rows
 from clipmask.modeling.text_embedding import TextEmbedding
 from clipmask.text.sources import RandomSource
+from clipmask.vocabulary import Term
+from tests.terms import terms
 
 
 class Counting(RandomSource):
@@ -21,9 +23,9 @@ class Counting(RandomSource):
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def encode_texts(self, texts: Sequence[str], aliases: Mapping[str, Sequence[str]], device: torch.device) -> Tensor:
-        self.asked += texts
-        return super().encode_texts(texts, aliases, device)
+    def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
+        self.asked += [text.text for text in texts]
+        return super().encode_texts(texts, device)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def source() -> Counting:
 
 @pytest.fixture
 def encoder(source: Counting) -> TextEmbedding:
-    return TextEmbedding(lambda: source, ["road", "sky"]).eval()
+    return TextEmbedding(lambda: source, terms(["road", "sky"])).eval()
 
 
 BATCH: list[dict[str, Any]] = [
@@ -46,11 +48,11 @@ BATCH: list[dict[str, Any]] = [
 
 def test_rows_are_padded_and_masked(encoder: TextEmbedding) -> None:
     T = encoder()
-    rows, valid = ImageText(0.5).eval()(BATCH, T, encoder)
+    rows, valid = ImageText(0.5).eval()(BATCH, [T] * 4, encoder)
     assert rows.shape == (4, 3, 512)
     assert valid is not None
     assert valid.tolist() == [[True] * 3, [True, False, False], [True, True, False], [True, True, False]]
-    rain = RandomSource().encode(["rain"], {})[0] - encoder.mean
+    rain = RandomSource().encode(terms(["rain"]))[0] - encoder.mean
     torch.testing.assert_close(rows[0, 1], rain)
     torch.testing.assert_close(rows[1, 0], rain)
     for image in (2, 3):  # without text: the vocabulary's rows
@@ -59,10 +61,10 @@ def test_rows_are_padded_and_masked(encoder: TextEmbedding) -> None:
 
 def test_without_padding_there_is_no_mask_and_without_text_there_is_t(encoder: TextEmbedding) -> None:
     T, module = encoder(), ImageText(0.0)
-    rows, valid = module([{"text": ["a", "b"]}, {}], T, encoder)
+    rows, valid = module([{"text": ["a", "b"]}, {}], [T] * 2, encoder)
     assert rows.shape == (2, 2, 512)
     assert valid is None
-    rows, valid = module([{}, {"text": None}, {"text": ""}], T, encoder)
+    rows, valid = module([{}, {"text": None}, {"text": ""}], [T] * 3, encoder)
     assert rows is T
     assert valid is None
 
@@ -70,28 +72,38 @@ def test_without_padding_there_is_no_mask_and_without_text_there_is_t(encoder: T
 def test_each_string_is_encoded_once(encoder: TextEmbedding, source: Counting) -> None:
     module, T = ImageText(0.0), encoder()
     for _ in range(3):
-        module(BATCH, T, encoder)
-    module([{"text": ["rain", "snow"]}], T, encoder)
+        module(BATCH, [T] * 4, encoder)
+    module([{"text": ["rain", "snow"]}], [T], encoder)
     assert source.asked == ["a road", "rain", "snow"]
 
 
 def test_a_share_is_left_out_in_training_alone(encoder: TextEmbedding) -> None:
     module, T, batch = ImageText(0.3), encoder(), [{"text": "rain"}] * 2000
-    _, valid = module(batch, T, encoder)
+    _, valid = module(batch, [T] * 2000, encoder)
     assert valid is not None
     left_out = valid.all(1).float().mean()  # the vocabulary has two rows, the text one
     assert left_out == pytest.approx(0.3, abs=0.05)
     torch.manual_seed(3)
-    first = module(batch, T, encoder)[1]
+    first = module(batch, [T] * 2000, encoder)[1]
     torch.manual_seed(3)
-    second = module(batch, T, encoder)[1]
+    second = module(batch, [T] * 2000, encoder)[1]
     assert torch.equal(first, second)
     state = torch.get_rng_state()
-    assert module.eval()(batch, T, encoder)[0].shape == (2000, 1, 512)
+    assert module.eval()(batch, [T] * 2000, encoder)[0].shape == (2000, 1, 512)
     assert torch.equal(state, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("text", [3, b"rain", ["rain", 1], ("rain",), {"rain": 1}])
 def test_what_is_no_text_is_named_with_its_file(encoder: TextEmbedding, text: object) -> None:
     with pytest.raises(UserError, match=r"image a/b\.png: its 'text' is .*a string or a list of strings"):
-        ImageText(0.0)([{"file_name": "a/b.png", "text": text}], encoder(), encoder)
+        ImageText(0.0)([{"file_name": "a/b.png", "text": text}], [encoder()], encoder)
+
+
+def test_rows_of_lists_of_different_lengths_are_padded_behind() -> None:
+    first, second = torch.randn(3, 8), torch.randn(5, 8)
+    rows, valid = padded_rows([first, second, first])
+    assert valid is not None
+    assert valid.sum(1).tolist() == [3, 5, 3]
+    assert torch.equal(rows[0, :3], first)
+    assert torch.equal(rows[1], second)
+    assert (rows[~valid] == 0).all()

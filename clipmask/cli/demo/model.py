@@ -13,10 +13,10 @@ from clipmask.cli.demo.truth import LabelledPictures
 from clipmask.cli.output import shortened
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
-from clipmask.data.names import shown_names
 from clipmask.errors import UserError
 from clipmask.inference import Predictor
 from clipmask.shipped import shipped_folder
+from clipmask.vocabulary import shown_names
 
 MODEL = shipped_folder("models") / "camvid_mobilenetv2.safetensors"
 

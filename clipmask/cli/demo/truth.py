@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from clipmask.cli.demo.inputs import Input
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.data.catalog import class_names, label_reader, load_dataset
+from clipmask.data.catalog import dataset_vocabulary, label_reader, load_dataset
 from clipmask.data.descriptor import register_descriptor
 from clipmask.data.image_format import ImageFormat
-from clipmask.data.names import shown_names
 from clipmask.errors import MissingText, UserError
 from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.inference import Predictor, Segmentation
+from clipmask.vocabulary import shown_names
 
 
 class LabelledPictures:
@@ -45,7 +45,8 @@ class LabelledPictures:
             str(record["file_name"]): record["sem_seg_file_name"] for record in records if "sem_seg_file_name" in record
         }
         self.name, self.labelled = name, bool(self._files)
-        self.classes = class_names(name)
+        self.vocabulary = dataset_vocabulary(name)
+        self.classes = self.vocabulary.names
         self._read: Callable[..., NDArray[Any]] = label_reader(name)
         self._confusion = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
 
@@ -82,19 +83,18 @@ class LabelledPictures:
         """
         metadata = MetadataCatalog.get(self.name)
         if predictor.names != self.classes or embeddings is not None:
-            self._set_vocabulary(predictor, embeddings, metadata)
+            self._set_vocabulary(predictor, embeddings)
         predictor.image_format = ImageFormat.from_metadata(metadata)
         ids, colors = server_ids(self.name), metadata.get("stuff_colors", None)
         if ids is not None:
             predictor.server_ids = dict(zip(predictor.names, ids, strict=True))
         return {} if colors is None else dict(zip(predictor.names, np.asarray(colors).tolist(), strict=True))
 
-    def _set_vocabulary(self, predictor: Predictor, embeddings: str | None, metadata: Any) -> None:
-        aliases, prompts = (metadata.get(key, None) for key in ("class_aliases", "class_prompts"))
+    def _set_vocabulary(self, predictor: Predictor, embeddings: str | None) -> None:
         own = dict(zip(shown_names(predictor.names), predictor.names, strict=True))
         known = [own.get(name) for name in shown_names(self.classes)]
         try:
-            predictor.set_vocabulary(self.classes, embeddings, aliases=aliases, prompts=prompts)
+            predictor.set_vocabulary(self.vocabulary, embeddings)
         except MissingText as error:
             if None in known:
                 raise UserError(
