@@ -16,6 +16,7 @@ from pathlib import Path
 from clipmask.cli import HelpFormatter, run_main
 from clipmask.cli.register import register_file
 from clipmask.errors import UserError
+from clipmask_tools.ablation.folds import fold_class_table, fold_table
 from clipmask_tools.ablation.grid import read_grid
 from clipmask_tools.ablation.jobs import check_jobs, make_jobs, slots
 from clipmask_tools.ablation.page import Page
@@ -111,7 +112,8 @@ def _print(args: argparse.Namespace) -> int:
     results = read_results(args.results, grid)
     if not results:
         raise UserError(f"{args.results / grid.name}: no results yet; clipmask_tools.ablate run {args.grid} makes them")
-    print("\n\n".join((score_table(grid, results), class_table(grid, results), provenance(grid, results))))
+    tables = (fold_table, fold_class_table) if grid.folds else (score_table, class_table)
+    print("\n\n".join(make(grid, results) for make in (*tables, provenance)))
     return 0
 
 

@@ -8,13 +8,14 @@ runs:                         # in the order of the tables
   text: {title: "images' own text", also_test: [camvid_text_sem_seg_val]}   # datasets tested when training is over
   recipe: {title: our recipe, config: ../camvid/clipmask_mobilenetv2.yaml}
   random: {title: random text, config: full.yaml, text: random}   # T without meaning, a draw a seed: see text.py
+folds: [0001TP, 0006R0]       # all runs once for each; "{fold}" in their DATASETS is its name; may be left out
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import yaml
 from clipmask.errors import UserError
 from clipmask_tools.ablation.text import CONTROLS
 
-_KEYS = {"against", "seeds", "register", "runs"}
+_KEYS = {"against", "seeds", "register", "runs", "folds"}
 _RUN_KEYS = {"title", "config", "also_test", "text"}
 
 
@@ -37,6 +38,7 @@ class Variant:
         config: path of the YAML file.
         also_test: datasets that the trained model is tested on besides the config's own DATASETS.TEST.
         text: the control that takes the meaning out of T, one of ``CONTROLS``; empty: T as the config says.
+        fold: what "{fold}" in the config's datasets stands for; empty: nothing.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Variant:
     config: Path
     also_test: tuple[str, ...] = ()
     text: str = ""
+    fold: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Grid:
         against: name of the variant that the others are compared with.
         seeds: of every variant.
         register: Python files that register its datasets.
-        variants: by their names, in the order of the tables.
+        variants: by their names, in the order of the tables; where there are folds, one for each, ``NAME_FOLD``.
+        folds: what the variants are trained without and tested on, in turn; empty: there are none.
     """
 
     path: Path
@@ -63,6 +67,7 @@ class Grid:
     seeds: tuple[int, ...]
     register: tuple[Path, ...]
     variants: dict[str, Variant]
+    folds: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -107,7 +112,18 @@ def read_grid(path: str | Path) -> Grid:
         raise UserError(f"grid {path}: seeds is {seeds!r}; it must be a list such as [0, 1, 2]")
     _check_seeds(seeds, f"grid {path}: seeds")
     register = tuple(_file(path, name, "register") for name in content.get("register", []))
-    return Grid(path, content["against"], tuple(seeds), register, variants)
+    folds = _strings(content.get("folds", []), f"grid {path}: folds", "names")
+    if folds:
+        variants = _unfolded(variants, folds)
+    return Grid(path, content["against"], tuple(seeds), register, variants, folds)
+
+
+def _unfolded(variants: dict[str, Variant], folds: Sequence[str]) -> dict[str, Variant]:
+    """Every variant once for each fold, under the name ``NAME_FOLD``."""
+    unfolded = {}
+    for (name, variant), fold in itertools.product(variants.items(), folds):
+        unfolded[f"{name}_{fold}"] = replace(variant, name=f"{name}_{fold}", fold=fold)
+    return unfolded
 
 
 def _load(path: Path) -> Any:

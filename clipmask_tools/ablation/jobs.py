@@ -217,6 +217,9 @@ def make_jobs(
         folder = output / grid.name / f"{variant.name}_seed{seed}"
         pairs = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
         cfg = load_cfg(variant.config, pairs)
+        if variant.fold:
+            pairs += _fold_pairs(cfg, variant.fold)
+            cfg = load_cfg(variant.config, pairs)
         if variant.text:
             pairs += ["MODEL.CLIP.EMBEDDINGS", str(_control_file(cfg, variant, seed, folder))]
             cfg = load_cfg(variant.config, pairs)
@@ -231,6 +234,15 @@ def make_jobs(
             stages.append([*common, "--eval-only", *pairs, *weights, "DATASETS.TEST", repr(variant.also_test)])
         jobs.append(Job(variant, seed, folder, result_path(results, grid, variant.name, seed), cfg, stages))
     return jobs
+
+
+def _fold_pairs(cfg: CfgNode, fold: str) -> list[str]:
+    """DATASETS.TRAIN and TEST of a fold."""
+    pairs = []
+    for key in ("TRAIN", "TEST"):
+        names = tuple(name.replace("{fold}", fold) for name in cfg.DATASETS[key])
+        pairs += [f"DATASETS.{key}", repr(names)]
+    return pairs
 
 
 def _control_file(cfg: CfgNode, variant: Variant, seed: int, folder: Path) -> Path:

@@ -4,8 +4,9 @@
     ...
     <!-- /ablate -->
 
-The mark names what belongs there (``scores``, ``classes``, ``curves``, ``differences``, ``unseen``, ``published``) and
-the files that it is made of, from the repository's root. Where there is no result yet, the block says how to get it.
+The mark names what belongs there (``scores``, ``classes``, ``curves``, ``differences``, ``folds``, ``unseen``,
+``published``) and the files that it is made of, from the repository's root. Where there is no result yet, the block
+says how to get it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import yaml
 
 from clipmask.errors import UserError
 from clipmask_tools.ablation.compare import summarize
+from clipmask_tools.ablation.folds import fold_class_table, fold_table
 from clipmask_tools.ablation.grid import Grid, read_grid
 from clipmask_tools.ablation.plots import draw_curves, draw_differences
 from clipmask_tools.ablation.results import Result, read_results
@@ -53,6 +55,7 @@ class Page:
             "classes": self._classes,
             "curves": self._curves,
             "differences": self._differences,
+            "folds": self._folds,
             "unseen": self._unseen,
             "published": self._published,
         }
@@ -105,6 +108,12 @@ class Page:
     def _scores(self, file: str) -> str:
         grid, found = self._read(file)
         return f"{score_table(grid, found)}\n\n{provenance(grid, found)}" if found else _not_run(file)
+
+    def _folds(self, file: str) -> str:
+        grid, found = self._read(file)
+        if not found:
+            return _not_run(file)
+        return "\n\n".join((fold_table(grid, found), fold_class_table(grid, found), provenance(grid, found)))
 
     def _classes(self, file: str) -> str:
         grid, found = self._read(file)

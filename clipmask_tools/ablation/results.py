@@ -35,6 +35,11 @@ from clipmask_tools.ablation.cost import measure_cost
 from clipmask_tools.ablation.grid import Grid, Variant
 from clipmask_tools.ablation.settings import differences, settings
 
+# Settings that differ by the grid's own doing: a control's text is drawn for each seed (the second key stands in
+# results of earlier versions), and folds have datasets of their own.
+_DRAWN = ("MODEL.CLIP.EMBEDDINGS", "MODEL.CLIP.CONTROL_DRAW")
+_OF_FOLDS = ("DATASETS.TRAIN", "DATASETS.TEST")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -192,7 +197,8 @@ def _read_named(path: Path) -> Result:
 
 def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) -> None:
     drawn = any(grid.variants[result.run].text for result in (first, second))
-    own, other = (_without_text(result) if drawn else result.settings for result in (first, second))
+    left_out = set(_DRAWN if drawn else ()) | set(_OF_FOLDS if grid.folds else ())
+    own, other = (_without(result.settings, left_out) for result in (first, second))
     differ = differences(own, other, budget=budget)
     if differ:
         raise UserError(
@@ -202,10 +208,8 @@ def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) ->
         )
 
 
-def _without_text(result: Result) -> dict[str, Any]:
-    """The settings of a result without the text's source, which the grid draws for each seed of a control."""
-    drawn = ("MODEL.CLIP.EMBEDDINGS", "MODEL.CLIP.CONTROL_DRAW")  # the second in results of earlier versions
-    return {key: value for key, value in result.settings.items() if key not in drawn}
+def _without(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}
 
 
 def hardware(device: str) -> dict[str, Any]:

@@ -89,11 +89,22 @@ def load_camvid(split: str, folder: str = "camvid") -> list[dict[str, Any]]:
     parts = SPLITS[split]
     needed = [f"{folder}/{part}.txt" for part in parts]
     root = dataset_root(needed, dataset=f"{folder}_sem_seg_{split}", tree=TREES[folder].format(part="|".join(parts)))
-    return [record for part in parts for record in _read_list(root / folder, part)]
+    return [record for part in parts for record in read_list(root / folder, part)]
 
 
-def _read_list(folder: Path, part: str) -> list[dict[str, Any]]:
-    """Reads the list of train, val or test."""
+def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
+    """Lists the samples of one part of a dataset in SegNet's layout: {part}.txt, {part}/ and {part}annot/.
+
+    Args:
+        folder: of the dataset.
+        part: train, val or test.
+
+    Returns:
+        Dataset dicts with ``file_name`` and ``sem_seg_file_name``, in the order of the list.
+
+    Raises:
+        UserError: the list is empty, has a line of more than two columns, or names a file that is not there.
+    """
     path = folder / f"{part}.txt"
     records = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
