@@ -72,7 +72,7 @@ def config_file(path: str | Path) -> Path:
 
 def _leaves(names: list[str]) -> list[str]:
     """The configs that people train with, of all names."""
-    experiments = ("ablations", "open_vocabulary", "paper")
+    experiments = ("ablations", "drives", "open_vocabulary", "paper")
     return [name for name in names if not name.endswith("base.yaml") and PurePath(name).parts[0] not in experiments]
 
 

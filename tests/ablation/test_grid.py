@@ -19,7 +19,7 @@ def test_ours_can_be_read(path: Path) -> None:
     grid = read_grid(path)
     assert path.read_text().startswith(f"# python -m clipmask_tools.ablate run {path.relative_to(ROOT)}\n")
     assert grid.name == path.parent.name
-    assert next(iter(grid.variants)) == grid.against
+    assert next(iter(grid.variants)) == "_".join([grid.against, *grid.folds[:1]])
 
 
 def test_every_ablation_is_in_the_grid() -> None:
@@ -47,7 +47,11 @@ def test_all_runs_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
         ("against: full", "against: fool", r"against is 'fool', which is no run; there are full, less"),
         ("seeds: [0, 1]", "seeds: 2", r"seeds is 2; it must be a list"),
         ("seeds: [0, 1]", "seeds: []", r"seeds \[\]: must be whole numbers"),
-        ("seeds: [0, 1]", "seed: [0, 1]", r"the file has no key 'seed'; it takes against, register, runs, seeds"),
+        (
+            "seeds: [0, 1]",
+            "seed: [0, 1]",
+            r"the file has no key 'seed'; it takes against, folds,",
+        ),
         ("seeds: [0, 1]", "", r"the file lacks seeds"),
         ("less: less of it", "none: nothing", r"run none: config: .*none.yaml: no such file"),
         ("less: less of it", "less: {titel: x}", r"run less has no key 'titel'"),

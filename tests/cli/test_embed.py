@@ -11,6 +11,7 @@ import torch
 from clipmask.cli.embed import main
 from clipmask.d2 import MetadataCatalog
 from clipmask.text.sources import ClipSource, FileSource
+from tests.terms import terms
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def test_names_from_the_command_line(tiny: list[str], capsys: pytest.CaptureFixt
     told = f"3 names (road, sky;heavens, zebra crossing), 24 numbers each, from tiny-clip ({tiny[-1]}) in 2 prompt(s)"
     assert captured.out == f"a/b.npz: {told}\n"
     names = ["road", "sky;heavens", "zebra crossing"]
-    expected = ClipSource("tiny-clip", tiny[-1], ["a {}", "the {}"]).encode(names, {})
-    rows = FileSource("a/b.npz").encode(["Zebra crossing", "sky;heavens", "road"], {})
+    expected = ClipSource("tiny-clip", tiny[-1], ["a {}", "the {}"]).encode(terms(names))
+    rows = FileSource("a/b.npz").encode(terms(["Zebra crossing", "sky;heavens", "road"]))
     torch.testing.assert_close(rows, expected[[2, 1, 0]])
     with np.load("a/b.npz", allow_pickle=False) as arrays:
         assert arrays["names"].tolist() == names
@@ -64,8 +65,8 @@ def test_classes_of_a_descriptor_in_their_own_prompts(tiny: list[str], tmp_path:
     assert source.names == ["car;tram", "sky"]
     expected = [ClipSource("tiny-clip", tiny[-1], [prompt]) for prompt in ("the {} here", "a {}")]
     torch.testing.assert_close(
-        source.encode(source.names, {}),
-        torch.stack([expected[0].encode(["car;tram"], {})[0], expected[1].encode(["sky"], {})[0]]),
+        source.encode(terms(source.names)),
+        torch.stack([expected[0].encode(terms(["car;tram"]))[0], expected[1].encode(terms(["sky"]))[0]]),
     )
 
 

@@ -77,8 +77,8 @@ def test_what_is_tested_was_trained(tmp_path: Path, fabric, dataset) -> None:
 def test_datasets_of_one_run_may_have_lists_of_their_own(tmp_path: Path, fabric, dataset) -> None:
     (tmp_path / "a.png").touch()
     record = {"file_name": str(tmp_path / "a.png"), "sem_seg_file_name": str(tmp_path / "a.png")}
-    dataset("tiny_other", [record], stuff_classes=["road", "boat"])
-    train = ("tiny_train", "tiny_other", "tiny_val")
+    dataset("tiny_boats", [record], stuff_classes=["road", "boat"])
+    train = ("tiny_train", "tiny_boats", "tiny_val")
     found = check_datasets(tiny.tiny_cfg(tmp_path, "DATASETS.TRAIN", train), fabric)
     assert [vocabulary.names for vocabulary in found] == [tiny.CLASSES, ("road", "boat")]
 
