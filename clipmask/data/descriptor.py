@@ -323,4 +323,11 @@ def _metadata(descriptor: Descriptor) -> dict[str, Any]:
     }
     if prompts:
         metadata["class_prompts"] = prompts
+    members = {
+        name: list(item.includes)
+        for name, item in zip(descriptor.class_names, descriptor.classes, strict=True)
+        if item.includes
+    }
+    if members:
+        metadata["class_members"] = members
     return metadata

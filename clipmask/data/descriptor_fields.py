@@ -20,7 +20,7 @@ KEYS = (
     "name", "images", "labels", "image_suffix", "label_suffix", "label_folders", "encoding", "ignore_id", "void_colors",
     "image_range", "classes", "splits",
 )  # fmt: skip
-CLASS_KEYS = ("name", "color", "id", "synonyms", "prompts")
+CLASS_KEYS = ("name", "color", "id", "synonyms", "includes", "prompts")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class DescribedClass:
         id: in label files that hold ids; its place in the list, unless said otherwise.
         color: (r, g, b), 0..255, or None.
         synonyms: other names, whose text embeddings are averaged with that of ``name``.
+        includes: names of which the class's pixels may show any; its probability is the sum of theirs.
         prompts: sentences for CLIP in place of the config's; ``{}`` in them stands for the name.
     """
 
@@ -39,6 +40,7 @@ class DescribedClass:
     id: int
     color: RGB | None = None
     synonyms: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
 
 
@@ -132,6 +134,7 @@ class Fields:
             )
         classes = tuple(self._class(item, place) for place, item in enumerate(value))
         self._once([name for item in classes for name in (item.name, *item.synonyms)], "the name")
+        self._once([name for item in classes for name in item.includes or (item.name,)], "the name")
         if encoding == "ids":
             self._once([item.id for item in classes], "the id")
             for item in classes:
@@ -204,6 +207,7 @@ class Fields:
             id=self._id(fields.get("id", place), f"{where}: id"),
             color=None if color is None else self._color(color, f"{where}: color"),
             synonyms=(*others, *self._texts(fields.get("synonyms"), f"{where}: synonyms")),
+            includes=self._texts(fields.get("includes"), f"{where}: includes"),
             prompts=self._texts(fields.get("prompts"), f"{where}: prompts"),
         )
 

@@ -135,7 +135,7 @@ def provenance(grid: Grid, results: Results) -> str:
         f"{each(lambda run: _device(run.hardware))} for each run, torch {each(lambda run: run.versions.get('torch'))}; "
         f"{sum(run.training_seconds for run in runs) / 3600:.1f} hours of training in all",
     ]
-    missing = [variant.title for name, variant in grid.variants.items() if name not in results]
+    missing = dict.fromkeys(variant.title for name, variant in grid.variants.items() if name not in results)
     if missing:
         lines.append(f"not run: {'; '.join(missing)}")
     return "\n".join(f"- {line}" for line in lines)

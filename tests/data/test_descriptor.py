@@ -152,6 +152,22 @@ def test_synonyms_and_prompts_reach_the_metadata(tmp_path: Path) -> None:
     assert metadata.class_prompts == {"car;automobile": ["a {} on a road", "traffic"]}
 
 
+def test_what_a_class_includes_reaches_the_metadata(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.png", "l/1.png")
+    classes = ["road", {"name": "vehicles", "includes": ["car;automobile", "bus"]}]
+    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=classes))
+    assert MetadataCatalog.get("d_val").class_members == {"vehicles": ["car;automobile", "bus"]}
+    with pytest.raises(UserError, match="'road' is there twice"):
+        read_descriptor(
+            write_yaml(
+                tmp_path / "e.yaml",
+                images="i",
+                labels="l",
+                classes=["road", {"name": "ground", "includes": ["road", "grass"]}],
+            )
+        )
+
+
 def test_the_same_file_may_be_registered_again(tmp_path: Path) -> None:
     path = write_described(tmp_path)
     assert register_descriptor(path) == register_descriptor(path)
