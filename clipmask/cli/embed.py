@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
 from clipmask.data.catalog import dataset_vocabulary
 from clipmask.data.descriptor import register_descriptor
+from clipmask.errors import UserError
 from clipmask.program import program_name
-from clipmask.text.sources import ClipSource
-from clipmask.vocabulary import Term
+from clipmask.text.sources import ClipSource, FileSource
+from clipmask.vocabulary import Term, union
 
 EXAMPLES = """\
 examples:
@@ -28,6 +30,7 @@ examples:
   %(prog)s --names "road,sky;heavens,zebra crossing" --output mine.npz
   %(prog)s --names names.txt --model ViT-L-14 --prompts "a photo of a {}." "a drone's view of a {}." --output mine.npz
   %(prog)s --dataset streets.yaml --output streets.npz
+  %(prog)s --dataset town.yaml roads.yaml --from camvid.npz cityscapes.npz --output both.npz
   %(prog)s --dataset fields_train --register my_data.py --pretrained CLIP.pt --output fields.npz
 
 Training takes the file with MODEL.CLIP.EMBEDDINGS camvid.npz, the demo with --embeddings mine.npz: rows are found by
@@ -47,8 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument(
         "--dataset",
+        nargs="+",
         metavar="NAME",
-        help="a registered dataset, or the YAML file of one: its class names are taken, and their own prompts",
+        help="registered datasets, or the YAML files of some: their class names are taken, and their own prompts",
     )
     names.add_argument("--names", metavar="NAMES", help='"road,sky,zebra crossing", or a .txt with one name a line')
     parser.add_argument(
@@ -60,6 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompts", nargs="+", default=clip.PROMPTS, metavar="PROMPT",
         help="single, street or imagenet, or templates with {} for the name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", nargs="+", dest="files", default=[], metavar="FILE.npz",
+        help="take each name's row from the first of these files that has it, all of one model, and ask no CLIP",
     )  # fmt: skip
     parser.add_argument("--output", required=True, metavar="FILE.npz", help="the file to write")
     return parser
@@ -73,8 +81,11 @@ def _run(argv: Sequence[str] | None) -> None:
     if args.dataset is None:
         terms = [Term.parse(name) for name in dict.fromkeys(read_vocabulary(args.names, "--names"))]
     else:
-        terms = list(dataset_vocabulary(_registered(args.dataset)).terms)
+        terms = list(union(dataset_vocabulary(_registered(dataset)) for dataset in args.dataset))
     names = [term.text for term in terms]
+    if args.files:
+        _join(output, terms, args.files)
+        return
     source = ClipSource(args.model, args.pretrained, args.prompts)
     embeddings = torch.stack(list(tqdm(source.rows(terms), total=len(terms), unit="name", disable=None, leave=False)))
     content: dict[str, Any] = {
@@ -89,6 +100,24 @@ def _run(argv: Sequence[str] | None) -> None:
         f"{output}: {len(names)} names ({shortened(names)}), {source.width} "
         f"numbers each, from {args.model} ({args.pretrained}) in {len(source.templates)} prompt(s)"
     )
+
+
+def _join(output: Path, terms: Sequence[Term], files: Sequence[str]) -> None:
+    """Writes the rows that files of embeddings have for some names, and from which file each is."""
+    sources = [FileSource(file) for file in files]
+    widths = {source.width for source in sources}
+    if len(widths) > 1:
+        raise UserError(f"--from {' '.join(files)}: rows of {sorted(widths)} numbers are not of one CLIP model")
+    rows, origins = [], []
+    for term in terms:
+        found = [source for source in sources if source.has(term)]
+        if not found:
+            raise UserError(f"--from {' '.join(files)}: none of them has a row for {term.text!r} or an alias of it")
+        rows.append(found[0].encode([term])[0])
+        origins.append(found[0].path.name)
+    names, embeddings = np.array([term.text for term in terms]), torch.stack(rows).numpy()
+    write_output(output, lambda file: np.savez(file, names=names, embeddings=embeddings, origins=np.array(origins)))
+    print(f"{output}: {len(rows)} names, {widths.pop()} numbers each, from {', '.join(dict.fromkeys(origins))}")
 
 
 def _registered(dataset: str) -> str:

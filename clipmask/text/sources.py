@@ -175,6 +175,10 @@ class FileSource:
         """
         return self._average(texts, [self._rows([text.text]) or self._rows(text.aliases)[:1] for text in texts])
 
+    def has(self, term: Term) -> bool:
+        """Whether ``encode`` finds a name."""
+        return bool(self._find(term))
+
     def _find(self, term: Term) -> list[int]:
         """The row of this very name, else those of all synonyms that the file has, else that of the first alias."""
         return self._rows([term.text]) or self._rows(term.synonyms) or self._rows(term.aliases)[:1]

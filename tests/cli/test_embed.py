@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clipmask.cli.embed import main
-from clipmask.d2 import MetadataCatalog
+from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.text.sources import ClipSource, FileSource
 from tests.terms import terms
 
@@ -104,3 +104,30 @@ def test_help_has_examples_and_defaults(capsys: pytest.CaptureFixture[str]) -> N
     for words in ("examples:", "(default: ViT-B-16)", "(default: openai)", "(default: ['imagenet'])"):
         assert words in text
     assert "None" not in text
+
+
+def test_rows_of_files_in_place_of_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Of the first file that has a name, under an alias if need be; a name that none has is told."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", names=np.array(["road", "vegetation"]), embeddings=np.eye(3)[:2])
+    np.savez("b.npz", names=np.array(["road", "sky"]), embeddings=np.eye(3)[[2, 1]])
+    np.savez("wide.npz", names=np.array(["sky"]), embeddings=np.eye(4)[:1])
+    MetadataCatalog.get("embed_first").set(stuff_classes=["road", "tree"], class_aliases={"tree": ["vegetation"]})
+    MetadataCatalog.get("embed_second").set(stuff_classes=["sky", "road"])
+    for name in ("embed_first", "embed_second"):
+        DatasetCatalog.register(name, list)
+    words = ["--dataset", "embed_first", "embed_second", "--output", "c.npz", "--from"]
+    try:
+        assert main([*words, "a.npz", "b.npz"]) == 0
+        with np.load("c.npz", allow_pickle=False) as arrays:
+            assert arrays["names"].tolist() == ["road", "tree", "sky"]
+            assert arrays["embeddings"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+            assert arrays["origins"].tolist() == ["a.npz", "a.npz", "b.npz"]
+        assert main([*words, "a.npz"]) == 2
+        assert "'sky'" in capsys.readouterr().err
+        assert main([*words, "a.npz", "wide.npz"]) == 2
+        assert "[3, 4]" in capsys.readouterr().err
+    finally:
+        for name in ("embed_first", "embed_second"):
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
