@@ -168,7 +168,7 @@ def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, 
     first = run("SOLVER.MAX_ITER", "3", "--num-gpus", "2")
     assert "training ClipMask on fields_train, 2 process(es)" in first
     assert "503 of the model's 506 tensors come from it" in first
-    assert "text embeddings: made anew for sky, field, house; those of the file are of other classes" in first
+    assert "text embeddings: computed for sky, field, house; those of the file are of other classes" in first
     checkpoint = load_checkpoint(folder / "run" / "model_final.pth")
     assert checkpoint["class_names"] == ["sky", "field", "house"]
     assert checkpoint["metadata"]["stuff_colors"] == [[0, 0, 255], [0, 255, 0], [255, 0, 0]]

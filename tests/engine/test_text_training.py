@@ -22,6 +22,7 @@ from clipmask.modeling import build_model
 from clipmask.weights.checkpoint import load_checkpoint
 from tests.checkpoints import pixels
 from tests.conftest import ROOT
+from tests.terms import terms
 
 from . import tiny
 
@@ -130,7 +131,7 @@ def test_an_average_has_no_average_of_t(make_cfg: Callable[[str], CfgNode]) -> N
     text = average.model.text
     saved = average.model.state_dict()["text.embedding"]
     assert text.learner is not None
-    torch.testing.assert_close(saved, text.learner.encode(tiny.CLASSES, {}))
+    torch.testing.assert_close(saved, text.learner.encode(terms(tiny.CLASSES)))
 
 
 def test_a_new_run_starts_from_learned_text(

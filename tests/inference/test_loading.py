@@ -40,7 +40,7 @@ def test_a_checkpoint_brings_config_names_and_colors(checkpoint: Path) -> None:
 
 
 def test_a_checkpoint_brings_what_its_classes_are_called_by(tmp_path: Path, small_cfg: CfgNode) -> None:
-    """So that T can be made anew as the training made it."""
+    """So that T can be computed again as the training made it."""
     prompts, aliases = {"road": ["asphalt"]}, {"sky": ["heavens"]}
     metadata = {"class_prompts": prompts, "class_aliases": aliases}
     text = Predictor.from_checkpoint(write_checkpoint(tmp_path / "model.pth", small_cfg, metadata=metadata)).model.text
