@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.pages import SHORT, blocks, checkout, commands, run
+from tests.terms import terms
 
 README = ROOT / "README.md"
 COMMANDS = commands(README)
@@ -116,7 +117,7 @@ def test_embeddings(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(next(c for c in COMMANDS if "clipmask.cli.embed" in c))
     own = {"ViT-B-16": "tiny-clip", "openai": str(tiny_clip)}
     assert main([own.get(word, word) for word in words[3:]]) == 0
-    assert FileSource("mine.npz").encode(["sky", "car;automobile", "road"], {}).shape == (3, 24)
+    assert FileSource("mine.npz").encode(terms(["sky", "car;automobile", "road"])).shape == (3, 24)
 
 
 @pytest.mark.usefixtures("quick_start")
