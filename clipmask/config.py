@@ -6,11 +6,10 @@ Keys that Detectron2 has too carry Detectron2's name, type and default, so that 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
+import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,24 +17,96 @@ from typing import Any, TypeVar
 import yaml
 from fvcore.common.config import CfgNode
 
+from clipmask.d2 import detectron2_config
 from clipmask.errors import UserError
+from clipmask.merging import (
+    MERGE_ERRORS,
+    changed_unread_keys,
+    explain,
+    leaf_keys,
+    merge_content,
+    merge_opts,
+    put_leaf,
+    without_defaults,
+)
 from clipmask.shipped import ConfigReader, base_files, config_file
 
 CN = CfgNode
-_MERGE_ERRORS = (KeyError, ValueError, AssertionError, TypeError, AttributeError)  # yacs' answers to what does not fit
+logger = logging.getLogger(__name__)
+
 # What names a file, or something else by the same key.
 _FILE_KEYS = ("MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.CLIP.PRETRAINED", "MODEL.CLIP.EMBEDDINGS")
+# Keys of MODEL.CLIP in the configs of older checkpoints. T of such a model lies in its weights.
+_FORMER_CLIP_KEYS = ("CONTROL", "CONTROL_DRAW")
 _Init = TypeVar("_Init", bound=Callable[..., None])
+_extensions: list[Callable[[CfgNode], None]] = []  # see extend_config
 
 
 def get_cfg() -> CfgNode:
-    """Returns a fresh config with every key and its default: those shared with Detectron2, then our own."""
+    """Returns a fresh config with every key and its default.
+
+    Beside ``own_cfg``'s it has the keys of ``extend_config``, and Detectron2's others where Detectron2 is in use.
+    """
+    own = own_cfg()
+    cfg = _extended(own) if _extensions else own
+    others = detectron2_config()
+    if others is not None:
+        _add_missing(cfg, others)
+    return cfg
+
+
+def extend_config(add_keys: Callable[[CfgNode], None]) -> None:
+    """Lets every config that is made from now on have further keys, such as those that a backbone of yours reads.
+
+    Args:
+        add_keys: adds keys to the config that it is given, as the functions ``add_..._config`` of Detectron2's projects
+            do. Keys that ClipMask has too keep ClipMask's default.
+    """
+    _extensions.append(add_keys)
+
+
+def _extended(own: CfgNode) -> CfgNode:
+    """Returns ``own`` with what the extensions add; they may look at Detectron2's keys, where those are."""
+    cfg = own.clone()
+    others = detectron2_config()
+    if others is not None:
+        _add_missing(cfg, others)
+    for add_keys in _extensions:
+        add_keys(cfg)
+    _add_missing(own, cfg)
+    return own
+
+
+def _add_missing(cfg: CfgNode, others: CfgNode) -> None:
+    """Adds the keys that only ``others`` has; its nodes may be of Detectron2's class."""
+    present = leaf_keys(cfg)
+    for key, value in leaf_keys(others).items():
+        if key not in present:
+            put_leaf(cfg, key, CN(dict(value), new_allowed=True) if isinstance(value, CfgNode) else value)
+
+
+def dump_cfg(cfg: CfgNode) -> str:
+    """Returns a config as YAML.
+
+    Of keys that ClipMask itself does not have, only those that are not at their default are in it: an installed
+    Detectron2 changes no text of a config that works without it.
+    """
+    own = own_cfg()
+    others = leaf_keys(get_cfg())
+    for key in leaf_keys(own):
+        others.pop(key, None)
+    return str(without_defaults(cfg, others).dump())
+
+
+def own_cfg() -> CfgNode:
+    """Returns a fresh config with the keys that ClipMask reads: those shared with Detectron2, then our own."""
     cfg = CN()
+    cfg.VERSION = 2  # of the names and meanings of the keys that Detectron2 has too
 
     cfg.MODEL = CN()
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # a name in META_ARCH_REGISTRY; base.yaml says ClipMask
     cfg.MODEL.DEVICE = "cuda"  # cuda, cuda:1, mps or cpu; cuda falls back to cpu with one warning
-    cfg.MODEL.WEIGHTS = ""  # a ClipMask checkpoint to start from or to evaluate; empty: none
+    cfg.MODEL.WEIGHTS = ""  # checkpoint to start from or to evaluate, or its https:// or detectron2://; empty: none
     cfg.MODEL.PIXEL_MEAN = [103.530, 116.280, 123.675]  # per channel, in the order of INPUT.FORMAT, 0..255
     cfg.MODEL.PIXEL_STD = [1.0, 1.0, 1.0]  # per channel, in the order of INPUT.FORMAT
     cfg.MODEL.BACKBONE = CN()
@@ -46,11 +117,14 @@ def get_cfg() -> CfgNode:
     cfg.INPUT.FORMAT = "BGR"  # channel order given to the model: RGB or BGR
     cfg.INPUT.MIN_SIZE_TEST = 800  # shorter side at test time, pixels; 0: the image's own size
     cfg.INPUT.MAX_SIZE_TEST = 1333  # longest side allowed when MIN_SIZE_TEST resizes
-    cfg.INPUT.RANDOM_FLIP = "horizontal"  # horizontal or none
+    cfg.INPUT.MIN_SIZE_TRAIN = (800,)  # shorter side in training, pixels, drawn from these; (0,): SCALE_RANGE instead
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice"  # choice (one of MIN_SIZE_TRAIN) or range (between two)
+    cfg.INPUT.MAX_SIZE_TRAIN = 1333  # longest side allowed when MIN_SIZE_TRAIN resizes, before a crop
+    cfg.INPUT.RANDOM_FLIP = "horizontal"  # horizontal, vertical (half of all samples each) or none
     cfg.INPUT.CROP = CN()
     cfg.INPUT.CROP.ENABLED = False  # crop training images
-    cfg.INPUT.CROP.TYPE = "relative_range"  # absolute (pixels), relative (share) or relative_range (share to 1)
-    cfg.INPUT.CROP.SIZE = [0.9, 0.9]  # (height, width), as CROP.TYPE reads it
+    cfg.INPUT.CROP.TYPE = "relative_range"  # absolute (pixels), relative (share) or *_range (pixels, share to 1)
+    cfg.INPUT.CROP.SIZE = [0.9, 0.9]  # (height, width), as CROP.TYPE reads it; absolute_range: (least, most) of each
 
     cfg.DATASETS = CN()
     cfg.DATASETS.TRAIN = ()  # names in DatasetCatalog; several train one model, each with its own classes
@@ -62,18 +136,29 @@ def get_cfg() -> CfgNode:
     cfg.SOLVER.MAX_ITER = 40000  # optimiser steps
     cfg.SOLVER.IMS_PER_BATCH = 16  # effective batch over all devices and accumulation steps
     cfg.SOLVER.BASE_LR = 0.001  # peak learning rate of everything but the backbone
-    cfg.SOLVER.WEIGHT_DECAY = 0.0001  # AdamW's; not on norms, biases and embeddings
-    cfg.SOLVER.WARMUP_ITERS = 1000  # steps of linear warm-up
+    cfg.SOLVER.MOMENTUM = 0.9  # of OPTIMIZER SGD
+    cfg.SOLVER.NESTEROV = False  # of OPTIMIZER SGD: Nesterov's momentum
+    cfg.SOLVER.WEIGHT_DECAY = 0.0001  # not on norms, biases and embeddings
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"  # or WarmupCosineLR, WarmupStepWithFixedGammaLR, WarmupPolyLR
+    cfg.SOLVER.STEPS = (30000,)  # WarmupMultiStepLR: after these steps the learning rate is multiplied by GAMMA
+    cfg.SOLVER.GAMMA = 0.1  # WarmupMultiStepLR and WarmupStepWithFixedGammaLR
+    cfg.SOLVER.NUM_DECAYS = 3  # WarmupStepWithFixedGammaLR: how often GAMMA multiplies, at equal distances
+    cfg.SOLVER.BASE_LR_END = 0.0  # WarmupCosineLR: the learning rate at the end
+    cfg.SOLVER.WARMUP_METHOD = "linear"  # linear or constant (at WARMUP_FACTOR)
+    cfg.SOLVER.RESCALE_INTERVAL = False  # the schedule begins after the warm-up and not with it; not WarmupPolyLR's
+    cfg.SOLVER.WARMUP_ITERS = 1000  # steps of warm-up
     cfg.SOLVER.WARMUP_FACTOR = 1.0 / 1000  # share of the learning rate that the warm-up starts from
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000  # steps between checkpoints
     cfg.SOLVER.CLIP_GRADIENTS = CN()
-    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # clip the norm of all gradients together
-    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 1.0  # the largest norm
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # clip gradients
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "value"  # value (each number), norm (each parameter's), full_model (of all)
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 1.0  # the largest number, or norm
     cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE = 2.0  # which p-norm
     cfg.SOLVER.AMP = CN()
     cfg.SOLVER.AMP.ENABLED = False  # mixed precision in training
 
     cfg.TEST = CN()
+    cfg.TEST.EXPECTED_RESULTS = []  # [[task, metric, value, tolerance], ...] that the last evaluation must come to
     cfg.TEST.EVAL_PERIOD = 0  # steps between evaluations; 0: only at the end
     cfg.TEST.AUG = CN()
     cfg.TEST.AUG.ENABLED = False  # average scores over views, wherever pictures are segmented, EVAL_PERIOD too: slow
@@ -81,6 +166,7 @@ def get_cfg() -> CfgNode:
     cfg.OUTPUT_DIR = "./output"  # where config.yaml, log.txt, metrics.json, checkpoints and inference/ go
     cfg.SEED = -1  # of weights, data order and augmentation; negative: drawn, logged and kept in the checkpoint
     cfg.CUDNN_BENCHMARK = False  # let cuDNN try its algorithms
+    cfg.VIS_PERIOD = 0  # steps between pictures of a training sample, as augmented, in TensorBoard; 0: none
 
     add_clipmask_config(cfg)
     return cfg
@@ -95,9 +181,9 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node_type = type(cfg)  # Detectron2's nodes are a class of their own, and a config merges nodes of one class only
     cfg.MODEL.BACKBONE.TIMM_NAME = "resnet50"  # build_timm_backbone: any timm model with strides 4, 8, 16, 32
     cfg.MODEL.BACKBONE.TIMM_ARGS = node_type(new_allowed=True)  # its: further arguments of timm.create_model
-    cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"  # a file (.pth, .safetensors, .pkl), random; timm's: pretrained, a tag
+    cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"  # a file, its address, or random; timm's also: pretrained, a tag
     cfg.MODEL.BACKBONE.WEIGHTS_STRICT = True  # False: keys may be missing or left over, each is logged
-    cfg.MODEL.BACKBONE.NORM = "BN"  # timm's: BN, FrozenBN (fixed statistics and affine) or SyncBN (over processes)
+    cfg.MODEL.BACKBONE.NORM = ""  # BN, FrozenBN (fixed statistics and affine), SyncBN (over processes); empty: as built
 
     cfg.MODEL.CLIP = node_type()
     cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name
@@ -119,6 +205,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.FFN_DIM = 1024  # hidden width of the decoder's feed-forward blocks
     node.DROPOUT = 0.0  # in the mask decoder
     node.SCALES = ["res3", "res4", "res5"]  # r1, r2, r3; fewer for the ablation of the hierarchy
+    node.IN_FEATURES = []  # the backbone's names of res2 and SCALES; empty: its features at strides 4, 8, 16 and 32
     node.INJECTION = "tokens"  # tokens (Eq. 1-9), channels (annotation only), none (the ablation without CLIP there)
     node.MAX_IMAGE_KEYS = 64  # image keys of an injection after pooling; 0: every pixel, as the paper writes
     node.FUSION = "both"  # both, joint (Eq. 13 only) or pairwise (Eq. 10-12 only)
@@ -134,15 +221,16 @@ def add_clipmask_config(cfg: CfgNode) -> None:
 
     cfg.DATASETS.TRAIN_WEIGHTS = ()  # how often each of TRAIN is shown, relative; (): every sample equally often
 
-    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # training images are resized by it, log-uniform, but not below CROP.SIZE
+    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # with MIN_SIZE_TRAIN (0,): images are resized by it, log-uniform
     cfg.INPUT.SCALE_FROM_TEST_SIZE = False  # SCALE_RANGE counts from the size of MIN_SIZE_TEST, not the image's own
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # a crop is drawn again (10 times) if one class has more than this
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
     cfg.INPUT.LIGHTING_AUG = 0.0  # probability of each of: other exposure, white balance, haze, blur, noise; 0: off
 
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # ADAMW or SGD
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the backbone relative to BASE_LR
     cfg.SOLVER.TEXT_MULTIPLIER = 0.01  # learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full
-    cfg.SOLVER.POLY_LR_POWER = 0.9  # the learning rate falls as (1 - progress) ** power
+    cfg.SOLVER.POLY_LR_POWER = 0.9  # WarmupPolyLR: the learning rate falls as (1 - progress) ** power
     cfg.SOLVER.MAX_IMS_PER_DEVICE = 0  # images in one forward; more are accumulated, exactly; 0: no limit
     cfg.SOLVER.AMP.DTYPE = "bf16"  # bf16 or fp16 (with loss scaling); fp16 on a CPU becomes bf16 with one warning
     cfg.SOLVER.EMA_DECAY = 0.0  # decay of the averaged weights that are evaluated and saved; 0: off
@@ -177,7 +265,7 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     try:
         if not isinstance(yaml.safe_load(path.read_text()), dict):
             raise UserError(f"config file {path}: not a mapping of keys to values")
-        cfg.merge_from_other_cfg(CN(ConfigReader.load_yaml_with_base(str(path))))
+        merge_content(cfg, _as_written_before(ConfigReader.load_yaml_with_base(str(path))))
     except FileNotFoundError as error:
         raise UserError(f"config file {error.filename}: no such file (asked for by {path})") from error
     except yaml.YAMLError as error:
@@ -186,11 +274,35 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         raise
     except RecursionError as error:
         raise UserError(f"config file {path}: its _BASE_ files name each other in a circle") from error
-    except _MERGE_ERRORS as error:
-        raise UserError(f"config file {path}: {_explain(error, cfg)}") from error
+    except MERGE_ERRORS as error:
+        raise UserError(f"config file {path}: {explain(error, cfg)}") from error
     _find_files(cfg, path)
     merge_opts(cfg, opts)
+    if unread := changed_unread_keys(cfg):
+        logger.warning("keys of Detectron2 that ClipMask does not read change nothing: %s", ", ".join(unread))
     return cfg
+
+
+def _as_written_before(content: dict[str, Any]) -> dict[str, Any]:
+    """Completes the whole config that an earlier version wrote by keys that came later, as they are meant there."""
+    model, solver = content.get("MODEL"), content.get("SOLVER")
+    if not isinstance(model, dict) or not isinstance(solver, dict) or not isinstance(model.get("CLIPMASK"), dict):
+        return content
+    if "HIDDEN_DIM" in model["CLIPMASK"] and "CUDNN_BENCHMARK" in content:
+        model["CLIPMASK"].setdefault("MASK_DIM", model["CLIPMASK"]["HIDDEN_DIM"])
+    if isinstance(model.get("CLIP"), dict):
+        for key in _FORMER_CLIP_KEYS:
+            model["CLIP"].pop(key, None)
+    if {"POLY_LR_POWER", "LOG_PERIOD", "CLIP_GRADIENTS"} <= solver.keys() and "LR_SCHEDULER_NAME" not in solver:
+        solver["LR_SCHEDULER_NAME"] = "WarmupPolyLR"
+        solver["CLIP_GRADIENTS"].setdefault("CLIP_TYPE", "full_model")
+        content.setdefault("INPUT", {}).setdefault("MIN_SIZE_TRAIN", (0,))
+        backbone = model.get("BACKBONE", {})
+        if (
+            backbone.get("NORM") == "BN"
+        ):  # the default, which counted for timm's backbones alone: theirs are BN as built
+            backbone["NORM"] = ""
+    return content
 
 
 def _find_files(cfg: CfgNode, path: Path) -> None:
@@ -207,10 +319,6 @@ def _find_files(cfg: CfgNode, path: Path) -> None:
             cfg.merge_from_list([key, str(file.relative_to(here) if file.is_relative_to(here) else file)])
 
 
-# Keys of MODEL.CLIP in the configs of older checkpoints. T of such a model lies in its weights.
-_FORMER_CLIP_KEYS = ("CONTROL", "CONTROL_DRAW")
-
-
 def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
     """Returns the config that a checkpoint holds.
 
@@ -224,104 +332,13 @@ def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()
     """
     cfg = get_cfg()
     try:
-        stored = CfgNode(yaml.safe_load(text))
-        # Before this key there was one width for all.
-        if "CLIPMASK" in stored.get("MODEL", {}) and "HIDDEN_DIM" in stored.MODEL.CLIPMASK:
-            stored.MODEL.CLIPMASK.setdefault("MASK_DIM", stored.MODEL.CLIPMASK.HIDDEN_DIM)
-        for key in _FORMER_CLIP_KEYS:
-            stored.get("MODEL", {}).get("CLIP", {}).pop(key, None)
-        cfg.merge_from_other_cfg(stored)
-    except (yaml.YAMLError, *_MERGE_ERRORS) as error:
+        merge_content(cfg, _as_written_before(dict(CfgNode(yaml.safe_load(text)))))
+    except (yaml.YAMLError, *MERGE_ERRORS) as error:
         raise UserError(
             f"checkpoint {path}: its config can't be read ({error}); give one with --config-file"
         ) from error
     merge_opts(cfg, opts)
     return cfg
-
-
-def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
-    """Puts ``KEY VALUE`` pairs over a config.
-
-    Args:
-        cfg: changed in place.
-        opts: keys and values in turn, as on the command line.
-
-    Raises:
-        UserError: a key does not exist (the nearest is named), a value has another type than the default, or a key has
-            no value.
-    """
-    if len(opts) % 2:
-        raise UserError(f"config overrides come as KEY VALUE pairs; {opts[-1]!r} has no value (all: {' '.join(opts)})")
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        try:
-            if not _merge_open(cfg, key, value):
-                cfg.merge_from_list([key, _as_default(cfg, key, value)])
-        except _MERGE_ERRORS as error:
-            raise UserError(f"override {key} {value}: {_explain(error, cfg, key)}") from error
-
-
-def _merge_open(cfg: CfgNode, key: str, value: str) -> bool:
-    """Merges a pair whose key is, or lies in, a dictionary of free keys (TIMM_ARGS); tells whether it is one.
-
-    Raises:
-        UserError: the key is such a dictionary, and the value is none.
-    """
-    open_keys = [name for name, item in leaf_keys(cfg).items() if isinstance(item, CfgNode)]
-    name = next((name for name in open_keys if key == name or key.startswith(f"{name}.")), None)
-    if name is None:
-        return False
-    node: CfgNode = functools.reduce(lambda part, step: part[step], name.split("."), cfg)
-    decoded = CfgNode._decode_cfg_value(value)  # as Python writes it, else the text itself
-    try:
-        if isinstance(decoded, str) and decoded.startswith("{"):
-            decoded = yaml.safe_load(decoded)
-    except yaml.YAMLError as error:
-        raise UserError(f"override {key} {value}: is not a dictionary as in YAML or Python") from error
-    if key != name:
-        node[key.removeprefix(f"{name}.")] = decoded
-    elif isinstance(decoded, dict):
-        node.update(decoded)
-    else:
-        raise UserError(
-            f"override {key} {value}: the key takes a dictionary, such as \"{{'pad_type': 'same'}}\"; one argument is "
-            f"set with {key}.pad_type same"
-        )
-    return True
-
-
-def _as_default(cfg: CfgNode, key: str, value: str) -> str:
-    """Writes a whole number as the float, and a bare name as the list or tuple, that the key takes."""
-    default = leaf_keys(cfg).get(key)
-    if isinstance(default, float) and re.fullmatch(r"[+-]?\d+", value):
-        return f"{value}.0"
-    if isinstance(default, list | tuple) and re.fullmatch(r"[A-Za-z_][\w./-]*", value):
-        return repr(type(default)([value]))
-    return value
-
-
-def _explain(error: Exception, cfg: CfgNode, key: str | None = None) -> str:
-    """Words yacs' complaint, with the nearest existing keys where a key is unknown."""
-    message = str(error.args[0]) if error.args else str(error)
-    if message.startswith("Type mismatch") and key in leaf_keys(cfg):
-        default = leaf_keys(cfg)[key]
-        return f"the key takes a {type(default).__name__}, such as {default!r} ({message})"
-    if not message.startswith("Non-existent"):
-        return message
-    wrong = key or message.split(":")[-1].strip()
-    near = difflib.get_close_matches(wrong.upper(), list(leaf_keys(cfg)), n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; clipmask/config.py lists all keys"
-    return f"there is no config key {wrong}{hint}"
-
-
-def leaf_keys(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
-    """Returns every key of ``cfg`` that holds a value, dotted, with the value."""
-    leaves: dict[str, Any] = {}
-    for name, value in cfg.items():
-        if isinstance(value, CfgNode) and not value.is_new_allowed():
-            leaves.update(leaf_keys(value, f"{prefix}{name}."))
-        else:
-            leaves[prefix + name] = value
-    return leaves
 
 
 def configurable(init: _Init) -> _Init:

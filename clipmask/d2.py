@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipmask.errors import UserError
 
@@ -24,6 +24,7 @@ __all__ = [
     "MetadataCatalog",
     "SemSegEvaluator",
     "ShapeSpec",
+    "detectron2_config",
 ]
 
 
@@ -87,3 +88,18 @@ else:
             f"Detectron2 at {_find_detectron2()} is too old: its SemSegEvaluator takes no sem_seg_loading_fn, which "
             "came in March 2022. Install its current main, or set CLIPMASK_D2=builtin to run ClipMask without it"
         )
+
+
+def detectron2_config() -> Any:
+    """Returns Detectron2's config with its defaults, for the keys that its backbones read; None where it is not in use.
+
+    Raises:
+        UserError: Detectron2 can't be imported.
+    """
+    if IMPLEMENTATION == "builtin":
+        return None
+    try:
+        from detectron2.config import get_cfg
+    except (Exception, SystemExit) as error:
+        raise UserError(f"Detectron2's config can't be imported ({type(error).__name__}: {error})") from error
+    return get_cfg()

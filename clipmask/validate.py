@@ -18,6 +18,10 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         UserError: the key, its value and what it takes.
     """
+    if cfg.VERSION != 2:
+        raise UserError(
+            f"VERSION {cfg.VERSION}: ClipMask reads configs of version 2, as Detectron2 has named its keys since 2019"
+        )
     node = cfg.MODEL.CLIPMASK
     _check_text(cfg)
     check_views(cfg)

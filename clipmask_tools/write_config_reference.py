@@ -45,7 +45,7 @@ def described_keys() -> dict[str, tuple[str, bool]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             comments[token.start[0]] = token.string.lstrip("# ")
-    known, found, alias, own = leaf_keys(config.get_cfg()), {}, "", False
+    known, found, alias, own = leaf_keys(config.own_cfg()), {}, "", False
     for number, line in enumerate(source.splitlines(), start=1):
         own = own or line.startswith("def add_clipmask_config")
         if match := re.fullmatch(r"\s+cfg\.([A-Z0-9_.]+) = node", line):
@@ -67,7 +67,7 @@ def page() -> str:
     Raises:
         ValueError: a key has no comment, or its line is not understood.
     """
-    defaults, described = leaf_keys(config.get_cfg()), described_keys()
+    defaults, described = leaf_keys(config.own_cfg()), described_keys()
     if missing := defaults.keys() - described.keys():
         raise ValueError(f"{config.__file__}: not understood: {', '.join(sorted(missing))}")
     base = leaf_keys(config.load_cfg(ROOT / "configs" / "base.yaml"))

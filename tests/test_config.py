@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from clipmask import get_cfg, load_cfg
-from clipmask.config import configurable, leaf_keys
+from clipmask import config, get_cfg, load_cfg
+from clipmask.builtin.unread_keys import UNREAD, why_unread
+from clipmask.config import configurable, leaf_keys, own_cfg, put_leaf, stored_cfg
 from clipmask.errors import UserError
+from clipmask.validate import check_config
 from tests.conftest import ROOT
+from tests.contract import needs_detectron2
 
 PACKAGE = ROOT / "clipmask"
 
@@ -32,12 +35,13 @@ def keys_read() -> set[str]:
     """Every dotted key below a variable named ``cfg`` that the package's code reads."""
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
-        if path.name == "config.py":
+        if path.name in ("config.py", "merging.py"):
             continue
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):
                 continue
-            names = {"solver": "cfg.SOLVER"}  # a section that is handed on goes by its own name
+            # A section that is handed on goes by its own name.
+            names = {"solver": "cfg.SOLVER", "clip": "cfg.MODEL.CLIP"}
             for node in ast.walk(function):
                 if isinstance(node, ast.Assign):
                     targets, values = node.targets[0], node.value
@@ -61,12 +65,12 @@ def keys_read() -> set[str]:
 
 
 def test_every_declared_key_is_read() -> None:
-    declared, read = set(leaf_keys(get_cfg())), keys_read()
+    declared, read = set(leaf_keys(own_cfg())), keys_read()
     assert sorted(declared - read) == []
 
 
 def test_every_key_that_is_read_is_declared() -> None:
-    declared = set(leaf_keys(get_cfg()))
+    declared = set(leaf_keys(own_cfg()))
     sections = {".".join(key.split(".")[:depth]) for key in declared for depth in range(1, 4)}
     assert sorted(keys_read() - declared - sections) == []
 
@@ -198,3 +202,58 @@ def test_a_weight_file_is_looked_for_from_here_and_then_beside_the_config(
     file.unlink()
     assert load_cfg("sub/leaf.yaml").MODEL.WEIGHTS == "../models/a.pth"
     assert load_cfg("sub/leaf.yaml").MODEL.CLIP.PRETRAINED == "openai"
+
+
+def test_a_key_of_detectron2_is_named_as_such_where_it_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "detectron2_config", lambda: None)
+    (tmp_path / "theirs.yaml").write_text("MODEL: {RPN: {NMS_THRESH: 0.5}}\n")
+    told = "of Detectron2 that ClipMask does not read"
+    with pytest.raises(UserError, match=rf"{told}.*MODEL\.RPN\.NMS_THRESH"):
+        load_cfg(tmp_path / "theirs.yaml")
+    for key in ("MODEL.RESNETS.DEPTH", "TEST.DETECTIONS_PER_IMAGE", "FLOAT32_PRECISION"):
+        with pytest.raises(UserError, match=f"{key} is a key {told}"):
+            load_cfg(ROOT / "configs" / "toy.yaml", [key, "7"])
+
+
+def test_keys_of_detectron2_at_its_defaults_say_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a whole config of Detectron2's, in which detectors are at their defaults, is read."""
+    monkeypatch.setattr(config, "detectron2_config", lambda: None)
+    content = get_cfg()
+    for key, default in UNREAD.items():
+        put_leaf(content, key, default)
+    (tmp_path / "theirs.yaml").write_text(content.dump())
+    assert load_cfg(tmp_path / "theirs.yaml") == get_cfg()
+
+
+def test_a_whole_config_from_before_a_key_means_what_it_meant(tmp_path: Path) -> None:
+    cfg = load_cfg(ROOT / "configs" / "toy.yaml")
+    for section, key in [
+        ("SOLVER", "LR_SCHEDULER_NAME"),
+        ("SOLVER.CLIP_GRADIENTS", "CLIP_TYPE"),
+        ("INPUT", "MIN_SIZE_TRAIN"),
+    ]:
+        node = cfg.SOLVER.CLIP_GRADIENTS if "." in section else cfg[section]
+        del node[key]
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    for loaded in (load_cfg(tmp_path / "config.yaml"), stored_cfg(cfg.dump(), "model.pth")):
+        assert loaded.SOLVER.LR_SCHEDULER_NAME == "WarmupPolyLR"
+        assert loaded.SOLVER.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
+        assert loaded.INPUT.MIN_SIZE_TRAIN == (0,)
+
+
+def test_another_version_is_refused() -> None:
+    cfg = load_cfg(ROOT / "configs" / "toy.yaml", ["VERSION", "1"])
+    with pytest.raises(UserError, match="VERSION 1"):
+        check_config(cfg)
+
+
+@needs_detectron2
+@pytest.mark.contract
+def test_unread_keys_are_detectron2s_with_its_defaults() -> None:
+    from detectron2.config import get_cfg as detectron2_cfg
+
+    theirs, ours = leaf_keys(detectron2_cfg()), leaf_keys(own_cfg())
+    assert {key: default for key, default in theirs.items() if key not in ours} == UNREAD
+    assert all(why_unread(key) for key in UNREAD)

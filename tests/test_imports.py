@@ -16,7 +16,7 @@ PACKAGE = ROOT / "clipmask"
 LAYERS = [
     {"errors", "program"},
     {"builtin", "shipped"},
-    {"d2"},
+    {"d2", "merging"},
     {"config", "device", "losses", "vocabulary"},
     {"data", "validate", "weights"},
     {"evaluation", "text", "visualizer"},

@@ -1,18 +1,25 @@
-"""``--register``: Python files of the user's that register datasets and backbones."""
+"""``--register``: Python files of the user's that register datasets, backbones and config keys."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 
+from clipmask.config import add_clipmask_config, extend_config, get_cfg
 from clipmask.errors import UserError
 from clipmask.shipped import find_config
+
+_ADDS_KEYS = re.compile(r"add_\w+_config")  # how Detectron2's projects call what adds their keys to a config
 
 
 def register_file(path: str | Path) -> None:
     """Imports a user's Python file, so that it registers what it has; its own folder is importable from it.
+
+    A function in it called ``add_..._config``, written there or imported, adds keys to every config that follows.
 
     Args:
         path: of the file, or the name of one that comes with the configs, such as ``drives/camvid_drives.py``.
@@ -37,3 +44,17 @@ def register_file(path: str | Path) -> None:
         line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else (lines or [None])[-1]
         where = f"{path}, line {line}" if line else str(path)
         raise UserError(f"--register: {where}: {type(error).__name__}: {error}") from error
+    _extend(module, path)
+
+
+def _extend(module: ModuleType, path: Path) -> None:
+    """Lets the config have the keys that the module's functions add, and tries them."""
+    for name, value in vars(module).items():
+        if callable(value) and _ADDS_KEYS.fullmatch(name) and value is not add_clipmask_config:
+            extend_config(value)
+            try:
+                get_cfg()
+            except Exception as error:
+                raise UserError(
+                    f"--register {path}: its {name} can't add its keys to the config ({type(error).__name__}: {error})"
+                ) from error

@@ -70,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="FILE.py",
         help="Python files to import first, in every process; there you register datasets through DatasetCatalog and "
-        "MetadataCatalog of clipmask.d2 (or detectron2.data)",
+        "MetadataCatalog of clipmask.d2 (or detectron2.data), backbones in its BACKBONE_REGISTRY, and a function "
+        "add_..._config(cfg) adds the keys that they read",
     )
     parser.add_argument(
         "--resume",

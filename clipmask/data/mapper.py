@@ -13,7 +13,7 @@ from torch import Tensor
 from clipmask.data.image_format import PLAIN
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import check_format, read_image, read_labels
-from clipmask.data.transforms import ScaledCrop, TrainTransform, resize_shortest_edge
+from clipmask.data.transforms import ScaledCrop, ShorterSide, TrainTransform, resize_shortest_edge
 from clipmask.errors import UserError
 
 
@@ -60,6 +60,7 @@ class TrainMapper:
             color_aug=cfg.INPUT.COLOR_AUG,
             lighting=cfg.INPUT.LIGHTING_AUG,
             test_size=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) if cfg.INPUT.SCALE_FROM_TEST_SIZE else None,
+            shorter_side=_shorter_side(cfg),
         )
         return cls(transform, label_format=label_format, format=cfg.INPUT.FORMAT)
 
@@ -140,6 +141,19 @@ class TestMapper:
         """
         image = resize_shortest_edge(_to_tensor(pixels), self.min_size, self.max_size)
         return {"height": pixels.shape[0], "width": pixels.shape[1], "image": _ordered(image, self.format)}
+
+
+def _shorter_side(cfg: CfgNode) -> ShorterSide | None:
+    """Returns what INPUT.MIN_SIZE_TRAIN says; None where INPUT.SCALE_RANGE stands in its place."""
+    sizes = tuple(cfg.INPUT.MIN_SIZE_TRAIN)
+    if sizes == (0,):
+        return None
+    if cfg.INPUT.SCALE_FROM_TEST_SIZE:
+        raise UserError(
+            f"INPUT.MIN_SIZE_TRAIN {sizes} and INPUT.SCALE_FROM_TEST_SIZE both set the size of training pictures; set "
+            "one of them back, MIN_SIZE_TRAIN (0,) or SCALE_FROM_TEST_SIZE False"
+        )
+    return ShorterSide(sizes, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
 
 
 def _read(record: dict[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:

@@ -34,30 +34,34 @@ class TrainTransform:
         color_aug: bool,
         lighting: float = 0.0,
         test_size: tuple[int, int] | None = None,
+        shorter_side: ShorterSide | None = None,
     ) -> None:
         """Args:
         scale_range: INPUT.SCALE_RANGE, (low, high), 0 < low <= high; the factor is drawn log-uniformly.
         crop: INPUT.CROP; None: the whole picture.
-        flip: INPUT.RANDOM_FLIP, horizontal (half of all samples) or none.
+        flip: INPUT.RANDOM_FLIP, horizontal or vertical (half of all samples), or none.
         color_aug: INPUT.COLOR_AUG.
         lighting: INPUT.LIGHTING_AUG, the probability of each change of ``LightingJitter``, in [0, 1].
         test_size: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, for scales that count from the size that the picture would be
             tested at, so that large and small pictures are seen alike; None: from its own.
+        shorter_side: INPUT.MIN_SIZE_TRAIN, in place of ``scale_range`` and ``test_size``; None: those.
 
         Raises:
             UserError: a value makes no sense; the message names its key.
         """
         if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
             raise UserError(f"INPUT.SCALE_RANGE is {list(scale_range)}; it must be [low, high] with 0 < low <= high")
-        if flip not in ("horizontal", "none"):
-            raise UserError(f"INPUT.RANDOM_FLIP is {flip!r}; it must be horizontal or none")
+        if flip not in ("horizontal", "vertical", "none"):
+            raise UserError(f"INPUT.RANDOM_FLIP is {flip!r}; it must be horizontal, vertical or none")
         if not 0 <= lighting <= 1:
             raise UserError(f"INPUT.LIGHTING_AUG is {lighting}; it must be a probability, 0 to 1")
         self.scale_range = (float(scale_range[0]), float(scale_range[1]))
-        self.crop, self.test_size = crop, test_size
+        self.crop, self.test_size, self.shorter_side = crop, test_size, shorter_side
         self.flip_and_distort = v2.Compose(
             [
-                v2.RandomHorizontalFlip(0.5 if flip == "horizontal" else 0.0),
+                v2.RandomVerticalFlip(0.5)
+                if flip == "vertical"
+                else v2.RandomHorizontalFlip(0.5 if flip == "horizontal" else 0.0),
                 _photometric_distortion() if color_aug else v2.Identity(),
                 LightingJitter(lighting) if lighting else v2.Identity(),
             ]
@@ -74,10 +78,7 @@ class TrainTransform:
             uint8 (3, h, w), contiguous, and (h, w) of the same types; the labels are some of those given, moved with
             the picture.
         """
-        low, high = self.scale_range
-        scale = low * (high / low) ** torch.rand(()).item()
-        if self.test_size is not None:
-            scale *= test_scale(labels.shape, *self.test_size)
+        scale = self._draw_scale(labels.shape)
         if self.crop is not None:
             scale = max(scale, self.crop.smallest_scale(labels.shape))
         height, width = (max(1, round(side * scale)) for side in labels.shape)
@@ -94,6 +95,46 @@ class TrainTransform:
         image, labels = self.flip_and_distort(tv_tensors.Image(image), tv_tensors.Mask(labels))
         return image.as_subclass(Tensor), labels.as_subclass(Tensor)
 
+    def _draw_scale(self, size: Sequence[int]) -> float:
+        """Returns the factor by which a picture of (height, width) ``size`` is resized."""
+        if self.shorter_side is not None:
+            return test_scale(size, self.shorter_side.draw(), self.shorter_side.max_size)
+        low, high = self.scale_range
+        scale = low * (high / low) ** torch.rand(()).item()
+        return scale if self.test_size is None else scale * test_scale(size, *self.test_size)
+
+
+class ShorterSide:
+    """Draws the shorter side of training pictures, as Detectron2 does."""
+
+    def __init__(self, sizes: Sequence[int], max_size: int, sampling: str) -> None:
+        """Args:
+        sizes: INPUT.MIN_SIZE_TRAIN, pixels; 0 among them leaves a picture as it is.
+        max_size: INPUT.MAX_SIZE_TRAIN, the most for the longer side; it wins where both can't hold.
+        sampling: INPUT.MIN_SIZE_TRAIN_SAMPLING; choice: one of ``sizes``, range: from the first to the second.
+
+        Raises:
+            UserError: a value makes no sense; the message names its key.
+        """
+        if sampling not in ("choice", "range"):
+            raise UserError(f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sampling!r}; it must be choice or range")
+        whole = all(isinstance(size, int) and size >= 0 for size in sizes)
+        if not whole or not sizes or (sampling == "range" and (len(sizes) != 2 or sizes[0] > sizes[1])):
+            raise UserError(
+                f"INPUT.MIN_SIZE_TRAIN is {tuple(sizes)}; it must be "
+                + ("two numbers of pixels, the smaller first" if sampling == "range" else "numbers of pixels")
+                + ", or (0,) for INPUT.SCALE_RANGE instead"
+            )
+        if max_size < 1:
+            raise UserError(f"INPUT.MAX_SIZE_TRAIN is {max_size}; it must be 1 or more")
+        self.sizes, self.max_size, self.sampling = tuple(sizes), max_size, sampling
+
+    def draw(self) -> int:
+        """Returns a size, from torch's default CPU generator."""
+        if self.sampling == "range":
+            return int(torch.randint(self.sizes[0], self.sizes[1] + 1, ()))
+        return self.sizes[int(torch.randint(len(self.sizes), ()))]
+
 
 class ScaledCrop:
     """Chooses the window of a rescaled picture that becomes the training sample."""
@@ -103,8 +144,9 @@ class ScaledCrop:
     ) -> None:
         """Args:
         kind: INPUT.CROP.TYPE. absolute: ``size`` in pixels; relative: ``size`` as shares of the rescaled picture;
-            relative_range: shares drawn between ``size`` and 1, height and width each for itself.
-        size: INPUT.CROP.SIZE, (height, width).
+            relative_range: shares drawn between ``size`` and 1, height and width each for itself; absolute_range:
+            pixels drawn between the two of ``size``, likewise, but never more than the picture has.
+        size: INPUT.CROP.SIZE, (height, width); absolute_range: (least, most).
         single_category_max_area: INPUT.CROP.SINGLE_CATEGORY_MAX_AREA, 0 < share <= 1 of the labelled pixels that one
             class may have; 1: any.
         ignore_label: the id of unlabelled pixels.
@@ -112,15 +154,19 @@ class ScaledCrop:
         Raises:
             UserError: a value makes no sense; the message names its key.
         """
-        if kind not in ("absolute", "relative", "relative_range"):
-            raise UserError(f"INPUT.CROP.TYPE is {kind!r}; it must be absolute, relative or relative_range")
-        if kind == "absolute":
+        if kind not in ("absolute", "absolute_range", "relative", "relative_range"):
+            raise UserError(
+                f"INPUT.CROP.TYPE is {kind!r}; it must be absolute, absolute_range, relative or relative_range"
+            )
+        shape = "[least, most]" if kind == "absolute_range" else "[height, width]"
+        if kind.startswith("absolute"):
             fits, wanted = all(side >= 1 and side == int(side) for side in size), "whole numbers of pixels, 1 or more"
+            fits = fits and (kind == "absolute" or len(size) != 2 or size[0] <= size[1])
         else:
             fits, wanted = all(0 < side <= 1 for side in size), "shares of the picture, above 0 and at most 1"
         if len(size) != 2 or not fits:
             raise UserError(
-                f"INPUT.CROP.SIZE is {list(size)}; with INPUT.CROP.TYPE {kind} it must be [height, width] as {wanted}"
+                f"INPUT.CROP.SIZE is {list(size)}; with INPUT.CROP.TYPE {kind} it must be {shape} as {wanted}"
             )
         if not 0 < single_category_max_area <= 1:
             raise UserError(
@@ -171,6 +217,11 @@ class ScaledCrop:
         shares = torch.ones(2)
         if self.kind == "absolute":
             height, width = (int(side) for side in self.size)
+        elif self.kind == "absolute_range":
+            height, width = (
+                int(torch.randint(min(side, int(self.size[0])), min(side, int(self.size[1])) + 1, ()))
+                for side in scaled
+            )
         else:
             if self.kind == "relative_range":
                 shares = torch.rand(2)

@@ -16,7 +16,7 @@ from clipmask.errors import UserError
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
 from clipmask.vocabulary import Vocabulary, different, shown_names, union
-from clipmask.weights.checkpoint import LeftOut, load_checkpoint, load_weights, trained_vocabularies
+from clipmask.weights.checkpoint import LeftOut, load_checkpoint, load_weights, of_backbone, trained_vocabularies
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +141,12 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
     """
     checkpoint = load_checkpoint(source)
     weights = checkpoint["model"]
+    backbone = of_backbone(weights, model.state_dict())
+    if backbone is not None:
+        logger.info(
+            "%s holds a backbone alone: %d of its %d weights start this one", source, len(backbone), len(weights)
+        )
+        weights = backbone
     before = trained_vocabularies(checkpoint)
     why, stays = "", {"text.embedding", "text.mean", "text.vocabulary"}
     if before and [term.text for term in union(before)] != [term.text for term in union(model.vocabularies)]:

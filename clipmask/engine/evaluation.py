@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import sys
 import time
 from collections import OrderedDict
@@ -185,6 +186,31 @@ def score_name(datasets: Sequence[str]) -> str:
     return "sem_seg/mIoU" if len(datasets) < 2 else "mean/sem_seg/mIoU"
 
 
+def check_expected(cfg: CfgNode, results: Results) -> None:
+    """Compares scores with TEST.EXPECTED_RESULTS, as Detectron2's ``verify_results`` does.
+
+    Args:
+        cfg: its items are [task, metric, value, tolerance], such as ["sem_seg", "mIoU", 74.8, 0.5]; where several
+            datasets are tested, the task is dataset/task.
+        results: of all processes.
+
+    Raises:
+        UserError: a score is missing, not finite, or further from its value than the tolerance.
+    """
+    scores, faults = flatten(results), []
+    for item in cfg.TEST.EXPECTED_RESULTS:
+        if not isinstance(item, list | tuple) or len(item) != 4:
+            raise UserError(f"TEST.EXPECTED_RESULTS {item!r}: say [task, metric, value, tolerance]")
+        task, metric, value, tolerance = item
+        score = scores.get(f"{task}/{metric}", math.nan)
+        if not abs(score - value) <= tolerance:
+            faults.append(f"{task}/{metric} is {score:.2f}, not {value} +- {tolerance}")
+    if faults:
+        raise UserError(f"TEST.EXPECTED_RESULTS: {'; '.join(faults)}")
+    if cfg.TEST.EXPECTED_RESULTS:
+        logger.info("all of TEST.EXPECTED_RESULTS are as expected")
+
+
 def log_tables(results: Results) -> None:
     """Logs the per-class table of each dataset, and the means of Cityscapes' official script."""
     for dataset, scores in results.items():
@@ -240,4 +266,6 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
         log_tables(results)
         took = timedelta(seconds=round(time.perf_counter() - start))
         logger.info("predictions: %s; took %s", folder / "inference", took)
+        if fabric.is_global_zero:
+            check_expected(cfg, results)
         return results

@@ -1,18 +1,32 @@
-"""Parameter groups, AdamW and the learning-rate schedule.
+"""Parameter groups, the optimiser, the learning-rate schedule and the clipping of gradients.
 
-    lr(i) = BASE_LR * multiplier * warmup(i) * (1 - i / MAX_ITER) ** POLY_LR_POWER
+    lr(i) = BASE_LR * multiplier * factor(i)
 
-with ``warmup`` rising linearly from WARMUP_FACTOR to 1 over WARMUP_ITERS steps, and ``multiplier`` BACKBONE_MULTIPLIER
-for the backbone, TEXT_MULTIPLIER for CLIP's text tower where that is trained, 1 elsewhere.
+with ``multiplier`` BACKBONE_MULTIPLIER for the backbone, TEXT_MULTIPLIER for CLIP's text tower where that is trained, 1
+elsewhere. ``factor`` is that of SOLVER.LR_SCHEDULER_NAME: with WarmupPolyLR, the schedule of DeepLab and MaskFormer,
+
+    factor(i) = warmup(i) * (1 - i / MAX_ITER) ** POLY_LR_POWER
+
+in which ``warmup`` rises from WARMUP_FACTOR to 1 over WARMUP_ITERS steps; with the others what Detectron2's scheduler
+of that name gives, in which the warm-up rises to the value that the schedule has at its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
+    CosineParamScheduler,
+    LinearParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+    StepWithFixedGammaParamScheduler,
+)
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -21,7 +35,9 @@ from clipmask.errors import UserError
 # How the backbones of timm name position embeddings, class tokens and relative-position biases of two and more
 # dimensions, which their own recipes leave without decay; then open_clip's position embedding and our learned context.
 UNDECAYED_NAMES = ("pos_embed", "cls_token", "relative_position_bias_table", "positional_embedding", "context")
+CLIP_TYPES = ("full_model", "norm", "value")
 BACKBONE, TEXT_TOWER = "backbone.", "text.learner.tower."  # how the names of their parameters begin
+PYRAMID = "backbone.pyramid."  # over a plain transformer: no weights come for it, so that it learns as the rest does
 
 
 def _is_undecayed(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
@@ -67,39 +83,120 @@ def parameter_groups(
     ]
 
 
-def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
-    """Builds AdamW over ``model``'s trainable parameters, as one fused kernel where torch has one for their device.
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Builds SOLVER.OPTIMIZER over ``model``'s trainable parameters, as one fused kernel where torch has one for them.
 
     Raises:
-        UserError: no parameter is trainable.
+        UserError: there is no such optimiser, or no parameter is trainable.
     """
     solver = cfg.SOLVER
-    multipliers = {BACKBONE: solver.BACKBONE_MULTIPLIER, TEXT_TOWER: solver.TEXT_MULTIPLIER}
+    if solver.OPTIMIZER not in ("ADAMW", "SGD"):
+        raise UserError(f"SOLVER.OPTIMIZER {solver.OPTIMIZER!r}: use ADAMW or SGD")
+    if solver.CLIP_GRADIENTS.CLIP_TYPE not in CLIP_TYPES:
+        raise UserError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE {solver.CLIP_GRADIENTS.CLIP_TYPE!r}: use {', '.join(CLIP_TYPES)}"
+        )
+    multipliers = {PYRAMID: 1.0, BACKBONE: solver.BACKBONE_MULTIPLIER, TEXT_TOWER: solver.TEXT_MULTIPLIER}
     groups = parameter_groups(model, solver.BASE_LR, multipliers, solver.WEIGHT_DECAY)
     if not groups:
         raise UserError("no parameter of the model is trainable; MODEL.BACKBONE.FREEZE_AT freezes at most the backbone")
     fused = all(parameter.device.type in ("cuda", "cpu") for group in groups for parameter in group["params"])
     if solver.AMP.ENABLED and solver.AMP.DTYPE == "fp16":
         fused = False  # it unscales gradients itself, and they could not be clipped before
+    if solver.OPTIMIZER == "SGD":
+        return torch.optim.SGD(groups, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, fused=fused or None)
     return torch.optim.AdamW(groups, fused=fused or None)
 
 
-def schedule(max_iter: int, warmup_iters: int, warmup_factor: float, power: float) -> Callable[[int], float]:
-    """Returns the factor of the learning rate at step ``i`` (0-based), the formula at the top of this file."""
+def clip_gradients(parameters: Iterable[nn.Parameter], clipping: CfgNode) -> None:
+    """Limits the gradients of parameters, in place.
+
+    Args:
+        parameters: those without a gradient are left out.
+        clipping: cfg.SOLVER.CLIP_GRADIENTS. CLIP_TYPE value limits each number to +-CLIP_VALUE, norm the norm of each
+            parameter's gradient, full_model the norm of all gradients together.
+    """
+    if not clipping.ENABLED:
+        return
+    if clipping.CLIP_TYPE == "full_model":
+        nn.utils.clip_grad_norm_(parameters, clipping.CLIP_VALUE, clipping.NORM_TYPE)
+    elif clipping.CLIP_TYPE == "value":
+        nn.utils.clip_grad_value_(parameters, clipping.CLIP_VALUE)
+    else:
+        for parameter in parameters:
+            nn.utils.clip_grad_norm_(parameter, clipping.CLIP_VALUE, clipping.NORM_TYPE)
+
+
+def schedule(
+    max_iter: int, warmup_iters: int, warmup_factor: float, power: float, method: str = "linear"
+) -> Callable[[int], float]:
+    """Returns WarmupPolyLR's factor at step ``i`` (0-based), the formula at the top of this file."""
 
     def factor(i: int) -> float:
         progress = min(i / max_iter, 1.0) if max_iter else 1.0
         rise = min(i / warmup_iters, 1.0) if warmup_iters else 1.0
+        if method == "constant" and rise < 1.0:
+            rise = 0.0
         return (warmup_factor + (1.0 - warmup_factor) * rise) * (1.0 - progress) ** power
 
     return factor
 
 
 def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LambdaLR:
-    """Builds warm-up and polynomial decay; ``step()`` it once per training step."""
+    """Builds the schedule that SOLVER.LR_SCHEDULER_NAME names; ``step()`` it once per training step.
+
+    Raises:
+        UserError: there is no such schedule, or one of its keys makes no sense.
+    """
     solver = cfg.SOLVER
-    return LambdaLR(
-        optimizer, schedule(solver.MAX_ITER, solver.WARMUP_ITERS, solver.WARMUP_FACTOR, solver.POLY_LR_POWER)
+    if solver.WARMUP_METHOD not in ("linear", "constant"):
+        raise UserError(f"SOLVER.WARMUP_METHOD {solver.WARMUP_METHOD!r}: use linear or constant")
+    if solver.LR_SCHEDULER_NAME == "WarmupPolyLR":
+        return LambdaLR(
+            optimizer,
+            schedule(
+                solver.MAX_ITER, solver.WARMUP_ITERS, solver.WARMUP_FACTOR, solver.POLY_LR_POWER, solver.WARMUP_METHOD
+            ),
+        )
+    multiplier, steps = _warmed_up(_after_warmup(solver), solver), max(solver.MAX_ITER, 1)
+    # After the last step the schedule is asked once more, and not all of fvcore's have a value at 1.
+    return LambdaLR(optimizer, lambda i: float(multiplier(min(i, steps - 0.5) / steps)))
+
+
+def _after_warmup(solver: CfgNode) -> ParamScheduler:
+    """The factor of the learning rate over the progress, 0 to 1, of a run without warm-up."""
+    name, steps = solver.LR_SCHEDULER_NAME, max(solver.MAX_ITER, 1)
+    if name == "WarmupMultiStepLR":
+        milestones = [step for step in solver.STEPS if step <= steps]  # later ones are never reached
+        if milestones != sorted(set(milestones)) or any(step < 1 for step in milestones):
+            raise UserError(f"SOLVER.STEPS {tuple(solver.STEPS)}: must be steps from 1 on, in rising order")
+        values = [solver.GAMMA**count for count in range(len(milestones) + 1)]
+        return MultiStepParamScheduler(values, num_updates=steps, milestones=milestones)
+    if name == "WarmupCosineLR":
+        if not 0 <= solver.BASE_LR_END <= solver.BASE_LR:
+            raise UserError(f"SOLVER.BASE_LR_END {solver.BASE_LR_END}: must be 0 to SOLVER.BASE_LR {solver.BASE_LR}")
+        return CosineParamScheduler(1.0, solver.BASE_LR_END / solver.BASE_LR)
+    if name == "WarmupStepWithFixedGammaLR":
+        if solver.NUM_DECAYS < 1:
+            raise UserError(f"SOLVER.NUM_DECAYS {solver.NUM_DECAYS}: must be at least 1")
+        return StepWithFixedGammaParamScheduler(1.0, solver.NUM_DECAYS, solver.GAMMA, steps)
+    raise UserError(
+        f"SOLVER.LR_SCHEDULER_NAME {name!r}: use WarmupPolyLR, WarmupMultiStepLR, WarmupCosineLR or "
+        "WarmupStepWithFixedGammaLR"
+    )
+
+
+def _warmed_up(later: ParamScheduler, solver: CfgNode) -> ParamScheduler:
+    """``later`` after a warm-up, which rises to the value that ``later`` has then."""
+    share = min(solver.WARMUP_ITERS / max(solver.MAX_ITER, 1), 1.0)
+    if not share:
+        return later
+    start, end = solver.WARMUP_FACTOR * later(0.0), later(0.0 if solver.RESCALE_INTERVAL else share)
+    constant = solver.WARMUP_METHOD == "constant"
+    return CompositeParamScheduler(
+        [ConstantParamScheduler(start) if constant else LinearParamScheduler(start, end), later],
+        interval_scaling=["rescaled", "rescaled" if solver.RESCALE_INTERVAL else "fixed"],
+        lengths=[share, 1.0 - share],
     )
 
 

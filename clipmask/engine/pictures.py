@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,51 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     return pictures
 
 
+def draw_sample(cfg: CfgNode, model: ClipMask, sample: dict[str, Any]) -> np.ndarray:
+    """Draws a training sample as the model is given it, augmented, beside truth, prediction and errors.
+
+    Args:
+        cfg: the config.
+        model: whose prediction is drawn; its mode is as before afterwards.
+        sample: from the training loader.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    names = list(sample["vocabulary"].names if "vocabulary" in sample else metadata.stuff_classes)
+    own = names == list(metadata.stuff_classes)  # of several datasets, the sample may be of another one
+    image = sample["image"].permute(1, 2, 0).cpu().numpy()
+    inputs: dict[str, Any] = {key: sample[key] for key in ("image", "text", "vocabulary") if key in sample}
+    labels = _labels(model, model, [inputs])[0]
+    return comparison(
+        np.ascontiguousarray(image[..., ::-1] if cfg.INPUT.FORMAT == "BGR" else image),
+        sample["sem_seg"].cpu().numpy(),
+        labels,
+        names,
+        (metadata.get("stuff_colors", None) if own else None) or palette(names),
+        sample.get("ignore_label", metadata.ignore_label),
+    )
+
+
 def _predictions(
     cfg: CfgNode, model: ClipMask, records: list[dict[str, Any]]
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Pairs each record with its predicted label map, (H, W)."""
     mapper, segmenter = TestMapper.from_config(cfg), with_views(cfg, model)
+    return list(zip(records, _labels(model, segmenter, (mapper(record) for record in records)), strict=True))
+
+
+def _labels(model: ClipMask, segmenter: Any, samples: Iterable[dict[str, Any]]) -> list[np.ndarray]:
+    """Returns the label map that ``segmenter``, around ``model``, predicts of each sample, (H, W).
+
+    The model's mode is as before afterwards.
+    """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.inference_mode():
-            return [(record, segmenter.predict_labels([mapper(record)])[0].cpu().numpy()) for record in records]
+            return [segmenter.predict_labels([sample])[0].cpu().numpy() for sample in samples]
     finally:
         for module, training in modes.items():
             module.training = training  # each its own: frozen parts stay in evaluation during training

@@ -12,6 +12,7 @@ import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
+from clipmask.config import dump_cfg
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.image_format import ImageFormat
 from clipmask.engine.ema import WeightAverage
@@ -71,7 +72,7 @@ class TrainingState:
             "model": self.evaluated_model.state_dict(),
             "iteration": self.iteration,
             "seed": self.seed,
-            "config": self.cfg.dump(),
+            "config": dump_cfg(self.cfg),
             "class_names": list(self.model.vocabularies[0].names),
             "metadata": _plain_metadata(self.cfg.DATASETS.TRAIN[0], self.model.vocabularies),
             "versions": _versions(),

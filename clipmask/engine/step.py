@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from clipmask.engine.launch import reduce_sum
+from clipmask.engine.optimizer import clip_gradients
 from clipmask.engine.state import TrainingState
 
 
@@ -66,13 +67,16 @@ def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: Cfg
     batch = on_device(batch, fabric.device)  # here once: the targets are counted before the model sees them
     losses = _accumulate_gradients(state, micro_batches(batch, solver.MAX_IMS_PER_DEVICE))
     clip = solver.CLIP_GRADIENTS
-    norm = fabric.clip_gradients(
+    together = clip.ENABLED and clip.CLIP_TYPE == "full_model"
+    norm = fabric.clip_gradients(  # first: it takes the loss scale of fp16 out of the gradients
         state.module,
         state.optimizer,
-        max_norm=clip.CLIP_VALUE if clip.ENABLED else math.inf,
+        max_norm=clip.CLIP_VALUE if together else math.inf,
         norm_type=clip.NORM_TYPE,
         error_if_nonfinite=False,
     )
+    if not together:
+        clip_gradients(state.module.parameters(), clip)
     total = torch.stack(list(losses.values())).sum()
     loss_finite, all_finite = _agree(fabric, total, norm)
     scaler = getattr(fabric.strategy.precision, "scaler", None)

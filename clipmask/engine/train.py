@@ -13,12 +13,13 @@ import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
+from clipmask.config import dump_cfg
 from clipmask.data import build_train_loader
 from clipmask.engine.assembly import assemble, check_datasets, load_same_model, look_up_texts, start_from
-from clipmask.engine.evaluation import Results, evaluate_datasets, flatten, log_tables, score_name
+from clipmask.engine.evaluation import Results, check_expected, evaluate_datasets, flatten, log_tables, score_name
 from clipmask.engine.launch import is_main_process, launched
 from clipmask.engine.log import run_log
-from clipmask.engine.pictures import draw_pictures
+from clipmask.engine.pictures import draw_pictures, draw_sample
 from clipmask.engine.random_state import draw_seed, preserved_random_state, seed_everything
 from clipmask.engine.state import TrainingState, gather, trained_weights
 from clipmask.engine.step import StepResult, training_step
@@ -97,7 +98,7 @@ def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> Traini
                 "continued it",
                 folder,
             )
-        write_atomically(folder / "config.yaml", lambda file: file.write(cfg.dump().encode()))
+        write_atomically(folder / "config.yaml", lambda file: file.write(dump_cfg(cfg).encode()))
     _log_run(cfg, state)
     return state
 
@@ -169,6 +170,10 @@ class _Run:
                 (self.folder / LAST).unlink(missing_ok=True)
             state.meter.add(result.losses, result.applied)
             self._watch(result, batch)
+            if self.writers and _due(state.iteration, self.cfg.VIS_PERIOD):
+                with preserved_random_state():
+                    picture = draw_sample(self.cfg, state.model, batch[0])
+                self.writers.picture("train/sample", picture, state.iteration)
             last = state.iteration == self.total - 1
             if last or _due(state.iteration, solver.LOG_PERIOD):
                 self._log(rate)
@@ -188,6 +193,8 @@ class _Run:
         logger.info("checkpoint: %s", self.folder / "model_final.pth")
         if results and self.cfg.TEST.NUM_PICTURES:
             logger.info("pictures: %s; predictions: %s", self.folder / "pictures", self.folder / "inference")
+        if self.writers:
+            check_expected(self.cfg, results)
         logger.info("total time %s", timedelta(seconds=round(time.perf_counter() - self.began)))
         return results
 

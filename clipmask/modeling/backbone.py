@@ -1,7 +1,8 @@
 """The backbone that a config names: a timm model, or any other of ``BACKBONE_REGISTRY``.
 
-``TimmBackbone`` makes any timm model with features at strides 4, 8, 16 and 32 a Detectron2 ``Backbone``. Its maps are
-named as Detectron2 names ResNet's: ``res2`` (stride 4) to ``res5`` (stride 32).
+``TimmBackbone`` makes any timm model with features at strides 4, 8, 16 and 32 a Detectron2 ``Backbone``, and any plain
+vision transformer, whose one map becomes a ``SimplePyramid``. Its maps are named as Detectron2 names ResNet's: ``res2``
+(stride 4) to ``res5`` (stride 32).
 """
 
 from __future__ import annotations
@@ -9,21 +10,26 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
 from clipmask.errors import UserError
+from clipmask.modeling.features import STRIDES, choose_features, set_norms
+from clipmask.modeling.simple_pyramid import SimplePyramid, resized_for
+from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 
-STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
-NORMS = ("BN", "FrozenBN", "SyncBN")
-# Classifiers of ImageNet in the files of Detectron2's model zoo, whose backbones have none.
-CLASSIFIERS = ("stem.fc.", "fc.", "fc1000.", "linear.", "head.", "pred.", "classifier.")
+# Classifiers of ImageNet in the files of Detectron2's and MaskFormer's model zoos, whose backbones have none; ``norm.``
+# stands before Swin's.
+CLASSIFIERS = ("stem.fc.", "fc.", "fc1000.", "linear.", "head.", "norm.", "pred.", "classifier.")
+# The norms of the outputs of Swin's stages, which its classifiers have not: they begin as they are drawn.
+OF_OUTPUTS = ("norm0.", "norm1.", "norm2.", "norm3.")
+PATCHES = (8, 14, 16, 32)  # sides of the patches of plain transformers, pixels
+PYRAMID_WIDTH = 256  # channels of each map of a plain transformer's pyramid, as in ViTDet
 
 
 class TimmBackbone(Backbone):
@@ -32,10 +38,11 @@ class TimmBackbone(Backbone):
     Args:
         name: timm's model name, e.g. ``resnet50`` or ``swin_tiny_patch4_window7_224``.
         weights: ``pretrained`` (timm's default weights for the name), one of timm's tags for it, the path of a local
-            file (see weight_files.py; the whole classifier or its trunk), or ``random``.
+            file or an address (see weights/foreign.py, weights/addresses.py; the whole classifier or its trunk), or
+            ``random``.
         timm_args: further arguments of ``timm.create_model``.
         freeze_at: 0 freezes nothing, 1 the stem, n >= 2 everything up to the feature ``res{n}``.
-        norm: ``BN``, ``FrozenBN`` or ``SyncBN``; what becomes of the model's batch normalisations.
+        norm: ``BN``, ``FrozenBN`` or ``SyncBN``; what becomes of the model's batch normalisations. Empty: nothing.
         strict: whether a local file must hold every weight and nothing else; otherwise each difference is logged.
         last: the deepest feature wanted; stages after it are not built.
         in_channels: channels of the images.
@@ -52,35 +59,39 @@ class TimmBackbone(Backbone):
         *,
         timm_args: Mapping[str, Any] | None = None,
         freeze_at: int = 0,
-        norm: str = "BN",
+        norm: str = "",
         strict: bool = True,
         last: str = "res5",
         in_channels: int = 3,
     ) -> None:
         super().__init__()
         self._strides = {name: stride for name, stride in STRIDES.items() if name <= last}
-        if norm not in NORMS:
-            raise UserError(f"MODEL.BACKBONE.NORM {norm!r}: use one of {', '.join(NORMS)}")
         if not 0 <= freeze_at <= 5:
             raise UserError(f"MODEL.BACKBONE.FREEZE_AT {freeze_at}: use 0 (nothing) to 5 (everything)")
         args = {"in_chans": in_channels, **(timm_args or {})}
-        self.body: Any = _build(name, weights, args, strict, list(self._strides.values()))
-        info = self.body.feature_info
+        wanted = list(self._strides.values())
+        plan = _plan(name, args, wanted)
+        self.body: Any = _build(name, weights, args, strict, plan)
+        channels = list(self.body.feature_info.channels())
+        self._patch = plan.patch
+        if plan.patch:
+            width = min(channels[0], PYRAMID_WIDTH)
+            self.pyramid = SimplePyramid(channels[0], width, wanted)
+            channels = [width] * len(wanted)
         self._shapes = {
-            feature: ShapeSpec(channels=channels, stride=stride)
-            for (feature, stride), channels in zip(self._strides.items(), info.channels(), strict=True)
+            feature: ShapeSpec(channels=count, stride=stride)
+            for (feature, stride), count in zip(self._strides.items(), channels, strict=True)
         }
         self._channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
-        self._set_norms(norm, freeze_at)
+        self.body = set_norms(self.body, norm)
+        self._freeze(freeze_at)
 
-    def _set_norms(self, norm: str, freeze_at: int) -> None:
-        from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
+    def _freeze(self, freeze_at: int) -> None:
         from timm.utils import freeze
 
-        if norm == "FrozenBN":
-            self.body = freeze_batch_norm_2d(self.body)
-        elif norm == "SyncBN":
-            self.body = convert_sync_batchnorm(self.body)
+        if self._patch and freeze_at:
+            self.body.requires_grad_(False)  # it has no stages
+            return
         frozen = self._children_up_to(freeze_at)
         if frozen:
             freeze(self.body, frozen)
@@ -113,6 +124,9 @@ class TimmBackbone(Backbone):
         Returns:
             ``res2`` .. ``res5``, each (B, C_i, H / stride, W / stride).
         """
+        if self._patch:
+            maps = self.pyramid(self.body(resized_for(x, self._patch))[0])
+            return dict(zip(self._strides, maps, strict=True))
         maps = self.body(x)
         if self._channels_last:
             maps = [map_.permute(0, 3, 1, 2).contiguous() for map_ in maps]
@@ -144,16 +158,33 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     )
 
 
-def _build(name: str, weights: str, args: dict[str, Any], strict: bool, strides: list[int]) -> Any:
+class _Plan(NamedTuple):
+    """Which features of a timm model serve.
+
+    Attributes:
+        indices: of them in ``feature_info``.
+        patch: 0; of a plain transformer, whose only feature becomes a pyramid, the side of its patches in pixels.
+    """
+
+    indices: tuple[int, ...]
+    patch: int = 0
+
+
+def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _Plan) -> Any:
     """Creates the feature extractor with its weights."""
     import timm
 
     whole = _create(name, args, num_classes=0)
-    if "strict_img_size" in inspect.signature(type(whole).__init__).parameters:
+    taken = inspect.signature(type(whole).__init__).parameters
+    if "strict_img_size" in taken:
         args = {"strict_img_size": False, **args}  # Swin otherwise takes images of its training size alone
-    args = {**args, "features_only": True, "out_indices": _stride_indices(name, args, strides)}
+    if plan.patch and "dynamic_img_size" in taken:
+        args = {"dynamic_img_size": True, **args}  # likewise plain transformers
+    args = {**args, "features_only": True, "out_indices": plan.indices}
     if weights == "random":
         return _create(name, args)
+    if is_address(weights):
+        weights = str(local_file(weights, "MODEL.BACKBONE.WEIGHTS"))
     if Path(weights).is_file():
         heads = whole.pretrained_cfg.get("classifier") or ()
         load_weight_file(
@@ -206,17 +237,23 @@ def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
         raise UserError(f"timm can't build {name} with MODEL.BACKBONE.TIMM_ARGS {args}: {error}") from error
 
 
-def _stride_indices(name: str, args: dict[str, Any], strides: list[int]) -> list[int]:
-    """Which of the model's features to take: the last of each stride."""
-    reductions = _create(name, args, features_only=True).feature_info.reduction()
+def _plan(name: str, args: dict[str, Any], strides: list[int]) -> _Plan:
+    """Chooses the last feature of each stride; of a plain transformer its last, for a pyramid."""
+    model = _create(name, args, features_only=True)
+    reductions = model.feature_info.reduction()
     last = {reduction: index for index, reduction in enumerate(reductions)}
+    # A transformer's own class is inside.
+    any_size = "dynamic_img_size" in inspect.signature(type(getattr(model, "model", model))).parameters
+    if len(last) == 1 and any_size and reductions[0] in PATCHES:
+        return _Plan((-1,), reductions[0])
     missing = [str(stride) for stride in strides if stride not in last]
     if missing:
         raise UserError(
             f"MODEL.BACKBONE.TIMM_NAME {name}: no feature at stride {', '.join(missing)} (it has "
-            f"{', '.join(map(str, reductions))}); choose a hierarchical model such as a ResNet, Swin or ConvNeXt"
+            f"{', '.join(map(str, reductions))}); choose a hierarchical model such as a ResNet, Swin or ConvNeXt, or a "
+            f"plain transformer with patches of {', '.join(map(str, PATCHES))} pixels"
         )
-    return [last[stride] for stride in strides]
+    return _Plan(tuple(last[stride] for stride in strides))
 
 
 def build_backbone(cfg: CfgNode) -> Any:
@@ -224,12 +261,11 @@ def build_backbone(cfg: CfgNode) -> Any:
 
     Args:
         cfg: ``MODEL.BACKBONE.NAME`` is registered. For another than ``build_timm_backbone``, which has weights by name,
-            ``MODEL.BACKBONE.WEIGHTS`` is a local file (see weight_files.py) or ``random``; like there, they are not
+            ``MODEL.BACKBONE.WEIGHTS`` is a file, an address or ``random``; like there, they are not
             read where they come with ``MODEL.WEIGHTS``.
 
     Returns:
-        A ``Backbone``, Detectron2's or our own, with a feature ``res2`` at stride 4 and each of
-        ``MODEL.CLIPMASK.SCALES``.
+        A ``Backbone``, Detectron2's or our own, with the features that ``named_features`` tells.
 
     Raises:
         UserError: the weights are neither, or don't fit; the builder reads a key that the config lacks, or refuses a
@@ -240,7 +276,7 @@ def build_backbone(cfg: CfgNode) -> Any:
     if builder is build_timm_backbone:
         return builder(cfg, input_shape)
     try:
-        backbone = builder(cfg, input_shape)
+        backbone = builder(_with_all_stages(cfg), input_shape)
     except UserError:
         raise
     except AttributeError as error:
@@ -254,10 +290,11 @@ def build_backbone(cfg: CfgNode) -> Any:
     except (AssertionError, KeyError, ValueError, ImportError) as error:  # how Detectron2's builders refuse a value
         raise UserError(
             f"MODEL.BACKBONE.NAME {name} refuses this config ({type(error).__name__}: {error}). ClipMask takes a "
-            f"backbone without an FPN that gives {', '.join(STRIDES)} (MODEL.RESNETS.OUT_FEATURES), and no operators "
-            "that Detectron2 must have compiled, where it has not"
+            f"backbone with features at strides {', '.join(map(str, STRIDES.values()))} (Detectron2's ResNet: "
+            f"MODEL.RESNETS.OUT_FEATURES {list(STRIDES)}), and no operators that Detectron2 must have compiled, where "
+            "it has not"
         ) from error
-    _check_features(name, backbone.output_shape(), ["res2", *cfg.MODEL.CLIPMASK.SCALES])
+    named_features(cfg, backbone)
     weights = _file_of_weights(cfg)
     if weights is not None:
         own = backbone.state_dict()
@@ -267,9 +304,35 @@ def build_backbone(cfg: CfgNode) -> Any:
             weights,
             cfg.MODEL.BACKBONE.WEIGHTS_STRICT,
             aside=(*CLASSIFIERS, *unbuilt),
+            drawn=OF_OUTPUTS,
             made_for=f"Configure {name} as the model they were made for (Detectron2's ResNet: MODEL.RESNETS)",
         )
-    return backbone
+    return set_norms(backbone, cfg.MODEL.BACKBONE.NORM)
+
+
+def _with_all_stages(cfg: CfgNode) -> CfgNode:
+    """Returns a config in which Detectron2's ResNets, with and without an FPN, give all stages that are used.
+
+    Their defaults, res4 alone and nothing, are those of detectors, and serve no ClipMask.
+    """
+    stages = ["res2", *cfg.MODEL.CLIPMASK.SCALES]
+    sections = {"RESNETS": ("OUT_FEATURES", ["res4"]), "FPN": ("IN_FEATURES", [])}
+    defaults = {
+        name: key for name, (key, default) in sections.items() if name in cfg.MODEL and cfg.MODEL[name][key] == default
+    }
+    if not defaults:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    for name, key in defaults.items():
+        cfg.MODEL[name][key] = stages
+    return cfg
+
+
+def named_features(cfg: CfgNode, backbone: Any) -> dict[str, str]:
+    """Returns what the backbone calls res2 and each of MODEL.CLIPMASK.SCALES, see ``choose_features``."""
+    node = cfg.MODEL.CLIPMASK
+    return choose_features(cfg.MODEL.BACKBONE.NAME, backbone.output_shape(), ["res2", *node.SCALES], node.IN_FEATURES)
 
 
 def _file_of_weights(cfg: CfgNode) -> Path | None:
@@ -277,29 +340,15 @@ def _file_of_weights(cfg: CfgNode) -> Path | None:
     name, weights = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.WEIGHTS
     if cfg.MODEL.WEIGHTS or weights == "random":
         return None
+    if is_address(weights):
+        return local_file(weights, "MODEL.BACKBONE.WEIGHTS")
     if Path(weights).is_file():
         return Path(weights)
-    if Path(weights).suffix in WEIGHT_ENDINGS and "://" not in weights:
+    if Path(weights).suffix in WEIGHT_ENDINGS:
         raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
     raise UserError(
         f"MODEL.BACKBONE.WEIGHTS {weights!r}: {name} has no weights of its own here, only timm's backbones "
-        "(MODEL.BACKBONE.NAME build_timm_backbone) have. Set it to a local file (.pth, .safetensors, or .pkl of "
-        "Detectron2's model zoo), or to random to train from scratch on purpose"
+        "(MODEL.BACKBONE.NAME build_timm_backbone) have. Set it to a file (.pth, .safetensors, or .pkl of "
+        "Detectron2's model zoo), to its address (https://, detectron2://), or to random to train from scratch on "
+        "purpose"
     )
-
-
-def _check_features(name: str, shapes: Mapping[str, ShapeSpec], wanted: list[str]) -> None:
-    """Refuses a backbone without the features or strides that the pixel decoder takes."""
-    missing = [feature for feature in wanted if feature not in shapes]
-    if missing:
-        raise UserError(
-            f"MODEL.BACKBONE.NAME {name} gives {', '.join(shapes)}, but not {', '.join(missing)}: ClipMask takes "
-            "res2 and MODEL.CLIPMASK.SCALES, without an FPN between. For Detectron2's build_resnet_backbone set "
-            f"MODEL.RESNETS.OUT_FEATURES {list(STRIDES)}"
-        )
-    strides = [shapes[feature].stride or 0 for feature in wanted]
-    if strides[0] != STRIDES["res2"] or any(not coarse or coarse % fine for fine, coarse in pairwise(strides)):
-        raise UserError(
-            f"MODEL.BACKBONE.NAME {name} gives {', '.join(wanted)} at strides {', '.join(map(str, strides))}; ClipMask "
-            "takes res2 at stride 4 and each other at a multiple of the stride before it"
-        )

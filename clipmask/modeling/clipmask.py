@@ -7,7 +7,7 @@ that takes plain values.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import LabelSpace, count_pairs
-from clipmask.modeling.backbone import build_backbone
+from clipmask.modeling.backbone import build_backbone, named_features
 from clipmask.modeling.class_maps import class_scores, label_map, target_size
 from clipmask.modeling.image_text import ImageText, padded_rows
 from clipmask.modeling.label_space import class_columns, class_logits
@@ -51,6 +51,7 @@ class ClipMask(nn.Module):
         pixel_std: of each channel.
         size_divisibility: images are padded to a multiple of it; at least the backbone's own.
         image_text: gathers the images' own texts for the injections; None: they take T.
+        feature_names: our names, ``res2`` .. ``res5``, to those that the backbone has for them; None: the same.
     """
 
     pixel_mean: Tensor  # (3, 1, 1)
@@ -70,8 +71,10 @@ class ClipMask(nn.Module):
         pixel_std: Sequence[float],
         size_divisibility: int = 32,
         image_text: ImageText | None = None,
+        feature_names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
+        self.feature_names = dict(feature_names or {})
         self.backbone, self.text = backbone, text
         self.pixel_decoder, self.mask_decoder, self.image_text = pixel_decoder, mask_decoder, image_text
         self.criterion, self.size_divisibility = criterion, size_divisibility
@@ -99,10 +102,14 @@ class ClipMask(nn.Module):
         spaces = tuple(vocabularies or configured_vocabularies(cfg))
         text = TextEmbedding.from_config(cfg, union(spaces), text_width)
         backbone = build_backbone(cfg)
+        names_of, shapes = named_features(cfg, backbone), backbone.output_shape()
         return {
             "backbone": backbone,
+            "feature_names": names_of,
             "text": text,
-            "pixel_decoder": PixelDecoder.from_config(cfg, backbone.output_shape(), text.width),
+            "pixel_decoder": PixelDecoder.from_config(
+                cfg, {ours: shapes[theirs] for ours, theirs in names_of.items()}, text.width
+            ),
             "mask_decoder": MaskDecoder.from_config(cfg, text.width, sum(len(space) for space in spaces)),
             "criterion": Criterion.from_config(cfg, _ignore_label(cfg)),
             "vocabularies": spaces,
@@ -162,7 +169,7 @@ class ClipMask(nn.Module):
             The predictions of all layers in training, of the last one in evaluation.
         """
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
-        features = self.backbone(images)  # res2 .. res5: (B, C_i, H / stride, W / stride)
+        features = self._by_our_names(self.backbone(images))  # res2 .. res5: (B, C_i, H / stride, W / stride)
         vocabularies = [self._vocabulary_of(inputs) for inputs in batched_inputs]
         rows = self._rows(vocabularies)  # each image's (S, D), centred
         T, valid = padded_rows(rows)  # (S, D), or each image's own (B, S, D) and which of its rows are no padding
@@ -214,6 +221,10 @@ class ClipMask(nn.Module):
 
     def _label_space(self, inputs: dict[str, Any]) -> LabelSpace:
         return LabelSpace(len(self._vocabulary_of(inputs)), inputs.get("ignore_label", self.criterion.ignore_label))
+
+    def _by_our_names(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the backbone's maps as res2 .. res5, those that are used alone."""
+        return {ours: maps[theirs] for ours, theirs in self.feature_names.items()} if self.feature_names else dict(maps)
 
     def _preprocess(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalises and pads at the bottom and right with zeros, which is the mean colour.

@@ -1,18 +1,20 @@
-"""Pickles of numpy arrays, as Detectron2's and Caffe2's model zoos have them, read without running anything.
+"""Pickles of arrays and tensors, as the zoos of Detectron2, Caffe2 and MaskFormer have them, read without running any.
 
 A pickle is a program: it names functions and calls them. Here every name that it may use stands for a class of this
-module that only stores what it is given; numpy itself is called afterwards, by us, for plain numbers alone. (numpy's
-own functions would not do: a crafted dtype makes them read raw bytes as addresses of objects.)
+module that only stores what it is given; numpy and torch are called afterwards, by us, for plain numbers alone.
+(numpy's own functions would not do: a crafted dtype makes them read raw bytes as addresses of objects.)
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 _NUMBERS = re.compile(r"[?]|b1|[iu][1248]|f[248]")  # dtypes that torch has too, as a pickle writes them
 
@@ -49,6 +51,38 @@ class _Buffer(PickledArray):
 
 class _Scalar(PickledArray):
     """A single number of numpy's: no weight, so its value is not kept."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Storage:
+    """The numbers of a tensor, which torch has written into the pickle as a file of its own."""
+
+    def __init__(self, data: bytes) -> None:
+        storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if not isinstance(storage, torch.storage.TypedStorage):
+            raise RefusedError(f"{type(storage).__name__} where a tensor has its numbers")
+        self.storage = storage
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Tensor(PickledArray):
+    """A torch tensor: which of a storage's numbers it has, and in what shape."""
+
+    def __init__(self, storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> None:
+        if not isinstance(storage, _Storage):
+            raise RefusedError("a tensor without a storage of its own")
+        numbers = storage.storage
+        if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
+            raise RefusedError(f"a tensor of the shape {size} with the strides {stride}")
+        last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+        if 0 not in size and last >= numbers._size():  # torch would make the storage larger, with whatever lies there
+            raise RefusedError(f"a tensor of the shape {size} that goes beyond its storage")
+        tensor = torch.empty(0, dtype=numbers.dtype).set_(numbers._untyped_storage, offset, size, stride)
+        self.array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy().copy()
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -91,6 +125,8 @@ _STAND_INS: dict[tuple[str, str], type] = {
     ("numpy", "dtype"): _Dtype,
     ("collections", "OrderedDict"): _Dict,
     ("_codecs", "encode"): _Bytes,
+    ("torch.storage", "_load_from_bytes"): _Storage,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
 }
 for _core in ("numpy.core", "numpy._core"):  # the name until numpy 1.26, and since
     _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = PickledArray
@@ -106,7 +142,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Reads a pickle, of Python 2 or 3, whose leaves are arrays, numbers and texts.
+    """Reads a pickle, of Python 2 or 3, whose leaves are arrays, tensors, numbers and texts.
 
     Args:
         path: the file.

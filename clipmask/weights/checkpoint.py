@@ -22,7 +22,7 @@ import pickle
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -32,6 +32,8 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.vocabulary import Vocabulary
+from clipmask.weights.addresses import local_file
+from clipmask.weights.foreign import read_weight_file
 from clipmask.weights.packed import unpack
 
 LAST = "last_checkpoint"  # the file that names the newest checkpoint of a folder, as in Detectron2
@@ -145,7 +147,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU; code in it does not run.
 
     Args:
-        path: a checkpoint of ClipMask or Detectron2 (``{"model": ...}``), a bare state dict, or .safetensors.
+        path: a checkpoint of ClipMask or Detectron2 (``{"model": ...}``), a bare state dict, .safetensors, or the
+            .pkl of Detectron2's model zoo; or the address of one, see ``local_file``.
 
     Returns:
         A dict with at least ``model``, names to tensors.
@@ -153,9 +156,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, holds objects other than tensors and plain values, or no weights.
     """
-    path = Path(path)
+    path = local_file(path)
     if not path.is_file():
         raise UserError(f"checkpoint {path}: no such file")
+    if path.suffix == ".pkl":
+        return {"model": read_weight_file(path)}
     content: Any = unpack(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(content, dict):  # a tensor by itself, a list
         raise UserError(f"checkpoint {path}: holds {type(content).__name__}, not a dict with the model's weights")
@@ -164,6 +169,27 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not weights or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()):
         raise UserError(f"checkpoint {path}: has no model weights (a dict of tensors, bare or under 'model')")
     return checkpoint
+
+
+def of_backbone(weights: dict[str, Tensor], own: Iterable[str]) -> dict[str, Tensor] | None:
+    """Recognises a file that holds a backbone alone, and gives its weights the names that a whole model has for them.
+
+    Args:
+        weights: names to tensors.
+        own: names of the whole model's weights.
+
+    Returns:
+        Those of ``weights`` that are in the model's backbone, under the model's names; None where the file is of a
+        whole model, or of another backbone.
+    """
+    names = set(own)
+    if names & weights.keys():
+        return None
+    for prefix in ("backbone.", "backbone.body.", "backbone.bottom_up."):
+        found = {prefix + name: value for name, value in weights.items() if prefix + name in names}
+        if found:
+            return found
+    return None
 
 
 def _read_torch(path: Path) -> Any:

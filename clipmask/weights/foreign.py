@@ -42,7 +42,13 @@ _LEAVES = {
 
 
 def load_weight_file(
-    model: nn.Module, path: Path, strict: bool, *, aside: tuple[str, ...] = (), made_for: str = ""
+    model: nn.Module,
+    path: Path,
+    strict: bool,
+    *,
+    aside: tuple[str, ...] = (),
+    drawn: tuple[str, ...] = (),
+    made_for: str = "",
 ) -> None:
     """Loads a local file into a model.
 
@@ -53,6 +59,7 @@ def load_weight_file(
         path: the file, see ``read_weight_file``.
         strict: whether the file must hold every weight and nothing else; otherwise each difference is logged.
         aside: how the names of weights begin that the model may lack: those of a classifier.
+        drawn: how the names of weights begin that the file may lack: they stay as they are.
         made_for: the beginning of the advice where the file does not fit: how to configure the model it was made for.
 
     Raises:
@@ -62,7 +69,7 @@ def load_weight_file(
     state = _trunk(read_weight_file(path), own)
     state = {key: value for key, value in state.items() if key in own or not _is_spare(key, aside)}
     shapes = [key for key, value in state.items() if key in own and own[key].shape != value.shape]
-    missing = [key for key in own if key not in state and not _is_spare(key)]
+    missing = [key for key in own if key not in state and not _is_spare(key, drawn)]
     unexpected = [key for key in state if key not in own]
     found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     faults = {word: keys for word, keys in found.items() if keys}
@@ -167,5 +174,5 @@ def _trunk(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def _is_spare(key: str, aside: tuple[str, ...] = ()) -> bool:
-    """Whether a model and a file may differ in ``key``: batches counted, and what ``aside`` says."""
-    return key.endswith("num_batches_tracked") or key.startswith(aside)
+    """Whether a model and a file may differ in ``key``: batches counted, Swin's masks, and what ``aside`` says."""
+    return key.endswith(("num_batches_tracked", "attn_mask")) or key.startswith(aside)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipmask.config import get_cfg, stored_cfg
+from clipmask.config import dump_cfg, get_cfg, stored_cfg
 from clipmask.errors import UserError
 
 HEADER = "clipmask"  # the key of our text in the file's header
@@ -92,7 +92,7 @@ def _without_local_paths(text: str, source: str | Path, opts: Sequence[str]) -> 
     for key in ("EMBEDDINGS", "PRETRAINED"):
         if _is_file(cfg.MODEL.CLIP[key]):
             cfg.MODEL.CLIP[key] = Path(cfg.MODEL.CLIP[key]).name
-    return str(cfg.dump())
+    return dump_cfg(cfg)
 
 
 def _is_file(value: str) -> bool:

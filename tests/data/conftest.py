@@ -39,6 +39,7 @@ def cfg(tmp_path: Path, register: Register) -> CfgNode:
     cfg.DATALOADER.NUM_WORKERS = 0
     cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.MIN_SIZE_TRAIN = (0,)
     cfg.INPUT.MIN_SIZE_TEST = 0
     cfg.SOLVER.IMS_PER_BATCH = 4
     cfg.SOLVER.MAX_ITER = 5

@@ -117,11 +117,27 @@ def test_an_unused_crop_is_not_checked(cfg: CfgNode) -> None:
     assert TrainMapper.from_config(cfg, LabelFormat(3)).transform.crop is None
 
 
+def test_two_sizes_of_training_pictures_are_refused(cfg: CfgNode) -> None:
+    cfg.INPUT.SCALE_FROM_TEST_SIZE, cfg.INPUT.MIN_SIZE_TRAIN = True, (40,)
+    with pytest.raises(UserError, match="MIN_SIZE_TRAIN"):
+        TrainMapper.from_config(cfg, LabelFormat(3))
+
+
+def test_the_shorter_side_of_training_pictures_is_detectron2s_key(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.CROP.ENABLED = (40,), False
+    image, labels = tmp_path / "i.png", tmp_path / "l.png"
+    Image.fromarray(np.full((12, 18, 3), 7, np.uint8)).save(image)
+    Image.fromarray(np.zeros((12, 18), np.uint8)).save(labels)
+    sample = TrainMapper.from_config(cfg, LabelFormat(2))({"file_name": image, "sem_seg_file_name": labels})
+    assert sample["image"].shape == (3, 40, 60)
+
+
 def test_scales_may_count_from_the_size_of_the_test(tmp_path: Path) -> None:
     """Then a large picture and a small one fill the crop alike."""
     cfg = get_cfg()
     cfg.merge_from_list(
         ["INPUT.FORMAT", "RGB", "INPUT.MIN_SIZE_TEST", 24, "INPUT.SCALE_FROM_TEST_SIZE", True]
+        + ["INPUT.MIN_SIZE_TRAIN", (0,)]
         + ["INPUT.SCALE_RANGE", [1.0, 1.0], "INPUT.CROP.ENABLED", False, "INPUT.RANDOM_FLIP", "none"]
         + ["INPUT.COLOR_AUG", False]
     )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clipmask.data.transforms import ScaledCrop, TrainTransform, resize_shortest_edge
+from clipmask.data.transforms import ScaledCrop, ShorterSide, TrainTransform, resize_shortest_edge
 from clipmask.errors import UserError
 
 
@@ -35,6 +35,7 @@ CROPS = [
     None,
     ScaledCrop("absolute", (64, 80)),
     ScaledCrop("absolute", (80, 40)),
+    ScaledCrop("absolute_range", (20, 200)),
     ScaledCrop("relative", (0.5, 0.8)),
     ScaledCrop("relative_range", (0.3, 0.6), single_category_max_area=0.5),
 ]
@@ -225,7 +226,7 @@ def test_senseless_crops_are_refused_by_key(kind: str, size: tuple[float, ...], 
         ((2.0, 0.5), "none", "INPUT.SCALE_RANGE"),
         ((0.0, 1.0), "none", "INPUT.SCALE_RANGE"),
         ((1.0,), "none", "INPUT.SCALE_RANGE"),
-        ((1.0, 1.0), "vertical", "INPUT.RANDOM_FLIP"),
+        ((1.0, 1.0), "diagonal", "INPUT.RANDOM_FLIP"),
     ],
 )
 def test_senseless_augmentation_is_refused_by_key(scale_range: tuple[float, ...], flip: str, key: str) -> None:
@@ -248,3 +249,67 @@ def test_test_pictures_are_resized_by_their_shorter_side(
 ) -> None:
     image = torch.zeros(3, *size, dtype=torch.uint8)
     assert resize_shortest_edge(image, min_size, max_size).shape == (3, *expected)
+
+
+def test_a_vertical_flip_turns_half_of_all_samples_upside_down() -> None:
+    transform = TrainTransform(scale_range=(1.0, 1.0), crop=None, flip="vertical", color_aug=False)
+    labels = torch.arange(6, dtype=torch.uint8)[:, None].expand(6, 8).contiguous()
+    results = [transform(picture_of(labels), labels) for _ in range(200)]
+    turned = sum(torch.equal(moved, labels.flip(0)) for _, moved in results)
+    assert 60 < turned < 140
+    assert all(torch.equal(moved, labels) or torch.equal(moved, labels.flip(0)) for _, moved in results)
+    assert all(torch.equal(image, picture_of(moved)) for image, moved in results)
+
+
+def test_a_crop_of_an_absolute_range_has_any_size_between_and_fits_the_picture() -> None:
+    crop = ScaledCrop("absolute_range", (10, 40))
+    labels = torch.zeros(30, 60, dtype=torch.uint8)
+    sizes = [crop.draw(labels, 1.0)[1] for _ in range(400)]
+    assert {height for height, _ in sizes} == set(range(10, 31))
+    assert {width for _, width in sizes} == set(range(10, 41))
+
+
+@pytest.mark.parametrize("size", [(40, 10), (0, 10), (10.5, 20), (10,)])
+def test_senseless_absolute_ranges_are_refused_by_key(size: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match=r"INPUT\.CROP\.SIZE"):
+        ScaledCrop("absolute_range", size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sampling", "expected"),
+    [((20, 40), "choice", {20, 40}), ((20, 24), "range", set(range(20, 25))), ((0, 15), "choice", {30, 15})],
+)
+def test_the_shorter_side_is_drawn(sizes: tuple[int, ...], sampling: str, expected: set[int]) -> None:
+    transform = TrainTransform(
+        scale_range=(9.0, 9.0),
+        crop=None,
+        flip="none",
+        color_aug=False,
+        shorter_side=ShorterSide(sizes, 1000, sampling),
+    )
+    labels = torch.zeros(30, 60, dtype=torch.uint8)
+    shapes = {tuple(transform(picture_of(labels), labels)[1].shape) for _ in range(100)}
+    assert shapes == {(side, 2 * side) for side in expected}
+
+
+def test_the_longer_side_has_a_limit() -> None:
+    side = ShorterSide((100,), 120, "choice")
+    transform = TrainTransform(scale_range=(1.0, 1.0), crop=None, flip="none", color_aug=False, shorter_side=side)
+    labels = torch.zeros(30, 60, dtype=torch.uint8)
+    assert transform(picture_of(labels), labels)[1].shape == (60, 120)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "max_size", "sampling", "key"),
+    [
+        ((), 10, "choice", "MIN_SIZE_TRAIN"),
+        ((-1,), 10, "choice", "MIN_SIZE_TRAIN"),
+        ((3,), 10, "range", "MIN_SIZE_TRAIN"),
+        ((5, 3), 10, "range", "MIN_SIZE_TRAIN"),
+        ((3, 5), 0, "range", "MAX_SIZE_TRAIN"),
+        ((3, 5), 10, "any", "MIN_SIZE_TRAIN_SAMPLING"),
+    ],
+)
+def test_senseless_sizes_are_refused_by_key(sizes: tuple[int, ...], max_size: int, sampling: str, key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        ShorterSide(sizes, max_size, sampling)

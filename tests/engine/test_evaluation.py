@@ -10,7 +10,14 @@ import torch
 from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.engine.evaluation import build_evaluator, evaluate_checkpoint, evaluate_datasets, flatten, score_name
+from clipmask.engine.evaluation import (
+    build_evaluator,
+    check_expected,
+    evaluate_checkpoint,
+    evaluate_datasets,
+    flatten,
+    score_name,
+)
 from clipmask.engine.train import train
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint
@@ -28,6 +35,37 @@ def test_flat_names() -> None:
     assert flatten(two) == {**own, "mean/sem_seg/mIoU": 2.0}
     assert score_name(["a"]) in flatten(one)
     assert score_name(["a", "b"]) in flatten(two)
+
+
+@pytest.mark.parametrize(
+    ("expected", "fault"),
+    [
+        ([["sem_seg", "mIoU", 70.0, 1.5]], None),
+        ([["sem_seg", "mIoU", 70.0, 1.5], ["sem_seg", "IoU-x", 10.0, 0.1]], "IoU-x"),
+        ([["sem_seg", "mIoU", 73.0, 1.5]], "mIoU"),
+        ([["sem_seg", "PQ", 1.0, 1.5]], "PQ"),
+        ([["sem_seg", "mIoU", 70.0]], "tolerance"),
+    ],
+)
+def test_expected_results(tmp_path: Path, expected: list[list[object]], fault: str | None) -> None:
+    cfg = tiny.tiny_cfg(tmp_path, "TEST.EXPECTED_RESULTS", expected)
+    results = {"tiny_val": {"sem_seg": {"mIoU": 71.0, "IoU-x": float("nan")}}}
+    if fault is None:
+        check_expected(cfg, results)
+        return
+    with pytest.raises(UserError, match=fault):
+        check_expected(cfg, results)
+
+
+def test_a_run_that_misses_its_expected_results_fails_with_all_its_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="EXPECTED_RESULTS"):
+        train(tiny.tiny_cfg(tmp_path, "TEST.EXPECTED_RESULTS", [["sem_seg", "mIoU", 300.0, 1.0]]))
+    assert (tmp_path / "model_final.pth").is_file()
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]
+    with pytest.raises(UserError, match="mIoU"):
+        evaluate_checkpoint(
+            tiny.tiny_cfg(tmp_path, *weights, "TEST.EXPECTED_RESULTS", [["sem_seg", "mIoU", 300.0, 1.0]])
+        )
 
 
 def test_a_checkpoint_scores_as_in_its_training(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.engine.pictures import draw_pictures, spread
+from clipmask.engine.pictures import draw_pictures, draw_sample, spread
 
 from . import tiny
 
@@ -36,6 +36,25 @@ def test_pictures_are_files_of_known_images(tmp_path: Path, tiny_root: Path) -> 
         assert np.array_equal(np.asarray(Image.open(tmp_path / "pictures" / f"{name}.png")), picture)
     assert model.training
     assert not model.backbone.training
+
+
+def test_a_training_sample_is_drawn_as_the_model_is_given_it(tmp_path: Path) -> None:
+    cfg = tiny.tiny_cfg(tmp_path, "INPUT.FORMAT", "BGR")
+    model = tiny.TinySegmenter(cfg).train()
+    sample = tiny.make_batch(1)[0]
+    picture = draw_sample(cfg, model, sample)
+    height, width = sample["sem_seg"].shape
+    assert picture.shape[0] >= height
+    assert picture.shape[1] >= 3 * width
+    shown = np.ascontiguousarray(sample["image"].flip(0).permute(1, 2, 0).numpy())
+    found = [
+        (y, x)
+        for y in range(picture.shape[0] - height + 1)
+        for x in range(picture.shape[1] - width + 1)
+        if (picture[y : y + height, x : x + width] == shown).all()
+    ]
+    assert len(found) == 1, "the picture itself, in RGB, stands on it once"
+    assert model.training
 
 
 def test_truth_is_drawn_as_the_dataset_maps_its_labels(tmp_path: Path, tiny_root: Path) -> None:

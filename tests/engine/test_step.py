@@ -69,6 +69,17 @@ def test_clipping_bounds_the_norm_of_all_gradients_together(tmp_path, fabric) ->
     assert norms[1] > 0.02
 
 
+@pytest.mark.parametrize("kind", ["value", "norm"])
+def test_gradients_are_clipped_one_by_one(tmp_path, fabric, kind: str) -> None:
+    clip = [*("SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.01)]
+    state = _state(tmp_path, fabric, *clip, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
+    training_step(state, tiny.make_batch(4), state.cfg.SOLVER)
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    sizes = [grad.abs().max().item() if kind == "value" else grad.norm().item() for grad in gradients]
+    assert max(sizes) == pytest.approx(0.01, rel=1e-3)
+    assert sum(size == pytest.approx(0.01, rel=1e-3) for size in sizes) > 1, "each by itself"
+
+
 @pytest.mark.parametrize("limit", [0, 1])
 def test_a_failed_step_changes_nothing_but_the_schedule(tmp_path, fabric, limit: int) -> None:
     opts = ["MODEL.BACKBONE.NORM", "BN", "SOLVER.EMA_DECAY", 0.5, "SOLVER.MAX_IMS_PER_DEVICE", limit]

@@ -94,7 +94,7 @@ def test_names_and_arguments_that_timm_does_not_know() -> None:
     with pytest.raises(UserError, match="its tags: .*a1_in1k"):
         TimmBackbone("resnet50", "a9_in1k")
     with pytest.raises(UserError, match="no feature at stride"):
-        TimmBackbone("vit_tiny_patch16_224", "random")
+        TimmBackbone("mixer_s16_224", "random")
 
 
 def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,3 +146,46 @@ def test_real_weights(test_data: Path) -> None:
     TimmBackbone("resnet18", trunk, strict=False)
     with pytest.raises(UserError, match="missing"):
         TimmBackbone("resnet18", trunk)
+
+
+PLAIN = ("vit_tiny_patch16_224", "vit_base_patch32_clip_224", "vit_small_patch14_dinov2", "vit_small_patch16_dinov3")
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_transformer_has_a_pyramid(name: str) -> None:
+    """CLIP's, DINOv2's and DINOv3's, whatever their patches; of three blocks here, for the time it takes."""
+    backbone = TimmBackbone(name, "random", timm_args={"depth": 3}).eval()
+    with torch.no_grad():
+        maps = backbone(torch.randn(1, 3, 64, 96))
+    assert [tuple(map_.shape[-2:]) for map_ in maps.values()] == [(64 // s, 96 // s) for s in (4, 8, 16, 32)]
+    assert {name: map_.shape[1] for name, map_ in maps.items()} == {
+        name: shape.channels for name, shape in backbone.output_shape().items()
+    }
+    assert [shape.stride for shape in backbone.output_shape().values()] == [4, 8, 16, 32]
+
+
+def test_a_plain_transformer_sees_another_size_as_its_own(tmp_path: Path) -> None:
+    """Positions of the size that it was made for are what its weights say; and a file of them loads."""
+    source = timm.create_model("vit_tiny_patch16_224", depth=3)
+    torch.save(source.state_dict(), tmp_path / "vit.pth")
+    backbone = TimmBackbone("vit_tiny_patch16_224", str(tmp_path / "vit.pth"), timm_args={"depth": 3}).eval()
+    x = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        ours = backbone.body(x)[0]
+        theirs = source.eval().forward_intermediates(x, indices=[2], intermediates_only=True)[0]
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_plain_transformer_freezes_whole_and_its_pyramid_never() -> None:
+    backbone = TimmBackbone("vit_tiny_patch16_224", "random", timm_args={"depth": 3}, freeze_at=1)
+    assert not any(parameter.requires_grad for parameter in backbone.body.parameters())
+    assert all(parameter.requires_grad for parameter in backbone.pyramid.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet50_clip", "convnext_base", "fastvit_mci0"])
+def test_clips_towers_with_strides(name: str) -> None:
+    backbone = TimmBackbone(name, "random").eval()
+    with torch.no_grad():
+        maps = backbone(torch.randn(1, 3, 64, 64))
+    assert [map_.shape[-1] for map_ in maps.values()] == [16, 8, 4, 2]
+    assert [map_.shape[1] for map_ in maps.values()] == [s.channels for s in backbone.output_shape().values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from clipmask.weights.array_pickles import PickledArray, RefusedError, read_pickle
 
@@ -127,7 +129,7 @@ def test_what_stands_for_a_name_cannot_be_changed(tmp_path: Path, name: bytes) -
     for state in attributes:
         with pytest.raises((TypeError, AttributeError, pickle.UnpicklingError, IndexError)):
             raw(tmp_path, b"\x80\x02c" + name + b"\n" + state + b"b.")
-    from clipmask.modeling import array_pickles
+    from clipmask.weights import array_pickles
 
     assert "taken" not in {kind.__name__ for kind in array_pickles._STAND_INS.values()}
 
@@ -136,3 +138,58 @@ def test_sizes_that_do_not_match_the_data(tmp_path: Path) -> None:
     whole = pickle.dumps(np.zeros((3, 5), np.float32), protocol=2)
     with pytest.raises(ValueError, match="reshape"):
         raw(tmp_path, whole.replace(b"K\x03K\x05\x86", b"K\x7fK\x7f\x86"))
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(6.0).reshape(2, 3),
+        torch.arange(6.0).reshape(2, 3).t(),
+        torch.arange(8, dtype=torch.int64)[2:6],
+        torch.tensor([1.5, 2.0], dtype=torch.float16),
+        torch.tensor(7.0),
+    ],
+    ids=["plain", "transposed", "a part", "half", "no axis"],
+)
+def test_tensors_that_torch_put_into_a_pickle(tmp_path: Path, tensor: torch.Tensor, protocol: int) -> None:
+    """As MaskFormer's conversion of Swin's weights leaves them."""
+    read = stored(tmp_path, {"model": OrderedDict(a=tensor)}, protocol)["model"]["a"]
+    assert isinstance(read, PickledArray)
+    np.testing.assert_array_equal(read.array, tensor.numpy())
+    assert read.array.dtype == tensor.numpy().dtype
+
+
+def test_a_tensor_of_half_precision_that_numpy_lacks(tmp_path: Path) -> None:
+    read = stored(tmp_path, torch.tensor([1.5, -2.0], dtype=torch.bfloat16))
+    np.testing.assert_array_equal(read.array, np.array([1.5, -2.0], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [(0, (1000,), (1,)), (1, (4,), (1,)), (0, (2, 2), (3, 1)), (0, (2,), (-1,)), (-1, (2,), (1,))],
+)
+def test_a_tensor_never_goes_beyond_its_storage(
+    tmp_path: Path, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+) -> None:
+    numbers = torch.storage.TypedStorage(
+        wrap_storage=torch.arange(4.0).untyped_storage(), dtype=torch.float32, _internal=True
+    )
+    with pytest.raises(RefusedError, match="tensor of the shape"):
+        stored(tmp_path, Call(torch._utils._rebuild_tensor_v2, numbers, offset, size, stride, False, OrderedDict()))
+
+
+def test_objects_in_the_storage_of_a_tensor_are_refused(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+
+    class Inside:
+        def __reduce__(self) -> tuple[Any, ...]:
+            file = io.BytesIO()
+            torch.save(Call(os.mkdir, str(mark)), file, _use_new_zipfile_serialization=False)
+            return torch.storage._load_from_bytes, (file.getvalue(),)
+
+    with pytest.raises(pickle.UnpicklingError):
+        stored(tmp_path, Inside())
+    assert not mark.exists()
+    with pytest.raises(RefusedError, match="without a storage"):
+        raw(tmp_path, b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00K\x01\x85K\x01\x85\x89NtR.")

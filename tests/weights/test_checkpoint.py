@@ -7,6 +7,7 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from clipmask.weights.checkpoint import (
     last_checkpoint,
     load_checkpoint,
     load_weights,
+    of_backbone,
     save_checkpoint,
     write_atomically,
 )
@@ -167,6 +169,23 @@ def test_bare_weights_and_safetensors(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "bare.safetensors")
     for name in ("bare.pth", "bare.safetensors"):
         assert torch.equal(load_checkpoint(tmp_path / name)["model"]["weight"], torch.ones(2))
+
+
+def test_a_file_of_detectron2s_zoo(tmp_path: Path) -> None:
+    content = {"model": {"stem.conv1.weight": np.ones((2, 3), np.float32)}, "__author__": "torchvision"}
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(content))
+    loaded = load_checkpoint(tmp_path / "R-50.pkl")
+    assert loaded.keys() == {"model"}
+    assert torch.equal(loaded["model"]["stem.conv1.weight"], torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "backbone.body."])
+def test_the_weights_of_a_backbone_alone_are_recognised(prefix: str) -> None:
+    own = [f"{prefix}stem.weight", f"{prefix}res2.weight", "text.embedding"]
+    stem, head = torch.ones(1), torch.zeros(1)
+    assert of_backbone({"stem.weight": stem, "fc.weight": head}, own) == {f"{prefix}stem.weight": stem}
+    assert of_backbone({"conv1.weight": stem}, own) is None, "another backbone's"
+    assert of_backbone({f"{prefix}stem.weight": stem}, own) is None, "a whole model's"
 
 
 def test_weights_that_fit_are_loaded_strictly() -> None:

@@ -162,7 +162,7 @@ def test_hostile_files_are_one_clear_error(tmp_path: Path) -> None:
     for content, told in (
         ({"model": {"a": np.zeros(1)}, "b": Hostile()}, f"{os.system.__module__}.system"),
         ({"a": np.array([Hostile()], dtype=object)}, "dtype 'O8'"),
-        ({"a": torch.zeros(1)}, r"torch\._utils\._rebuild_tensor_v2"),
+        ({"a": torch.nn.Linear(1, 1)}, r"torch\.nn\.modules\.linear\.Linear"),
     ):
         with pytest.raises(UserError, match=rf"backbone weights .*R\.pkl: holds .*{told}"):
             read_weight_file(write(tmp_path / "R.pkl", content))

@@ -1,0 +1,68 @@
+"""A simple feature pyramid: the maps of strides 4, 8, 16 and 32 that a plain vision transformer does not have.
+
+Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", 2022 (ViTDet), Sec. 3: the last map of
+the transformer, at stride 16, is enlarged four times and twice by transposed convolutions, kept, and halved by pooling;
+each of the four then passes a 1x1 and a 3x3 convolution with layer norms over the channels.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipmask.modeling.layers import ChannelNorm
+
+STRIDE = 16  # of the map that it takes
+
+
+class SimplePyramid(nn.Module):
+    """Maps at several strides of one at stride 16.
+
+    Args:
+        channels: of the transformer's map.
+        width: channels of each map of the pyramid.
+        strides: some of 4, 8, 16 and 32.
+    """
+
+    def __init__(self, channels: int, width: int, strides: list[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(_level(channels, width, stride) for stride in strides)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Makes the pyramid of ``x`` (B, channels, H / 16, W / 16): (B, width, H / stride, W / stride) a stride."""
+        return [level(x) for level in self.levels]
+
+
+def _level(channels: int, width: int, stride: int) -> nn.Sequential:
+    resized: list[nn.Module] = []
+    if stride == 4:
+        resized = [
+            nn.ConvTranspose2d(channels, channels // 2, 2, stride=2),
+            ChannelNorm(channels // 2),
+            nn.GELU(),
+            nn.ConvTranspose2d(channels // 2, channels // 4, 2, stride=2),
+        ]
+        channels //= 4
+    elif stride == 8:
+        resized = [nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)]
+        channels //= 2
+    elif stride == 32:
+        resized = [nn.MaxPool2d(2, stride=2)]
+    return nn.Sequential(
+        *resized,
+        nn.Conv2d(channels, width, 1, bias=False),
+        ChannelNorm(width),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        ChannelNorm(width),
+    )
+
+
+def resized_for(images: Tensor, patch: int) -> Tensor:
+    """Resizes images (B, 3, H, W), sides multiples of 16, so that patches of ``patch`` pixels make a map at stride 16.
+
+    A transformer of patches of 14 or 32 pixels so sees as many patches as one of 16 would.
+    """
+    if patch == STRIDE:
+        return images
+    size = [side // STRIDE * patch for side in images.shape[-2:]]
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
