@@ -16,6 +16,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from clipmask import config
+from clipmask.builtin.unread_keys import UNREAD, why_unread
 from clipmask.config import leaf_keys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +32,17 @@ another type, is an error that names the nearest. A key whose default is a dicti
 
 Keys marked D2 are Detectron2's too, with its name, type and default. `configs/base.yaml`, from which all configs of
 ClipMask start, sets some of them otherwise: the third column.
+"""
+
+
+UNREAD_HEAD = """
+## Keys of Detectron2 that ClipMask does not read
+
+A file may hold them at Detectron2's defaults, which say nothing. At other values they are an error that names them where
+Detectron2 is not installed. Where it is, those of backbones count, and the others are named in a warning.
+
+| key | default | why |
+|---|---|---|
 """
 
 
@@ -83,7 +95,13 @@ def page() -> str:
         f"\n## {section}\n\n| key | default | base.yaml | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
         for section, rows in sections.items()
     )
-    return HEAD + "".join(tables)
+    return HEAD + "".join(tables) + _unread()
+
+
+def _unread() -> str:
+    """Returns the section of Detectron2's other keys."""
+    rows = [f"| `{key}` D2 | {_shown(default)} | {why_unread(key)} |" for key, default in UNREAD.items()]
+    return UNREAD_HEAD + "\n".join(rows) + "\n"
 
 
 def _section(key: str) -> tuple[int, str]:
