@@ -38,8 +38,8 @@ ClipMask start, sets some of them otherwise: the third column.
 UNREAD_HEAD = """
 ## Keys of Detectron2 that ClipMask does not read
 
-A file may hold them at Detectron2's defaults, which say nothing. At other values they are an error that names them where
-Detectron2 is not installed. Where it is, those of backbones count, and the others are named in a warning.
+A file may hold them at Detectron2's defaults, which say nothing. Where Detectron2 is not installed, other values are an
+error that names them. Where it is, those of backbones count, and the others are named in a warning.
 
 | key | default | why |
 |---|---|---|
