@@ -5,12 +5,19 @@
     labels: labels               # folder of the same tree
     image_suffix: .jpg           # default: any picture
     label_suffix: _mask.png      # stands in place of an image's suffix; default: .png
-    label_folders: {img: mask}   # where train/img lies beside train/mask: see Descriptor; default: none
+    image_prefix: img_           # default: none
+    label_prefix: mask_          # stands in place of an image's prefix; default: none
+    label_folders: {img: mask}   # where train/img lies beside train/mask: see FileRule; default: none
+    labels_flat: true            # all label maps lie in one folder, whatever the pictures' folders; default: false
     encoding: rgb                # ids, palette or rgb; default: ids
-    ignore_id: 255               # of void pixels; default: 255
-    void_colors: [[0, 0, 0]]     # palette, rgb: colours that are void; any other unknown colour is an error
+    ignore_id: 255               # of void pixels, or a list of such ids; default: 255
+    void_colors: [[0, 0, 0]]     # palette, rgb: colours that are void
+    color_tolerance: 30          # palette, rgb: a colour this near to a known one counts as the nearest; default: 0
+    others: void                 # what other ids and colours are: void or error; default: error
+    transparent: void            # rgb: what transparent pixels are: void or a class's name; default: an error
     image_range: [0, 4095]       # values that become black and white, or {percentiles: [1, 99]}; default: full
     classes:                     # in the order of their ids; the name alone is enough with ids
+      # color and id may be lists of several
       - {name: road, color: [128, 64, 128], id: 0, synonyms: [street], prompts: ["asphalt seen from a car"]}
     splits: {train: 0.8, val: 0.2}   # shares, text files of image paths, or subfolders of images; default: these shares
 
@@ -23,8 +30,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,9 +40,9 @@ import yaml
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.descriptor_fields import DescribedClass, Fields
+from clipmask.data.file_rule import FileRule
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import RGB, LabelFormat, Value
-from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.data.splits import Source, split_paths
 from clipmask.errors import UserError
 
@@ -54,32 +61,40 @@ class Descriptor:
     Attributes:
         path: of the YAML file.
         name: of the dataset; its splits are registered as ``{name}_{split}``.
-        images, labels: folders.
-        image_suffix: of the pictures; None: any that is known.
-        label_suffix: stands in place of a picture's suffix.
-        label_folders: where images and labels branch inside of the tree, as in ``train/img`` and ``train/mask``: name
-            of a folder on a picture's way -> its name on the label map's. Only what lies below one is a picture then.
+        files: which files are pictures, and where their label maps lie.
         encoding: ``ids``, ``palette`` or ``rgb``.
-        ignore_id: of void in the files, where they hold ids.
+        ignore_ids: of void in the files, where they hold ids.
         classes: in the order of class ids.
         void_colors: that are void.
         splits: name to share, text file or subfolder.
+        color_tolerance: the distance up to which a colour counts as the nearest one of those that are known.
+        others_are_void: what other ids and colours are: void, or an error.
+        transparent: the name of the class that transparent pixels are, ``void``, or None for an error.
         image_format: which values of the pictures become black and white.
     """
 
     path: Path
     name: str
-    images: Path
-    labels: Path
-    image_suffix: str | None
-    label_suffix: str
+    files: FileRule
     encoding: Encoding
-    ignore_id: int
+    ignore_ids: tuple[int, ...]
     classes: tuple[DescribedClass, ...]
     void_colors: tuple[RGB, ...]
     splits: dict[str, Source]
-    label_folders: dict[str, str] = field(default_factory=dict)
+    color_tolerance: float = 0.0
+    others_are_void: bool = False
+    transparent: str | None = None
     image_format: ImageFormat = PLAIN
+
+    @property
+    def images(self) -> Path:
+        """The folder of the pictures."""
+        return self.files.images
+
+    @property
+    def labels(self) -> Path:
+        """The folder of the label maps."""
+        return self.files.labels
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -88,25 +103,30 @@ class Descriptor:
 
     @property
     def ignore_label(self) -> int:
-        """The id of void in label maps as they are read: ``ignore_id``, if it is above the class ids."""
+        """The id of void in label maps as they are read: the first of ``ignore_ids``, if it is above the class ids."""
         count = len(self.classes)
-        if self.ignore_id >= count:
-            return self.ignore_id
+        if self.ignore_ids[0] >= count:
+            return self.ignore_ids[0]
         return 255 if count <= 255 else 65535
 
     @cached_property
     def label_format(self) -> LabelFormat:
         """What the pixels of the label files may be, and what each stands for."""
         table: dict[Value, int] = {}
+        void = self.ignore_label
         if self.encoding == "ids":
-            table.update((item.id, place) for place, item in enumerate(self.classes))
-            table[self.ignore_id] = self.ignore_label
-            if all(value == target for value, target in table.items()):
-                return LabelFormat(len(self.classes), self.ignore_label)
-        else:
-            table.update((cast(RGB, item.color), place) for place, item in enumerate(self.classes))
-            table.update(dict.fromkeys(self.void_colors, self.ignore_label))
-        return LabelFormat(len(self.classes), self.ignore_label, table)
+            table.update((id, place) for place, item in enumerate(self.classes) for id in item.ids)
+            table.update(dict.fromkeys(self.ignore_ids, void))
+            if not self.others_are_void and all(value == target for value, target in table.items()):
+                return LabelFormat(len(self.classes), void)
+            return LabelFormat(len(self.classes), void, table, self.others_are_void)
+        table.update((color, place) for place, item in enumerate(self.classes) for color in item.colors)
+        table.update(dict.fromkeys(self.void_colors, void))
+        transparent = None
+        if self.transparent is not None:
+            names = [item.name for item in self.classes]
+            transparent = void if self.transparent == "void" else names.index(self.transparent)
+        return LabelFormat(len(self.classes), void, table, self.others_are_void, self.color_tolerance, transparent)
 
     def pairs(self) -> list[tuple[Path, Path]]:
         """Returns all pictures in a fixed order, each with the path of its label map, whether that is there or not.
@@ -118,9 +138,7 @@ class Descriptor:
 
     def label_path(self, image: Path) -> Path:
         """Returns where the label map of a picture, given relative to ``images``, has to be."""
-        suffix = image.suffix if self.image_suffix is None else self.image_suffix
-        folders = [self.label_folders.get(folder, folder) for folder in image.parent.parts]
-        return self.labels.joinpath(*folders, image.name[: -len(suffix)] + self.label_suffix)
+        return self.files.label_path(image)
 
     def samples(self) -> dict[str, list[dict[str, Any]]]:
         """Returns the dataset dicts of each split in a fixed order; pictures without a label map are left out.
@@ -145,10 +163,13 @@ class Descriptor:
     @cached_property
     def _pictures(self) -> list[Path]:
         """The pictures, relative to ``images``."""
-        pictures = sorted(_files(self.images, self._is_picture), key=lambda path: path.as_posix())
+        pictures = self.files.pictures()
         if not pictures:
-            wanted = f"end in {self.image_suffix!r} (image_suffix)" if self.image_suffix else "end as a picture's"
-            others = f", and not in {self.label_suffix!r} (label_suffix)" if self._labels_inside else ""
+            files = self.files
+            wanted = f"end in {files.image_suffix!r} (image_suffix)" if files.image_suffix else "end as a picture's"
+            if files.image_prefix:
+                wanted = f"begin with {files.image_prefix!r} (image_prefix) and {wanted}"
+            others = f", and not in {files.label_suffix!r} (label_suffix)" if files.labels_inside else ""
             raise UserError(
                 f"descriptor {self.path}: images: no picture in {self.images} or its subfolders: looked for files "
                 f"whose names {wanted}{others}"
@@ -162,41 +183,13 @@ class Descriptor:
             raise UserError(
                 f"descriptor {self.path}: none of the {len(self._pictures)} pictures in {self.images} has a label map: "
                 f"{self._pictures[0]} would need {self.label_path(self._pictures[0])}. Correct labels or label_suffix "
-                f"({self.label_suffix!r}, which stands in place of the picture's suffix)"
+                f"({self.files.label_suffix!r}, which stands in place of the picture's suffix)"
             )
         return labelled
 
     @cached_property
     def _split(self) -> dict[str, list[Path]]:
         return split_paths(self.splits, self._pictures, self._labelled, self.path, self.images)
-
-    def _is_picture(self, path: Path) -> bool:
-        """Whether a file below ``images`` is one; label maps may lie beside or below the pictures."""
-        name = path.name.lower()
-        if name.startswith("."):
-            return False
-        if self.label_folders and not any(folder in self.label_folders for folder in path.parent.parts):
-            return False
-        ends_as_label = self._labels_inside and name.endswith(self.label_suffix.lower())
-        if ends_as_label and (self.images / path).is_relative_to(self.labels):
-            return False
-        if self.image_suffix is None:
-            return path.suffix.lower() in PICTURE_SUFFIXES
-        return name.endswith(self.image_suffix.lower())
-
-    @property
-    def _labels_inside(self) -> bool:
-        """Whether the suffix alone tells label maps from pictures."""
-        return not self.label_folders and self.labels.is_relative_to(self.images)
-
-
-def _files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
-    """Yields the files of a tree that are ``wanted``, relative to ``folder``; links to folders are followed."""
-    for root, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            path = Path(root, name).relative_to(folder)
-            if wanted(path):
-                yield path
 
 
 def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
@@ -211,24 +204,37 @@ def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
     """
     path = Path(path)
     fields = Fields(path, _read_yaml(path))
-    images, labels = fields.folder("images"), fields.folder("labels")
     encoding = fields.choice("encoding", ("ids", "palette", "rgb"), "ids")
-    ignore_id = fields.id("ignore_id", 255)
+    ignore_ids = fields.ids("ignore_id", 255)
     void_colors = fields.colors("void_colors")
+    transparent = fields.part("transparent", None, "void, or the name of a class")
+    files = _file_rule(fields)
     return Descriptor(
         path=path,
         name=fields.name("name", path.stem),
-        images=images,
-        labels=labels,
-        image_suffix=fields.suffix("image_suffix", None),
-        label_suffix=fields.suffix("label_suffix", ".png") or ".png",
+        files=files,
         encoding=cast(Encoding, encoding),
-        ignore_id=ignore_id,
-        classes=fields.classes(encoding, ignore_id, void_colors),
+        ignore_ids=ignore_ids,
+        classes=fields.classes(encoding, ignore_ids, void_colors, transparent),
         void_colors=void_colors,
-        splits=fields.splits(images, DEFAULT_SPLITS),
-        label_folders=fields.folder_names("label_folders"),
+        splits=fields.splits(files.images, DEFAULT_SPLITS),
+        color_tolerance=fields.number("color_tolerance"),
+        others_are_void=fields.choice("others", ("error", "void"), "error") == "void",
+        transparent=transparent,
         image_format=fields.image_format(),
+    )
+
+
+def _file_rule(fields: Fields) -> FileRule:
+    return FileRule(
+        images=fields.folder("images"),
+        labels=fields.folder("labels"),
+        image_suffix=fields.part("image_suffix", None, ".png or _image.png"),
+        label_suffix=fields.part("label_suffix", ".png", ".png or _mask.png") or ".png",
+        image_prefix=fields.part("image_prefix", "", "img_") or "",
+        label_prefix=fields.part("label_prefix", "", "mask_") or "",
+        label_folders=fields.folder_names("label_folders"),
+        flat=fields.flag("labels_flat"),
     )
 
 

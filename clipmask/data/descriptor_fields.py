@@ -17,8 +17,9 @@ from clipmask.data.splits import Source
 from clipmask.errors import UserError
 
 KEYS = (
-    "name", "images", "labels", "image_suffix", "label_suffix", "label_folders", "encoding", "ignore_id", "void_colors",
-    "image_range", "classes", "splits",
+    "name", "images", "labels", "image_prefix", "image_suffix", "label_prefix", "label_suffix", "label_folders",
+    "labels_flat", "encoding", "ignore_id", "void_colors", "color_tolerance", "others", "transparent", "image_range",
+    "classes", "splits",
 )  # fmt: skip
 CLASS_KEYS = ("name", "color", "id", "synonyms", "includes", "prompts")
 
@@ -29,19 +30,29 @@ class DescribedClass:
 
     Attributes:
         name: what it is called everywhere.
-        id: in label files that hold ids; its place in the list, unless said otherwise.
-        color: (r, g, b), 0..255, or None.
+        ids: in label files that hold ids, one or more; its place in the list, unless said otherwise.
+        colors: (r, g, b), 0..255, one or more, or none; it is drawn in the first.
         synonyms: other names, whose text embeddings are averaged with that of ``name``.
         includes: names of which the class's pixels may show any; its probability is the sum of theirs.
         prompts: sentences for CLIP in place of the config's; ``{}`` in them stands for the name.
     """
 
     name: str
-    id: int
-    color: RGB | None = None
+    ids: tuple[int, ...]
+    colors: tuple[RGB, ...] = ()
     synonyms: tuple[str, ...] = ()
     includes: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> int:
+        """The first of its ids."""
+        return self.ids[0]
+
+    @property
+    def color(self) -> RGB | None:
+        """The first of its colours."""
+        return self.colors[0] if self.colors else None
 
 
 class Fields:
@@ -82,22 +93,37 @@ class Fields:
             self.fail(f"{key}: {value}: no such folder ({folder.absolute()}); paths are relative to the descriptor")
         return folder
 
-    def suffix(self, key: str, default: str | None) -> str | None:
-        """The end of file names, such as ``.png`` or ``_mask.png``."""
+    def part(self, key: str, default: str | None, example: str) -> str | None:
+        """The beginning or the end of file names."""
         value = self.content.get(key)
         if value is None:
             return default
         if not isinstance(value, str) or not value or "/" in value or "*" in value:
-            self.fail(f"{key} is {value!r}; it is how file names end, such as .png or _mask.png")
+            self.fail(f"{key} is {value!r}; it is a part of file names, such as {example}")
         return value
 
     def folder_names(self, key: str) -> dict[str, str]:
-        """A mapping of folder names, each one part of a path."""
+        """A mapping from names of folders, each one part of a path, to one part or several."""
         value = self.content.get(key) or {}
         names = [*value, *value.values()] if isinstance(value, dict) else [None]
-        if any(not isinstance(name, str) or not name or "/" in name for name in names):
+        wrong = any(not isinstance(name, str) or not name.strip("/") for name in names)
+        if wrong or any("/" in name for name in value):
             self.fail(f"{key} is {value!r}; it maps names of folders, such as {{images: masks}}")
-        return dict(value)
+        return {name: other.strip("/") for name, other in value.items()}
+
+    def flag(self, key: str) -> bool:
+        """True or false; false by default."""
+        value = self.content.get(key, False)
+        if not isinstance(value, bool):
+            self.fail(f"{key} is {value!r}; it is true or false")
+        return value
+
+    def number(self, key: str) -> float:
+        """A number of 0 or more; 0 by default."""
+        value = self.content.get(key, 0)
+        if not _is_number(value) or value < 0:
+            self.fail(f"{key} is {value!r}; it is a number, 0 or more")
+        return float(value)
 
     def choice(self, key: str, choices: Sequence[str], default: str) -> str:
         """One of ``choices``."""
@@ -106,9 +132,9 @@ class Fields:
             self.fail(f"{key} is {value!r}; it is one of {', '.join(choices)}")
         return str(value)
 
-    def id(self, key: str, default: int) -> int:
-        """An id as a pixel may hold it."""
-        return self._id(self.content.get(key, default), key)
+    def ids(self, key: str, default: int) -> tuple[int, ...]:
+        """An id as a pixel may hold it, or a list of such ids."""
+        return self._ids(self.content.get(key, default), key)
 
     def colors(self, key: str) -> tuple[RGB, ...]:
         """A list of colours."""
@@ -124,8 +150,15 @@ class Fields:
         except UserError as error:
             self.fail(str(error))
 
-    def classes(self, encoding: str, ignore_id: int, void_colors: Sequence[RGB]) -> tuple[DescribedClass, ...]:
-        """The classes, each of them different from the others and from void in what its files are read by."""
+    def classes(
+        self, encoding: str, ignore_ids: Sequence[int], void_colors: Sequence[RGB], transparent: str | None
+    ) -> tuple[DescribedClass, ...]:
+        """The classes, each of them different from the others and from void in what its files are read by.
+
+        Args:
+            encoding, ignore_ids, void_colors: of the files.
+            transparent: the class that transparent pixels are, which needs no colour; or ``void``, or None.
+        """
         value = self.content.get("classes")
         if not isinstance(value, list) or not value:
             self.fail(
@@ -136,20 +169,23 @@ class Fields:
         self._once([name for item in classes for name in (item.name, *item.synonyms)], "the name")
         self._once([name for item in classes for name in item.includes or (item.name,)], "the name")
         if encoding == "ids":
-            self._once([item.id for item in classes], "the id")
+            self._once([id for item in classes for id in item.ids], "the id")
             for item in classes:
-                if item.id == ignore_id:
+                if {*item.ids} & {*ignore_ids}:
                     self.fail(
-                        f"classes: {item.name!r} has the id {ignore_id}, which is ignore_id; give ignore_id another"
+                        f"classes: {item.name!r} has the id {min({*item.ids} & {*ignore_ids})}, which is ignore_id; "
+                        "give ignore_id another"
                     )
-        bare = [item.name for item in classes if item.color is None]
+        bare = [item.name for item in classes if not item.colors and (encoding == "ids" or item.name != transparent)]
         if bare and (encoding != "ids" or len(bare) < len(classes)):
             why = f"encoding {encoding} reads labels by them" if encoding != "ids" else "others have one"
             self.fail(f"classes: no color for {', '.join(map(repr, bare))}, but {why}; write color: [r, g, b]")
-        self._once([item.color for item in classes if item.color is not None], "the color")
+        self._once([color for item in classes for color in item.colors], "the color")
         for item in classes:
-            if item.color is not None and item.color in void_colors:
-                self.fail(f"void_colors has {list(item.color)}, which is the color of class {item.name!r}")
+            for color in {*item.colors} & {*void_colors}:
+                self.fail(f"void_colors has {list(color)}, which is the color of class {item.name!r}")
+        if transparent not in (None, "void", *(item.name for item in classes)):
+            self.fail(f"transparent is {transparent!r}; it is void, or one of the classes' names")
         return classes
 
     def splits(self, images: Path, default: Mapping[str, Source]) -> dict[str, Source]:
@@ -201,11 +237,10 @@ class Fields:
                 f"{where}: name is {'missing' if name is None else repr(name)}; it is a text (in quotes if need be)"
             )
         first, *others = [part.strip() for part in name.split(";") if part.strip()]
-        color = fields.get("color")
         return DescribedClass(
             name=first,
-            id=self._id(fields.get("id", place), f"{where}: id"),
-            color=None if color is None else self._color(color, f"{where}: color"),
+            ids=self._ids(fields.get("id", place), f"{where}: id"),
+            colors=self._class_colors(fields.get("color"), f"{where}: color"),
             synonyms=(*others, *self._texts(fields.get("synonyms"), f"{where}: synonyms")),
             includes=self._texts(fields.get("includes"), f"{where}: includes"),
             prompts=self._texts(fields.get("prompts"), f"{where}: prompts"),
@@ -217,18 +252,32 @@ class Fields:
             self.fail(f"{where} is {value!r}; it is a list of texts")
         return tuple(text.strip() for text in texts)
 
-    def _id(self, value: Any, where: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not LEAST_ID <= value <= MOST_ID:
-            self.fail(f"{where} is {value!r}; it is a whole number, {LEAST_ID} to {MOST_ID}")
-        return value
+    def _ids(self, value: Any, where: str) -> tuple[int, ...]:
+        several = value if isinstance(value, list | tuple) else [value]
+        for item in several:
+            if isinstance(item, bool) or not isinstance(item, int) or not LEAST_ID <= item <= MOST_ID:
+                self.fail(f"{where} is {value!r}; it is a whole number, {LEAST_ID} to {MOST_ID}, or a list of such")
+        if not several:
+            self.fail(f"{where} is {value!r}; it is a whole number, or a list of such")
+        return tuple(several)
+
+    def _class_colors(self, value: Any, where: str) -> tuple[RGB, ...]:
+        """Colours of a class: none, one, or a list."""
+        if value is None:
+            return ()
+        if isinstance(value, list | tuple) and value and all(isinstance(item, list | tuple | str) for item in value):
+            return tuple(self._color(item, where) for item in value)
+        return (self._color(value, where),)
 
     def _color(self, value: Any, where: str) -> RGB:
+        if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+            value = list(bytes.fromhex(value[1:]))
         if (
             not isinstance(value, list | tuple)
             or len(value) != 3
             or any(isinstance(item, bool) or not isinstance(item, int) or not 0 <= item <= 255 for item in value)
         ):
-            self.fail(f"{where} is {value!r}; it is [red, green, blue], each 0 to 255")
+            self.fail(f"{where} is {value!r}; it is [red, green, blue], each 0 to 255, or '#rrggbb'")
         red, green, blue = value
         return red, green, blue
 

@@ -18,6 +18,8 @@ Value = int | RGB  # what a pixel of a label file holds
 
 DEFAULT_IGNORE_LABEL = 255
 LEAST_ID, MOST_ID = -(1 << 31), (1 << 31) - 1  # what a pixel of an integer picture can hold
+TRANSPARENT = 1 << 24  # stands for a transparent pixel where others are colours, as from ``packed``
+_AT_ONCE = 4096  # colours that are compared with all listed ones at a time
 _NARROW_IDS = 1 << 16  # ids of 8 and 16 bits are looked up in a table, others are searched for
 
 
@@ -32,6 +34,10 @@ class LabelFormat:
             kind. None: the files hold class ids and ``ignore_label``.
         others_are_void: what a value that is not in ``table`` means: void, or (False) an error. Without a table other
             values are always an error.
+        tolerance: a colour that is not in ``table`` counts as the nearest colour of it, where that is no farther than
+            this (Euclidean distance in RGB); ``others_are_void`` speaks of the colours beyond.
+        transparent: the class id or ``ignore_label`` of pixels whose alpha is below 128, in files of colours; None: an
+            error.
 
     Raises:
         UserError: a value contradicts another one; the message says which.
@@ -41,9 +47,15 @@ class LabelFormat:
     ignore_label: int = DEFAULT_IGNORE_LABEL
     table: Mapping[Value, int] | None = None
     others_are_void: bool = False
+    tolerance: float = 0.0
+    transparent: int | None = None
 
     def __post_init__(self) -> None:
         fault = _ignore_fault(self.ignore_label, self.num_classes)
+        if not fault and self.transparent not in (None, self.ignore_label, *range(self.num_classes)):
+            fault = f"transparent is {self.transparent!r}, which is neither a class id nor void"
+        if not fault and not self.tolerance >= 0:
+            fault = f"tolerance is {self.tolerance!r}; it must be 0 or more"
         if not fault and self.table is not None:
             fault = _table_fault("table", self.table, self.num_classes, self.ignore_label)
         if fault:
@@ -55,11 +67,15 @@ class LabelFormat:
 
     def __hash__(self) -> int:
         items = None if self.table is None else frozenset(self.table.items())
-        return hash((self.num_classes, self.ignore_label, items, self.others_are_void))
+        return hash((self.num_classes, self.ignore_label, items, *self._policy))
+
+    @property
+    def _policy(self) -> tuple[bool, float, int | None]:
+        return self.others_are_void, self.tolerance, self.transparent
 
     def __reduce__(self) -> tuple[Any, ...]:
         table = None if self.table is None else dict(self.table)  # a worker process makes its own lookup table
-        return LabelFormat, (self.num_classes, self.ignore_label, table, self.others_are_void)
+        return LabelFormat, (self.num_classes, self.ignore_label, table, *self._policy)
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> LabelFormat:
@@ -107,20 +123,22 @@ class LabelFormat:
 
     @cached_property
     def known(self) -> dict[int, int]:
-        """What may stand in a file (colours as from ``packed``) -> class id or ``ignore_label``."""
+        """What may stand in a file (colours as from ``packed``, or ``TRANSPARENT``) -> class id or ``ignore_label``."""
         if self.table is None:
             return {value: value for value in (*range(self.num_classes), self.ignore_label)}
-        return {packed(key) if isinstance(key, tuple) else key: target for key, target in self.table.items()}
+        known = {packed(key) if isinstance(key, tuple) else key: target for key, target in self.table.items()}
+        return known if self.transparent is None else {**known, TRANSPARENT: self.transparent}
 
     def place(self, value: int) -> int | None:
         """Returns the class id or ``ignore_label`` that a value in a file stands for; None: it must not occur."""
-        return self.known.get(value, self.ignore_label if self.others_are_void else None)
+        labels, wrong = self.decode(np.array([value], np.uint32 if self.colored else np.int64))
+        return None if wrong is not None else int(labels[0])
 
     def decode(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Looks every pixel up.
 
         Args:
-            raw: (H, W) ids; or, where the format is ``colored``, r + 256 g + 65536 b.
+            raw: (H, W) ids; or, where the format is ``colored``, r + 256 g + 65536 b or ``TRANSPARENT``, uint32.
 
         Returns:
             (H, W) class ids and ``ignore_label``, of ``dtype``; and a mask (H, W) of the pixels whose value must not
@@ -142,7 +160,11 @@ class LabelFormat:
     def _search(self, raw: NDArray[Any]) -> NDArray[Any]:
         """Returns class id, ``ignore_label`` or ``_unknown`` for each pixel."""
         if self.colored or (raw.dtype.itemsize <= 2 and raw.dtype.kind != "i"):
-            return self._lookup.take(raw, mode="clip")  # all are in the table; clip is the fast mode
+            found = self._lookup.take(raw, mode="clip")  # all are in the table; clip is the fast mode
+            if self.tolerance and (found == self._unknown).any():
+                self._look_up_nearest(np.unique(raw[found == self._unknown]))
+                found = self._lookup.take(raw, mode="clip")
+            return found
         keys, targets = self._sorted
         place = np.searchsorted(keys, raw).clip(max=len(keys) - 1)
         return np.where(keys[place] == raw, targets[place], self._other)
@@ -158,20 +180,42 @@ class LabelFormat:
 
     @cached_property
     def _lookup(self) -> NDArray[Any]:
-        """The result for each colour (16 million) or id of at most 16 bits."""
-        size = 1 << 24 if self.colored else _NARROW_IDS
+        """The result for each colour (16 million, and ``TRANSPARENT``) or id of at most 16 bits.
+
+        With a ``tolerance``, colours that are not listed are ``_unknown`` until they are first seen.
+        """
+        size = TRANSPARENT + 1 if self.colored else _NARROW_IDS
         kind = np.result_type(*map(np.min_scalar_type, (self.num_classes, self.ignore_label, self._unknown)))
-        table = np.full(size, self._other, kind)
+        table = np.full(size, self._unknown if self.tolerance else self._other, kind)
         for value, target in self.known.items():
             if 0 <= value < size:
                 table[value] = target
+        if self.colored and self.transparent is None:
+            table[TRANSPARENT] = self._unknown
         return table
+
+    def _look_up_nearest(self, values: NDArray[Any]) -> None:
+        """Writes what colours (N,) stand for into ``_lookup``; of equally near ones the first in ``table`` counts."""
+        values = values[values != TRANSPARENT]
+        listed = {value: target for value, target in self.known.items() if value != TRANSPARENT}
+        known = _channels(np.array(list(listed), np.uint32))
+        targets = np.array(list(listed.values()), np.int64)
+        for part in np.array_split(values, -(-len(values) // _AT_ONCE)) if len(values) else ():
+            squares = ((_channels(part)[:, None] - known) ** 2).sum(-1)
+            near = squares.argmin(1)
+            within = squares[np.arange(len(part)), near] <= self.tolerance**2
+            self._lookup[part] = np.where(within, targets[near], self._other)
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The listed values in order, and what each stands for."""
         values = sorted(self.known)
         return np.array(values, np.int64), np.array([self.known[value] for value in values], np.int64)
+
+
+def _channels(numbers: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Returns (N, 3), red, green, blue, of colours as from ``packed``."""
+    return np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16 & 255], -1).astype(np.int64)
 
 
 def packed(color: RGB) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clipmask.data.image_format import PLAIN, ImageFormat
-from clipmask.data.label_format import LabelFormat, unpacked
+from clipmask.data.label_format import TRANSPARENT, LabelFormat, unpacked
 from clipmask.errors import UserError
 
 # What counts as a picture where folders are searched; a file that is named itself is always tried.
@@ -163,7 +163,7 @@ def read_label_pixels(path: str | os.PathLike[str], format: LabelFormat) -> NDAr
             raise UserError(
                 f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG"
             )
-        return _packed_colors(image, path) if format.colored else _raw_ids(image, path, format)
+        return _packed_colors(image, path, format) if format.colored else _raw_ids(image, path, format)
 
 
 def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelFormat) -> NDArray[Any]:
@@ -179,7 +179,7 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelForm
     return ids.astype(np.uint8) if ids.dtype == bool else ids
 
 
-def _packed_colors(image: Image.Image, path: str | os.PathLike[str]) -> NDArray[np.uint32]:
+def _packed_colors(image: Image.Image, path: str | os.PathLike[str], format: LabelFormat) -> NDArray[np.uint32]:
     """Returns the colours (H, W) of an opened label map, upright, as ``LabelFormat.decode`` takes them."""
     if image.mode not in _COLOR_MODES:
         raise UserError(
@@ -192,10 +192,17 @@ def _packed_colors(image: Image.Image, path: str | os.PathLike[str]) -> NDArray[
     # Pillow keeps RGB in four bytes too: the fourth costs nothing here, and three would have to be put together.
     pixels = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
     raw = np.frombuffer(pixels, np.dtype("<u4")).reshape(image.height, image.width)
-    if not opaque and (raw < 0xFF000000).any():
-        count = int((raw < 0xFF000000).sum())
-        raise UserError(f"label map {path}: {count} pixels are transparent; save it as RGB, with opaque colours")
-    return raw & np.uint32(0xFFFFFF)
+    colors = raw & np.uint32(0xFFFFFF)
+    least = 0xFF if format.transparent is None else 0x80
+    if opaque or (raw >= least << 24).all():
+        return colors
+    clear = raw < least << 24
+    if format.transparent is None:
+        raise UserError(
+            f"label map {path}: {int(clear.sum())} pixels are transparent; save it as RGB, with opaque colours, or say "
+            "what they are (transparent: void or a class's name, in a descriptor)"
+        )
+    return np.where(clear, np.uint32(TRANSPARENT), colors)
 
 
 def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], format: LabelFormat) -> NoReturn:
@@ -212,10 +219,12 @@ def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], format: LabelForm
         if values.size > 1
         else ""
     )
+    known = ", ".join(str(unpacked(number)) for number in format.known if number != TRANSPARENT)
     raise UserError(
         f"label map {path}: the colour {unpacked(int(values[most]))} ({counts[most]} pixels) is no class's and not "
-        f"void{others}. Known are {', '.join(str(unpacked(number)) for number in format.known)}: give it to a class, "
-        "or make it void (void_colors in a descriptor, label_values in metadata)"
+        f"void{others}. Known are {known}: give it to a class, "
+        "or make it void (void_colors in a descriptor, label_values in metadata). Smoothed edges: color_tolerance and "
+        "others: void in a descriptor"
     )
 
 

@@ -8,10 +8,11 @@ picture nearest to its share from a larger one.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from clipmask.errors import UserError
 
@@ -24,8 +25,8 @@ def split_paths(
     """Shares pictures out.
 
     Args:
-        splits: shares that sum to 1; or for each a text file, which lists pictures by their path relative to
-            ``images``, with or without suffix, or by their name alone; or a folder below ``images``.
+        splits: shares that sum to 1; or for each a text file, which lists pictures (see ``named_pictures``); or a
+            folder below ``images``.
         pictures: all there are, relative to ``images``.
         labelled: those with a label map, in order; the others are in no split.
         descriptor: the YAML file, for messages.
@@ -86,23 +87,60 @@ def _draw(image: Path) -> float:
 
 def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path) -> list[Path]:
     """Returns the pictures that a text file lists, each once; empty lines and those with # are passed over."""
-    index: defaultdict[str, set[Path]] = defaultdict(set)
-    for picture in pictures:
-        for name in (picture.as_posix(), picture.with_suffix("").as_posix(), picture.name, picture.stem):
-            index[name].add(picture)
+    index = picture_index(pictures)
     chosen: dict[Path, None] = {}
     for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
-        name = line.strip().replace("\\", "/").removeprefix("./")
-        if not name or name.startswith("#"):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        found = index.get(name, set())
-        exact = {picture for picture in found if picture.as_posix() == name} or found
+        exact = named_pictures(line, index)
         if len(exact) != 1:
             fault = f"could be {' or '.join(sorted(map(str, exact))[:3])}" if exact else f"no such picture in {images}"
             raise UserError(
-                f"descriptor {descriptor}: {file}, line {number}: {name!r}: {fault}; write paths relative to images"
+                f"descriptor {descriptor}: {file}, line {number}: {line.strip()!r}: {fault}; write paths relative to "
+                "images"
             )
         chosen[exact.pop()] = None
     if not chosen:
         raise UserError(f"descriptor {descriptor}: {file}: lists no pictures; write one path a line")
     return list(chosen)
+
+
+Index = Mapping[str, set[Path]]
+
+
+def picture_index(pictures: Sequence[Path]) -> Index:
+    """Returns pictures by what a list may call them: their path or any end of it, with or without suffix."""
+    index: defaultdict[str, set[Path]] = defaultdict(set)
+    for picture in pictures:
+        for start in range(len(picture.parts)):
+            end = Path(*picture.parts[start:])
+            index[end.as_posix()].add(picture)
+            index[end.with_suffix("").as_posix()].add(picture)
+    return index
+
+
+def named_pictures(line: str, index: Index) -> set[Path]:
+    """Returns the pictures that a line of a list may mean.
+
+    A line is a picture's path or any end of it, or has several columns between blanks, tabs or commas, such as picture
+    and label map: then the first counts. A path may begin elsewhere, on another machine or above the folder of images,
+    if it ends in the whole path that a picture has below that folder.
+
+    Args:
+        line: one line.
+        index: from ``picture_index``.
+    """
+    columns = (line, re.split(r"[,;\t]", line)[0], (line.split() or [""])[0])
+    ways = [PurePosixPath(text.strip().strip("\"'").replace("\\", "/")).parts for text in columns]
+    for parts in ways:
+        name = "/".join(parts).removeprefix("./")
+        found = index.get(name, set())
+        if found:
+            return {picture for picture in found if picture.as_posix() == name} or found
+    for parts in ways[::-1]:  # a whole line would end in the path of its last column
+        for start in range(1, len(parts)):
+            name = "/".join(parts[start:])
+            found = {path for path in index.get(name, ()) if name in (path.as_posix(), path.with_suffix("").as_posix())}
+            if found:
+                return found
+    return set()

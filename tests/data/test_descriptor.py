@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,8 +41,8 @@ def _tree(root: Path, *files: str) -> None:
 def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
     _tree(tmp_path, "pics/x/1.png", "ids/x/1.png")
     described = read_descriptor(write_yaml(tmp_path / "my set.yaml", images="pics", labels="ids", classes=["a", "b"]))
-    assert (described.name, described.encoding, described.ignore_id) == ("my_set", "ids", 255)
-    assert (described.image_suffix, described.label_suffix) == (None, ".png")
+    assert (described.name, described.encoding, described.ignore_ids) == ("my_set", "ids", (255,))
+    assert (described.files.image_suffix, described.files.label_suffix) == (None, ".png")
     assert described.splits == {"train": 0.8, "val": 0.2}
     assert [(item.name, item.id, item.color) for item in described.classes] == [("a", 0, None), ("b", 1, None)]
     assert described.label_format == LabelFormat(2)
@@ -234,3 +235,68 @@ def test_a_range_of_pictures_reaches_the_metadata(tmp_path: Path) -> None:
     _tree(tmp_path, "i/1.png", "l/1.png")
     register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_range=[0, 4095]))
     assert list(MetadataCatalog.get("d_train").image_range) == [0, 4095]
+
+
+def _labels(path: Path, pixels: Any, mode: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(pixels, np.uint8), mode).save(path)
+    return path
+
+
+def _read(root: Path, pixels: Any, **content: Any) -> Any:
+    """The label map of a picture whose label file holds ``pixels``."""
+    _tree(root, "i/1.png")
+    _labels(root / "l/1.png", pixels)
+    register_descriptor(write_yaml(root / "d.yaml", images="i", labels="l", **content))
+    return label_reader("d_train")(root / "l/1.png")
+
+
+def test_a_class_and_void_may_have_several_ids(tmp_path: Path) -> None:
+    classes = [{"name": "a", "id": [3, 7]}, {"name": "b", "id": 5}]
+    labels = _read(tmp_path, [[3, 7, 5], [0, 255, 3]], classes=classes, ignore_id=[0, 255])
+    assert labels.tolist() == [[0, 0, 1], [255, 255, 0]]
+
+
+def test_a_class_may_have_several_colours_in_any_notation(tmp_path: Path) -> None:
+    classes = [{"name": "a", "color": ["#ff0000", [9, 9, 9]]}, {"name": "b", "color": "#0000FF"}]
+    labels = _read(
+        tmp_path, [[[255, 0, 0], [9, 9, 9], [0, 0, 255], [1, 1, 1]]], classes=classes, encoding="rgb",
+        void_colors=["#010101"],
+    )  # fmt: skip
+    assert labels.tolist() == [[0, 0, 1, 255]]
+    assert MetadataCatalog.get("d_train").stuff_colors == [[255, 0, 0], [0, 0, 255]]
+
+
+def test_void_may_be_minus_one(tmp_path: Path) -> None:
+    _tree(tmp_path, "i/1.png")
+    (tmp_path / "l").mkdir()
+    Image.fromarray(np.array([[0, 1, -1]], np.int32)).save(tmp_path / "l/1.tif")
+    path = write_yaml(
+        tmp_path / "d.yaml", images="i", labels="l", label_suffix=".tif", classes=["a", "b"], ignore_id=-1
+    )
+    register_descriptor(path)
+    labels = label_reader("d_train")(tmp_path / "l/1.tif", dtype=None)
+    assert labels.tolist() == [[0, 1, 255]]
+    assert labels.dtype == np.uint8
+
+
+def test_smoothed_edges_count_as_the_nearest_colour_or_as_void(tmp_path: Path) -> None:
+    classes = [{"name": "a", "color": [200, 0, 0]}, {"name": "b", "color": [0, 0, 200]}]
+    row = [[[200, 0, 0], [190, 0, 10], [100, 0, 100], [20, 0, 180], [0, 0, 200]]]
+    options: dict[str, Any] = {"classes": classes, "encoding": "rgb", "color_tolerance": 40}
+    assert _read(tmp_path, row, others="void", **options).tolist() == [[0, 0, 255, 1, 1]]
+    with pytest.raises(UserError, match=r"the colour \[100, 0, 100\] \(1 pixels\)"):
+        _read(tmp_path, row, **options)
+    assert _read(tmp_path, row, classes=classes, encoding="rgb", others="void").tolist() == [[0, 255, 255, 255, 1]]
+    assert _read(tmp_path, [[0, 9, 1]], classes=["a", "b"], others="void").tolist() == [[0, 255, 1]]
+
+
+def test_transparent_pixels_are_what_the_descriptor_says(tmp_path: Path) -> None:
+    row = [[[200, 0, 0, 255], [200, 0, 0, 0], [200, 0, 0, 200], [0, 0, 0, 0]]]
+    red = {"name": "a", "color": [200, 0, 0]}
+    assert _read(tmp_path, row, classes=[red], encoding="rgb", transparent="void").tolist() == [[0, 255, 0, 255]]
+    classes = [{"name": "background"}, red]
+    labels = _read(tmp_path, row, classes=classes, encoding="rgb", transparent="background")
+    assert labels.tolist() == [[1, 0, 1, 0]]
+    with pytest.raises(UserError, match=r"3 pixels are transparent; .*transparent: void"):
+        _read(tmp_path, row, classes=[red], encoding="rgb")

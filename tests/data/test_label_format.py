@@ -63,6 +63,19 @@ def test_several_values_may_be_one_class_or_void() -> None:
     assert form.decode(np.array([0, 254, 7, 8, 9], np.uint8))[0].tolist() == [255, 255, 0, 0, 1]
 
 
+@settings(max_examples=25, deadline=None)
+@given(table=COLORS, tolerance=st.integers(1, 120), others_are_void=st.booleans(), data=st.data())
+def test_near_colours_count_as_the_nearest(
+    table: dict[Any, int], tolerance: int, others_are_void: bool, data: st.DataObject
+) -> None:
+    form = LabelFormat(301, 301, table, others_are_void, tolerance)
+    color = data.draw(st.tuples(CHANNEL, CHANNEL, CHANNEL))
+    distances = [np.linalg.norm(np.subtract(color, other)) for other in table]
+    near = int(np.argmin(distances))
+    expected = list(table.values())[near] if distances[near] <= tolerance else 301 if others_are_void else None
+    assert form.place(packed(color)) == form.place(packed(color)) == expected
+
+
 def test_formats_are_values() -> None:
     table = {(1, 2, 3): 0, (0, 0, 0): 255}
     form = LabelFormat(1, 255, table)
@@ -85,6 +98,8 @@ def test_formats_are_values() -> None:
     [
         ((3, 2), "ignore_label is 2"),
         ((3, 255, {}), "must be a dict"),
+        ((3, 255, {(0, 0, 0): 0}, False, -1), "tolerance is -1"),
+        ((3, 255, {(0, 0, 0): 0}, False, 0, 7), "transparent is 7"),
         ((3, 255, {0: 3}), "sends 0 to 3"),
         ((3, 255, {"0": 3}), "has the key '0'"),
         ((3, 255, {(0, 0, 0): 0, 1: 1}), "has the key 1; beside colours"),

@@ -75,3 +75,29 @@ def test_subfolders(tmp_path: Path) -> None:
     splits = {name: tmp_path / name for name in ("train", "val")}
     found = split_paths(splits, pictures, pictures, tmp_path / "d.yaml", tmp_path)
     assert found == {"train": pictures[:2], "val": pictures[3:]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a/1.png", "a/1", "images/a/1.png labels/a/1.png", "/abs/on/another/machine/a/1.png",
+     "../images/a/1.png", "a/1.png\tl/a/1.png", "a/1.png,l/a/1.png", "a\\1.png", '"a/1.png"',
+     "/data/a/1.png /data/l/1.png"],
+)  # fmt: skip
+def test_lists_of_other_tools_are_understood(tmp_path: Path, line: str) -> None:
+    (tmp_path / "val.txt").write_text(line + "\n")
+    pictures = [Path("a/1.png"), Path("b/1.png"), Path("b/2 c.png")]
+    found = split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path / "d.yaml", tmp_path)
+    assert found == {"val": [Path("a/1.png")]}
+
+
+def test_a_name_in_another_folder_is_no_match(tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_text("train/1.png\n")
+    pictures = [Path("val/1.png")]
+    with pytest.raises(UserError, match="no such picture"):
+        split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path, tmp_path)
+
+
+def test_names_may_hold_blanks(tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_text("b/2 c.png\n/elsewhere/b/2.png\n")
+    pictures = [Path("b/2 c.png"), Path("b/2.png")]
+    assert split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path, tmp_path)["val"] == pictures

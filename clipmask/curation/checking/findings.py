@@ -10,7 +10,7 @@ from typing import Any
 from clipmask.curation.checking.counts import Checked, frequencies
 from clipmask.curation.checking.likeness import Likeness, alike_groups
 from clipmask.curation.checking.subject import Subject
-from clipmask.data.label_format import unpacked
+from clipmask.data.label_format import TRANSPARENT, unpacked
 
 FEW_IMAGES = 5  # a class that occurs in fewer training images will hardly be learned
 
@@ -169,7 +169,7 @@ def _unknown(subject: Subject, checked: Checked) -> Finding:
 
 def _nearest(subject: Subject, color: Sequence[int]) -> str:
     """Names the class, or void, whose colour in the files is nearest, with that colour."""
-    known = subject.format.known
+    known = {value: place for value, place in subject.format.known.items() if value != TRANSPARENT}
 
     def distance(number: int) -> int:
         return sum((a - b) ** 2 for a, b in zip(unpacked(number), color, strict=True))

@@ -111,18 +111,9 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
 
 
 def _label_files(descriptor: Descriptor) -> list[str]:
-    """Returns all files that end as label maps do and are no pictures."""
-    suffix = descriptor.label_suffix.lower()
-    pictures = {str(image) for image, _ in descriptor.pairs()}
-    found = [
-        str(Path(root, name))
-        for root, _, names in os.walk(descriptor.labels, followlinks=True)
-        for name in names
-        if name.lower().endswith(suffix) and not name.startswith(".")
-    ]
-    inside = set(descriptor.label_folders.values())  # without them, anywhere
-    folders = {path: Path(path).parent.relative_to(descriptor.labels).parts for path in found}
-    return sorted(path for path in found if path not in pictures and (not inside or inside & {*folders[path]}))
+    """Returns all files that are named as label maps are and are no pictures."""
+    pictures = {image for image, _ in descriptor.pairs()}
+    return [str(path) for path in descriptor.files.label_files() if path not in pictures]
 
 
 def from_catalog(names: Sequence[str]) -> Subject:

@@ -20,7 +20,7 @@ from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES
 BARE = ("class_0", "class_1", "class_2", "class_3")
 EXPECTED: dict[str, dict[str, Any]] = {
     "images_and_labels": {"encoding": "rgb", "class_names": ("road", "sky", "vegetation", "person")},
-    "one_folder": {"class_names": ("class_0", "class_1"), "ignore_id": 254},
+    "one_folder": {"class_names": ("class_0", "class_1"), "ignore_ids": (254,)},
     "camvid": {"class_names": BARE},
     "cityscapes": {"class_names": BARE},
     "splits_outside": {"class_names": ("background", "tall crop", "weed")},
@@ -40,7 +40,7 @@ def _described(root: Path, place: Path, **options: Any) -> Descriptor:
 def test_trees_read_back(tmp_path: Path, name: str) -> None:
     TREES[name](tmp_path / "data")
     descriptor = _described(tmp_path / "data", tmp_path / "elsewhere")
-    for key, value in {"encoding": "ids", "ignore_id": 255, "name": "mine", **EXPECTED[name]}.items():
+    for key, value in {"encoding": "ids", "ignore_ids": (255,), "name": "mine", **EXPECTED[name]}.items():
         assert getattr(descriptor, key) == value, key
     samples = descriptor.samples()
     assert len(descriptor.pairs()) == COUNT

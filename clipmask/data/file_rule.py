@@ -1,0 +1,106 @@
+"""Which files of a described dataset are pictures, and where the label map of each one lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from clipmask.data.reading import PICTURE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class FileRule:
+    """How the name and folder of a picture lead to its label map.
+
+    Attributes:
+        images, labels: folders.
+        image_suffix: how pictures' names end; None: as any picture's.
+        label_suffix: stands in place of a picture's suffix.
+        image_prefix: how pictures' names begin.
+        label_prefix: stands in place of ``image_prefix``.
+        label_folders: where images and labels branch inside of the tree, as in ``train/img`` and ``train/mask``: name
+            of a folder on a picture's way -> its name (or several, ``v2.0/labels``) on the label map's. Only what lies
+            below one is a picture then.
+        flat: all label maps lie in ``labels`` itself, whatever the pictures' folders.
+    """
+
+    images: Path
+    labels: Path
+    image_suffix: str | None = None
+    label_suffix: str = ".png"
+    image_prefix: str = ""
+    label_prefix: str = ""
+    label_folders: dict[str, str] = field(default_factory=dict)
+    flat: bool = False
+
+    def pictures(self) -> list[Path]:
+        """Returns all pictures, relative to ``images``, in a fixed order."""
+        found = (path for path in self._files(self.images) if self._is_picture(path))
+        return sorted(found, key=lambda path: path.as_posix())
+
+    def label_path(self, image: Path) -> Path:
+        """Returns where the label map of a picture, given relative to ``images``, is or has to be.
+
+        Where only the case of letters differs, as in ``a.PNG``, the file that is there counts.
+        """
+        suffix = image.suffix if self.image_suffix is None else self.image_suffix
+        stem = image.name[len(self.image_prefix) : -len(suffix)]
+        folders = [] if self.flat else [self.label_folders.get(folder, folder) for folder in image.parent.parts]
+        path = self.labels.joinpath(*folders, f"{self.label_prefix}{stem}{self.label_suffix}")
+        return path if path.is_file() else path.with_name(self._names(path.parent).get(path.name.lower(), path.name))
+
+    def label_files(self) -> list[Path]:
+        """Returns all files that are named and placed as label maps are, in order."""
+        inside = [Path(folder).parts for folder in self.label_folders.values()]
+        found = []
+        for path in self._files(self.labels):
+            name, parts = path.name.lower(), path.parent.parts
+            if not name.endswith(self.label_suffix.lower()) or not name.startswith(self.label_prefix.lower()):
+                continue
+            if not inside or any(_contains(parts, folder) for folder in inside):
+                found.append(self.labels / path)
+        return sorted(found)
+
+    @property
+    def labels_inside(self) -> bool:
+        """Whether the name alone tells label maps from pictures."""
+        return not self.label_folders and self.labels.is_relative_to(self.images)
+
+    def _is_picture(self, path: Path) -> bool:
+        """Whether a file below ``images`` is one; label maps may lie beside or below the pictures."""
+        name = path.name.lower()
+        if self.label_folders and not any(folder in self.label_folders for folder in path.parent.parts):
+            return False
+        as_label = name.endswith(self.label_suffix.lower()) and name.startswith(self.label_prefix.lower())
+        if self.labels_inside and as_label and (self.images / path).is_relative_to(self.labels):
+            return False
+        if not name.startswith(self.image_prefix.lower()):
+            return False
+        if self.image_suffix is None:
+            return path.suffix.lower() in PICTURE_SUFFIXES
+        return name.endswith(self.image_suffix.lower())
+
+    def _files(self, folder: Path) -> Iterator[Path]:
+        """Yields the files of a tree, relative to it; hidden ones are passed over, links to folders are followed."""
+        for root, _, names in os.walk(folder, followlinks=True):
+            for name in names:
+                if not name.startswith("."):
+                    yield Path(root, name).relative_to(folder)
+
+    def _names(self, folder: Path) -> dict[str, str]:
+        """Returns the names in a folder by their lower case."""
+        if folder not in self._listed:
+            self._listed[folder] = {name.lower(): name for name in (os.listdir(folder) if folder.is_dir() else ())}
+        return self._listed[folder]
+
+    @cached_property
+    def _listed(self) -> dict[Path, dict[str, str]]:
+        return {}
+
+
+def _contains(parts: tuple[str, ...], folder: tuple[str, ...]) -> bool:
+    """Whether several folders lie one in the other somewhere on a way."""
+    return any(parts[start : start + len(folder)] == folder for start in range(len(parts)))
