@@ -43,6 +43,7 @@ from clipmask.data.descriptor_fields import DescribedClass, Fields
 from clipmask.data.file_rule import FileRule
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import RGB, LabelFormat, Value
+from clipmask.data.placeholders import placeholders
 from clipmask.data.splits import Source, split_paths
 from clipmask.errors import UserError
 
@@ -71,6 +72,7 @@ class Descriptor:
         others_are_void: what other ids and colours are: void, or an error.
         transparent: the name of the class that transparent pixels are, ``void``, or None for an error.
         image_format: which values of the pictures become black and white.
+        split_seed: of shares; another one gives another draw.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class Descriptor:
     others_are_void: bool = False
     transparent: str | None = None
     image_format: ImageFormat = PLAIN
+    split_seed: int = 0
 
     @property
     def images(self) -> Path:
@@ -189,7 +192,7 @@ class Descriptor:
 
     @cached_property
     def _split(self) -> dict[str, list[Path]]:
-        return split_paths(self.splits, self._pictures, self._labelled, self.path, self.images)
+        return split_paths(self.splits, self._pictures, self._labelled, self.path, self.images, self.split_seed)
 
 
 def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
@@ -222,6 +225,7 @@ def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
         others_are_void=fields.choice("others", ("error", "void"), "error") == "void",
         transparent=transparent,
         image_format=fields.image_format(),
+        split_seed=fields.split_seed(),
     )
 
 
@@ -289,13 +293,22 @@ def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _tell_left_out(descriptor: Descriptor) -> None:
-    """Warns of pictures without labels."""
+    """Warns of pictures without labels, and of class names without meaning."""
     if descriptor.num_unlabelled:
         logger.warning(
             "descriptor %s: %d of %d pictures have no label map and are left out; clipmask-data check lists them",
             descriptor.path,
             descriptor.num_unlabelled,
             len(descriptor.pairs()),
+        )
+    empty = placeholders(descriptor.class_names)
+    if empty:
+        logger.warning(
+            "descriptor %s: the class name%s %s mean%s nothing to CLIP, which embeds names: write what is to be seen",
+            descriptor.path,
+            "s" * (len(empty) > 1),
+            ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else ""),
+            "s" * (len(empty) == 1),
         )
 
 

@@ -193,6 +193,8 @@ class Fields:
         value = self.content.get("splits")
         if value is None:
             return dict(default)
+        if isinstance(value, dict):
+            value = {split: item for split, item in value.items() if split != "seed"}
         if not isinstance(value, dict) or not value:
             self.fail(f"splits is {value!r}; say {{train: 0.8, val: 0.2}}, or name text files or subfolders of images")
         for split in value:
@@ -210,6 +212,14 @@ class Fields:
                 f"splits: {_shown(value)} mixes shares with files or folders; use one or the other for all splits"
             )
         return {split: self._place(split, item, images) for split, item in value.items()}
+
+    def split_seed(self) -> int:
+        """The ``seed`` beside the shares of ``splits``."""
+        splits = self.content.get("splits")
+        value = splits.get("seed", 0) if isinstance(splits, dict) else 0
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            self.fail(f"splits: seed is {value!r}; it is a whole number, 0 or more")
+        return value
 
     def _place(self, split: str, value: Any, images: Path) -> Path:
         """The text file or the subfolder that a split names."""

@@ -1,14 +1,15 @@
 """Which picture of a described dataset belongs to which split.
 
 Shares are drawn by a hash of each picture's path relative to the folder of images, so neither the order of the files
-nor the machine matters, and a file that is added moves no other. Only a split that would get none at all takes the
-picture nearest to its share from a larger one.
+nor the machine matters. Of up to ``FEW`` pictures, the order of the hashes is cut so that each split gets its share to
+the picture. Of more, each picture's own hash decides, so that a file that is added moves no other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -16,11 +17,17 @@ from pathlib import Path, PurePosixPath
 
 from clipmask.errors import UserError
 
+FEW = 500  # pictures, up to which shares are met exactly
 Source = float | Path  # a share, or a text file or folder
 
 
 def split_paths(
-    splits: Mapping[str, Source], pictures: Sequence[Path], labelled: Sequence[Path], descriptor: Path, images: Path
+    splits: Mapping[str, Source],
+    pictures: Sequence[Path],
+    labelled: Sequence[Path],
+    descriptor: Path,
+    images: Path,
+    seed: int = 0,
 ) -> dict[str, list[Path]]:
     """Shares pictures out.
 
@@ -31,6 +38,7 @@ def split_paths(
         labelled: those with a label map, in order; the others are in no split.
         descriptor: the YAML file, for messages.
         images: their folder.
+        seed: of the shares.
 
     Returns:
         For each split its pictures, in the order of ``labelled`` or of the text file.
@@ -40,7 +48,7 @@ def split_paths(
     """
     shares = {split: source for split, source in splits.items() if isinstance(source, float)}
     if shares:
-        return by_share(shares, labelled)
+        return by_share(shares, labelled, seed)
     found: dict[str, list[Path]] = {}
     for split, source in splits.items():
         assert isinstance(source, Path)
@@ -53,36 +61,47 @@ def split_paths(
     return found
 
 
-def by_share(shares: Mapping[str, float], images: Sequence[Path]) -> dict[str, list[Path]]:
+def by_share(shares: Mapping[str, float], images: Sequence[Path], seed: int = 0) -> dict[str, list[Path]]:
     """Draws splits by shares, see the module's text.
 
     Args:
         shares: of each split, sum 1.
         images: relative paths, each once.
+        seed: another one gives another draw.
 
     Returns:
         For each split its images, in the order given. None with a share above 0 is empty if there are as many images
         as splits.
     """
     wanted = [split for split, share in shares.items() if share > 0]
-    ends = list(accumulate(shares[split] for split in wanted))
-    draws = {image: _draw(image) for image in images}
-    chosen = {
-        image: next((split for split, end in zip(wanted, ends, strict=True) if draw < end), wanted[-1])
-        for image, draw in draws.items()
-    }
-    if len(images) >= len(wanted):
-        for split, end in zip(wanted, ends, strict=True):
-            middle, members = end - shares[split] / 2, list(chosen.values())
-            if split not in members:
-                spare = [image for image in images if members.count(chosen[image]) > 1]
-                chosen[min(spare, key=lambda image: abs(draws[image] - middle))] = split
+    draws = {image: _draw(image, seed) for image in images}
+    if len(images) > FEW:
+        ends = list(accumulate(shares[split] for split in wanted))
+        chosen = {image: wanted[min(bisect_right(ends, draw), len(wanted) - 1)] for image, draw in draws.items()}
+    else:
+        counts = _counts([shares[split] for split in wanted], len(images))
+        order = [split for split, count in zip(wanted, counts, strict=True) for _ in range(count)]
+        chosen = dict(zip(sorted(images, key=draws.__getitem__), order, strict=True))
     return {split: [image for image in images if chosen[image] == split] for split in shares}
 
 
-def _draw(image: Path) -> float:
-    """Returns a number from 0 up to 1 that depends on the path alone."""
-    return int.from_bytes(hashlib.sha256(image.as_posix().encode()).digest()[:8], "big") / 2**64
+def _counts(shares: Sequence[float], total: int) -> list[int]:
+    """Returns whole numbers in the ratio of ``shares``, which sum to ``total``; 1 or more each, where that can be."""
+    exact = [share * total for share in shares]
+    counts = [int(number + 1e-9) for number in exact]
+    by_rest = sorted(range(len(shares)), key=lambda place: counts[place] - exact[place])
+    for place in by_rest[: total - sum(counts)]:
+        counts[place] += 1
+    while total >= len(counts) and 0 in counts:
+        counts[counts.index(max(counts))] -= 1
+        counts[counts.index(0)] += 1
+    return counts
+
+
+def _draw(image: Path, seed: int) -> float:
+    """Returns a number from 0 up to 1 that depends on the path, and on the seed, alone."""
+    text = image.as_posix() + (f"#{seed}" if seed else "")
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path) -> list[Path]:

@@ -300,3 +300,27 @@ def test_transparent_pixels_are_what_the_descriptor_says(tmp_path: Path) -> None
     assert labels.tolist() == [[1, 0, 1, 0]]
     with pytest.raises(UserError, match=r"3 pixels are transparent; .*transparent: void"):
         _read(tmp_path, row, classes=[red], encoding="rgb")
+
+
+def test_class_names_without_meaning_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _tree(tmp_path, "i/1.png", "l/1.png")
+    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["class_0", "sky"]))
+    for _ in range(2):
+        DatasetCatalog.get("d_train")
+    assert [record.getMessage() for record in caplog.records if "class_0" in record.getMessage()] == [
+        f"descriptor {tmp_path / 'd.yaml'}: the class name class_0 means nothing to CLIP, which embeds names: write "
+        "what is to be seen"
+    ]
+
+
+def test_shares_may_have_a_seed(tmp_path: Path) -> None:
+    files = [f"{folder}/{number}.png" for folder in "il" for number in range(20)]
+    _tree(tmp_path, *files)
+    drawn = []
+    for seed in range(3):
+        splits = {"train": 0.8, "val": 0.2, "seed": seed}
+        path = write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"], splits=splits)
+        samples = read_descriptor(path).samples()
+        assert {split: len(records) for split, records in samples.items()} == {"train": 16, "val": 4}
+        drawn.append(tuple(record["file_name"] for record in samples["val"]))
+    assert len(set(drawn)) == 3

@@ -22,11 +22,25 @@ def _place(found: dict[str, list[Path]]) -> dict[Path, str]:
     return {image: split for split, images in found.items() for image in images}
 
 
-def test_shares_are_met_and_a_new_file_moves_no_other() -> None:
+def test_shares_of_many_are_met_and_a_new_file_moves_no_other() -> None:
     before, after = _place(by_share(SHARES, _paths(2000))), _place(by_share(SHARES, _paths(3000)))
     assert all(after[image] == split for image, split in before.items())
     counts = [list(before.values()).count(split) for split in SHARES]
     assert counts == pytest.approx([1400, 400, 200], abs=60)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(12, (10, 2)), (16, (13, 3)), (10, (8, 2)), (3, (2, 1)), (2, (1, 1)), (499, (399, 100))]
+)
+def test_shares_of_few_are_met_exactly(count: int, expected: tuple[int, int]) -> None:
+    found = by_share({"train": 0.8, "val": 0.2}, _paths(count))
+    assert tuple(len(images) for images in found.values()) == expected
+    assert _place(by_share({"train": 0.8, "val": 0.2}, _paths(count)[::-1])) == _place(found)
+
+
+def test_another_seed_is_another_draw() -> None:
+    draws = [by_share({"train": 0.8, "val": 0.2}, _paths(40), seed)["val"] for seed in range(4)]
+    assert len({tuple(draw) for draw in draws}) == 4
 
 
 def test_the_draw_is_the_same_everywhere() -> None:

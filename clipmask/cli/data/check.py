@@ -15,7 +15,8 @@ from tqdm import tqdm
 from clipmask.cli.data.pictures import draw_frequencies, read_sample, truth_over
 from clipmask.cli.tables import format_table
 from clipmask.curation.checking.counts import Checked, Frequencies, frequencies, picture_sizes, samples_of_all_classes
-from clipmask.curation.checking.findings import Finding, find_all
+from clipmask.curation.checking.finding import Finding
+from clipmask.curation.checking.findings import find_all
 from clipmask.curation.checking.pair import Reading, read_pair
 from clipmask.curation.checking.pool import map_robustly
 from clipmask.curation.checking.subject import Subject

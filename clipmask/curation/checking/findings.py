@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from clipmask.curation.checking.balance import names_and_labels, small_splits
 from clipmask.curation.checking.counts import Checked, frequencies
+from clipmask.curation.checking.finding import Finding
 from clipmask.curation.checking.likeness import Likeness, alike_groups
 from clipmask.curation.checking.subject import Subject
 from clipmask.data.label_format import TRANSPARENT, unpacked
@@ -15,37 +16,6 @@ from clipmask.data.label_format import TRANSPARENT, unpacked
 FEW_IMAGES = 5  # a class that occurs in fewer training images will hardly be learned
 
 NARROW = 24  # of 255: a picture whose values span less shows a model little
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of thing that is wrong.
-
-    Attributes:
-        kind: a word for programs.
-        title: what it is.
-        advice: what follows from it, and the way out.
-        stops: whether training would end with an error.
-        columns: of the table.
-        rows: as many values as columns.
-    """
-
-    kind: str
-    title: str
-    advice: str
-    stops: bool
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns it as plain values, a dict for each row."""
-        return {
-            "kind": self.kind,
-            "title": self.title,
-            "advice": self.advice,
-            "stops_training": self.stops,
-            "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
-        }
 
 
 def find_all(subject: Subject, checked: Checked) -> list[Finding]:
@@ -59,13 +29,16 @@ def find_all(subject: Subject, checked: Checked) -> list[Finding]:
         *_without_partner(subject),
         _unreadable(checked),
         _mismatched(checked),
+        _wrongly_told(checked),
         _unknown(subject, checked),
         _empty_splits(subject),
         _void_only(checked),
+        *names_and_labels(subject, checked),
         _narrow(checked),
         *_repeated(checked),
         _alike(checked),
         _rare(subject, checked),
+        *small_splits(subject, checked),
     ]
     return sorted((finding for finding in findings if finding.rows), key=lambda finding: not finding.stops)
 
@@ -133,6 +106,17 @@ def _mismatched(checked: Checked) -> Finding:
         )
     columns = ("image", "its size", "label map's size")
     return Finding("size_mismatch", "images and label maps of different sizes", advice, True, columns, rows)
+
+
+def _wrongly_told(checked: Checked) -> Finding:
+    rows: list[tuple[Any, ...]] = [
+        (pair.image, _size(reading.image_size), _size(pair.told_size))
+        for pair, reading in checked
+        if reading and reading.image_size and pair.told_size and reading.image_size != pair.told_size
+    ]
+    advice = "training stops there; correct height and width in the dataset's dicts, or leave them out"
+    columns = ("image", "its size", "size in its dict")
+    return Finding("told_size", "images of another size than their dicts say", advice, True, columns, rows)
 
 
 def _size(size: tuple[int, int] | None) -> str:

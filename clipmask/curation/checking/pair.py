@@ -18,11 +18,15 @@ MOST_UNKNOWN = 1000  # values of one file that are kept; a smoothed colour pictu
 
 
 class Pair(NamedTuple):
-    """Image, label map and the splits that they are in; a split that lists them twice is there twice."""
+    """Image, label map and the splits that they are in; a split that lists them twice is there twice.
+
+    ``told_size`` is the picture's (width, height) as its dataset dict gives it, if it does.
+    """
 
     image: str
     labels: str
     splits: tuple[str, ...]
+    told_size: tuple[int, int] | None = None
 
 
 class Reading(NamedTuple):

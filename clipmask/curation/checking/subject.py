@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from clipmask.curation.checking.pair import Pair
 from clipmask.d2 import MetadataCatalog
@@ -133,6 +134,8 @@ def from_catalog(names: Sequence[str]) -> Subject:
     common = _beginning(list(datasets))
     records = {name[len(common) :]: dataset.records for name, dataset in datasets.items()}
     pairs = _merged({split: [_files(record) for record in members] for split, members in records.items()})
+    sizes = {_files(record): _told_size(record) for members in records.values() for record in members}
+    pairs = [pair._replace(told_size=sizes[pair.image, pair.labels]) for pair in pairs]
     here = {path: os.path.isfile(path) for pair in pairs for path in pair[:2]}
     colors = MetadataCatalog.get(names[0]).get("stuff_colors", None)
     return Subject(
@@ -158,6 +161,12 @@ def _beginning(names: Sequence[str]) -> str:
 
 def _files(record: dict[str, str]) -> tuple[str, str]:
     return str(record["file_name"]), str(record["sem_seg_file_name"])
+
+
+def _told_size(record: dict[str, Any]) -> tuple[int, int] | None:
+    if "height" not in record or "width" not in record:
+        return None
+    return int(record["width"]), int(record["height"])
 
 
 def _merged(files: dict[str, list[tuple[str, str]]]) -> list[Pair]:

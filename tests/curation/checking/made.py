@@ -10,13 +10,14 @@ import yaml
 from PIL import Image
 
 from clipmask.curation.checking.counts import Checked
-from clipmask.curation.checking.findings import Finding, find_all
+from clipmask.curation.checking.finding import Finding
+from clipmask.curation.checking.findings import find_all
 from clipmask.curation.checking.pair import read_pair
 from clipmask.curation.checking.subject import Subject, open_subject
 
 COLORS = {"road": (128, 64, 128), "sky": (70, 130, 180), "tree": (0, 128, 0)}
 SIZE = (24, 32)
-TRAIN, VAL = 12, 4
+TRAIN, VAL = 12, 12
 
 
 def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -39,7 +40,7 @@ def save(pixels: np.ndarray, path: Path) -> Path:
 
 
 def make(root: Path, encoding: str = "rgb", **changes: Any) -> Path:
-    """Writes 12 pictures for training and 4 for validation, all in order; returns the descriptor's path.
+    """Writes 12 pictures for training and 12 for validation, all in order; returns the descriptor's path.
 
     Args:
         root: the folder.

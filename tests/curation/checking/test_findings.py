@@ -10,7 +10,19 @@ from PIL import Image
 
 from clipmask.curation.checking.findings import find_all
 from clipmask.curation.checking.subject import open_subject
-from tests.curation.checking.made import COLORS, TRAIN, findings, label_ids, make, make_again, picture, read_all, save
+from tests.conftest import Register
+from tests.curation.checking.made import (
+    COLORS,
+    TRAIN,
+    VAL,
+    findings,
+    label_ids,
+    make,
+    make_again,
+    picture,
+    read_all,
+    save,
+)
 
 
 @pytest.mark.parametrize("encoding", ["rgb", "ids"])
@@ -135,12 +147,13 @@ def test_classes_that_training_hardly_sees(tmp_path: Path) -> None:
 def test_splits_without_pictures_and_pictures_without_split(tmp_path: Path) -> None:
     lists = {"train": "train.txt", "val": "val.txt"}
     (tmp_path / "train.txt").write_text("".join(f"train/{number:02}\n" for number in range(TRAIN)))
-    (tmp_path / "val.txt").write_text("val/12\n")
+    (tmp_path / "val.txt").write_text("".join(f"val/{number:02}\n" for number in range(TRAIN, TRAIN + 10)))
     path = make(tmp_path, splits=lists)
     found = findings(path)
     assert found.keys() == {"in_no_split"}
-    assert [Path(row[0]).stem for row in found["in_no_split"].rows] == ["13", "14", "15"]
-    (tmp_path / "labels/val/12.png").unlink()
+    assert [Path(row[0]).stem for row in found["in_no_split"].rows] == ["22", "23"]
+    for number in range(TRAIN, TRAIN + 10):
+        (tmp_path / f"labels/val/{number}.png").unlink()
     found = findings(path)
     assert found["empty_split"].rows == [("val",)]
     assert found["empty_split"].stops
@@ -171,7 +184,66 @@ def test_pictures_that_show_nearly_nothing_for_want_of_a_range(tmp_path: Path) -
     assert not found["narrow_range"].stops
     assert found["narrow_range"].rows == [(str(dim), "0 to 15")]
     assert "image_range" in found["narrow_range"].advice
-    for number in range(16):
+    for number in range(TRAIN + VAL):
         name = f"{'train' if number < TRAIN else 'val'}/{number:02}.png"
         save((picture(number)[..., 0].astype(np.uint16) * 16), tmp_path / "images" / name)
     assert findings(make_again(path, image_range=[0, 4095])) == {}
+
+
+def test_names_without_meaning(tmp_path: Path) -> None:
+    classes = [{"name": name, "color": list(COLORS[other])} for name, other in zip(
+        ("class_0", "sky", "label 2"), COLORS, strict=True)]  # fmt: skip
+    found = findings(make(tmp_path, classes=classes))
+    assert found.keys() == {"placeholder_name"}
+    assert found["placeholder_name"].rows == [("class_0",), ("label 2",)]
+
+
+def test_one_label_map_for_two_pictures(tmp_path: Path) -> None:
+    path = make(tmp_path)
+    save(picture(99), tmp_path / "images/train/03.tif")
+    found = findings(path)
+    assert found.keys() == {"shared_label"}
+    images = ", ".join(str(tmp_path / f"images/train/03{ending}") for ending in (".png", ".tif"))
+    assert found["shared_label"].rows == [(str(tmp_path / "labels/train/03.png"), images)]
+
+
+def test_one_class_or_none_to_train_on(tmp_path: Path) -> None:
+    path = make(tmp_path, "ids")
+    for number in range(TRAIN):
+        save(np.ones((24, 32), np.uint8), tmp_path / f"labels/train/{number:02}.png")
+    found = findings(path)
+    assert found["one_class"].rows == [("train", "sky")]
+    assert not found["one_class"].stops
+    for number in range(TRAIN):
+        save(np.full((24, 32), 255, np.uint8), tmp_path / f"labels/train/{number:02}.png")
+    found = findings(path)
+    assert found["nothing_labelled"].stops
+    assert "one_class" not in found
+
+
+def test_splits_that_say_little(tmp_path: Path) -> None:
+    path = make(tmp_path, "ids")
+    for number in range(TRAIN + 3, TRAIN + VAL):
+        (tmp_path / f"images/val/{number:02}.png").unlink()
+        (tmp_path / f"labels/val/{number:02}.png").unlink()
+    found = findings(path)
+    assert found.keys() == {"small_split"}
+    assert found["small_split"].rows == [("val", 3)]
+    for number in range(TRAIN, TRAIN + 3):
+        save(np.ones((24, 32), np.uint8), tmp_path / f"labels/val/{number:02}.png")
+    assert findings(path)["unscored_class"].rows == [("val", "road, tree")]
+
+
+def test_sizes_that_dicts_tell(tmp_path: Path, register: Register) -> None:
+    make(tmp_path, "ids")
+    records = [
+        {"file_name": str(tmp_path / f"images/train/{n:02}.png"),
+         "sem_seg_file_name": str(tmp_path / f"labels/train/{n:02}.png"), "height": 24, "width": 32}
+        for n in range(TRAIN)
+    ]  # fmt: skip
+    records[4] |= {"height": 32, "width": 24}
+    subject = open_subject([register(records, stuff_classes=list(COLORS))])
+    found = {finding.kind: finding for finding in find_all(subject, read_all(subject))}
+    assert found.keys() == {"told_size"}
+    assert found["told_size"].stops
+    assert found["told_size"].rows == [(records[4]["file_name"], "32x24", "24x32")]

@@ -1,0 +1,87 @@
+"""Findings about a dataset as a whole: its names, its classes and the sizes of its splits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from clipmask.curation.checking.counts import Checked, Frequencies, frequencies
+from clipmask.curation.checking.finding import Finding
+from clipmask.curation.checking.subject import Subject
+from clipmask.data.placeholders import placeholders
+
+LEAST_VALIDATION = 10  # pictures; with fewer, chance decides which checkpoint scores best
+
+
+def names_and_labels(subject: Subject, checked: Checked) -> Iterator[Finding]:
+    """Yields what is wrong with class names, with the number of classes, and with shared label maps."""
+    yield Finding(
+        "placeholder_name",
+        "class names that say nothing",
+        "CLIP embeds the names, so these give it no meaning; write what is to be seen",
+        False,
+        ("class",),
+        [(name,) for name in placeholders(subject.classes)],
+    )
+    yield _shared_labels(checked)
+    table = frequencies(subject, checked)[subject.training]
+    if table.images_read:
+        yield from _too_few_classes(subject, table)
+
+
+def _shared_labels(checked: Checked) -> Finding:
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for pair, _ in checked:
+        users[pair.labels].append(pair.image)
+    rows: list[tuple[Any, ...]] = [(labels, ", ".join(images)) for labels, images in users.items() if len(images) > 1]
+    advice = "only one of them can be right; rename the others, or say image_suffix to leave them out"
+    columns = ("label map", "images")
+    return Finding("shared_label", "label maps that several images use", advice, False, columns, rows)
+
+
+def _too_few_classes(subject: Subject, table: Frequencies) -> Iterator[Finding]:
+    present = [name for name, pixels in zip(subject.class_names, table.pixels, strict=True) if pixels]
+    if not present:
+        yield Finding(
+            "nothing_labelled",
+            "no labelled pixel to train on",
+            "all label maps are wholly void: is the id or colour of void that of a class?",
+            True,
+            ("split", "label maps"),
+            [(subject.training, table.images_read)],
+        )
+    elif len(present) == 1:
+        yield Finding(
+            "one_class",
+            "a single class to train on",
+            "any model scores 100 by painting all of it; label what is around it too, such as by a class background",
+            False,
+            ("split", "class"),
+            [(subject.training, present[0])],
+        )
+
+
+def small_splits(subject: Subject, checked: Checked) -> Iterator[Finding]:
+    """Yields what makes the scores of the other splits say little."""
+    tables = frequencies(subject, checked)
+    others = {split: tables[split] for split in subject.splits if split != subject.training}
+    yield Finding(
+        "small_split",
+        "splits too small to choose by",
+        f"with fewer than {LEAST_VALIDATION} pictures, chance decides which checkpoint scores best; give it more",
+        False,
+        ("split", "pictures"),
+        [(split, table.images_read) for split, table in others.items() if 0 < table.images_read < LEAST_VALIDATION],
+    )
+    learned = [
+        name for name, images in zip(subject.class_names, tables[subject.training].images, strict=True) if images
+    ]
+    rows: list[tuple[Any, ...]] = []
+    for split, table in others.items():
+        present = dict(zip(subject.class_names, table.images, strict=True))
+        missing = [name for name in learned if not present[name]]
+        if table.images_read and missing:
+            rows.append((split, ", ".join(missing)))
+    advice = "they get no score there; another seed of the shares (splits: {..., seed: 1}) may have them in both"
+    yield Finding("unscored_class", "classes that a split never shows", advice, False, ("split", "classes"), rows)
