@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipmask.cli.data.command import build_parser, main
 from clipmask.data.descriptor import read_descriptor
-from tests.curation.checking.made import COLORS, TRAIN, label_ids, make, save
+from tests.curation.checking.made import COLORS, TRAIN, VAL, label_ids, make, save
 from tests.curation.guessing.trees import TREES
 
 
@@ -104,7 +104,7 @@ def test_show_goes_on_after_a_broken_pair(tmp_path: Path, capsys: pytest.Capture
     save(label_ids((24, 30)), tmp_path / "labels/val/13.png")
     assert main(["show", str(path), "--split", "val", "--number", "12"]) == 1
     assert "13.png" in capsys.readouterr().err
-    assert len(list(Path("made_shown").iterdir())) == 4
+    assert len(list(Path("made_shown").iterdir())) == VAL
 
 
 def test_init_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
