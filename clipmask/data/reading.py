@@ -34,7 +34,17 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # by the value 
     7: lambda pixels: np.swapaxes(np.rot90(pixels, 2), 0, 1),
     8: np.rot90,
 }
-_ID_MODES = {"1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes with one whole number per pixel
+_ID_MODES = {
+    "1",
+    "L",
+    "P",
+    "I;16",
+    "I;16L",
+    "I;16B",
+    "I;16N",
+    "I",
+    "F",
+}  # Pillow's modes with one whole number per pixel
 _COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # those that become RGBA without loss
 
 
@@ -176,6 +186,14 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelForm
         )
     ImageOps.exif_transpose(image, in_place=True)
     ids = np.asarray(image)
+    if image.mode == "F":
+        whole = ids.astype(np.int32)
+        if not np.isfinite(ids).all() or (whole != ids).any():
+            raise UserError(
+                f"label map {path}: holds numbers with fractions, such as {float(ids[whole != ids][0]):g}, where one "
+                "class id per pixel is expected"
+            )
+        return whole
     return ids.astype(np.uint8) if ids.dtype == bool else ids
 
 

@@ -229,3 +229,11 @@ def test_exact_ids_let_no_other_pass(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"class id 8 out of range \(1 pixels\); expected 7, 33"):
         read_labels(path, LabelFormat(2, 255, table))
     assert read_labels(path, LabelFormat(2, 255, {**table, 8: 255})).tolist() == [[0, 1], [255, 0]]
+
+
+def test_floats_may_hold_ids_but_no_fractions(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", np.array([[0, 1], [2, 255]], np.float32))
+    assert read_labels(path, LabelFormat(3)).tolist() == [[0, 1], [2, 255]]
+    save(path, np.array([[0, 1.5]], np.float32))
+    with pytest.raises(UserError, match=r"a\.tif: holds numbers with fractions, such as 1\.5"):
+        read_labels(path, LabelFormat(3))

@@ -81,12 +81,12 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
     pairing, values = guess.pairing, guess.values
     samples = descriptor.samples()
     counts = ", ".join(f"{split} {len(records)}" for split, records in samples.items())
-    pictures = "any picture" if pairing.image_suffix is None else f"*{pairing.image_suffix}"
+    pictures = "any picture" if pairing.image_suffix is None else f"{pairing.image_prefix}*{pairing.image_suffix}"
     folders = "".join(f", {a} -> {b}" for a, b in pairing.label_folders.items())
     found = len(descriptor.pairs())
     rows = [
         ("pictures", f"{guess.folder / pairing.images} ({pictures})"),
-        ("label maps", f"{guess.folder / pairing.labels} (*{pairing.label_suffix}{folders})"),
+        ("label maps", f"{guess.folder / pairing.labels} ({pairing.label_prefix}*{pairing.label_suffix}{folders})"),
         ("pairs", f"{found - descriptor.num_unlabelled} of {found} pictures have a label map"),
         *([("range", f"{guess.depth.format.range}: {guess.depth.why}")] if guess.depth.format.scales else []),
         ("encoding", f"{values.encoding}: {values.why['encoding']}"),
@@ -102,6 +102,8 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
 def _void(guess: FolderGuess) -> str:
     values = guess.values
     shown = (
-        str(values.ignore_id) if values.encoding == "ids" else ", ".join(map(str, values.void_colors)) or "no colour"
+        ", ".join(map(str, values.ignore_ids))
+        if values.encoding == "ids"
+        else ", ".join(map(str, values.void_colors)) or "no colour"
     )
     return f"{shown}: {values.why['void']}"

@@ -13,6 +13,7 @@ from clipmask.curation.guessing.naming import NameFile, find_names
 from clipmask.curation.guessing.pairing import SPLIT_NAMES, Pairing, find_pairing
 from clipmask.curation.guessing.pixels import read_sample
 from clipmask.curation.guessing.values import Guess, guess_values, rename
+from clipmask.data.splits import named_pictures, picture_index
 from clipmask.errors import UserError
 
 _MOST_PICTURES = 20  # that are read to see how deep their values are
@@ -109,7 +110,12 @@ def _names_from(values: Guess, file: NameFile | None) -> str | None:
 
 def find_splits(folder: Path, pairing: Pairing) -> Splits:
     """Finds folders called train, val or test, else lists of that name, else takes shares."""
-    return _split_folders(pairing) or _split_lists(folder, pairing) or SHARES
+    passed: list[str] = []
+    found = _split_folders(pairing) or _split_lists(folder, pairing, passed)
+    if found is None and passed:
+        why = f"shares: {', '.join(passed)} were found, but don't name enough of these pictures to be lists of them"
+        return Splits(dict(SHARES.sources), why)
+    return found or SHARES
 
 
 def _split_name(text: str) -> str | None:
@@ -132,22 +138,22 @@ def _split_folders(pairing: Pairing) -> Splits | None:
     return Splits(dict(sources), f"folders: {', '.join(sources.values())}")
 
 
-def _split_lists(folder: Path, pairing: Pairing) -> Splits | None:
-    known = {name for image, _ in pairing.pairs for name in _called(image.relative_to(pairing.images))}
+def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | None:
+    """Returns lists of the pictures; those that name none of them are added to ``passed``."""
+    index = picture_index([image.relative_to(pairing.images) for image, _ in pairing.pairs])
     tops = dict.fromkeys((Path(), pairing.images, *pairing.images.parents))
     for inside in (top / place for top in tops for place in _LISTS):
         found: dict[str, Path] = {}
         for path in sorted((folder / inside).glob("*.txt")):
             split = _split_name(path.stem)
-            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-            if split and {line.strip().removeprefix("./") for line in lines} & known:
-                found.setdefault(split, inside / path.name)
+            if not split or split in found:
+                continue
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if any(len(named_pictures(line, index)) == 1 for line in lines if line.strip()):
+                found[split] = inside / path.name
+            else:
+                passed.append(str(inside / path.name))
         if "train" in found and len(found) > 1:
             lists = {split: found[split] for split in SHOWN if split in found}
             return Splits(dict(lists), f"lists: {', '.join(map(str, lists.values()))}")
     return None
-
-
-def _called(image: Path) -> tuple[str, ...]:
-    """Returns the names by which a list may call a picture, see ``clipmask.data.splits``."""
-    return image.as_posix(), image.with_suffix("").as_posix(), image.name, image.stem

@@ -7,10 +7,11 @@ the files themselves say which side is the labels.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -42,7 +43,7 @@ class Pairing:
         images, labels: folders.
         image_suffix: None: any picture.
         label_suffix: stands in place of a picture's suffix.
-        label_folders: see ``clipmask.data.descriptor.Descriptor``.
+        label_folders, image_prefix, label_prefix, flat: see ``clipmask.data.file_rule.FileRule``.
         pairs: (image, label map), in order.
     """
 
@@ -52,6 +53,9 @@ class Pairing:
     label_suffix: str
     label_folders: dict[str, str] = field(default_factory=dict)
     pairs: tuple[tuple[Path, Path], ...] = ()
+    image_prefix: str = ""
+    label_prefix: str = ""
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,19 @@ class _Rule:
     """How two files' names and folders differ; ``ends[0]`` is None for any picture's suffix."""
 
     ends: tuple[str | None, str]
-    parts: tuple[str, str]  # folders that differ; {split} stands for the name of a split; "" for the same folder
+    # Folders that differ; {split} stands for the name of a split, a * at the end for all subfolders; "" for the same.
+    parts: tuple[str, str]
+    starts: tuple[str, str] = ("", "")  # what names begin with
 
     @property
     def length(self) -> int:
         """Letters of both endings."""
-        return len(self.ends[0] or "") + len(self.ends[1])
+        return len(self.ends[0] or "") + len(self.ends[1]) + len("".join(self.starts))
+
+    @property
+    def flat(self) -> bool:
+        """Whether pictures lie in several folders and label maps in one."""
+        return self.parts[0].endswith("*")
 
 
 def find_pairing(folder: Path) -> Pairing:
@@ -82,6 +93,7 @@ def find_pairing(folder: Path) -> Pairing:
         )
     votes = _votes(files)
     tried: list[tuple[float, int, Pairing]] = []
+    masks: dict[str, set[PurePosixPath]] = {}  # ending or folder of binary label maps -> their pictures
     looks: dict[Path, Look | None] = {}
     # Both directions of a rule have equal votes; what they read tells them apart.
     for rule, members in sorted(votes.items(), key=lambda item: (-len(item[1]), item[0].length, str(item[0])))[
@@ -91,13 +103,31 @@ def find_pairing(folder: Path) -> Pairing:
         if weight > 0:
             # Of two that pair the same the shorter is more likely meant: _leftImg8bit.png, not _000019_leftImg8bit.png.
             tried.append((weight * len(members), -rule.length, _pairing(rule, members, files)))
+            if all(found and found.values <= 2 for found in (_look(folder / pair[1], looks) for pair in members[:9])):
+                masks.setdefault(f"{rule.parts[1]}/*{rule.ends[1]}".strip("/"), set()).update(i for i, _ in members)
     if not tried:
         raise UserError(
             f"{folder}: {len(files)} pictures, but none with what could be its label map (a lossless file of the same "
             f"name with few different values); looked for {LOOKED_FOR}. Rename the files or folders, or write the YAML "
             "file by hand"
         )
-    return max(tried, key=lambda item: item[:2])[2]
+    best = max(tried, key=lambda item: item[:2])[2]
+    _refuse_mask_for_each_class(folder, best, masks)
+    return best
+
+
+def _refuse_mask_for_each_class(folder: Path, best: Pairing, masks: Mapping[str, set[PurePosixPath]]) -> None:
+    """Refuses a folder in which pictures have several masks of two values: each is one class of several."""
+    pictures = {PurePosixPath(image) for image, _ in best.pairs}
+    own = [kind for kind, images in masks.items() if 2 * len(images & pictures) >= len(pictures)]
+    places = {PurePosixPath(labels) for _, labels in best.pairs}
+    binary = [kind for kind in own if any(place.match(kind) for place in places)]
+    others = [kind for kind in own if kind not in binary and not any(place.match(kind) for place in places)]
+    if binary and others:
+        raise UserError(
+            f"{folder}: the pictures have several masks of two values each ({', '.join(sorted(own)[:6])}): one for "
+            f"each class. Combine them into label maps: clipmask-data convert {folder} --format masks --output FOLDER"
+        )
 
 
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:
@@ -137,7 +167,44 @@ def _votes(files: Sequence[PurePosixPath]) -> dict[_Rule, list[tuple[PurePosixPa
                         if (image != labels and first != second) or image.parent != labels.parent:
                             rule = _Rule((first, second), _difference(image.parent, labels.parent))
                             votes[rule].append((image, labels))
+    _add_prefixes(files, votes)
+    _add_flat(votes)
     return votes
+
+
+_Votes = defaultdict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]]
+
+
+def _add_prefixes(files: Sequence[PurePosixPath], votes: _Votes) -> None:
+    """Adds rules such as img_000.jpg with mask_000.png, whose names begin differently."""
+    begun: defaultdict[str, list[PurePosixPath]] = defaultdict(list)
+    for file in files:
+        match = re.match(r"[A-Za-z]+[_.-]*(?=\d)|[A-Za-z]+[_.-]+(?=.)", file.name)
+        begun[match[0] if match else ""].append(file)
+    often = sorted(begun, key=lambda start: -len(begun[start]))[:_MOST_FOLDERS]
+    for first, second in itertools.permutations([start for start in often if len(begun[start]) > 1], 2):
+        stems: defaultdict[str, list[PurePosixPath]] = defaultdict(list)
+        for image in begun[first]:
+            stems[image.stem[len(first) :]].append(image)
+        for labels in begun[second]:
+            for image in stems.get(labels.stem[len(second) :], [])[:_MOST_FOLDERS]:
+                parts = _difference(image.parent, labels.parent)
+                votes[_Rule((None, labels.suffix), parts, (first, second))].append((image, labels))
+
+
+def _add_flat(votes: _Votes) -> None:
+    """Adds what rules have in common that lead from several folders of pictures to one of label maps."""
+    tops: defaultdict[_Rule, list[_Rule]] = defaultdict(list)
+    for rule in votes:
+        images, labels = rule.parts
+        if "/" in images and "{split}" not in images and labels:
+            top = images.rsplit("/", 1)[0] + "/*"
+            tops[_Rule(rule.ends, (top, labels), rule.starts)].append(rule)
+    for flat, rules in tops.items():
+        if len(rules) > 1:
+            members = [pair for rule in rules for pair in votes[rule]]
+            if len({labels for _, labels in members}) == len(members):
+                votes[flat] = members
 
 
 def _difference(one: PurePosixPath, other: PurePosixPath) -> tuple[str, str]:
@@ -194,19 +261,23 @@ def _pairing(
 ) -> Pairing:
     """Writes a rule in the terms of a descriptor."""
     pairs = tuple((Path(image), Path(labels)) for image, labels in members)
+    suffix, label_suffix = rule.ends
+    first, second = rule.starts
+    if rule.flat:
+        images, labels = (Path(os.path.commonpath([str(pair[side].parent) for pair in pairs])) for side in (0, 1))
+        return Pairing(images, labels, suffix, label_suffix, {}, tuple(sorted(pairs)), first, second, flat=True)
     images, labels = _common(pairs, 0), _common(pairs, 1)
     names: dict[str, str] = {}
     if not _mirrored(pairs, images, labels):
         images = labels = Path(os.path.commonpath([str(images), str(labels)]) if images != labels else images)
         for image, label in pairs:
-            names.update(zip(*_branch(image.parent, label.parent), strict=False))
-    suffix, label_suffix = rule.ends
+            names.update(_branch(image.parent, label.parent))
     if suffix is None and len({image.suffix for image, _ in pairs}) == 1 and images == labels:
         # Beside or above the label maps lie pictures of other kinds, which are none of the dataset's.
         known = {str(path) for pair in pairs for path in pair}
         if any(str(file) not in known and Path(file).is_relative_to(images) for file in files):
             suffix = pairs[0][0].suffix
-    return Pairing(images, labels, suffix, label_suffix, names, tuple(sorted(pairs)))
+    return Pairing(images, labels, suffix, label_suffix, names, tuple(sorted(pairs)), first, second)
 
 
 def _common(pairs: Sequence[tuple[Path, Path]], side: int) -> Path:
@@ -232,7 +303,9 @@ def _mirrored(pairs: Sequence[tuple[Path, Path]], images: Path, labels: Path) ->
     )
 
 
-def _branch(one: Path, other: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of folders that differ on two ways of equal length."""
-    pairs = [(a, b) for a, b in zip(one.parts, other.parts, strict=False) if a != b]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+def _branch(one: Path, other: Path) -> dict[str, str]:
+    """Returns the names of folders that differ on two ways; one folder may stand for several."""
+    if len(one.parts) == len(other.parts):
+        return {a: b for a, b in zip(one.parts, other.parts, strict=True) if a != b}
+    first, second = _difference(PurePosixPath(one), PurePosixPath(other))
+    return {first: second} if first and "/" not in first and second else {}

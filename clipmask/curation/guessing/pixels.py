@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from PIL import Image, ImageOps
 from clipmask.data.label_format import RGB
 
 MOST_VALUES = 4096  # different ones that a label map may have, smoothed edges included
-_ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N")
+ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
+_CLEAR = 1 << 24  # stands for a transparent pixel among packed colours
 _VOID_WIDTH = 0.6  # share of black pixels that touch another colour, from which black is drawn as borders
 
 
@@ -30,7 +32,7 @@ class Look(NamedTuple):
     @property
     def could_be_labels(self) -> bool:
         """Whether it may be a label map."""
-        return not self.lossy and self.values <= MOST_VALUES and self.mode in _ID_MODES + _COLOR_MODES
+        return not self.lossy and self.values <= MOST_VALUES and self.mode in ID_MODES + _COLOR_MODES
 
 
 def look(path: Path) -> Look | None:
@@ -45,8 +47,8 @@ def look(path: Path) -> Look | None:
 
 def _values(image: Image.Image) -> NDArray[np.uint32]:
     """Returns a number for each pixel: its id or index, or r + 256 g + 65536 b."""
-    if image.mode in _ID_MODES:
-        return np.asarray(image).astype(np.uint32)
+    if image.mode in ID_MODES:
+        return np.asarray(image).astype(np.int64).astype(np.uint32)
     pixels = np.asarray(image.convert("RGB")).astype(np.uint32)
     return pixels[..., 0] + (pixels[..., 1] << 8) + (pixels[..., 2] << 16)
 
@@ -61,6 +63,8 @@ class LabelPixels:
         ids: pixels of each id or index, of files with one channel.
         colors: pixels of each colour, of all files whose pixels have one.
         id_colors: the colours that palettes give each index that occurs.
+        solid: pixels of each colour all of whose eight neighbours have it too, as no smoothed edge has.
+        transparent: pixels that are transparent; they count in no colour.
         borders: black pixels that touch another colour.
     """
 
@@ -69,7 +73,15 @@ class LabelPixels:
     ids: Counter[int] = field(default_factory=Counter)
     colors: Counter[RGB] = field(default_factory=Counter)
     id_colors: dict[int, set[RGB]] = field(default_factory=dict)
+    solid: Counter[RGB] = field(default_factory=Counter)
+    transparent: int = 0
     borders: int = 0
+
+    @property
+    def one_channel(self) -> bool:
+        """Whether the files hold one number a pixel; one stray file among ten does not count."""
+        count = sum(number for mode, number in self.modes.items() if mode in ID_MODES)
+        return count >= 0.9 * self.files
 
     @property
     def one_palette(self) -> bool:
@@ -86,7 +98,7 @@ class LabelPixels:
         try:
             with Image.open(path) as opened:
                 image = ImageOps.exif_transpose(opened)
-                if image.mode in _ID_MODES:
+                if image.mode in ID_MODES:
                     self._add_ids(image)
                 else:
                     self._add_colors(image)
@@ -96,24 +108,44 @@ class LabelPixels:
             return
 
     def _add_ids(self, image: Image.Image) -> None:
-        values, counts = np.unique(np.asarray(image), return_counts=True)
+        pixels = np.asarray(image)
+        values, counts = np.unique(pixels, return_counts=True)
         self.ids.update({int(value): int(count) for value, count in zip(values, counts, strict=True)})
         palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3) if image.mode == "P" else None
+        solid = _solid(pixels)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             if palette is None:
-                color = (min(int(value), 255),) * 3
+                color = (min(max(int(value), 0), 255),) * 3
             else:
                 red, green, blue = palette[value].tolist() if value < len(palette) else (0, 0, 0)
                 color = (red, green, blue)
                 self.id_colors.setdefault(int(value), set()).add(color)
             self.colors[color] += count
+            self.solid[color] += solid.get(value, 0)
 
     def _add_colors(self, image: Image.Image) -> None:
         packed = _values(image)
-        values, counts = np.unique(packed, return_counts=True)
+        clear = np.asarray(image.convert("RGBA"))[..., 3] < 128
+        self.transparent += int(clear.sum())
+        solid = _solid(np.where(clear, _CLEAR, packed))
+        values, counts = np.unique(packed[~clear], return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            self.colors[value & 255, value >> 8 & 255, value >> 16] += count
-        self.borders += _touching(packed == 0)
+            color = value & 255, value >> 8 & 255, value >> 16
+            self.colors[color] += count
+            self.solid[color] += solid.get(value, 0)
+        self.borders += _touching((packed == 0) & ~clear)
+
+
+def _solid(pixels: NDArray[Any]) -> dict[Any, int]:
+    """Counts the pixels of each value that have it in common with their eight neighbours."""
+    if min(pixels.shape) < 3:
+        return {}
+    alike = np.ones((pixels.shape[0] - 2, pixels.shape[1] - 2), bool)
+    middle = pixels[1:-1, 1:-1]
+    for down, right in itertools.product(range(3), repeat=2):
+        alike &= pixels[down : down + middle.shape[0], right : right + middle.shape[1]] == middle
+    values, counts = np.unique(middle[alike], return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _touching(inside: NDArray[np.bool_]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from clipmask.curation.guessing.naming import NameFile
+import numpy as np
+
+from clipmask.curation.guessing.naming import Named, NameFile
 from clipmask.curation.guessing.pixels import LabelPixels
 from clipmask.data.datasets.camvid import CLASSES as CAMVID
 from clipmask.data.label_format import RGB
@@ -15,6 +18,9 @@ from clipmask.errors import UserError
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
 _MANY = 64  # colours, from which those that hardly occur are taken for smoothed edges
 _HARDLY = 0.001  # share of all pixels
+_SELDOM = 0.01  # share of all pixels that a smoothed edge's colour may have
+_BLEND = 12.0  # distance in RGB from the line between two colours, up to which one counts as their blend
+_MOST_TOLERANCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,20 @@ class Guess:
     Attributes:
         encoding: as in a descriptor.
         classes: in the order of class ids.
-        ignore_id: of void, where files hold ids.
+        ignore_ids: of void, where files hold ids.
         void_colors: of void, where they hold colours.
+        transparent: what transparent pixels are: void, a class's name, or None where there are none.
+        tolerance: the distance up to which a colour counts as the nearest class; above 0 where edges are smoothed.
         why: sentences that say what was concluded from what: "encoding", "classes" and "void".
     """
 
     encoding: Literal["ids", "palette", "rgb"]
     classes: tuple[GuessedClass, ...]
-    ignore_id: int
+    ignore_ids: tuple[int, ...]
     void_colors: tuple[RGB, ...]
     why: dict[str, str]
+    transparent: str | None = None
+    tolerance: float = 0.0
 
 
 def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
@@ -60,8 +70,10 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
         raise UserError("none of the label maps that were tried could be read")
     modes = ", ".join(f"{count} of mode {mode}" for mode, count in pixels.modes.most_common())
     seen = f"{pixels.files} label maps were read: {modes}"
-    one_channel = pixels.modes.keys() <= {"L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N"}
-    if one_channel and pixels.one_palette:
+    one_channel = pixels.one_channel
+    if one_channel and pixels.modes.keys() & {"L"} and len(pixels.ids) > 2 and smoothed_edges(pixels):
+        guess = _guess_colors(pixels, names, "rgb", seen + "; greys with smoothed edges, so they are read as colours")
+    elif one_channel and pixels.one_palette:
         guess = _guess_ids(pixels, names, seen + "; one channel, so their values are ids")
     elif one_channel:
         guess = _guess_colors(pixels, names, "palette", seen + "; their palettes differ, so their colours count")
@@ -78,7 +90,7 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     void_names = [value for value, name in named.items() if name is None]
     listed = sorted({*found, *(value for value, name in named.items() if name)})
     ignore, reason = _void_id(found, void_names)
-    classes = [value for value in listed if value != ignore]
+    classes = [value for value in listed if value != ignore and value not in void_names]
     colors = _palette_colors(pixels, classes)
     shown = ", ".join(map(str, found[:20])) + (", ..." if len(found) > 20 else "")
     total = sum(pixels.ids.values())
@@ -93,7 +105,7 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
             )
             for place, value in enumerate(classes)
         ),
-        ignore,
+        (ignore, *(value for value in void_names if value != ignore)),
         (),
         {"encoding": why, "classes": f"ids found: {shown}", "void": reason},
     )
@@ -110,6 +122,8 @@ def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]
     """Returns the id of void, and why."""
     if void_names:
         return void_names[0], f"the file of names calls {void_names[0]} void"
+    if -1 in found:
+        return -1, "-1 occurs: void by custom"
     others = [value for value in found if value != 255]
     if 255 not in found:
         return 255, "255 by custom; it did not occur"
@@ -137,30 +151,66 @@ def _guess_colors(pixels: LabelPixels, names: NameFile | None, encoding: Literal
     is_camvid = not listed and len(pixels.colors) > 2 and set(pixels.colors) - {BLACK} <= set(CAMVID.values())
     known = {color: name for name, color in CAMVID.items() if is_camvid}
     total = sum(pixels.colors.values())
+    edges = smoothed_edges(pixels) - listed.keys()
     found = [color for color, _ in pixels.colors.most_common()]
-    kept = [c for c in found if len(found) <= _MANY or c in listed or pixels.colors[c] >= _HARDLY * total]
+    clean = [color for color in found if color not in edges]
+    kept = [c for c in clean if len(clean) <= _MANY or c in listed or pixels.colors[c] >= _HARDLY * total]
     reason = f"{len(found)} colours were found"
     if len(kept) < len(found):
-        reason += f", of which {len(found) - len(kept)} hardly occur, as smoothed edges do: they are not listed"
+        reason += (
+            f", of which {len(found) - len(kept)} hardly occur, as smoothed edges do: they count as the nearest class, "
+            "or as void"
+        )
     void, void_reason = _void_colors(pixels, {c: item.is_void for c, item in listed.items()}, is_camvid)
     order = [c for c in listed if c not in void] + sorted(c for c in kept if c not in void and c not in listed)
     if known:
         order = [c for c in CAMVID.values() if c in kept]
         reason += "; all are CamVid's, and so are the names"
-    return Guess(
-        encoding,
-        tuple(
-            GuessedClass(
-                listed[c].name if c in listed else known.get(c, f"class_{place}"),
-                color=c,
-                share=pixels.colors.get(c, 0) / total,
-            )
-            for place, c in enumerate(order)
-        ),
-        255,
-        tuple(void),
-        {"encoding": why, "classes": reason, "void": void_reason},
+    classes = tuple(
+        GuessedClass(
+            listed[c].name if c in listed else known.get(c, f"class_{place}"), color=c, share=pixels.colors[c] / total
+        )
+        for place, c in enumerate(order)
     )
+    transparent = None
+    if pixels.transparent and len(classes) < 2:
+        transparent = "background"
+        classes = (GuessedClass(transparent), *classes)
+        reason += "; transparent pixels are what is around the one class"
+    elif pixels.transparent:
+        transparent = "void"
+        void_reason += "; so are transparent pixels, unless you give transparent: a class's name"
+    tolerance = _tolerance([*order, *void]) if len(kept) < len(found) else 0.0
+    why_all = {"encoding": why, "classes": reason, "void": void_reason}
+    return Guess(encoding, classes, (255,), tuple(void), why_all, transparent, tolerance)
+
+
+def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
+    """Returns the colours that are blends of two others along their edges: rare, and nowhere more than a line.
+
+    Args:
+        pixels: what was found; ``solid`` tells areas from lines.
+    """
+    total = sum(pixels.colors.values())
+    areas = np.array([color for color, count in pixels.colors.items() if pixels.solid[color]], float)
+    lines = [c for c, count in pixels.colors.items() if not pixels.solid[c] and count < _SELDOM * total]
+    if not lines or len(areas) < 2 or len(areas) > _MANY:
+        return set()
+    tested = np.array(lines, float)
+    blended = np.zeros(len(lines), bool)
+    for one, other in itertools.combinations(areas, 2):
+        along = other - one
+        share = ((tested - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
+        blended |= np.linalg.norm(tested - one - share[:, None] * along, axis=1) <= _BLEND
+    return {color for color, is_blend in zip(lines, blended.tolist(), strict=True) if is_blend}
+
+
+def _tolerance(colors: Sequence[RGB]) -> float:
+    """Returns a distance within which each colour's surroundings are its own."""
+    table = np.array(colors, float)
+    distance = np.linalg.norm(table[:, None] - table, axis=-1)
+    apart = distance[~np.eye(len(table), dtype=bool)]
+    return float(min(_MOST_TOLERANCE, apart.min() // 2)) if apart.size else _MOST_TOLERANCE
 
 
 def _void_colors(pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool) -> tuple[list[RGB], str]:
@@ -198,11 +248,27 @@ def _voc_colors() -> set[RGB]:
 def rename(guess: Guess, names: Sequence[str]) -> Guess:
     """Returns a guess with names in place of those that were found, in the order of its classes.
 
+    A class that is called void, unlabeled or the like becomes void.
+
     Raises:
         UserError: there are not as many names as classes.
     """
     if len(names) != len(guess.classes):
         shown = ", ".join(str(item.id if item.color is None else list(item.color)) for item in guess.classes)
         raise UserError(f"--names has {len(names)} names, but {len(guess.classes)} classes were found: {shown}")
-    classes = tuple(replace(item, name=name) for name, item in zip(names, guess.classes, strict=True))
-    return replace(guess, classes=classes)
+    named = [(name, item) for name, item in zip(names, guess.classes, strict=True)]
+    void = [item for name, item in named if Named(name).is_void]
+    classes = tuple(replace(item, name=name) for name, item in named if not Named(name).is_void)
+    if not classes:
+        raise UserError("--names calls all classes void")
+    if not void:
+        return replace(guess, classes=classes)
+    why = {**guess.why, "void": "--names says so"}
+    ids = tuple(item.id for item in void if item.id is not None)
+    colors = tuple(item.color for item in void if item.color is not None and guess.encoding != "ids")
+    kept = tuple(id for id in guess.ignore_ids if id not in ids)
+    transparent = "void" if any(item.name == guess.transparent for item in void) else guess.transparent
+    return replace(
+        guess, classes=classes, why=why, ignore_ids=(*kept, *ids), void_colors=(*guess.void_colors, *colors),
+        transparent=transparent,
+    )  # fmt: skip

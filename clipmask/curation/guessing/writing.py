@@ -35,6 +35,12 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
     if pairing.image_suffix is not None:
         lines.append(f"image_suffix: {_scalar(pairing.image_suffix)}")
     lines.append(f"label_suffix: {_scalar(pairing.label_suffix)}  # stands in place of a picture's suffix")
+    if pairing.image_prefix or pairing.label_prefix:
+        if pairing.image_prefix:
+            lines.append(f"image_prefix: {_scalar(pairing.image_prefix)}")
+        lines.append(f"label_prefix: {_scalar(pairing.label_prefix)}  # stands in place of a picture's prefix")
+    if pairing.flat:
+        lines.append("labels_flat: true  # all label maps lie in one folder, whatever the pictures' folders")
     if pairing.label_folders:
         lines += [
             "# Where a picture's path has the first folder, its label map's has the second:",
@@ -43,9 +49,18 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
     lines += ["", f"# {values.why['encoding']}.", f"encoding: {values.encoding}"]
     lines += ["", f"# Void, pixels that count nowhere: {values.why['void']}."]
     if values.encoding == "ids":
-        lines.append(f"ignore_id: {values.ignore_id}")
+        ids = values.ignore_ids
+        lines.append(f"ignore_id: {ids[0] if len(ids) == 1 else list(ids)}")
     else:
         lines.append(f"void_colors: {json.dumps([list(color) for color in values.void_colors])}")
+    if values.transparent is not None:
+        lines.append(f"transparent: {_scalar(values.transparent)}  # what transparent pixels are")
+    if values.tolerance:
+        lines += [
+            "# Colours of smoothed edges count as the nearest class up to this distance, and as void beyond it:",
+            f"color_tolerance: {values.tolerance:g}",
+            "others: void",
+        ]
     if guess.depth.format.scales:
         value = guess.depth.format.as_metadata()["image_range"]
         lines += ["", f"# The values of pictures that become black and white: {guess.depth.why}."]

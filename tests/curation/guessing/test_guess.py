@@ -25,6 +25,9 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "cityscapes": {"class_names": BARE},
     "splits_outside": {"class_names": ("background", "tall crop", "weed")},
     "splits_inside": {"class_names": ("background", "road", "zebra crossing", "car", "bus")},
+    "prefixes": {"class_names": BARE},
+    "flat_labels": {"class_names": BARE},
+    "mapillary": {"class_names": BARE},
     "pascal_voc": {"class_names": ("background", "boat", "sea", "shore")},
 }
 
@@ -45,7 +48,7 @@ def test_trees_read_back(tmp_path: Path, name: str) -> None:
     samples = descriptor.samples()
     assert len(descriptor.pairs()) == COUNT
     assert descriptor.num_unlabelled == 0
-    if name in ("images_and_labels", "one_folder"):
+    if name in ("images_and_labels", "one_folder", "prefixes", "flat_labels"):
         assert descriptor.splits == SHARES.sources
     else:
         assert {split: len(records) for split, records in samples.items()} == {"train": TRAIN, "val": COUNT - TRAIN}
@@ -77,10 +80,12 @@ def test_names_with_letters_that_yaml_knows(tmp_path: Path) -> None:
 def test_lists_that_name_other_files_are_not_taken(tmp_path: Path) -> None:
     TREES["images_and_labels"](tmp_path)
     for split in ("train", "val"):
-        (tmp_path / f"{split}.txt").write_text("elsewhere/1.jpg\n")
-    assert guess_folder(tmp_path).splits == SHARES
+        (tmp_path / f"{split}.txt").write_text("elsewhere/99.jpg\n")
+    splits = guess_folder(tmp_path).splits
+    assert splits.sources == SHARES.sources
+    assert "train.txt, val.txt were found" in splits.why
     (tmp_path / "train.txt").write_text("0\n1\n")
-    (tmp_path / "val.txt").write_text("2.jpg\n")
+    (tmp_path / "val.txt").write_text("/elsewhere/images/2.jpg /elsewhere/labels/2.png\n")
     assert guess_folder(tmp_path).splits.sources == {"train": Path("train.txt"), "val": Path("val.txt")}
 
 

@@ -23,6 +23,9 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
     "splits_outside": {"images": ".", "labels": ".", "label_folders": {"images": "masks"}},
     "splits_inside": {"images": "img", "labels": "mask"},
+    "prefixes": {"images": "data", "labels": "data", "image_prefix": "img_", "label_prefix": "mask_"},
+    "flat_labels": {"images": "images", "labels": "labels", "flat": True},
+    "mapillary": {"images": ".", "labels": ".", "image_suffix": ".jpg", "label_folders": {"images": "v2.0/labels"}},
     "pascal_voc": {"images": "VOC/JPEGImages", "labels": "VOC/SegmentationClass"},
 }
 
@@ -31,7 +34,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
 def test_trees(tmp_path: Path, name: str) -> None:
     TREES[name](tmp_path)
     pairing = find_pairing(tmp_path)
-    wanted = {"image_suffix": None, "label_suffix": ".png", "label_folders": {}, **EXPECTED[name]}
+    wanted = {"image_suffix": None, "label_suffix": ".png", "label_folders": {}, "flat": False, **EXPECTED[name]}
     got = {key: getattr(pairing, key) for key in wanted}
     assert {key: str(value) if key in ("images", "labels") else value for key, value in got.items()} == wanted
     assert len(pairing.pairs) == COUNT
@@ -75,3 +78,13 @@ def test_nothing_there(tmp_path: Path) -> None:
         find_pairing(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         find_pairing(tmp_path / "none")
+
+
+@pytest.mark.parametrize("pattern", ["masks/{}/{}.png", "masks/{1}_{0}.png"])
+def test_one_mask_for_each_class_is_not_taken_for_a_label_map(tmp_path: Path, pattern: str) -> None:
+    for number in range(COUNT):
+        save(photo(number), tmp_path / f"images/s{number}.jpg")
+        for kind in ("crop", "weed", "soil"):
+            save(grey(2), tmp_path / pattern.format(kind, f"s{number}"))
+    with pytest.raises(UserError, match=r"one for each class.*clipmask-data convert .* --format masks"):
+        find_pairing(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from clipmask.curation.guessing.naming import NameFile, read_names
 from clipmask.curation.guessing.pixels import LabelPixels, look, read_sample
@@ -42,14 +42,14 @@ def test_ids(tmp_path: Path, values: tuple[int, ...], classes: list[int], ignore
     guess = _guess(tmp_path, _ids(*values))
     assert guess.encoding == "ids"
     assert [item.id for item in guess.classes] == classes
-    assert guess.ignore_id == ignore
+    assert guess.ignore_ids == (ignore,)
     assert [item.name for item in guess.classes] == [f"class_{place}" for place in range(len(classes))]
 
 
 def test_names_of_ids_and_the_one_that_is_void(tmp_path: Path) -> None:
     guess = _guess(tmp_path, _ids(0, 1, 2), names="road\nsky\nvoid\ntree\n")
     assert [(item.name, item.id) for item in guess.classes] == [("road", 0), ("sky", 1), ("tree", 3)]
-    assert guess.ignore_id == 2
+    assert guess.ignore_ids == (2,)
     assert "void" in guess.why["void"]
 
 
@@ -57,7 +57,7 @@ def test_one_palette_gives_ids_their_colours_and_several_count_by_colour(tmp_pat
     guess = _guess(tmp_path, voc(), voc())
     assert guess.encoding == "ids"
     assert guess.classes[1].color == (128, 0, 0)
-    assert guess.ignore_id == 255
+    assert guess.ignore_ids == (255,)
     other = voc()
     other.putpalette([200, 100, 0] * 256)
     guess = _guess(tmp_path, voc(), other)
@@ -140,3 +140,69 @@ def test_how_files_look(tmp_path: Path) -> None:
     assert looks[0] is not None
     assert looks[0].values > 1000
     assert looks[3] is None
+
+
+def test_names_of_void_make_void(tmp_path: Path) -> None:
+    guess = rename(_guess(tmp_path, _ids(0, 3, 5)), ["road", "Void", "sky"])
+    assert [(item.name, item.id) for item in guess.classes] == [("road", 0), ("sky", 5)]
+    assert guess.ignore_ids == (255, 3)
+    guess = rename(_guess(tmp_path, colored()), ["a", "b", "unlabeled", "c"])
+    assert len(guess.classes) == 3
+    assert guess.void_colors == (sorted(COLORS)[2],)
+    with pytest.raises(UserError, match="all classes void"):
+        rename(_guess(tmp_path, _ids(1, 2)), ["void", "ignore"])
+
+
+def smooth(image: Image.Image) -> Image.Image:
+    """As an editor that smooths edges saves it."""
+    large = image.resize((image.width * 5, image.height * 5), Image.Resampling.NEAREST)
+    return large.filter(ImageFilter.GaussianBlur(1))
+
+
+def test_few_smoothed_colours_are_no_classes_either(tmp_path: Path) -> None:
+    """Fewer than those that were always taken for smoothing."""
+    image = smooth(colored())
+    assert 4 < len(image.getcolors(100_000) or ()) < 64
+    guess = _guess(tmp_path, image)
+    assert {item.color for item in guess.classes} == set(COLORS)
+    assert guess.tolerance > 20
+
+
+def test_smoothed_masks_of_one_channel_are_read_by_tolerance(tmp_path: Path) -> None:
+    image = smooth(Image.fromarray(np.asarray(grey(2)) * np.uint8(255)))
+    guess = _guess(tmp_path, image)
+    assert [item.color for item in guess.classes] == [(0, 0, 0), (255, 255, 255)]
+    assert guess.tolerance > 20
+
+
+def test_a_thin_class_is_no_smoothed_edge(tmp_path: Path) -> None:
+    """Two pixels wide, but in no blend of its neighbours' colours."""
+    pixels = np.asarray(colored()).copy()
+    pixels[:, 20:22] = (250, 240, 10)
+    assert len(_guess(tmp_path, Image.fromarray(pixels)).classes) == 5
+
+
+def test_transparent_pixels_are_void_or_what_is_around(tmp_path: Path) -> None:
+    pixels = np.dstack([np.asarray(colored()), np.full((40, 60), 255, np.uint8)])
+    pixels[:10, :, 3] = 0
+    guess = _guess(tmp_path, Image.fromarray(pixels))
+    assert (guess.encoding, guess.transparent, len(guess.classes)) == ("rgb", "void", 4)
+    pixels[..., :3] = (200, 0, 0)
+    guess = _guess(tmp_path, Image.fromarray(pixels))
+    assert guess.transparent == "background"
+    assert [(item.name, item.color) for item in guess.classes] == [("background", None), ("class_0", (200, 0, 0))]
+
+
+def test_one_stray_file_does_not_decide_the_encoding(tmp_path: Path) -> None:
+    guess = _guess(tmp_path, *[_ids(0, 1, 2)] * 12, colored())
+    assert guess.encoding == "ids"
+    assert [item.id for item in guess.classes] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_ids_may_be_stored_as_floats_or_with_a_sign(tmp_path: Path, dtype: type[np.generic]) -> None:
+    Image.fromarray(np.repeat([[0, 1, 2, -1]], 20, 0).astype(dtype)).save(tmp_path / "a.tif")
+    guess = guess_values(read_sample([tmp_path / "a.tif"]), None)
+    assert guess.encoding == "ids"
+    assert [item.id for item in guess.classes] == [0, 1, 2]
+    assert guess.ignore_ids == (-1,)

@@ -121,9 +121,33 @@ def pascal_voc(root: Path) -> None:
     (root / "VOC/labelmap.txt").write_text(text)
 
 
+def prefixes(root: Path) -> None:
+    """data/img_000.jpg beside data/mask_000.png."""
+    for number in range(COUNT):
+        save(photo(number), root / f"data/img_{number:03}.jpg")
+        save(grey(), root / f"data/mask_{number:03}.png")
+
+
+def flat_labels(root: Path) -> None:
+    """images/a/0.jpg and images/b/3.jpg, all label maps in labels/."""
+    for number in range(COUNT):
+        save(photo(number), root / f"images/{'ab'[number % 2]}/{number}.jpg")
+        save(grey(), root / f"labels/{number}.png")
+
+
+def mapillary(root: Path) -> None:
+    """training/images/0.jpg, training/v2.0/labels/0.png."""
+    for number in range(COUNT):
+        folder = root / {"train": "training", "val": "validation"}[_split(number)]
+        save(photo(number), folder / f"images/{number}.jpg")
+        save(grey(), folder / f"v2.0/labels/{number}.png")
+        save(voc(), folder / f"v2.0/instances/{number}.png")
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     item.__name__: item
     for item in (
-        images_and_labels, one_folder, camvid, cityscapes, splits_outside, splits_inside, pascal_voc,
+        images_and_labels, one_folder, camvid, cityscapes, splits_outside, splits_inside, pascal_voc, prefixes,
+        flat_labels, mapillary,
     )
 }  # fmt: skip
