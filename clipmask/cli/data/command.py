@@ -12,6 +12,7 @@ from clipmask.program import program_name
 EXAMPLES = """\
 examples, in the order that they are used:
   %(prog)s init photos                     look at a folder, write photos.yaml
+  %(prog)s convert export --output mine    make label maps of polygons, COCO's, Labelme's, YOLO's and others
   %(prog)s check photos.yaml               read every picture and label map, say what is wrong
   %(prog)s show photos.yaml --split val    write labelled pictures to look at
 
@@ -26,6 +27,14 @@ It finds images/ beside labels/, masks/ or the like, JPEGImages/ beside Segmenta
 leftImg8bit/ beside gtFine/, a.jpg beside a_mask.png; train, val and test as folders or lists; class names in
 classes.txt, labels.txt, label_colors.txt, labelmap.txt, class_dict.csv or _classes.csv. What it concluded, and what
 it could not know, stands in the comments of the file that it writes.
+"""
+CONVERT_EXAMPLES = """\
+examples:
+  %(prog)s export/annotations.json --output mine       COCO, Label Studio, VIA or Labelme
+  %(prog)s roboflow --output mine                      train/, valid/ and test/ with _annotations.coco.json
+  %(prog)s yolo --output mine                          data.yaml, images/ and labels/*.txt with polygons
+  %(prog)s annotations.xml --images frames --output mine --background void
+  %(prog)s photos --format masks --output mine         masks/crop/s0.png, or s0_crop.png beside s0.jpg
 """
 CHECK_EXAMPLES = """\
 examples:
@@ -55,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_init(commands)
+    _add_convert(commands)
     _add_check(commands)
     _add_show(commands)
     return parser
@@ -84,6 +94,40 @@ def _add_init(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite the output file if it is there")
     parser.set_defaults(run=_init)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="make label maps and a descriptor of polygons, RLE or masks of one class each",
+        description="Read the annotations of another tool and write label maps of ids, lists of the splits and the\n"
+        "descriptor that reads them. Pictures stay where they are.",
+        epilog=CONVERT_EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a file of annotations, or a folder with them")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="what is written goes there")
+    parser.add_argument("--images", metavar="FOLDER", help="folder of the pictures, if SOURCE does not lead to them")
+    parser.add_argument(
+        "--format",
+        choices=("coco", "labelme", "yolo", "label-studio", "cvat", "via", "npy", "masks"),
+        help="of the annotations (default: found out; masks has to be said)",
+    )
+    parser.add_argument("--names", metavar="NAMES", help='class names, "road,sky,...", in the order that they get')
+    parser.add_argument(
+        "--background",
+        default="background",
+        metavar="NAME",
+        help="the class of pixels without annotation; void: they count nowhere (default: background)",
+    )
+    parser.add_argument(
+        "--overlap",
+        choices=("smaller", "later"),
+        default="smaller",
+        help="which of two shapes counts where they overlap: the smaller, or the later in the file (default: smaller)",
+    )
+    parser.add_argument("--force", action="store_true", help="write into a folder that has something in it")
+    parser.set_defaults(run=_convert)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -143,6 +187,15 @@ def _init(args: argparse.Namespace) -> int:
     from clipmask.cli.data.init import init
 
     return init(args.folder, args.output, args.names, sample=args.sample, force=args.force)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from clipmask.cli.data.convert import convert
+
+    return convert(
+        args.source, args.images, args.output, format=args.format, names=args.names, background=args.background,
+        overlap=args.overlap, force=args.force,
+    )  # fmt: skip
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -118,7 +118,7 @@ def find_splits(folder: Path, pairing: Pairing) -> Splits:
     return found or SHARES
 
 
-def _split_name(text: str) -> str | None:
+def split_name(text: str) -> str | None:
     """Returns the split that a folder's or file's name has as a word in it: images_train -> train."""
     words = {SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SPLIT_NAMES}
     return words.pop() if len(words) == 1 else None
@@ -128,10 +128,10 @@ def _split_folders(pairing: Pairing) -> Splits | None:
     found: defaultdict[str, set[str]] = defaultdict(set)
     for image, _ in pairing.pairs:
         parts = image.parent.relative_to(pairing.images).parts
-        place = next((place for place, part in enumerate(parts) if _split_name(part)), None)
+        place = next((place for place, part in enumerate(parts) if split_name(part)), None)
         if place is None:
             return None
-        found[_split_name(parts[place]) or ""].add("/".join(parts[: place + 1]))
+        found[split_name(parts[place]) or ""].add("/".join(parts[: place + 1]))
     if "train" not in found or len(found) < 2 or any(len(folders) > 1 for folders in found.values()):
         return None
     sources = {split: min(found[split]) for split in SHOWN if split in found}
@@ -145,7 +145,7 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
     for inside in (top / place for top in tops for place in _LISTS):
         found: dict[str, Path] = {}
         for path in sorted((folder / inside).glob("*.txt")):
-            split = _split_name(path.stem)
+            split = split_name(path.stem)
             if not split or split in found:
                 continue
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

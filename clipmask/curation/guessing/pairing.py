@@ -130,6 +130,11 @@ def _refuse_mask_for_each_class(folder: Path, best: Pairing, masks: Mapping[str,
         )
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """Returns all pictures below a folder, relative to it, in order; hidden files and folders are passed over."""
+    return [Path(path) for path in _pictures(folder)]
+
+
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:
     """Yields all pictures below a folder, in order; hidden files and folders are passed over."""
     for root, folders, names in os.walk(folder, followlinks=True):

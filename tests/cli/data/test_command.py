@@ -13,6 +13,7 @@ from PIL import Image
 from clipmask.cli.data.command import build_parser, main
 from clipmask.data.descriptor import read_descriptor
 from tests.curation.checking.made import COLORS, TRAIN, VAL, label_ids, make, save
+from tests.curation.converting.exports import roboflow
 from tests.curation.guessing.trees import TREES
 
 
@@ -172,3 +173,17 @@ def test_every_default_is_stated() -> None:
         text = " ".join(parser.format_help().split())
         options = [action for action in parser._actions if action.option_strings and action.dest != "help"]
         assert text.count("(default: ") == sum(action.dest != "register" for action in options), parser.prog
+
+
+def test_convert_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = roboflow(tmp_path / "export")
+    assert main(["convert", str(source), "--output", "mine"]) == 0
+    told = capsys.readouterr().out
+    assert "coco: 2 pictures, 3 classes: background, crop, weed" in told
+    assert "train 1, val 1" in told
+    assert told.splitlines()[-1] == "  clipmask-data check mine/mine.yaml"
+    assert main(["check", "mine/mine.yaml", "--workers", "0"]) == 0
+    assert main(["convert", str(source), "--output", "mine"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main(["convert", str(source), "--output", "mine", "--background", "void", "--force"]) == 0
+    assert read_descriptor("mine/mine.yaml").class_names == ("crop", "weed")

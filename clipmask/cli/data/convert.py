@@ -1,0 +1,66 @@
+"""``clipmask-data convert``: annotations of other tools become label maps and a descriptor."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from clipmask.cli.output import shortened
+from clipmask.cli.vocabulary import read_vocabulary
+from clipmask.curation.converting.convert import Options
+from clipmask.curation.converting.convert import convert as write_labels
+from clipmask.errors import UserError
+
+
+def convert(
+    source: str, images: str | None, output: str, *, format: str | None, names: str | None, background: str,
+    overlap: str, force: bool,
+) -> int:  # fmt: skip
+    """Converts, and prints what was read and what to do next.
+
+    Args:
+        source: a file or folder of annotations.
+        images: the folder of the pictures, if it is another.
+        output: the folder to write into.
+        format: of the annotations; None: finds out.
+        names: of the classes in their order, between commas.
+        background: the class of pixels without annotation, or ``void``.
+        overlap: ``smaller`` or ``later``: which of two shapes counts where they overlap.
+        force: write into a folder that has something in it.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: see ``clipmask.curation.converting.convert``; or the folder is not empty.
+    """
+    folder = Path(output)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not force):
+        raise UserError(f"--output {folder}: is there already; name another folder, or write into it with --force")
+    options = Options(
+        format,
+        None if names is None else tuple(read_vocabulary(names, "--names")),
+        None if background == "void" else background,
+        overlap == "smaller",
+    )
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    with tqdm(unit=" label maps", desc="writing", mininterval=interval) as bar:
+
+        def tell(number: int, total: int) -> None:
+            bar.total = total
+            bar.update()
+
+        done = write_labels(Path(source), None if images is None else Path(images), folder, options, tell)
+    splits = ", ".join(f"{split} {count}" for split, count in done.splits.items()) or "shares: train 0.8, val 0.2"
+    descriptor = folder / f"{folder.resolve().name}.yaml"
+    print(f"{done.format}: {done.pictures} pictures, {len(done.names)} classes: {shortened(done.names, 12)}")
+    print(f"splits      {splits}")
+    print(f"background  {background}; where shapes overlap, the {overlap} one counts")
+    for what, count in done.skipped.items():
+        print(f"passed over {count} {what}")
+    print(f"\n{descriptor} and {folder / 'labels'} are written. Then:")
+    print(f"  clipmask-data check {shlex.quote(str(descriptor))}")
+    return 0

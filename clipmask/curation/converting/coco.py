@@ -1,0 +1,55 @@
+"""COCO's JSON (https://cocodataset.org/#format-data), as Roboflow, CVAT, Label Studio and others export it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, coco_rle, polygons
+
+
+def is_coco(content: Any) -> bool:
+    """Whether a JSON file is COCO's."""
+    return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
+
+
+def read_coco(path: Path, split: str | None) -> Annotations:
+    """Reads polygons and RLE, crowds too; annotations with a box alone are passed over.
+
+    A category that only stands above the others, as Roboflow writes one, is no class.
+
+    Raises:
+        UserError: the file is not as the format says.
+    """
+    content = read_json(path)
+    try:
+        used = {item["category_id"] for item in content["annotations"]}
+        above = {item.get("supercategory") for item in content["categories"]}
+        names = {
+            item["id"]: str(item["name"])
+            for item in sorted(content["categories"], key=lambda item: item["id"])
+            if item["id"] in used or item["name"] not in above
+        }
+        shapes: defaultdict[Any, list[Shape]] = defaultdict(list)
+        skipped: Counter[str] = Counter()
+        for item in content["annotations"]:
+            shape = _shape(names[item["category_id"]], item.get("segmentation"))
+            if shape is None:
+                skipped["annotations that have a box but no mask"] += 1
+            else:
+                shapes[item["image_id"]].append(shape)
+        pictures = tuple(
+            Labelled(str(item["file_name"]), tuple(shapes[item["id"]]), path.parent, split)
+            for item in content["images"]
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise fault(path, "not as COCO's format says", error) from error
+    return Annotations(pictures, tuple(names.values()), skipped=skipped)
+
+
+def _shape(name: str, value: Any) -> Shape | None:
+    if isinstance(value, dict) and value.get("counts"):
+        return coco_rle(name, value)
+    return polygons(name, value) if isinstance(value, list) and value else None

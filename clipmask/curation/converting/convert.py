@@ -1,0 +1,230 @@
+"""Annotations -> label maps of ids in a folder, and the descriptor that reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipmask.curation.converting.shapes import Annotations, Labelled
+from clipmask.curation.converting.sources import read_source
+from clipmask.curation.guessing.naming import Named
+from clipmask.curation.guessing.pairing import find_pictures
+from clipmask.data.image_format import PLAIN
+from clipmask.data.reading import read_image
+from clipmask.data.splits import Index, named_pictures, picture_index
+from clipmask.errors import UserError
+from clipmask.visualizer import palette
+
+VOID = 255
+MOST_CLASSES = 255
+
+
+@dataclass(frozen=True)
+class Options:
+    """How annotations become label maps.
+
+    Attributes:
+        format: of the annotations; None: finds out.
+        names: of the classes, in their order; None: as the annotations list them. What is not in it is an error.
+        background: the name of the class that pixels without annotation are; None: they are void.
+        smaller_above: where shapes overlap, the smaller one counts; otherwise the later one in the file.
+    """
+
+    format: str | None = None
+    names: tuple[str, ...] | None = None
+    background: str | None = "background"
+    smaller_above: bool = True
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was done: the format, the classes, how many pictures, and what was passed over with its count."""
+
+    format: str
+    names: tuple[str, ...]
+    pictures: int
+    splits: dict[str, int]
+    skipped: dict[str, int]
+
+
+def convert(
+    source: Path, images: Path | None, output: Path, options: Options, tell: Callable[[int, int], None] | None = None
+) -> Converted:
+    """Writes ``labels/``, lists of the splits and ``{output's name}.yaml`` into a folder.
+
+    Pictures stay where they are. Ids are 0 .. K-1 in PNGs with a palette, and 255 is void: classes that are called void
+    or the like, and, without a background, pixels that nobody annotated.
+
+    Args:
+        source: a file of annotations, or a folder.
+        images: the folder of the pictures; None: that of ``source``, or the one above.
+        output: the folder; made if need be.
+        options: see there.
+        tell: called with the number of a picture, from 1, and of all.
+
+    Raises:
+        UserError: annotations or pictures can't be found or read; there are no classes, or too many.
+    """
+    root = _root(source, images)
+    pictures = find_pictures(root)
+    format, found = read_source(source, root, pictures, options.format)
+    placed = _placed(found, root, pictures)
+    names = _names(found, options)
+    table = _colors(names, found)
+    try:
+        for number, (picture, labelled) in enumerate(placed.items(), 1):
+            _write_labels(
+                root / picture, output / "labels" / picture.with_suffix(".png"), labelled, names, table, options
+            )
+            if tell is not None:
+                tell(number, len(placed))
+        splits = _splits(placed)
+        _write_descriptor(output, root, names, table, splits)
+    except OSError as error:
+        raise UserError(f"--output {output}: can't be written to ({error})") from error
+    counts = {split: len(members) for split, members in splits.items()}
+    return Converted(format, names, len(placed), counts, dict(found.skipped))
+
+
+def _root(source: Path, images: Path | None) -> Path:
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder")
+    if images is not None:
+        if not images.is_dir():
+            raise UserError(f"--images {images}: no such folder")
+        return images
+    if source.is_dir():
+        return source
+    return source.parent if find_pictures(source.parent) else source.parent.parent
+
+
+def _placed(found: Annotations, root: Path, pictures: Sequence[Path]) -> dict[Path, Labelled]:
+    """Finds the picture of each annotation, relative to ``root``; several annotations of one picture are joined."""
+    index = picture_index(pictures)
+    placed: dict[Path, Labelled] = {}
+    for labelled in found.pictures:
+        picture = _picture(labelled, root, index)
+        known = placed.get(picture)
+        shapes = labelled.shapes if known is None else (*known.shapes, *labelled.shapes)
+        placed[picture] = labelled._replace(shapes=shapes)
+    if not placed:
+        raise UserError("the annotations are of no picture")
+    taken: dict[Path, Path] = {}
+    for picture in placed:
+        other = taken.setdefault(picture.with_suffix(""), picture)
+        if other != picture:
+            raise UserError(f"{root / other} and {root / picture} would have the same label map; rename one of them")
+    return placed
+
+
+def _picture(labelled: Labelled, root: Path, index: Index) -> Path:
+    beside = labelled.folder / labelled.picture
+    if beside.is_file() and beside.resolve().is_relative_to(root.resolve()):
+        return beside.resolve().relative_to(root.resolve())
+    found = named_pictures(labelled.picture, index) or named_pictures(labelled.picture.split("/")[-1], index)
+    if len(found) > 1 and labelled.split:
+        found = {path for path in found if labelled.split in path.as_posix()} or found
+    if len(found) != 1:
+        fault = "could be " + " or ".join(sorted(map(str, found))[:3]) if found else "no such picture"
+        raise UserError(
+            f"the annotations name {labelled.picture!r}: {fault} in {root}; name the folder of the pictures with "
+            "--images"
+        )
+    return found.pop()
+
+
+def _names(found: Annotations, options: Options) -> tuple[str, ...]:
+    """Returns the classes in order, the background first."""
+    seen = dict.fromkeys(shape.name for labelled in found.pictures for shape in labelled.shapes)
+    listed = [name for name in (*found.names, *seen) if not Named(name).is_void]
+    names = dict.fromkeys(listed if options.names is None else options.names)
+    unknown = [name for name in seen if name not in names and not Named(name).is_void]
+    if unknown:
+        raise UserError(f"--names lacks {', '.join(unknown)}, which the annotations have")
+    if options.background is not None and not found.complete:
+        own = next((name for name in names if name.strip("_").casefold() == options.background.casefold()), None)
+        names = {**dict.fromkeys([own or options.background]), **names}
+    if not names:
+        raise UserError("the annotations name no class")
+    if len(names) > MOST_CLASSES:
+        raise UserError(f"the annotations have {len(names)} classes; at most {MOST_CLASSES} can be written")
+    return tuple(names)
+
+
+def _colors(names: Sequence[str], found: Annotations) -> list[list[int]]:
+    given = {name: found.colors[name] for name in names if name in found.colors}
+    return palette(names, given if len({*given.values()}) == len(given) else {})
+
+
+def _write_labels(
+    picture: Path,
+    path: Path,
+    labelled: Labelled,
+    names: Sequence[str],
+    table: Sequence[Sequence[int]],
+    options: Options,
+) -> None:
+    height, width = read_image(picture, image_format=PLAIN).shape[:2]
+    labels = _painted(labelled, names, options, (height, width))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(labels)
+    entries = np.zeros((256, 3), np.uint8)
+    entries[: len(table)] = table
+    entries[VOID] = (224, 224, 224)
+    image.putpalette(entries.ravel().tolist())
+    image.save(path)
+
+
+def _painted(labelled: Labelled, names: Sequence[str], options: Options, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Returns the label map (H, W) of a picture."""
+    ids = {name: place for place, name in enumerate(names)}
+    labels = np.full(size, VOID if options.background is None else ids.get(options.background, 0), np.uint8)
+    masks = [(ids.get(shape.name, VOID), shape.draw(*size)) for shape in labelled.shapes]
+    if options.smaller_above:
+        masks.sort(key=lambda item: -int(item[1].sum()))
+    for id, mask in masks:
+        labels[mask] = id
+    return labels
+
+
+def _splits(placed: dict[Path, Labelled]) -> dict[str, list[Path]]:
+    """Returns the pictures of each split, if the annotations tell splits, train among them."""
+    splits: dict[str, list[Path]] = {}
+    for picture, labelled in placed.items():
+        if labelled.split is None:
+            return {}
+        splits.setdefault(labelled.split.lower(), []).append(picture)
+    return splits if "train" in splits and len(splits) > 1 else {}
+
+
+def _write_descriptor(
+    output: Path, root: Path, names: Sequence[str], table: Sequence[Sequence[int]], splits: dict[str, list[Path]]
+) -> None:
+    for split, pictures in splits.items():
+        text = "".join(f"{picture.as_posix()}\n" for picture in pictures)
+        (output / f"{split}.txt").write_text(text, encoding="utf-8")
+    classes = [{"name": name, "color": list(color)} for name, color in zip(names, table, strict=True)]
+    lists: dict[str, str | float] = {split: f"{split}.txt" for split in splits}
+    content = {
+        "name": output.resolve().name,
+        "images": Path(os.path.relpath(root.resolve(), output.resolve())).as_posix(),
+        "labels": "labels",
+        "ignore_id": VOID,
+        "classes": classes,
+        "splits": lists or {"train": 0.8, "val": 0.2},
+    }
+    lines = [yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True) for key, value in content.items()
+             if key != "classes"]  # fmt: skip
+    rows = [f"- {json.dumps(item, ensure_ascii=False)}\n" for item in classes]
+    text = "# Written by clipmask-data convert. CLIP reads the names; plain words are best.\n"
+    (output / f"{output.resolve().name}.yaml").write_text(
+        text + "".join(lines) + "classes:\n" + "".join(rows), encoding="utf-8"
+    )

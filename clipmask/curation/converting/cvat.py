@@ -1,0 +1,64 @@
+"""CVAT's own XML, "CVAT for images 1.1" (https://docs.cvat.ai)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from clipmask.curation.converting.files import fault, read_xml
+from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, bitmap, box, ellipse, polygons
+
+
+def read_cvat(path: Path, split: str | None) -> Annotations:
+    """Reads polygons, masks, boxes and ellipses, the lowest ``z_order`` first; points and lines are passed over.
+
+    Raises:
+        UserError: the file is not as the format says.
+    """
+    root = read_xml(path)
+    skipped: Counter[str] = Counter()
+    colors: dict[str, tuple[int, int, int]] = {}
+    names = []
+    pictures = []
+    try:
+        for label in root.iter("label"):
+            name, color = label.findtext("name"), label.findtext("color") or ""
+            if name:
+                names.append(name)
+                if len(color) == 7 and color.startswith("#"):
+                    red, green, blue = bytes.fromhex(color[1:])
+                    colors[name] = red, green, blue
+        for image in root.iter("image"):
+            shapes = []
+            for item in sorted(image, key=lambda item: int(item.get("z_order", 0))):
+                shape = _shape(item)
+                if shape is not None:
+                    shapes.append(shape)
+                elif item.tag != "tag":
+                    skipped["points and lines, which have no area"] += 1
+            own = image.get("subset")
+            pictures.append(Labelled(image.attrib["name"], tuple(shapes), path.parent, own or split))
+    except (KeyError, TypeError, ValueError) as error:
+        raise fault(path, "not as CVAT's format says", error) from error
+    return Annotations(tuple(pictures), tuple(names), colors, skipped)
+
+
+def _shape(item: Element) -> Shape | None:
+    name = item.get("label", "")
+    if item.tag == "polygon":
+        points = item.attrib["points"].replace(";", ",").split(",")
+        return polygons(name, [[float(value) for value in points]])
+    if item.tag == "box":
+        left, top, right, bottom = (float(item.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
+        return box(name, left, top, right - left, bottom - top)
+    if item.tag == "ellipse":
+        return ellipse(name, *(float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry")))
+    if item.tag == "mask":
+        left, top, width, height = (int(item.attrib[key]) for key in ("left", "top", "width", "height"))
+        runs = [int(value) for value in item.attrib["rle"].split(",")]  # in rows, of 0 first
+        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        return bitmap(name, flat.reshape(height, width), left, top)
+    return None

@@ -1,0 +1,116 @@
+"""Label Studio's JSON (https://labelstud.io/guide/export): polygons, rectangles, ellipses and brushes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape, bitmap, box, ellipse, polygons
+
+
+def is_label_studio(content: Any) -> bool:
+    """Whether a JSON file is Label Studio's list of tasks."""
+    return isinstance(content, list) and bool(content) and all(
+        isinstance(task, dict) and "annotations" in task and "data" in task for task in content
+    )  # fmt: skip
+
+
+def read_label_studio(path: Path, split: str | None) -> Annotations:
+    """Reads the first annotation of each task that was not cancelled; what has no area is passed over.
+
+    Raises:
+        UserError: the file is not as the format says.
+    """
+    skipped: Counter[str] = Counter()
+    pictures = []
+    try:
+        for task in read_json(path):
+            done = [item for item in task["annotations"] if not item.get("was_cancelled")]
+            if not done:
+                skipped["tasks that nobody finished"] += 1
+                continue
+            shapes = []
+            for result in done[0]["result"]:
+                shape = _shape(result)
+                skipped["results without an area"] += shape is None
+                shapes += [] if shape is None else [shape]
+            pictures.append(Labelled(_picture(task["data"]), tuple(shapes), path.parent, split))
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
+        raise fault(path, "not as Label Studio's format says", error) from error
+    return Annotations(tuple(pictures), skipped=+skipped)
+
+
+def _picture(data: dict[str, Any]) -> str:
+    """Returns the name of a task's picture without the host and the random start that uploads get."""
+    url = next(value for key, value in data.items() if key in ("image", "img", "url") or isinstance(value, str))
+    path = unquote(str(url).split("?d=")[-1])
+    return re.sub(r"(^|/)[0-9a-f]{8}-(?=[^/]+$)", r"\1", path)
+
+
+def _shape(result: dict[str, Any]) -> Shape | None:
+    kind, value = result["type"], result["value"]
+    label = value.get(kind)
+    if not label:
+        return None
+    name, width, height = str(label[0]), int(result["original_width"]), int(result["original_height"])
+    if kind == "polygonlabels":
+        return polygons(name, [[n for x, y in value["points"] for n in (x * width / 100, y * height / 100)]])
+    if kind == "rectanglelabels":
+        left, across = (value[key] * width / 100 for key in ("x", "width"))
+        top, down = (value[key] * height / 100 for key in ("y", "height"))
+        return box(name, left, top, across, down)
+    if kind == "ellipselabels":
+        x, across = (value[key] * width / 100 for key in ("x", "radiusX"))
+        y, down = (value[key] * height / 100 for key in ("y", "radiusY"))
+        return ellipse(name, x, y, across, down)
+    if kind == "brushlabels":
+        return bitmap(name, decode_brush(value["rle"], height, width))
+    return None
+
+
+def decode_brush(content: Sequence[int], height: int, width: int) -> Mask:
+    """Decodes a brush: the RGBA pixels of its layer, packed by thi.ng's rle-pack.
+
+    That format (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack) is a stream of bits: the number of
+    values (32 bits), the bits of a value less one (5), four widths of run lengths less one (4 each); then runs: one bit
+    that says whether a value is repeated, two bits for which width counts, the run's length less one, and the value
+    once or as often as the run is long.
+
+    Args:
+        content: its bytes.
+        height, width: of the picture.
+
+    Returns:
+        (H, W): where the layer is not transparent.
+    """
+    bits = np.unpackbits(np.array(content, np.uint8)).tolist()
+    place = 0
+
+    def read(count: int) -> int:
+        nonlocal place
+        number = 0
+        for bit in bits[place : place + count]:
+            number = number << 1 | bit
+        place += count
+        return number
+
+    total, word = read(32), read(5) + 1
+    widths = [read(4) + 1 for _ in range(4)]
+    values = np.zeros(total, np.uint8)
+    start = 0
+    while start < total:
+        repeated = read(1)
+        end = start + 1 + read(widths[read(2)])
+        if repeated:
+            values[start:end] = read(word)
+        else:
+            values[start:end] = [read(word) for _ in range(start, min(end, total))]
+        start = end
+    return values.reshape(height, width, 4)[..., 3] > 0

@@ -1,0 +1,60 @@
+"""Labelme's JSON, a file for each picture (https://github.com/wkentaro/labelme)."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, bitmap, ellipse, polygons
+
+
+def is_labelme(content: Any) -> bool:
+    """Whether a JSON file is Labelme's."""
+    return isinstance(content, dict) and "shapes" in content and "imagePath" in content
+
+
+def read_labelme(path: Path, split: str | None) -> Annotations:
+    """Reads polygons, rectangles, circles and masks; points and lines have no area and are passed over.
+
+    Raises:
+        UserError: the file is not as the format says.
+    """
+    content = read_json(path)
+    skipped: Counter[str] = Counter()
+    shapes: list[Shape] = []
+    try:
+        for item in content["shapes"]:
+            shape = _shape(item)
+            if shape is None:
+                skipped["points and lines, which have no area"] += 1
+            else:
+                shapes.append(shape)
+        picture = str(content["imagePath"]).replace("\\", "/")
+    except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
+        raise fault(path, "not as Labelme's format says", error) from error
+    return Annotations((Labelled(picture, tuple(shapes), path.parent, split),), skipped=skipped)
+
+
+def _shape(item: dict[str, Any]) -> Shape | None:
+    name, points = str(item["label"]), [(float(x), float(y)) for x, y in item["points"]]
+    kind = item.get("shape_type") or "polygon"
+    if kind == "polygon":
+        return polygons(name, [[value for point in points for value in point]])
+    if kind == "rectangle":
+        (left, top), (right, bottom) = points[0], points[-1]
+        return polygons(name, [[left, top, right, top, right, bottom, left, bottom]])
+    if kind == "circle":
+        radius = math.dist(points[0], points[1])
+        return ellipse(name, *points[0], radius, radius)
+    if kind == "mask":
+        mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(item["mask"])))).astype(bool)
+        return bitmap(name, mask, round(points[0][0]), round(points[0][1]))
+    return None

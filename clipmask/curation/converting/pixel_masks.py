@@ -1,0 +1,132 @@
+"""Masks of one class each (masks/crop/s0.png, s0_crop.png), and arrays of ids (s0.npy)."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape
+from clipmask.curation.guessing.pixels import look
+from clipmask.errors import UserError
+
+ARRAYS = (".npy", ".npz")
+
+
+def read_masks(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]) -> Annotations:
+    """Reads masks, whose class is their folder's name, or what their name has beyond the picture's.
+
+    Args:
+        root: the folder.
+        pictures: all picture files in it, masks among them, relative to it.
+        split_of: tells a picture's split from its path.
+
+    Raises:
+        UserError: there are no masks.
+    """
+    named = [path for path in pictures if "images" in path.parts]
+    photos = named or [path for path in pictures if _is_photo(root / path)]
+    stems = {path.stem: path for path in photos}
+    shapes: defaultdict[Path, list[Shape]] = defaultdict(list)
+    names: set[str] = set()
+    for path in sorted(set(pictures) - set(photos)):
+        found = _owner(path, stems)
+        if found is not None:
+            picture, name = found
+            names.add(name)
+            shapes[picture].append(Shape(name, functools.partial(_draw_file, root / path)))
+    if not shapes:
+        raise UserError(f"{root}: no masks in it whose names or folders tell picture and class")
+    labelled = [Labelled(path.as_posix(), tuple(shapes[path]), root, split_of(path)) for path in photos]
+    return Annotations(tuple(labelled), tuple(sorted(names)))
+
+
+def _is_photo(path: Path) -> bool:
+    found = look(path)
+    return found is not None and (found.lossy or found.values > 256)
+
+
+def _owner(path: Path, stems: dict[str, Path]) -> tuple[Path, str] | None:
+    """Returns the picture of a mask, and its class."""
+    if path.stem in stems:
+        return stems[path.stem], path.parent.name
+    places = [place for place, letter in enumerate(path.stem) if letter in "_-."]
+    for place in reversed(places):
+        if path.stem[:place] in stems:
+            return stems[path.stem[:place]], path.stem[place + 1 :]
+    for place in places:
+        if path.stem[place + 1 :] in stems:
+            return stems[path.stem[place + 1 :]], path.stem[:place]
+    return None
+
+
+def _draw_file(path: Path, height: int, width: int) -> Mask:
+    """Returns where a mask is set: not black, or at least half as bright as white where edges are smoothed."""
+    try:
+        with Image.open(path) as image:
+            values = np.asarray(image if image.mode in ("1", "P", "I") or image.mode[0] == "I" else image.convert("L"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"mask {path}: can't be read ({error})") from error
+    if values.shape != (height, width):
+        raise UserError(
+            f"mask {path}: is {values.shape[1]}x{values.shape[0]} pixels (width x height), its picture {width}x{height}"
+        )
+    return values.astype(np.int64) * 2 > int(values.max()) if values.any() else np.zeros((height, width), bool)
+
+
+def read_arrays(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]) -> Annotations:
+    """Reads arrays of ids, .npy or .npz, that are called as their pictures; 255 and -1 are void.
+
+    Args:
+        root, pictures, split_of: as for ``read_masks``.
+
+    Raises:
+        UserError: an array has no whole numbers, or is of several label maps.
+    """
+    stems = {path.stem: path for path in pictures}
+    labelled, ids = [], set()
+    for path in sorted(path for path in root.rglob("*") if path.suffix in ARRAYS and path.stem in stems):
+        values = _array(path)
+        own = np.unique(values).tolist()
+        ids |= set(own)
+        picture = stems[path.stem]
+        shapes = tuple(Shape(_id_name(id), functools.partial(_draw_id, path, id)) for id in own)
+        labelled.append(Labelled(picture.as_posix(), shapes, root, split_of(picture)))
+    if not labelled:
+        raise UserError(f"{root}: no .npy or .npz in it that is called as a picture")
+    names = tuple(_id_name(id) for id in sorted(ids) if id not in (255, -1))
+    return Annotations(tuple(labelled), names, complete=True)
+
+
+def _id_name(id: int) -> str:
+    return "void" if id in (255, -1) else f"class_{id}"
+
+
+def _array(path: Path) -> NDArray[np.int64]:
+    try:
+        content = np.load(path, allow_pickle=False)
+        values = content[content.files[0]] if isinstance(content, np.lib.npyio.NpzFile) else content
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, IndexError) as error:
+        raise UserError(f"array {path}: can't be read ({error})") from error
+    values = np.squeeze(values)
+    if values.ndim != 2 or not (values == values.astype(np.int64)).all():
+        raise UserError(
+            f"array {path}: has the shape {values.shape} and type {values.dtype}; a label map is (height, width) of "
+            "whole numbers, an id for each pixel"
+        )
+    return values.astype(np.int64)
+
+
+def _draw_id(path: Path, id: int, height: int, width: int) -> Mask:
+    values = _array(path)
+    if values.shape != (height, width):
+        raise UserError(
+            f"array {path}: is {values.shape[1]}x{values.shape[0]} (width x height), its picture {width}x{height}"
+        )
+    return values == id

@@ -1,0 +1,84 @@
+"""Ultralytics' text files for segmentation: a class number and a polygon in shares of the picture on each line."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape, polygons
+from clipmask.errors import UserError
+
+
+def yolo_labels(picture: Path) -> Path:
+    """Returns where the text file of a picture lies: labels/ for the last images/ on its way, else beside it."""
+    parts = list(picture.parts)
+    if "images" in parts:
+        place = len(parts) - 1 - parts[::-1].index("images")
+        parts[place] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def read_yolo(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]) -> Annotations:
+    """Reads the text files of all pictures; a picture without one shows none of the classes, as in Ultralytics.
+
+    Args:
+        root: the folder, with data.yaml for the names.
+        pictures: relative to ``root``.
+        split_of: tells a picture's split from its path.
+
+    Raises:
+        UserError: a line is not as the format says.
+    """
+    names = _names(root)
+    skipped: Counter[str] = Counter()
+    labelled = []
+    for picture in pictures:
+        path = root / yolo_labels(picture)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        shapes = []
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                shape = _shape(line, names, f"annotations {path}, line {number}")
+                skipped["lines with a box but no polygon"] += shape is None
+                shapes += [] if shape is None else [shape]
+        labelled.append(Labelled(picture.as_posix(), tuple(shapes), root, split_of(picture)))
+    return Annotations(tuple(labelled), tuple(names.values()), skipped=+skipped)
+
+
+def _names(root: Path) -> dict[int, str]:
+    for path in sorted(root.glob("*.y*ml")):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue
+        found: Any = content.get("names") if isinstance(content, dict) else None
+        if isinstance(found, list):
+            return {number: str(name) for number, name in enumerate(found)}
+        if isinstance(found, dict):
+            return {int(number): str(name) for number, name in sorted(found.items())}
+    return {}
+
+
+def _shape(line: str, names: dict[int, str], where: str) -> Shape | None:
+    try:
+        kind, *rest = line.split()
+        number, values = int(float(kind)), [float(value) for value in rest]
+    except ValueError as error:
+        raise UserError(f"{where}: {line.strip()[:60]!r} is no class number with coordinates") from error
+    name = names.setdefault(number, f"class_{number}")
+    if len(values) < 6:
+        return None
+    return Shape(name, functools.partial(_draw, values))
+
+
+def _draw(values: Sequence[float], height: int, width: int) -> Mask:
+    whole = (np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * (width, height)).ravel().tolist()
+    shape = polygons("", [whole])
+    assert shape is not None
+    return shape.draw(height, width)

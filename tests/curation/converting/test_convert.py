@@ -1,0 +1,132 @@
+"""The same scene comes out of every tool's export as the same label maps, with names, colours and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipmask.curation.converting.convert import Converted, Options, convert
+from clipmask.data.descriptor import Descriptor, read_descriptor
+from clipmask.data.reading import read_labels
+from clipmask.errors import UserError
+from tests.curation.converting.exports import EXPORTS, SIZE, STEMS, coco_polygons, dump, photos, ring, truth
+
+
+def _converted(source: Path, output: Path, images: Path | None = None, **options: Any) -> tuple[Converted, Descriptor]:
+    done = convert(source, images, output, Options(**options))
+    return done, read_descriptor(output / f"{output.name}.yaml")
+
+
+def _labels(descriptor: Descriptor) -> dict[str, np.ndarray]:
+    return {image.stem: read_labels(path, descriptor.label_format, SIZE) for image, path in descriptor.pairs()
+            if path.is_file()}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exports_of_all_tools_are_the_same_labels(tmp_path: Path, name: str) -> None:
+    source = EXPORTS[name](tmp_path / "data")
+    masks = name.startswith("class_")
+    done, descriptor = _converted(source, tmp_path / "out", format="masks" if masks else None)
+    classes = ("class_0", "class_1", "class_2") if name == "arrays" else ("background", "crop", "weed")
+    assert done.names == descriptor.class_names == classes
+    assert done.pictures == len(STEMS)
+    labels = _labels(descriptor)
+    assert set(labels) == set(STEMS)
+    for found in labels.values():
+        np.testing.assert_array_equal(found, truth())
+    if name == "roboflow":
+        samples = descriptor.samples()
+        stems = {split: [Path(record["file_name"]).stem for record in records] for split, records in samples.items()}
+        assert stems == {"train": ["a"], "val": ["b"]}
+    if name == "cvat":
+        assert [item.color for item in descriptor.classes[1:]] == [(0, 255, 0), (255, 0, 0)]
+    expected = {"labelme": 2, "yolo": 2, "cvat": 2}
+    assert sum(done.skipped.values()) == expected.get(name, 0)
+
+
+def test_background_may_be_void_or_have_another_name(tmp_path: Path) -> None:
+    source = coco_polygons(tmp_path / "data")
+    done, descriptor = _converted(source, tmp_path / "void", background=None)
+    assert done.names == ("crop", "weed")
+    expected = np.array([255, 0, 1])[truth()]
+    assert (_labels(descriptor)["a"] == expected).all()
+    done, _ = _converted(source, tmp_path / "soil", background="soil")
+    assert done.names == ("soil", "crop", "weed")
+
+
+def test_overlaps_by_the_order_of_the_file(tmp_path: Path) -> None:
+    source = coco_polygons(tmp_path / "data")  # crop comes after weed
+    _, descriptor = _converted(source, tmp_path / "out", smaller_above=False)
+    assert (_labels(descriptor)["a"] == (truth() > 0)).all()
+
+
+def test_names_give_the_order_and_void_ones_are_void(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "categories": [{"id": 1, "name": "crop"}, {"id": 2, "name": "ignore"}],
+        "annotations": [{"image_id": 1, "category_id": 2, "segmentation": [ring((10, 16, 8, 20))]},
+                        {"image_id": 1, "category_id": 1, "segmentation": [ring((4, 24, 5, 30))], "iscrowd": 0}],
+    }  # fmt: skip
+    photos(tmp_path / "data")
+    source = dump(tmp_path / "data/x.json", content)
+    done, descriptor = _converted(source, tmp_path / "out")
+    assert done.names == ("background", "crop")
+    assert (_labels(descriptor)["a"] == np.array([0, 1, 255])[truth()]).all()
+    done, _ = _converted(source, tmp_path / "named", names=("weed", "crop"))
+    assert done.names == ("background", "weed", "crop")
+    with pytest.raises(UserError, match="--names lacks crop"):
+        _converted(source, tmp_path / "wrong", names=("weed",))
+
+
+def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
+    source = coco_polygons(tmp_path / "data")
+    moved = tmp_path / "moved"
+    (tmp_path / "data/images").rename(moved)
+    photos(tmp_path / "data", "others/deep")
+    for path in [*(tmp_path / "data/others/deep").iterdir()]:
+        path.rename(path.with_name(f"x{path.name}"))
+    with pytest.raises(UserError, match=r"'a\.jpg': no such picture in .*--images"):
+        _converted(source, tmp_path / "out")
+    _, descriptor = _converted(source, tmp_path / "out", images=moved)
+    assert (_labels(descriptor)["b"] == truth()).all()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no such file or folder"),
+        ({"a.json": "{"}, r"a\.json: is no JSON"),
+        ({"a.json": "{}"}, "no annotations of a known format"),
+        ({"a.json": '{"images": [{}], "annotations": [], "categories": []}'}, "not as COCO's format says"),
+        ({"a.json": '{"images": [], "annotations": [], "categories": []}'}, "are of no picture"),
+        ({"a.xml": "<annotations><image/></annotations>"}, "not as CVAT's format says"),
+    ],
+)
+def test_what_is_no_annotation_is_told(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    if files:
+        photos(tmp_path / "data")
+    for name, text in files.items():
+        (tmp_path / "data" / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        convert(tmp_path / "data", None, tmp_path / "out", Options())
+
+
+def test_arrays_that_are_no_label_maps_are_told(tmp_path: Path) -> None:
+    photos(tmp_path / "data")
+    np.save(tmp_path / "data/a.npy", np.zeros((3, *SIZE)))
+    with pytest.raises(UserError, match=r"a\.npy: has the shape \(3, 30, 40\)"):
+        convert(tmp_path / "data", None, tmp_path / "out", Options())
+    np.save(tmp_path / "data/a.npy", np.zeros((4, 4), np.uint8))
+    with pytest.raises(UserError, match=r"a\.npy: is 4x4 .* its picture 40x30"):
+        convert(tmp_path / "data", None, tmp_path / "out", Options())
+
+
+def test_label_maps_have_the_colours_of_their_classes(tmp_path: Path) -> None:
+    _, descriptor = _converted(coco_polygons(tmp_path / "data"), tmp_path / "out")
+    colors = np.array([item.color for item in descriptor.classes], np.uint8)
+    with Image.open(tmp_path / "out/labels/images/a.png") as image:
+        assert (np.asarray(image.convert("RGB")) == colors[truth()]).all()
