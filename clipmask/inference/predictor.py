@@ -53,6 +53,7 @@ class Predictor:
             but for those of ``set_colors``.
         dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
         server_ids: class name to the id of the benchmark's server; likewise.
+        paint_background: whether overlays paint a class called background; False unless it is set.
         image_format: how picture files are read: as those of the training were.
 
     Raises:
@@ -75,6 +76,7 @@ class Predictor:
         self.set_colors({})
         self._mapper = TestMapper.from_config(cfg)
         self._told_of_size = False
+        self.paint_background = False
 
     @classmethod
     def from_checkpoint(
@@ -290,7 +292,10 @@ class Predictor:
             score: Callable[[Segmentation], NDArray[np.float32]] = functools.partial(self._scores, given=given)
             if scores:
                 score = functools.partial(_kept_scores, kept[index].float().cpu().numpy())
-            yield Segmentation(pixels, labels.cpu().numpy(), self.names, self.colors, source, score, self.server_ids)
+            label_map = labels.cpu().numpy()
+            yield Segmentation(
+                pixels, label_map, self.names, self.colors, source, score, self.server_ids, self.paint_background
+            )
 
     def _tell_of_size(self, height: int, width: int) -> None:
         """Warns, once, of the first large picture that goes through the model whole; all of a batch are of its size."""

@@ -40,6 +40,7 @@ class Segmentation:
         source: the path that the picture came from; None where it was given as pixels.
         server_ids: class name to the id that a benchmark's server has for it; empty where the model's dataset has no
             such ids.
+        paint_background: whether overlays paint a class called background.
     """
 
     image: NDArray[np.uint8]
@@ -49,6 +50,7 @@ class Segmentation:
     source: str | None
     _score: Callable[[Segmentation], NDArray[np.float32]]
     server_ids: Mapping[str, int] = field(default_factory=dict)
+    paint_background: bool = False
 
     def __repr__(self) -> str:
         height, width = self.labels.shape
@@ -83,7 +85,9 @@ class Segmentation:
         Returns:
             uint8 (H + height of the legend, W, 3).
         """
-        return overlay(self.image, self.labels, self.names, self.colors, opacity, legend)
+        return overlay(
+            self.image, self.labels, self.names, self.colors, opacity, legend, paint_background=self.paint_background
+        )
 
     def comparison(self, truth: NDArray[Any]) -> NDArray[np.uint8]:
         """Draws picture, truth, prediction and errors beside each other.

@@ -27,6 +27,10 @@ _USUAL = {
 }  # fmt: skip
 _HOMES = {name: place for place, names in _USUAL.items() for name in names.split(", ")}
 _TAKEN = 12.0  # CIELAB: nearer to a colour that was given, one of ours would be taken for it
+_FEW = 6  # classes, up to which colours are kept as far apart as ``_APART``
+_APART = 45.0  # CIELAB
+BACKGROUND = {"background", "_background_", "bg", "__background__"}  # names of what is around the things
+_BACKGROUND_COLOR = [60, 60, 60]
 _TRIES = 16  # colours that are weighed for a name beyond the palette
 
 
@@ -36,7 +40,8 @@ def palette(names: Sequence[str], given: Mapping[str, Sequence[int]] | None = No
     Each name has a home among 24 colours that stay distinct for colour-blind readers: the usual ones of street scenes
     have one each, the others go by their hash. A class has the colour of its home in every vocabulary, but where
     another name there has the same home, and comes first (usual ones do, then the smaller hash), it moves to a free
-    one. Beyond 24 classes colours follow from the name's hash too, and grow similar.
+    one. Beyond 24 classes colours follow from the name's hash too, and grow similar. Of a few classes, those without a
+    usual colour also move where their home is near another's colour. Background is dark grey.
 
     Args:
         names: class names; of ``car;automobile`` the first counts. Equal names get equal colours.
@@ -46,24 +51,45 @@ def palette(names: Sequence[str], given: Mapping[str, Sequence[int]] | None = No
         [r, g, b], 0..255, for each name.
     """
     chosen = {name: list(color) for name, color in (given or {}).items() if name in names}
+    around = sorted(name for name in names if is_background(name))
+    if around:
+        chosen.setdefault(around[0], list(_BACKGROUND_COLOR))
     fixed = _lab(np.array([*chosen.values()], dtype=float).reshape(-1, 3))
     distance = np.linalg.norm(_lab(np.array(PALETTE, dtype=float))[:, None] - fixed, axis=-1)
     free = [place for place in range(len(PALETTE)) if (distance[place] >= _TAKEN).all()]
     waiting = []
     for name in sorted(set(names) - chosen.keys(), key=lambda name: (_plain(name) not in _HOMES, _hash(name), name)):
         home = _HOMES.get(_plain(name), _hash(name) % len(PALETTE))
-        if home in free:
+        moves = len(set(names)) <= _FEW and _plain(name) not in _HOMES and _nearest(home, chosen) < _APART
+        if home in free and not moves:
             free.remove(home)
             chosen[name] = list(PALETTE[home])
         else:
             waiting.append(name)
     for name in waiting:
-        if free:
+        if free and len(set(names)) <= _FEW:
+            place = max(free, key=lambda place: _nearest(place, chosen))
+            free.remove(place)
+            chosen[name] = list(PALETTE[place])
+        elif free:
             place = free.pop(_hash(f"{_plain(name)} again") % len(free))
             chosen[name] = list(PALETTE[place])
         else:
             chosen[name] = _further_color(name, np.array([*chosen.values()], dtype=float))
     return [chosen[name] for name in names]
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is what is around the things, by its name."""
+    return _plain(name) in BACKGROUND
+
+
+def _nearest(place: int, chosen: Mapping[str, Sequence[int]]) -> float:
+    """Returns the distance in CIELAB from a colour of ``PALETTE`` to the nearest one that is taken."""
+    if not chosen:
+        return np.inf
+    taken = _lab(np.array([*chosen.values()], dtype=float))
+    return float(np.linalg.norm(taken - _lab(np.array(PALETTE[place], dtype=float)), axis=-1).min())
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from clipmask.errors import UserError
-from clipmask.visualizer.colors import Colors, colorize
+from clipmask.visualizer.colors import Colors, colorize, is_background
 from clipmask.visualizer.legend import PAPER, Entry, draw_legend, with_legend
 from clipmask.visualizer.lettering import font_size, load_font, text_size, write
 from clipmask.vocabulary import shown_names
@@ -41,6 +41,7 @@ def overlay(
     opacity: float = 0.5,
     legend: bool | Literal["inside"] = True,
     ignore_label: int | None = None,
+    paint_background: bool = False,
 ) -> np.ndarray:
     """Draws a label map over its image.
 
@@ -55,6 +56,7 @@ def overlay(
             the lowest rows lists every class in the order of ``names``, and no names are written into regions; a
             picture with no room for it has none.
         ignore_label: an id that is not painted.
+        paint_background: paint a class called background too; otherwise it is left as it is, unless it is the only one.
 
     Returns:
         uint8 (H + height of the legend, W, 3); a picture narrower than one entry of its legend is widened to fit it.
@@ -66,7 +68,8 @@ def overlay(
     check(image, labels, names, colors)
     if not 0 <= opacity <= 1:
         raise UserError(f"opacity {opacity}: is between 0 (the picture) and 1 (the colours)")
-    picture = paint(image, labels, names, colors, opacity, ignore_label, region_names=legend != "inside")
+    shown_labels = labels if paint_background else without_background(labels, names)
+    picture = paint(image, shown_labels, names, colors, opacity, ignore_label, region_names=legend != "inside")
     if not legend:
         return picture
     shares = class_shares(labels, len(names), ignore_label)
@@ -83,6 +86,14 @@ def overlay(
         blended[-rows:] = np.rint((1 - shade) * picture[-rows:] + shade * strip)
         return blended
     return picture
+
+
+def without_background(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Returns ids (H, W) in which a class called background is -1, which is painted nowhere."""
+    hidden = [place for place, name in enumerate(names) if is_background(name)]
+    if not hidden or len(hidden) == len(names):
+        return labels
+    return np.where(np.isin(labels, hidden), -1, labels.astype(np.int64))
 
 
 def check(image: np.ndarray, labels: np.ndarray, names: Sequence[str], colors: Colors) -> None:

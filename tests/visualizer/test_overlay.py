@@ -151,3 +151,17 @@ def test_opacity_is_a_share(opacity: float) -> None:
     image, labels = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
     with pytest.raises(UserError, match=r"opacity .*: is between 0 \(the picture\) and 1"):
         overlay(image, labels, ["road"], palette(["road"]), opacity)
+
+
+def test_background_is_left_clear_unless_it_is_asked_for() -> None:
+    image = np.full((40, 60, 3), 100, np.uint8)
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 30:] = 1
+    names, colors = ["background", "tumour"], [[60, 60, 60], [230, 159, 0]]
+    drawn = overlay(image, labels, names, colors, legend=False)
+    assert (drawn[:, :28] == image[:, :28]).all()
+    assert (drawn[:, 32:] != image[:, 32:]).any()
+    painted = overlay(image, labels, names, colors, legend=False, paint_background=True)
+    assert (painted[:, :28] != image[:, :28]).any()
+    alone = overlay(image, np.zeros_like(labels), names[:1], colors[:1], legend=False)
+    assert (alone != image).any()

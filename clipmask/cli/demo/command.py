@@ -167,6 +167,9 @@ def build_parser() -> argparse.ArgumentParser:
         "'name: [r, g, b]' or 'r g b name'; or the word dataset, for those of the model's dataset (default: those of "
         "--dataset, else fixed ones by name that colour-blind readers can tell apart)",
     )
+    result.add_argument(
+        "--paint-background", action="store_true", help="paint a class called background too, which is left clear"
+    )
     result.add_argument("--opacity", type=float, default=0.5, help="of the overlay's colours, 0 to 1")
     return parser
 

@@ -65,6 +65,7 @@ def load_predictor(args: argparse.Namespace, dataset: LabelledPictures | None = 
         _check_names(args.colors, chosen, predictor.names)
         colors = {**colors, **chosen}
     predictor.set_colors(colors)
+    predictor.paint_background = args.paint_background
     return predictor
 
 
