@@ -121,7 +121,8 @@ def _metadata(name: str) -> Any:
             "Your own is described by a YAML file that you give with --dataset, or registered by a module (--register)"
         )
     metadata = MetadataCatalog.get(name)
-    if not metadata.get("stuff_classes", None):
+    names = metadata.get("stuff_classes", None)
+    if names is None or not len(names):
         raise UserError(
             f"dataset {name!r} has no class names; register them where you register the dataset: "
             f"MetadataCatalog.get({name!r}).set(stuff_classes=['road', ...], ignore_label=255)"

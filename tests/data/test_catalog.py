@@ -36,6 +36,13 @@ def test_class_names_are_all_a_user_must_give(register: Register) -> None:
     assert dataset.ignore_label == 255
 
 
+def test_numbers_and_names_may_be_those_of_numpy(register: Register) -> None:
+    metadata = {"stuff_classes": np.array(["road", "sky"]), "ignore_label": np.int64(255)}
+    dataset = load_dataset(register(RECORDS, **metadata), labelled=True)
+    assert dataset.classes == ("road", "sky")
+    assert dataset.label_format == LabelFormat(2, 255)
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
         UserError, match=r"'camvid_train' is not registered.*camvid_sem_seg_train.*toy_street_sem_seg_val"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipmask.curation.guessing.depth import Depth, guess_depth
+from clipmask.curation.guessing.known import known_names
 from clipmask.curation.guessing.naming import NameFile, find_names
 from clipmask.curation.guessing.pairing import SPLIT_NAMES, Pairing, find_pairing
 from clipmask.curation.guessing.pixels import read_sample
@@ -76,7 +77,9 @@ def guess_folder(folder: Path, names: Sequence[str] | None = None, sample: int =
     chosen = [pairing.pairs[place][1] for place in spread_places(count, sample)]
     file = find_names(_places(folder, pairing))
     try:
-        values = guess_values(read_sample(folder / path for path in chosen), file)
+        pixels = read_sample(folder / path for path in chosen)
+        file = file or known_names(pixels, pairing.label_suffix)
+        values = guess_values(pixels, file)
         values = values if names is None else rename(values, names)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error

@@ -11,7 +11,7 @@ from clipmask.data.label_format import RGB
 
 FILES = (
     "classes.txt", "labels.txt", "label_colors.txt", "labelmap.txt", "class_names.txt", "names.txt", "class_dict.csv",
-    "_classes.csv", "classes.csv",
+    "_classes.csv", "classes.csv", "objectInfo150.txt",
 )  # fmt: skip
 _VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "__ignore__", "ignore label", "don't care"}
 _NUMBERED = re.compile(r"(\d+)\s*[:,;\t ]\s*(\D.*)")
@@ -45,7 +45,8 @@ def find_names(folders: Sequence[Path]) -> NameFile | None:
         for name in FILES:
             path = folder / name
             if path.is_file():
-                names = read_names(path.read_text(encoding="utf-8-sig", errors="replace"))
+                text = path.read_text(encoding="utf-8-sig", errors="replace")
+                names = read_ade20k(text) if name == "objectInfo150.txt" else read_names(text)
                 if names:
                     return NameFile(path, names)
     return None
@@ -78,6 +79,17 @@ def read_names(text: str) -> tuple[Named, ...]:
         if counts[named.name] > 1:
             names[place] = named._replace(name=f"{named.name} {counts[named.name]}")
     return tuple(names)
+
+
+def read_ade20k(text: str) -> tuple[Named, ...]:
+    """Reads ADE20K's objectInfo150.txt: rows of id, shares, counts and synonyms between tabs; id 0 is what is left.
+
+    Args:
+        text: content of the file.
+    """
+    rows = [line.split("\t") for line in text.splitlines()]
+    names = [Named(_clean(row[-1]), int(row[0])) for row in rows if len(row) > 1 and row[0].strip().isdigit()]
+    return (Named("void", 0), *names) if names else ()
 
 
 def _is_heading(line: str, others: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from clipmask.curation.guessing.known import voc_color
 from clipmask.curation.guessing.naming import Named, NameFile
 from clipmask.curation.guessing.pixels import LabelPixels
 from clipmask.data.datasets.camvid import CLASSES as CAMVID
@@ -237,12 +238,7 @@ def _void_colors(pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool) 
 
 
 def _voc_colors() -> set[RGB]:
-    """Returns Pascal VOC's colour map: the bits of an id, three at a time, are the highest bits of red, green, blue."""
-    colors = set()
-    for number in range(1, 256):
-        levels = [sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
-        colors.add((levels[0], levels[1], levels[2]))
-    return colors
+    return {voc_color(number) for number in range(1, 256)}
 
 
 def rename(guess: Guess, names: Sequence[str]) -> Guess:

@@ -11,18 +11,19 @@ from PIL import Image
 
 from clipmask.curation.guessing.guess import SHARES, guess_folder
 from clipmask.curation.guessing.writing import descriptor_text
+from clipmask.data.datasets.cityscapes import CLASSES as CITYSCAPES
 from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.data.image_format import ImageFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
-from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES
+from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES, grey, photo, save
 
 BARE = ("class_0", "class_1", "class_2", "class_3")
 EXPECTED: dict[str, dict[str, Any]] = {
     "images_and_labels": {"encoding": "rgb", "class_names": ("road", "sky", "vegetation", "person")},
     "one_folder": {"class_names": ("class_0", "class_1"), "ignore_ids": (254,)},
     "camvid": {"class_names": BARE},
-    "cityscapes": {"class_names": BARE},
+    "cityscapes": {"class_names": tuple(CITYSCAPES), "ignore_ids": (-1, *range(7), 9, 10, 14, 15, 16, 18, 29, 30, 255)},
     "splits_outside": {"class_names": ("background", "tall crop", "weed")},
     "splits_inside": {"class_names": ("background", "road", "zebra crossing", "car", "bus")},
     "prefixes": {"class_names": BARE},
@@ -95,3 +96,25 @@ def test_deep_pictures_get_their_range(tmp_path: Path) -> None:
     for path in [*tmp_path.glob("train/*.png"), *tmp_path.glob("val/*.png")]:
         Image.fromarray(rng.integers(0, 4096, SIZE).astype(np.uint16)).save(path)
     assert _described(tmp_path, tmp_path / "here").image_format == ImageFormat(range=(0, 4095))
+
+
+def test_ade20k_is_known_by_its_file_of_names(tmp_path: Path) -> None:
+    """Its id 0 is what no class was found for."""
+    for number in range(6):
+        save(photo(number), tmp_path / f"images/{number}.jpg")
+        save(grey(4), tmp_path / f"annotations/{number}.png")
+    rows = ["1\t0.1\t9\t9\t1\twall", "2\t0.1\t9\t9\t1\tbuilding, edifice", "3\t0.1\t9\t9\t1\tsky"]
+    (tmp_path / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tStuff\tName\n" + "\n".join(rows))
+    descriptor = _described(tmp_path, tmp_path / "here")
+    assert descriptor.class_names == ("wall", "building", "sky")
+    assert [item.id for item in descriptor.classes] == [1, 2, 3]
+    assert descriptor.ignore_ids == (0,)
+
+
+def test_pascal_voc_is_known_by_its_palette(tmp_path: Path) -> None:
+    TREES["pascal_voc"](tmp_path)
+    (tmp_path / "VOC/labelmap.txt").unlink()
+    descriptor = _described(tmp_path, tmp_path / "here")
+    assert descriptor.class_names[:3] == ("background", "aeroplane", "bicycle")
+    assert len(descriptor.classes) == 21
+    assert descriptor.ignore_ids == (255,)
