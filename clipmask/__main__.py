@@ -29,7 +29,8 @@ VERBS = {
     "predict": Verb("clipmask.cli.demo.command", "segment pictures, folders, films or the webcam's picture"),
     "data": Verb("clipmask.cli.data.command", "describe, check and show pictures of your own"),
     "embed": Verb("clipmask.cli.embed", "write CLIP's embeddings of class names to a file"),
-    "pack": Verb("clipmask.cli.export", "pack a checkpoint into one small file for others"),
+    "pack": Verb("clipmask.cli.pack", "pack a checkpoint into one small file for others"),
+    "export": Verb("clipmask.cli.export", "write a network for ONNX Runtime, OpenVINO or torch.export"),
     "env": Verb("clipmask.env", "print what a bug report needs to say about this machine"),
 }
 

@@ -140,3 +140,22 @@ def checkpoint(tmp_path: Path, small_cfg: CfgNode) -> Path:
     from tests.checkpoints import write_checkpoint  # which imports this file
 
     return write_checkpoint(tmp_path / "model.pth", small_cfg)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A checkpoint of a small random model, and the ONNX file made of it, for any size and any vocabulary."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from clipmask.cli.export import main
+    from tests.checkpoints import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("exported")
+    opts = ["MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.FFN_DIM", "32"]
+    opts += ["MODEL.CLIPMASK.NUM_QUERIES", "8", "MODEL.CLIPMASK.DEC_LAYERS", "1", "INPUT.MIN_SIZE_TEST", "0"]
+    opts += ["MODEL.CLIPMASK.SCALES", "['res4', 'res5']", "MODEL.CLIPMASK.MAX_IMAGE_KEYS", "20"]
+    opts += ["MODEL.CLIPMASK.TEXT_QUERIES", "True"]
+    checkpoint = write_checkpoint(folder / "model.pth", load_cfg(ROOT / "configs" / "toy.yaml", opts))
+    file = folder / "model.onnx"
+    assert main(["--weights", str(checkpoint), "--output", str(file), "--free-vocabulary"]) == 0
+    return checkpoint, file

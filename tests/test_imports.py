@@ -22,7 +22,7 @@ LAYERS = [
     {"evaluation", "text", "visualizer"},
     {"modeling"},
     {"inference"},
-    {"engine", "film"},
+    {"engine", "export", "film"},
     {"curation"},
     {"cli", "env"},
     {"__main__"},

@@ -75,8 +75,8 @@ def test_the_model_that_comes_along(workspace: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_start")
-def test_export(workspace: Path) -> None:
-    run(shlex.split(next(c for c in COMMANDS if "clipmask.cli.export" in c)), workspace)
+def test_pack(workspace: Path) -> None:
+    run(shlex.split(next(c for c in COMMANDS if "clipmask.cli.pack" in c)), workspace)
     command = ["python", "demo/demo.py", "--weights", "toy.safetensors", "--input", "street.jpg", "--output", "toy.png"]
     (workspace / "street.jpg").write_bytes((workspace / "datasets" / "toy_street" / "val" / "0001.png").read_bytes())
     run(command, workspace)

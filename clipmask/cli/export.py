@@ -1,50 +1,156 @@
-"""``clipmask-export``: a checkpoint becomes one small file with all that is needed to use the model."""
+"""``clipmask-export``: a checkpoint becomes a network for ONNX Runtime, OpenVINO or ``torch.export.load``."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from clipmask.cli import run_main
-from clipmask.cli.output import output_file, shortened, write_output
+from clipmask.cli.output import output_file
+from clipmask.data import TestMapper
+from clipmask.errors import UserError
+from clipmask.export.network import ExportedNetwork
+from clipmask.export.verify import check, compare, made_pictures
+from clipmask.export.write import ENDINGS, WRITERS, load_run, make_program
+from clipmask.inference import Predictor
+from clipmask.inference.pixels import to_pixels
+from clipmask.modeling import ClipMask
+from clipmask.modeling.mask_decoder import LinearClassifier
 from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
-from clipmask.weights.packed import pack
+from clipmask.weights.exported import describe
+
+FREE_SIZES = ((96, 128), (101, 139), (200, 72))  # of the pictures that a network for every size is tried on
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program_name(),
-        description="Write a checkpoint's weights with their config, class names and text embedding as one "
-        ".safetensors file, without the optimiser: what the demo, --eval-only and MODEL.WEIGHTS take.",
+        description="Write a network that takes pictures (B, 3, H, W), uint8 in RGB, and gives label maps (B, H, W), "
+        "uint8: normalisation and enlargement to the picture's size are inside. It is compared with the model "
+        "before it is kept.",
     )
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py")
-    parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="the file to write")
-    parser.add_argument("--half", action="store_true", help="store float16, half the size")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint, or a file of clipmask-pack")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--format", choices=list(ENDINGS), default="onnx", help="default: onnx")
+    parser.add_argument("--size", metavar="HxW", help="height and width of all pictures; default: any size")
     parser.add_argument(
-        "--opts",
-        nargs="*",
-        default=[],
-        metavar="KEY VALUE",
-        help="config values to store in place of the training's; where T came from a file, MODEL.CLIP.EMBEDDINGS '' "
-        "says that new class names may go to the model MODEL.CLIP.NAME, which made that file",
+        "--free-vocabulary",
+        action="store_true",
+        help="take CLIP's embeddings of the class names, float32 (K, D), as a second input named text",
     )
+    parser.add_argument("--scores", action="store_true", help="give scores, float32 (B, K, H, W), not labels")
+    parser.add_argument("--half", action="store_true", help="store weights in 16 bits, half the size")
+    parser.add_argument(
+        "--verify",
+        nargs="+",
+        default=[],
+        metavar="PICTURE",
+        help="compare and measure the time with these too",
+    )
+    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys and values")
     return parser
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Reads ``480x640``, height and width in pixels; a ``UserError`` for anything else."""
+    match = re.fullmatch(r"([1-9]\d*)[xX]([1-9]\d*)", text)
+    if match is None:
+        raise UserError(f"--size {text}: say height x width in pixels, such as 480x640")
+    return int(match[1]), int(match[2])
+
+
+def _seen_size(predictor: Predictor, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size that the model sees of a picture; None where it sees the picture as it is."""
+    if size is None:
+        if predictor.cfg.INPUT.MIN_SIZE_TEST:
+            raise UserError(
+                f"this model sees pictures with a shorter side of {predictor.cfg.INPUT.MIN_SIZE_TEST} pixels "
+                "(INPUT.MIN_SIZE_TEST). Name the size of your pictures, --size HEIGHTxWIDTH, or let it see every "
+                "picture as it is: --opts INPUT.MIN_SIZE_TEST 0"
+            )
+        return None
+    shown = TestMapper.from_config(predictor.cfg).from_array(np.zeros((*size, 3), np.uint8))["image"].shape
+    seen = (int(shown[1]), int(shown[2]))
+    return None if seen == size else seen
+
+
+def _check_kind(model: ClipMask, free_vocabulary: bool) -> None:
+    """Refuses what can't be exported."""
+    if len(model.class_names) > 255:
+        raise UserError(f"{len(model.class_names)} classes: label maps of exported networks hold up to 255")
+    if free_vocabulary and isinstance(model.mask_decoder.classifier, LinearClassifier):
+        raise UserError("--free-vocabulary: this model has MODEL.CLIPMASK.CLASSIFIER linear, its classes are fixed")
+    if free_vocabulary and model.columns_of(model.vocabulary) is not None:
+        raise UserError("--free-vocabulary: classes of this model have members, which only a fixed vocabulary can have")
+
+
+@torch.no_grad()
+def _rows(model: ClipMask) -> torch.Tensor:
+    """CLIP's embeddings of the class names (K, D), before they are centred."""
+    return model.text.select(model.text(), model.vocabulary) + model.text.mean
+
+
+def _pictures(predictor: Predictor, paths: Sequence[str], size: tuple[int, int] | None) -> list[NDArray[np.uint8]]:
+    """Reads pictures, and resizes them to ``size`` where there is one."""
+    pictures = [Image.fromarray(to_pixels(path, predictor.image_format)) for path in paths]
+    return [np.array(picture if size is None else picture.resize((size[1], size[0]))) for picture in pictures]
 
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    output = output_file(args.output, ".safetensors")
-    checkpoint = load_checkpoint(args.weights)
-    content = pack(checkpoint, args.weights, half=args.half, opts=args.opts)
-    write_output(output, lambda file: file.write(content))
-    names = checkpoint["class_names"]
-    print(
-        f"{args.weights} -> {output} ({len(content) / 1e6:.1f} MB{', float16' if args.half else ''}; {len(names)} "
-        f"classes: {shortened(names)})"
+    output = output_file(args.output, ENDINGS[args.format])
+    if args.half and args.format == "torch":
+        raise UserError("--half: for onnx and openvino, whose runtimes make 32 bits of 16 when they load a file")
+    size = None if args.size is None else read_size(args.size)
+    predictor = Predictor.from_checkpoint(args.weights, device="cpu", opts=args.opts)
+    model = predictor.model
+    if not isinstance(model, ClipMask):
+        raise UserError(f"--weights {args.weights}: is exported already; name the checkpoint that it was made from")
+    _check_kind(model, args.free_vocabulary)
+    seen, pictures = _seen_size(predictor, size), _pictures(predictor, args.verify, size)
+    model.prepare()
+    text = _rows(model) if args.free_vocabulary else None
+    bgr = predictor.cfg.INPUT.FORMAT == "BGR"
+    network = ExportedNetwork(model, size=size, seen=seen, scores=args.scores, bgr=bgr)
+    rows = None if text is None else text.numpy()
+    description = describe(
+        {**load_checkpoint(args.weights), "config": predictor.cfg.dump()},
+        names=predictor.names,
+        colors=predictor.colors,
+        output="scores" if args.scores else "labels",
+        size=size,
+        text=rows,
     )
+    program = make_program(network, size, text)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".clipmask-export-") as folder:
+        made = Path(folder) / output.name
+        WRITERS[args.format](program, made, description, args.half)
+        run = load_run(made)
+        sizes = FREE_SIZES if size is None else (size,)
+        for shown, timed in ((made_pictures(sizes), False), (pictures, True)):
+            if shown:
+                agreement = compare(predictor, run, shown, rows, timed=timed)
+                check(agreement, args.half)
+                print(f"{'given' if timed else 'made'} pictures: {agreement}")
+        files = sorted(Path(folder).iterdir(), key=lambda file: file.suffix == output.suffix)  # the named one last
+        total = sum(file.stat().st_size for file in files)
+        for file in files:
+            file.replace(output.parent / file.name)
+    taken = "any size" if size is None else f"{size[1]}x{size[0]} pixels"
+    vocabulary = "any class names" if rows is not None else f"{len(predictor.names)} classes"
+    print(f"{args.weights} -> {output} ({total / 1e6:.1f} MB; pictures of {taken}, {vocabulary})")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from clipmask.data import TestMapper
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.device import resolve_device
 from clipmask.errors import MissingText, UserError
+from clipmask.inference.exported import ENDING, ExportedModel
 from clipmask.inference.folding import prepare_for_inference
 from clipmask.inference.loading import load_model
 from clipmask.inference.pixels import Picture, to_pixels
@@ -44,7 +45,7 @@ class Predictor:
 
     Args:
         cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of TEST are read.
-        model: is put into evaluation mode, and stays on its device.
+        model: is put into evaluation mode, and stays on its device; or an exported one.
         batch_size: pictures of one size that go through the model together.
 
     Attributes:
@@ -61,7 +62,12 @@ class Predictor:
     """
 
     def __init__(
-        self, cfg: CfgNode, model: ClipMask, *, image_format: ImageFormat = PLAIN, batch_size: int = 1
+        self,
+        cfg: CfgNode,
+        model: ClipMask | ExportedModel,
+        *,
+        image_format: ImageFormat = PLAIN,
+        batch_size: int = 1,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: it must be at least 1")
@@ -71,7 +77,8 @@ class Predictor:
         classes = model.vocabulary.classes
         self.dataset_colors = {item.term.text: list(item.color) for item in classes if item.color is not None}
         self.server_ids = {item.term.text: item.server_id for item in classes if item.server_id is not None}
-        self._trained = frozenset(term.text for term in model.text.terms)
+        terms = model.text.terms if isinstance(model, ClipMask) else model.vocabulary.terms
+        self._trained = frozenset(term.text for term in terms)
         self.names = model.vocabulary.names
         self.set_colors({})
         self._mapper = TestMapper.from_config(cfg)
@@ -90,7 +97,7 @@ class Predictor:
         """Makes a predictor from a checkpoint of ClipMask and nothing else; code in the file does not run.
 
         Args:
-            path: the file.
+            path: the file; or one that ``clipmask-export`` wrote in the format ONNX, which runs in ONNX Runtime.
             device: cuda, cuda:1, mps or cpu; None: the one of the training's config, the CPU where that is absent.
             opts: config keys and values in turn, over the checkpoint's config.
             batch_size: see the class.
@@ -98,6 +105,10 @@ class Predictor:
         Raises:
             UserError: the file is missing or damaged, holds weights alone, or an override is wrong.
         """
+        if Path(path).suffix == ENDING:
+            given = dict(zip(opts[::2], opts[1::2], strict=False)).get("MODEL.DEVICE", "cpu")
+            exported = ExportedModel(Path(path), device or given, opts)
+            return cls(exported.cfg, exported, image_format=exported.image_format, batch_size=batch_size)
         checkpoint = load_checkpoint(Path(path))
         text = checkpoint.get("config")
         if not isinstance(text, str):
@@ -173,7 +184,8 @@ class Predictor:
         try:
             self.model.set_vocabulary(vocabulary.using(embeddings or ""))
         except MissingText as error:
-            if embeddings is not None or self.model.text.learner is not None:
+            learned = isinstance(self.model, ClipMask) and self.model.text.learner is not None
+            if embeddings is not None or learned:
                 raise
             raise MissingText(
                 f"{error}. A file of embeddings for these names alone will do: --embeddings FILE.npz"

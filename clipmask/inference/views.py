@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from fvcore.common.config import CfgNode
@@ -32,6 +32,7 @@ from clipmask.validate import check_views
 BATCH_PIXELS = 2**20
 # The weight at a window's very edge, relative to 0.5 in its middle; above 0, as a pixel may be in one window only.
 LEAST_WEIGHT = 1e-3
+Model = TypeVar("Model")
 
 
 class Span(NamedTuple):
@@ -207,7 +208,7 @@ class ClipMaskWithViews(nn.Module):
         return augmented_scores(self.model.decode, inputs, self.views)
 
 
-def with_views(cfg: CfgNode, model: ClipMask) -> ClipMask | ClipMaskWithViews:
+def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
     """Returns what predicts as the config says: the model, or the model with views where the config enables some.
 
     Args:
@@ -222,8 +223,8 @@ def with_views(cfg: CfgNode, model: ClipMask) -> ClipMask | ClipMaskWithViews:
         return model
     if not isinstance(model, ClipMask):
         raise UserError(
-            "TEST.AUG.ENABLED and TEST.SLIDING_WINDOW.ENABLED work with MODEL.META_ARCHITECTURE ClipMask and classes "
-            f"derived from it; {cfg.MODEL.META_ARCHITECTURE} is none"
+            "TEST.AUG.ENABLED and TEST.SLIDING_WINDOW.ENABLED work with a model in PyTorch whose "
+            f"MODEL.META_ARCHITECTURE is ClipMask or derived from it; {type(model).__name__} is none"
         )
     return ClipMaskWithViews(model, views)
 

@@ -67,18 +67,30 @@ def label_map(
     return labels
 
 
-def plain_scores(logits: Tensor, masks: Tensor, size: tuple[int, int], stride: int = 4) -> Tensor:
-    """Returns the scores (K, H, W) of an image that is as large as its result; no strips, no branches on sizes.
+def plain_scores(
+    logits: Tensor,
+    masks: Tensor,
+    size: tuple[int, int],
+    stride: int = 4,
+    input_size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Returns the scores (K, H, W) of an image at once, without strips.
 
     Args:
         logits: (Q, K + 1) class logits, no object last; or (B, Q, K + 1), for scores (B, K, H, W).
         masks: (Q, h, w) mask logits, or (B, Q, h, w).
         size: H and W.
         stride: input pixels per mask cell.
+        input_size: height and width in pixels of the image that the network saw; None: H and W.
     """
     probability = _probability(logits)
     batch = masks.float().reshape(-1, *masks.shape[-3:])
-    large = F.interpolate(batch, scale_factor=float(stride), mode="bilinear", align_corners=False).sigmoid_()
+    scale = (float(stride), float(stride))
+    if input_size is not None and tuple(input_size) != tuple(size):
+        scale = (size[0] * stride / input_size[0], size[1] * stride / input_size[1])
+        # A row and a column more, equal to the last: rounding can then cost no pixel.
+        batch = F.pad(batch, (0, 1 + int(1 / scale[1]), 0, 1 + int(1 / scale[0])), mode="replicate")
+    large = F.interpolate(batch, scale_factor=scale, mode="bilinear", align_corners=False).sigmoid_()
     large = large[..., : size[0], : size[1]].reshape(*masks.shape[:-2], *size)
     with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
         return torch.einsum("...kq,...qhw->...khw", probability, large)

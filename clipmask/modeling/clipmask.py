@@ -177,7 +177,7 @@ class ClipMask(nn.Module):
         if self.image_text is not None:
             texts, text_valid = self.image_text(batched_inputs, rows, self.text)
         outputs = self.mask_decoder(self.pixel_decoder(features, texts, sizes, text_valid), T, valid)
-        columns = [self._columns_of(vocabulary) for vocabulary in vocabularies]
+        columns = [self.columns_of(vocabulary) for vocabulary in vocabularies]
         counts = [len(vocabulary) for vocabulary in vocabularies]
         return replace(outputs, pred_logits=class_logits(outputs.pred_logits, columns, counts))
 
@@ -194,8 +194,12 @@ class ClipMask(nn.Module):
         own = {vocabulary: self.text.select(T, vocabulary) for vocabulary in dict.fromkeys(vocabularies)}
         return [own[vocabulary] for vocabulary in vocabularies]
 
-    def _columns_of(self, vocabulary: Vocabulary) -> Tensor | None:
-        """Which columns of the decoder's logits make up each class, see ``class_columns``."""
+    def columns_of(self, vocabulary: Vocabulary) -> Tensor | None:
+        """Says which columns of the decoder's logits make up each class, see ``class_columns``.
+
+        Raises:
+            UserError: the classifier is linear, and was not trained with these classes.
+        """
         if vocabulary not in self._columns:
             columns = class_columns(vocabulary)
             if isinstance(self.mask_decoder.classifier, LinearClassifier):
@@ -312,7 +316,7 @@ class ClipMask(nn.Module):
         Raises:
             UserError: see ``set_vocabulary``.
         """
-        self._columns_of(vocabulary)
+        self.columns_of(vocabulary)
         self._rows([vocabulary])
 
     @property

@@ -1,55 +1,67 @@
-"""The command writes a file that the predictor takes, and its mistakes are one line."""
+"""The command's mistakes are one line, and what disagrees with its model is not kept."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
 
-from clipmask.cli.export import main
-from clipmask.inference import Predictor
-from tests.checkpoints import pixels, write_checkpoint
-from tests.closeness import assert_same
-from tests.conftest import NAMES
-
-
-def test_an_exported_model_predicts_as_its_checkpoint(
-    tmp_path: Path, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = write_checkpoint(tmp_path / "model.pth", small_cfg)
-    target = tmp_path / "new" / "model.safetensors"
-    assert main(["--weights", str(source), "--output", str(target)]) == 0
-    told = capsys.readouterr().out
-    assert str(target) in told
-    assert f"{len(NAMES)} classes" in told
-    first, second = (Predictor.from_checkpoint(path)(pixels()) for path in (source, target))
-    assert (second.names, second.colors) == (tuple(NAMES), first.colors)
-    assert_same(first.scores(), second.scores())
-
-
-def test_half_changes_scores_by_rounding_alone(tmp_path: Path, small_cfg: CfgNode) -> None:
-    source, target = write_checkpoint(tmp_path / "model.pth", small_cfg), tmp_path / "half.safetensors"
-    assert main(["--weights", str(source), "--output", str(target), "--half"]) == 0
-    first, second = (Predictor.from_checkpoint(path)(pixels()).scores() for path in (source, target))
-    assert 0 < np.abs(first - second).max() < 0.05 * np.abs(first).max()
+from clipmask.cli import export
+from clipmask.cli.export import build_parser, main
+from tests.checkpoints import write_checkpoint
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
-    ("weights", "output", "message"),
+    ("words", "message"),
     [
-        ("missing.pth", "a.safetensors", "missing.pth: no such file"),
-        ("model.pth", "a.pth", "name a file that ends in .safetensors"),
-        ("model.pth", "model.pth/a.safetensors", "its folder can't be made"),
+        (["--output", "a.pth"], "ends in .onnx"),
+        (["--output", "a.onnx", "--format", "torch"], "ends in .pt2"),
+        (["--output", "a.onnx", "--size", "480"], "height x width"),
+        (["--output", "a.onnx"], "INPUT.MIN_SIZE_TEST"),
+        (["--output", "a.onnx", "--weights", "no.pth"], "no.pth: no such file"),
+        (["--output", "a.onnx", "--size", "32x32", "--verify", "no.png"], "no.png"),
+        (
+            ["--output", "a.pt2", "--format", "torch", "--size", "32x32", "--half"],
+            "--half",
+        ),
     ],
 )
 def test_mistakes(
-    tmp_path: Path, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str], weights: str, output: str, message: str
+    tmp_path: Path,
+    small_cfg: CfgNode,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / "model.pth", small_cfg)
-    assert main(["--weights", str(tmp_path / weights), "--output", str(tmp_path / output)]) == 2
+    assert main(["--weights", "model.pth", *words]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: ")
     assert message in told
     assert len(told.splitlines()) == 1
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_network_that_disagrees_is_not_kept(
+    tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(tmp_path / "model.pth", small_cfg)
+    monkeypatch.setattr(export, "make_program", lambda *arguments: None)
+    monkeypatch.setitem(export.WRITERS, "onnx", lambda program, path, description, half: path.write_text(description))
+    monkeypatch.setattr(export, "load_run", lambda path: lambda image, text: np.full((1, 40, 56), 200, np.uint8))
+    assert main(["--weights", "model.pth", "--output", "a.onnx", "--size", "40x56"]) == 2
+    assert "disagrees" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pth"]
+
+
+def test_the_page_tells_of_every_option() -> None:
+    page = (ROOT / "docs" / "export.md").read_text()
+    options = {word for action in build_parser()._actions for word in action.option_strings if word.startswith("--")}
+    # --input is the demo's, not the export's; --help and --opts are those of every command.
+    assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--input"} == options - {"--help", "--opts"}

@@ -1,0 +1,1 @@
+"""From a trained model to a network that runs without this package: ONNX, OpenVINO, torch.export."""

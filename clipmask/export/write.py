@@ -1,0 +1,155 @@
+"""Writes an exported network in one of three formats, all of them from one ``torch.export`` program."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipmask.errors import UserError
+from clipmask.export.network import ExportedNetwork
+from clipmask.weights.exported import IMAGE, KEY, TEXT
+
+ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
+OPSET = 20  # of ONNX: the first whose operators the exporter translates all of these graphs to
+LEAST_HALF = 64  # elements of a weight that is stored in 16 bits
+
+# Pictures (B, 3, H, W) and, for a free vocabulary, T (K, D), to what the network gives.
+Run = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], NDArray[Any]]
+
+
+def make_program(network: ExportedNetwork, size: tuple[int, int] | None, text: Tensor | None) -> Any:
+    """Traces a network into a ``torch.export.ExportedProgram``, for any number of pictures.
+
+    Args:
+        network: in evaluation mode.
+        size: H and W; None: any.
+        text: T (K, D) as an example, where it is an input, for any K; None: it is not.
+
+    Raises:
+        UserError: a part of the network, the backbone say, can't be traced.
+    """
+    dynamic = torch.export.Dim.DYNAMIC
+    height, width = size or (101, 139)  # of unlike lengths, so that no two dimensions are taken for one
+    inputs: dict[str, Tensor] = {IMAGE: torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)}
+    free: dict[str, Any] = {IMAGE: {0: dynamic} if size else {0: dynamic, 2: dynamic, 3: dynamic}}
+    if text is not None:
+        inputs[TEXT], free[TEXT] = text.clone(), {0: dynamic}
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own deprecations, on every call
+            return torch.export.export(network, (), inputs, dynamic_shapes=free, strict=False)
+    except Exception as error:  # torch.export has a dozen kinds of them, for a dozen stages
+        sizes = "" if size else " A fixed size, --size HEIGHTxWIDTH, asks less of it"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"this network can't be exported: {reason}.{sizes}") from error
+
+
+def write_onnx(program: Any, path: Path, description: str, half: bool) -> None:
+    """Writes an ONNX file.
+
+    Args:
+        program: from ``make_program``.
+        path: the file.
+        description: from ``clipmask.weights.exported.describe``.
+        half: store weights in float16; the runtime makes them float32 when it loads them.
+    """
+    onnx = _import("onnx")
+    _import("onnxscript")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+    assert exported is not None
+    model = exported.model_proto
+    if half:
+        _halve(model)
+    onnx.helper.set_model_props(model, {KEY: description})
+    onnx.save(model, path)
+
+
+def write_torch(program: Any, path: Path, description: str, half: bool) -> None:
+    """Writes torch's own format; arguments as for ``write_onnx``, without 16 bits."""
+    assert not half, "torch.export.load does not widen weights"
+    torch.export.save(program, path, extra_files={KEY: description})
+
+
+def write_openvino(program: Any, path: Path, description: str, half: bool) -> None:
+    """Writes OpenVINO's pair of files, .xml and .bin, by way of ONNX; arguments as for ``write_onnx``."""
+    openvino = _import("openvino")
+    onnx_file = path.with_suffix(".onnx")
+    try:
+        write_onnx(program, onnx_file, description, False)
+        model = openvino.convert_model(onnx_file)
+    finally:
+        onnx_file.unlink(missing_ok=True)
+    model.set_rt_info(description, [KEY])
+    openvino.save_model(model, path, compress_to_fp16=half)
+
+
+WRITERS = {"onnx": write_onnx, "torch": write_torch, "openvino": write_openvino}
+
+
+def load_run(path: Path) -> Run:
+    """Loads an exported file, of any format, as a function of arrays; on the CPU."""
+    if path.suffix == ENDINGS["torch"]:
+        return _torch_run(path)
+    return _openvino_run(path) if path.suffix == ENDINGS["openvino"] else _onnx_run(path)
+
+
+def _onnx_run(path: Path) -> Run:
+    runtime = _import("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda image, text: session.run(None, {IMAGE: image} if text is None else {IMAGE: image, TEXT: text})[0]
+
+
+def _openvino_run(path: Path) -> Run:
+    openvino = _import("openvino")
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(path, "CPU", threads)
+    return lambda image, text: compiled({IMAGE: image} if text is None else {IMAGE: image, TEXT: text})[0]
+
+
+def _torch_run(path: Path) -> Run:
+    network = torch.export.load(path).module()
+
+    def run(image: NDArray[np.uint8], text: NDArray[np.float32] | None) -> NDArray[Any]:
+        inputs = {IMAGE: torch.from_numpy(image)}
+        if text is not None:
+            inputs[TEXT] = torch.from_numpy(text)
+        with torch.no_grad():
+            return network(**inputs).numpy()
+
+    return run
+
+
+def _halve(model: Any) -> None:
+    """Stores weights of an ONNX model in float16, each with a cast to float32 behind it."""
+    onnx = _import("onnx")
+    casts = []
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < LEAST_HALF or np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+
+
+def _import(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"{name} is not installed, which this needs: pip install 'clipmask[export]'") from error
