@@ -67,11 +67,7 @@ class Matcher:
             The matches on the device of ``pred_logits``.
         """
         cost = self.cost(pred_logits, mask_embed, pixels, targets)
-        present = targets.present.to(cost.dtype)
-        # The step's one transfer: costs and presence side by side.
-        host = torch.cat([cost.flatten(), present.flatten()]).cpu().numpy()
-        costs = host[: cost.numel()].reshape(cost.shape)
-        query, label = assign(costs, host[cost.numel() :].reshape(present.shape) > 0)
+        query, label = assign(*to_host(cost, targets.present))
         return Matches(
             torch.from_numpy(query).to(cost.device, non_blocking=True),
             torch.from_numpy(label).to(cost.device, non_blocking=True),
@@ -92,6 +88,12 @@ class Matcher:
             cost = torch.stack(layers) - self.class_weight * pred_logits.float().softmax(-1)[..., :-1]
         # A diverged step must still come to an end on every process; its loss is not finite and the step is skipped.
         return cost.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
+
+
+def to_host(cost: Tensor, present: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Copies costs (L, B, Q, K) and presence (B, K), bool, to the host, side by side: the step's one transfer."""
+    host = torch.cat([cost.flatten(), present.to(cost.dtype).flatten()]).cpu().numpy()
+    return host[: cost.numel()].reshape(cost.shape), host[cost.numel() :].reshape(present.shape) > 0
 
 
 def assign(cost: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
