@@ -330,8 +330,9 @@ def test_an_error_in_one_of_two_processes_ends_both(tmp_path: Path, tiny_run: Pa
     assert "Traceback" not in err
 
 
-def test_a_batch_that_can_not_be_shared_out_is_told_before_anything_starts(tmp_path: Path, tiny_run: Path) -> None:
-    process = _start(tmp_path / "odd", tiny_run, "SOLVER.IMS_PER_BATCH", 3, "--num-gpus", 2)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 2
-    assert err.count("SOLVER.IMS_PER_BATCH 3 can't be shared out equally over --num-gpus 2") == 1
+def test_a_batch_that_can_not_be_shared_out_is_told_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], config: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", pytest.fail)
+    err = _error(capsys, *config, "SOLVER.IMS_PER_BATCH", "3", "--num-gpus", "2")
+    assert "SOLVER.IMS_PER_BATCH 3 can't be shared out equally over --num-gpus 2" in err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from fvcore.common.config import CfgNode
@@ -21,7 +23,7 @@ from clipmask.inference import Predictor
 from clipmask.modeling import build_model
 from clipmask.weights.checkpoint import load_checkpoint
 from tests.checkpoints import pixels
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Register, write_clip
 from tests.terms import terms
 
 from . import tiny
@@ -34,8 +36,18 @@ MODES = {
 }
 
 
-@pytest.fixture
-def make_cfg(tiny_clip: Path, tiny_root: Path) -> Callable[[str], CfgNode]:
+Make = Callable[[str], CfgNode]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The weights of ``tiny_clip``, for all tests of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield write_clip("tiny-clip", tmp_path_factory.mktemp("clip"), patch)
+
+
+@pytest.fixture(scope="module")
+def make_cfg(clip: Path, tiny_root: Path) -> Make:
     """The toy config's model on the tiny dataset, some of whose images say what they show."""
     name = "tiny_texts"
     if name not in DatasetCatalog.list():
@@ -49,7 +61,7 @@ def make_cfg(tiny_clip: Path, tiny_root: Path) -> Callable[[str], CfgNode]:
         MetadataCatalog.get(name).set(stuff_classes=list(tiny.CLASSES), ignore_label=tiny.IGNORE)
 
     def make(mode: str) -> CfgNode:
-        clip = ["MODEL.CLIP.NAME", "tiny-clip", "MODEL.CLIP.PRETRAINED", str(tiny_clip), "MODEL.CLIP.EMBEDDINGS", ""]
+        text = ["MODEL.CLIP.NAME", "tiny-clip", "MODEL.CLIP.PRETRAINED", str(clip), "MODEL.CLIP.EMBEDDINGS", ""]
         data = ["DATASETS.TRAIN", "('tiny_texts',)", "DATASETS.TEST", "('tiny_val',)", "DATALOADER.NUM_WORKERS", "0"]
         run = ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "4"]
         run += ["SOLVER.LOG_PERIOD", "1", "TEST.EVAL_PERIOD", "2", "TEST.NUM_PICTURES", "0", "SEED", "1"]
@@ -57,9 +69,24 @@ def make_cfg(tiny_clip: Path, tiny_root: Path) -> Callable[[str], CfgNode]:
         run += ["INPUT.CROP.SIZE", "[32, 32]", "INPUT.MIN_SIZE_TEST", "0", "MODEL.CLIPMASK.HIDDEN_DIM", "16"]
         run += ["MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.NUM_QUERIES", "6", "MODEL.CLIPMASK.DEC_LAYERS", "2"]
         run += ["MODEL.DEVICE", "cpu", "MODEL.CLIP.PROMPTS", "['single']", "SOLVER.MAX_IMS_PER_DEVICE", "2"]
-        return load_cfg(ROOT / "configs" / "toy.yaml", [*clip, *data, *run, *MODES[mode]])
+        return load_cfg(ROOT / "configs" / "toy.yaml", [*text, *data, *run, *MODES[mode]])
 
     return make
+
+
+@pytest.fixture(scope="module")
+def whole(make_cfg: Make, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder in which a mode's config was trained without a stop; each is trained once."""
+
+    @functools.cache
+    def trained(mode: str) -> Path:
+        folder = tmp_path_factory.mktemp(mode)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            train(make_cfg(mode))
+        return folder / "run"
+
+    return trained
 
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
@@ -76,30 +103,26 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_stopped_and_resumed_ends_in_the_same_file(
-    make_cfg: Callable[[str], CfgNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    make_cfg: Make, whole: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    cfg, files = make_cfg(mode), []
-    for name in ("whole", "stopped"):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        if name == "stopped":
-            with monkeypatch.context() as patch:
-                _stop_after(patch, 2)
-                with pytest.raises(KeyboardInterrupt):
-                    train(cfg)
-            torch.rand(13)
-        train(cfg, resume=name == "stopped")
-        files.append((Path("run") / "model_final.pth").read_bytes())
-    assert files[0] == files[1]
+    expected = (whole(mode) / "model_final.pth").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_cfg(mode))
+    assert not Path("run/model_final.pth").exists()
+    torch.rand(13)
+    train(make_cfg(mode), resume=True)
+    assert Path("run/model_final.pth").read_bytes() == expected
 
 
 @pytest.mark.parametrize("mode", ["context", "full"])
 def test_a_checkpoint_holds_the_t_of_its_averaged_weights(
-    make_cfg: Callable[[str], CfgNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_clip: Path, mode: str
+    make_cfg: Make, whole: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    train(make_cfg(mode))
-    checkpoint = load_checkpoint("run/model_final.pth")
+    path = whole(mode) / "model_final.pth"
+    checkpoint = load_checkpoint(path)
     averaged, trained = checkpoint["model"], checkpoint["ema"]["trained"]
     learned = [name for name in averaged if name.startswith("text.learner.")]
     assert (learned == ["text.learner.context"]) == (mode == "context")
@@ -111,13 +134,14 @@ def test_a_checkpoint_holds_the_t_of_its_averaged_weights(
         torch.testing.assert_close(model.text.embedding, weights["text.embedding"])
         torch.testing.assert_close(model.text.mean, weights["text.mean"])
     assert not torch.allclose(averaged["text.embedding"], trained["text.embedding"], atol=1e-6)
-    tiny_clip.unlink()  # the trained vocabulary needs no weights of CLIP
-    predictor = Predictor.from_checkpoint("run/model_final.pth", device="cpu")
+    # The trained vocabulary needs no weights of CLIP.
+    monkeypatch.setattr(open_clip, "create_model", pytest.fail)
+    predictor = Predictor.from_checkpoint(path, device="cpu")
     assert predictor(pixels()).labels.shape == (40, 56)
     assert torch.equal(predictor.model.text.embedding, averaged["text.embedding"])
 
 
-def test_an_average_has_no_average_of_t(make_cfg: Callable[[str], CfgNode]) -> None:
+def test_an_average_has_no_average_of_t(make_cfg: Make) -> None:
     model = build_model(make_cfg("context"), tiny.CLASSES)
     model.prepare()
     average = WeightAverage(model, 0.5)
@@ -135,19 +159,19 @@ def test_an_average_has_no_average_of_t(make_cfg: Callable[[str], CfgNode]) -> N
 
 
 def test_a_new_run_starts_from_learned_text(
-    make_cfg: Callable[[str], CfgNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_cfg: Make, whole: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    train(make_cfg("context"))
-    first = load_checkpoint("run/model_final.pth")["model"]["text.learner.context"]
+    weights = whole("context") / "model_final.pth"
+    first = load_checkpoint(weights)["model"]["text.learner.context"]
     cfg = make_cfg("context")
-    cfg.merge_from_list(["MODEL.WEIGHTS", "run/model_final.pth", "OUTPUT_DIR", "next", "SOLVER.BASE_LR", 0.0])
+    cfg.merge_from_list(["MODEL.WEIGHTS", str(weights), "OUTPUT_DIR", "next", "SOLVER.BASE_LR", 0.0])
     train(cfg)
     assert torch.equal(load_checkpoint("next/model_final.pth")["model"]["text.learner.context"], first)
 
 
 def test_texts_are_looked_at_before_training(
-    make_cfg: Callable[[str], CfgNode], fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_cfg: Make, fabric, register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cfg = make_cfg("annotation")
@@ -164,8 +188,6 @@ def test_texts_are_looked_at_before_training(
         look_up_texts(cfg, model)
     records = DatasetCatalog.get("tiny_texts")
     records[3]["text"] = 7
-    DatasetCatalog.pop("tiny_texts")
-    DatasetCatalog.register("tiny_texts", lambda: records)
+    cfg.DATASETS.TRAIN = (register(records, stuff_classes=list(tiny.CLASSES), ignore_label=tiny.IGNORE),)
     with pytest.raises(UserError, match=r"3\.png: its 'text' is 7"):
         check_datasets(cfg, fabric)
-    DatasetCatalog.pop("tiny_texts")  # the fixture registers it again

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Iterable, Iterator
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -95,25 +96,23 @@ def test_of_two_that_draw_at_once_both_get_the_files(root: Path, monkeypatch: py
     assert [path.name for path in root.iterdir()] == ["toy_street"]
 
 
+def _draw(together: Barrier, answers: SimpleQueue[str]) -> None:
+    together.wait(PATIENCE)
+    answers.put(toy_street.load_toy_street("val")[0]["file_name"])
+
+
 def test_two_processes_at_once(root: Path) -> None:
-    code = (
-        "from clipmask.data.toy import dataset as toy_street; toy_street.SIZES.update(train=2, val=1); "
-        "print(toy_street.load_toy_street('val')[0]['file_name'])"
-    )
-    package = Path(toy_street.__file__).parents[3]
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(package)!r}); {code}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    outputs = [run.communicate(timeout=PATIENCE) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], outputs
-    assert outputs[0][0] == outputs[1][0]
-    assert (read_image(outputs[0][0].strip()) == draw_scene("val", 0)[0]).all()
+    forked = multiprocessing.get_context("fork")  # which saves two imports of everything, and keeps the dataset small
+    together, answers = forked.Barrier(2), forked.SimpleQueue()
+    runs = [forked.Process(target=_draw, args=(together, answers)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(PATIENCE)
+    assert [run.exitcode for run in runs] == [0, 0]
+    first, second = answers.get(), answers.get()
+    assert first == second
+    assert (read_image(first) == draw_scene("val", 0)[0]).all()
     assert [path.name for path in root.iterdir()] == ["toy_street"]
 
 
