@@ -125,7 +125,7 @@ def different_models() -> dict[str, CfgNode]:
     """One config of each architecture and loss in ``configs/``, by its file's name."""
     found: dict[str, tuple[str, CfgNode]] = {}
     for path in RUNNABLE:
-        cfg = load_cfg(path, [*OFFLINE, "MODEL.WEIGHTS", "", "MODEL.CLIP.TEXT_DROP", "0.0", "MODEL.CLIP.CONTROL", ""])
+        cfg = load_cfg(path, [*OFFLINE, "MODEL.WEIGHTS", "", "MODEL.CLIP.TEXT_DROP", "0.0"])
         found.setdefault(cfg.MODEL.dump(), (str(path.relative_to(ROOT)), cfg))
     return dict(found.values())
 
