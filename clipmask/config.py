@@ -29,6 +29,7 @@ from clipmask.merging import (
     put_leaf,
     without_defaults,
 )
+from clipmask.ranges import check_ranges
 from clipmask.shipped import ConfigReader, base_files, config_file
 
 CN = CfgNode
@@ -258,7 +259,7 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
 
     Raises:
         UserError: the file or its base is missing or is not YAML; a key does not exist (the nearest is named);
-            a value has another type than the default; a key without a value.
+            a value has another type than the default, or lies outside of its key's range; a key without a value.
     """
     cfg = get_cfg()
     path = config_file(config)
@@ -280,6 +281,7 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     merge_opts(cfg, opts)
     if unread := changed_unread_keys(cfg):
         logger.warning("keys of Detectron2 that ClipMask does not read change nothing: %s", ", ".join(unread))
+    check_ranges(leaf_keys(cfg))
     return cfg
 
 

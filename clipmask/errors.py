@@ -1,4 +1,4 @@
-"""The exception for a user's mistake, and the one kind of it that a caller may be able to mend."""
+"""The exceptions: a user's mistake, the one kind of it that a caller may be able to mend, and a wish to end a run."""
 
 
 class UserError(ValueError):
@@ -11,3 +11,19 @@ class UserError(ValueError):
 
 class MissingText(UserError):
     """Text embeddings can't be had from where they were looked for; from elsewhere they may be."""
+
+
+class RunStopped(KeyboardInterrupt):
+    """A run was asked to end, by Ctrl-C or by a scheduler's signal.
+
+    Args:
+        signal: its name, such as SIGTERM.
+        where: how far the run had come, for the message.
+
+    Attributes:
+        signal: its name.
+    """
+
+    def __init__(self, signal: str, where: str = "") -> None:
+        super().__init__(f"{'interrupted' if signal == 'SIGINT' else f'stopped by {signal}'} {where}".strip())
+        self.signal = signal

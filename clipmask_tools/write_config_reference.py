@@ -18,6 +18,7 @@ from fvcore.common.config import CfgNode
 from clipmask import config
 from clipmask.builtin.unread_keys import UNREAD, why_unread
 from clipmask.config import leaf_keys
+from clipmask.ranges import RANGES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -31,7 +32,8 @@ another type, is an error that names the nearest. A key whose default is a dicti
 (`MODEL.BACKBONE.TIMM_ARGS.pad_type same`) or together (`MODEL.BACKBONE.TIMM_ARGS "{'pad_type': 'same'}"`).
 
 Keys marked D2 are Detectron2's too, with its name, type and default. `configs/base.yaml`, from which all configs of
-ClipMask start, sets some of them otherwise: the third column.
+ClipMask start, sets some of them otherwise: the third column. A value outside of what its key takes (the fourth) is an
+error before anything begins.
 """
 
 
@@ -89,10 +91,13 @@ def page() -> str:
         section = _section(key)[1]
         name = f"`{key}`" if own else f"`{key}` D2"
         changed = _shown(base[key]) if base[key] != defaults[key] else ""
-        row = f"| {name} | {_shown(defaults[key])} | {changed} | {meaning.replace('|', '&#124;')} |"
+        takes = str(RANGES.get(key, ""))
+        row = f"| {name} | {_shown(defaults[key])} | {changed} | {takes} | {meaning.replace('|', '&#124;')} |"
         sections.setdefault(section, []).append(row)
     tables = (
-        f"\n## {section}\n\n| key | default | base.yaml | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+        f"\n## {section}\n\n| key | default | base.yaml | must be | meaning |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
         for section, rows in sections.items()
     )
     return HEAD + "".join(tables) + _unread()

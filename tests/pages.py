@@ -13,6 +13,7 @@ from tests.conftest import PATIENCE, ROOT
 
 # Makes any training of a page a matter of seconds that needs no download.
 SHORT = [
+    "--start-over",  # in a folder where an earlier command of the page has trained
     *("SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP.SIZE", "(64,64)", "TEST.NUM_PICTURES", "1"),
     *("MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
 ]

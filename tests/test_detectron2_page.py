@@ -69,7 +69,7 @@ def test_visualizer(workspace: Path) -> None:
 @pytest.mark.usefixtures("printed")
 def test_the_commands_take_its_checkpoint(workspace: Path) -> None:
     evaluation = next(command for command in commands(PAGE) if "--eval-only" in command)
-    assert "mIoU" in run([*shlex.split(evaluation), *SHORT[8:]], workspace)
+    assert "mIoU" in run([*shlex.split(evaluation), *SHORT[9:]], workspace)
     demo = next(line for line in PAGE.read_text().splitlines() if "demo.py" in line).strip("`.")
     (workspace / "street.png").write_bytes((workspace / "datasets/toy_street/val/0000.png").read_bytes())
     assert "most frequent" in run(shlex.split(demo), workspace)

@@ -18,7 +18,7 @@ from tests.pages import SHORT, blocks, checkout, commands, run
 DOCS = ROOT / "docs"
 START, DATASETS, DEMO = (DOCS / f"{name}.md" for name in ("getting_started", "datasets", "demo"))
 # Of the training's arguments, those that an evaluation takes too.
-OFFLINE = SHORT[8:]
+OFFLINE = SHORT[9:]
 
 
 @pytest.fixture(scope="module")

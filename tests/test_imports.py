@@ -15,7 +15,7 @@ PACKAGE = ROOT / "clipmask"
 # A module may import from its own layer's folder and from the layers before it.
 LAYERS = [
     {"errors", "program"},
-    {"builtin", "shipped"},
+    {"builtin", "ranges", "shipped"},
     {"d2", "merging"},
     {"config", "device", "losses", "vocabulary"},
     {"data", "validate", "weights"},

@@ -49,7 +49,7 @@ def test_quick_start(quick_start: str, workspace: Path) -> None:
 @pytest.mark.usefixtures("quick_start")
 def test_evaluate(workspace: Path) -> None:
     command = next(c for c in COMMANDS if "--eval-only" in c)
-    output = run([*shlex.split(command), *SHORT[8:]], workspace)
+    output = run([*shlex.split(command), *SHORT[9:]], workspace)
     for word in ("road", "pedestrian", "mIoU", "fwIoU", "mACC", "pACC", "mBIoU"):
         assert word in output
     written = workspace / "output" / "toy" / "inference" / "toy_street_sem_seg_val"

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
-from clipmask.errors import UserError
+from clipmask.errors import RunStopped, UserError
 
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 _P = ParamSpec("_P")
 
 
@@ -31,7 +32,8 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
 
     Returns:
         The status of ``function``; 2 after a ``UserError``, printed on stderr as one paragraph without a traceback;
-        130 after Ctrl-C.
+        130 after Ctrl-C; 75, which asks a scheduler to start the job again, after another signal that a training took
+        as a wish to end (its processes beside the main one end with 0).
     """
     # A hub that can't be reached is told of once, by the error; not at each of its library's attempts.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
@@ -42,6 +44,8 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
         where = "" if rank == "0" else f" (process {rank})"
         print(f"error{where}: {_own_words(error)}", file=sys.stderr)
         return 2
+    except RunStopped as stopped:
+        return 130 if stopped.signal == "SIGINT" else TRY_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -78,6 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue from OUTPUT_DIR's last checkpoint; from the start if there is none",
     )
+    parser.add_argument(
+        "--start-over",
+        action="store_true",
+        help="begin again in an OUTPUT_DIR that holds a run; its files are moved to OUTPUT_DIR/earlier_N",
+    )
     parser.add_argument("--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS on DATASETS.TEST")
     parser.add_argument("--num-gpus", type=int, default=1, help="devices per machine; with MODEL.DEVICE cpu, processes")
     parser.add_argument("--num-machines", type=int, default=1, help="machines in this run")
@@ -136,14 +141,18 @@ def register_datasets(paths: Sequence[str], *, eval_only: bool = False) -> list[
 def set_environment(args: argparse.Namespace) -> None:
     """Hands --dist-url and --machine-rank to the launcher, in the variables that it reads.
 
-    Under torchrun its own numbers go into ``args``: the processes are there already.
+    Under torchrun and SLURM their own numbers go into ``args``: the processes are there already.
 
     Raises:
-        UserError: several machines without an address, or an address that is none.
+        UserError: several machines without an address, or an address that is none; SLURM started several tasks that
+            can't be one run.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         args.num_gpus = int(os.environ["LOCAL_WORLD_SIZE"])
         args.num_machines = int(os.environ["WORLD_SIZE"]) // args.num_gpus
+        return
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
+        _adopt_slurm(args)
         return
     if not 0 <= args.machine_rank < args.num_machines:
         raise UserError(f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} it is 0 to "
@@ -165,6 +174,19 @@ def set_environment(args: argparse.Namespace) -> None:
         os.environ.setdefault("NODE_RANK", str(args.machine_rank))
 
 
+def _adopt_slurm(args: argparse.Namespace) -> None:
+    """Takes the numbers of ``srun``'s tasks, of which each is a process of the run."""
+    tasks, machines = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):  # where Fabric does not look at SLURM
+        raise UserError(
+            f"srun started {tasks} tasks in an interactive job, each of which would train by itself: start one task "
+            "with --num-gpus, or name the job otherwise (srun --job-name=train)"
+        )
+    if tasks % machines:
+        raise UserError(f"srun started {tasks} tasks on {machines} machines: give each the same number of tasks")
+    args.num_gpus, args.num_machines = tasks // machines, machines
+
+
 def _run(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
     set_environment(args)
@@ -177,8 +199,11 @@ def _run(argv: Sequence[str] | None) -> int:
     from clipmask.engine.evaluation import evaluate_checkpoint
     from clipmask.engine.train import train
 
-    run = evaluate_checkpoint if args.eval_only else train
-    run(cfg, resume=args.resume, num_gpus=args.num_gpus, num_machines=args.num_machines)
+    machines = {"num_gpus": args.num_gpus, "num_machines": args.num_machines}
+    if args.eval_only:
+        evaluate_checkpoint(cfg, resume=args.resume, **machines)
+    else:
+        train(cfg, resume=args.resume, start_over=args.start_over, **machines)
     return 0
 
 

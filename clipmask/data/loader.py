@@ -1,8 +1,9 @@
 """The loaders: which sample comes when, on which process, and with what chance.
 
-Training counts sample positions p = iteration * IMS_PER_BATCH + i, i = 0 .. IMS_PER_BATCH - 1. Position p shows the
-sample that ``data/order.py`` says, augmented by a generator seeded from (seed, p). Nothing else enters, so that a run's
-data are the same bytes on any number of workers or processes, and after a resume.
+Training counts sample positions p = iteration * IMS_PER_BATCH + i, i = 0 .. IMS_PER_BATCH - 1; a run that is resumed
+with another IMS_PER_BATCH counts on from the position that it has come to. Position p shows the sample that
+``data/order.py`` says, augmented by a generator seeded from (seed, p). Nothing else enters, so that a run's data are
+the same bytes on any number of workers or processes, and after a resume.
 
 Datasets that are trained together are read each in its own way. Where their classes or their ids of void differ, every
 sample says which are its own (``vocabulary``, ``ignore_label``).
@@ -22,6 +23,7 @@ from clipmask.data.catalog import load_dataset, load_training_sets
 from clipmask.data.cores import usable_cores
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.order import AUGMENTATION, EpochOrder, Order, WeightedOrder, stream
+from clipmask.data.workers import outlive_signals
 from clipmask.errors import UserError
 
 Record = dict[str, Any]
@@ -33,6 +35,7 @@ def build_train_loader(
     *,
     seed: int,
     start_iteration: int = 0,
+    start_sample: int | None = None,
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
@@ -44,6 +47,7 @@ def build_train_loader(
             DATALOADER.NUM_WORKERS.
         seed: of the order and the augmentation, 0 or more.
         start_iteration: the first optimiser step to yield; a resumed run gives how many it has done.
+        start_sample: the position of its first sample; None: ``start_iteration`` * IMS_PER_BATCH.
         rank: of this process, 0 .. world_size - 1.
         world_size: processes that share each batch.
         pin_memory: hand tensors out in page-locked memory, from which a CUDA device copies while the host goes on.
@@ -69,10 +73,13 @@ def build_train_loader(
     order = _order(cfg, [len(dataset.records) for dataset in datasets], seed)
     return DataLoader(
         TrainSamples(_parts(cfg, datasets), seed),
-        batch_sampler=StepSampler(order, batch, range(start_iteration, steps), rank=rank, world_size=world_size),
+        batch_sampler=StepSampler(
+            order, batch, range(start_iteration, steps), first=start_sample, rank=rank, world_size=world_size
+        ),
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
+        worker_init_fn=outlive_signals,
         generator=torch.Generator(),  # its own: starting workers draws from it, and must not advance torch's
     )
 
@@ -103,6 +110,7 @@ def build_test_loader(
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
+        worker_init_fn=outlive_signals,
         generator=torch.Generator(),
     )
 
@@ -146,11 +154,21 @@ class _WithLabelSpace:
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Yields, per optimiser step, this process's (position, sample number) pairs."""
 
-    def __init__(self, order: Order, batch_size: int, iterations: range, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        order: Order,
+        batch_size: int,
+        iterations: range,
+        *,
+        first: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         """Args:
         order: which sample stands at which position.
         batch_size: of all processes together; a multiple of ``world_size``.
         iterations: the optimiser steps to yield.
+        first: the position of the first sample of ``iterations``; None: as if all steps before had this batch size.
         rank: of this process.
         world_size: number of processes.
         """
@@ -158,13 +176,14 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         self.order = order
         self.batch_size = batch_size
         self.iterations = iterations
+        self.first = iterations.start * batch_size if first is None else first
         self.rank = rank
         self.world_size = world_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         share = self.batch_size // self.world_size
         for iteration in self.iterations:
-            start = iteration * self.batch_size + self.rank * share
+            start = self.first + (iteration - self.iterations.start) * self.batch_size + self.rank * share
             yield [(position, self.order(position)) for position in range(start, start + share)]
 
     def __len__(self) -> int:

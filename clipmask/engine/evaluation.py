@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import math
 import sys
@@ -17,12 +18,13 @@ import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
+from clipmask.config import leaf_keys
 from clipmask.d2 import DatasetEvaluator, SemSegEvaluator
 from clipmask.data import build_test_loader, label_reader
 from clipmask.data.catalog import class_names
 from clipmask.engine.assembly import assemble, evaluated_vocabularies, load_same_model
+from clipmask.engine.folder import newest_checkpoint, run_folder
 from clipmask.engine.launch import is_main_process, launched
-from clipmask.engine.log import run_log
 from clipmask.engine.random_state import preserved_random_state
 from clipmask.errors import UserError
 from clipmask.evaluation import (
@@ -36,8 +38,9 @@ from clipmask.evaluation import (
 )
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
+from clipmask.ranges import check_ranges
 from clipmask.vocabulary import shown_names
-from clipmask.weights.checkpoint import last_checkpoint, load_checkpoint, trained_vocabularies
+from clipmask.weights.checkpoint import describe, load_checkpoint, trained_vocabularies, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,9 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
     Returns:
         ``{"sem_seg": {...}}`` in the main process, with ``cityscapes`` beside it where Cityscapes' official script ran;
         empty in others, and for a dataset whose labels are withheld.
+
+    Raises:
+        UserError: a file can't be read or written.
     """
     evaluator = build_evaluator(name, None if folder is None else folder / "inference" / name)
     if not evaluator.evaluators:
@@ -71,7 +77,10 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
             pin_memory=fabric.device.type == "cuda",
         )
         shown = fabric.is_global_zero and sys.stderr.isatty()
-        results = evaluate(with_views(cfg, model), loader, evaluator, progress=shown)
+        try:
+            results = evaluate(with_views(cfg, model), loader, evaluator, progress=shown)
+        except OSError as error:
+            raise UserError(f"the evaluation on {name} stopped: {describe(error)}; the weights are saved") from error
     return {task: _readable(scores, class_names(name)) for task, scores in results.items()}
 
 
@@ -166,6 +175,30 @@ def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Pat
     return results
 
 
+def write_scores(folder: Path, results: Results, weights: str | Path, iteration: int | None) -> None:
+    """Writes inference/DATASET/scores.json for each dataset; numbers that are not finite become null.
+
+    Args:
+        folder: OUTPUT_DIR.
+        results: of an evaluation, in the main process.
+        weights: the checkpoint that was scored.
+        iteration: its last finished step, 0-based; None where it does not say.
+
+    Raises:
+        UserError: a file can't be written.
+    """
+    for dataset, tasks in results.items():
+        scores = {
+            task: {key: value if math.isfinite(value) else None for key, value in values.items()}
+            for task, values in tasks.items()
+        }
+        content = {"dataset": dataset, "weights": str(weights), "iteration": iteration, **scores}
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        path = folder / "inference" / dataset / "scores.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+
+
 def flatten(results: Results) -> dict[str, float]:
     """Names each score as Detectron2 does: ``sem_seg/mIoU``, after ``dataset/`` where there are several datasets.
 
@@ -240,15 +273,17 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
     Raises:
         UserError: no checkpoint is named, it is not one, or it does not fit the config.
     """
+    check_ranges(leaf_keys(cfg))
     folder = Path(cfg.OUTPUT_DIR)
-    with run_log(folder, is_main_process()), launched(cfg, num_gpus, num_machines) as fabric:
-        source = (last_checkpoint(folder) if resume else None) or cfg.MODEL.WEIGHTS
+    with run_folder(folder, is_main_process()), launched(cfg, num_gpus, num_machines) as fabric:
+        found = newest_checkpoint(folder, training=False) if resume else None
+        source = found.path if found else cfg.MODEL.WEIGHTS
         if not source:
             raise UserError(f"nothing to evaluate: say MODEL.WEIGHTS PATH, or --resume for the last one of {folder}")
         if not cfg.DATASETS.TEST:
             raise UserError("DATASETS.TEST is empty: name the dataset(s) to evaluate on")
         start = time.perf_counter()
-        checkpoint = load_checkpoint(source)
+        checkpoint = found.checkpoint if found else load_checkpoint(source)
         tested = evaluated_vocabularies(cfg, fabric, withheld=True)
         trained = trained_vocabularies(checkpoint) or (tested[cfg.DATASETS.TEST[0]],)
         model = assemble(cfg, fabric, trained, str(source), checkpoint).to(fabric.device)
@@ -264,6 +299,7 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
             if scores:
                 results[name] = scores
         log_tables(results)
+        write_scores(folder, results, source, checkpoint.get("iteration"))
         took = timedelta(seconds=round(time.perf_counter() - start))
         logger.info("predictions: %s; took %s", folder / "inference", took)
         if fabric.is_global_zero:

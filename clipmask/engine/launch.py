@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -68,8 +69,15 @@ def resolve_precision(enabled: bool, dtype: str, device: torch.device) -> str:
 
 
 def reduce_sum(fabric: Fabric, value: Tensor) -> Tensor:
-    """Returns the sum of every process's ``value``, of one shape."""
-    return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
+    """Returns the sum of every process's ``value``, of one shape.
+
+    ``Fabric.all_reduce`` would wait for all processes in a barrier first, which a reduction does by itself.
+    """
+    if fabric.world_size == 1:
+        return value
+    total = value.to(fabric.device, copy=True)
+    torch.distributed.all_reduce(total)
+    return total
 
 
 def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
@@ -111,6 +119,17 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
     return fabric
 
 
+def child_processes(fabric: Fabric) -> Sequence[subprocess.Popen[Any]]:
+    """Returns the processes that this one has started for the run."""
+    return getattr(getattr(fabric.strategy, "launcher", None), "procs", [])
+
+
+def end_children(fabric: Fabric) -> None:
+    """Ends the processes that this one has started for the run."""
+    for process in child_processes(fabric):
+        process.kill()
+
+
 @contextmanager
 def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator[Fabric]:
     """``launch``, and the end of it: closes the process group; after an error no other process is left waiting."""
@@ -118,8 +137,7 @@ def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator
     try:
         yield fabric
     except BaseException:
-        for process in getattr(getattr(fabric.strategy, "launcher", None), "procs", []):
-            process.kill()  # they may wait in a collective for this process
+        end_children(fabric)  # they may wait in a collective for this process
         raise
     finally:
         if fabric.world_size > 1 and torch.distributed.is_initialized():

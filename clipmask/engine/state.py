@@ -9,16 +9,18 @@ from platform import python_version
 from typing import Any
 
 import torch
+import yaml
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.config import dump_cfg
+from clipmask.config import dump_cfg, leaf_keys
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.image_format import ImageFormat
 from clipmask.engine.ema import WeightAverage
 from clipmask.engine.meter import Meter
 from clipmask.engine.optimizer import build_optimizer, build_scheduler, restore_optimizer
 from clipmask.engine.random_state import get_random_state, seed_everything, set_random_state
+from clipmask.engine.stop import Wishes
 from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask
@@ -40,6 +42,9 @@ class TrainingState:
         model: the bare model.
         module: the model as the processes share it: what training calls.
         iteration: the last finished step, 0-based; -1 before the first.
+        samples: how many have been trained on, in the order of the loader.
+        images: of the training set; None before it is known.
+        wishes: of this process; a step finds out what any of them wishes.
     """
 
     def __init__(self, cfg: CfgNode, model: ClipMask, fabric: Fabric, seed: int) -> None:
@@ -51,6 +56,9 @@ class TrainingState:
         self.average: WeightAverage | None = None
         self.meter = Meter()
         self.iteration = -1
+        self.samples = 0
+        self.images: int | None = None
+        self.wishes = Wishes()
         seed_everything(seed + 1 + fabric.global_rank)  # processes draw their own dropout
 
     @property
@@ -88,6 +96,8 @@ class TrainingState:
             "scheduler": self.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "meter": self.meter.state_dict(),
+            "samples": self.samples,
+            "images": self.images,
             "rng": gather(self.fabric, get_random_state()),
         }
 
@@ -107,6 +117,7 @@ class TrainingState:
         self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
         self.meter.load_state_dict(checkpoint["meter"], self.fabric.device)
         self.iteration = checkpoint["iteration"]
+        self.samples, self.images = _position(checkpoint), checkpoint.get("images")
         ema = checkpoint.get("ema")
         if ema is not None and self.cfg.SOLVER.EMA_DECAY > 0:
             self.average = WeightAverage(self.model, self.cfg.SOLVER.EMA_DECAY)
@@ -127,6 +138,25 @@ def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Returns the weights that training continues from: those in training, not their average."""
     ema = checkpoint.get("ema")
     return checkpoint["model"] if ema is None else ema["trained"]
+
+
+def differences(checkpoint: dict[str, Any], cfg: CfgNode) -> list[str]:
+    """Returns ``KEY before -> now`` for each value of a checkpoint's config that ``cfg`` has otherwise.
+
+    OUTPUT_DIR, SEED and the keys that came after the checkpoint are left out.
+    """
+    told = yaml.safe_load(str(checkpoint.get("config", ""))) or {}
+    before, now = leaf_keys(CfgNode(told)), leaf_keys(CfgNode(yaml.safe_load(dump_cfg(cfg))))
+    keys = [key for key in now if key in before and before[key] != now[key] and key not in ("OUTPUT_DIR", "SEED")]
+    return [f"{key} {before[key]} -> {now[key]}" for key in keys]
+
+
+def _position(checkpoint: dict[str, Any]) -> int:
+    """How many samples a run had trained on; earlier checkpoints tell their steps and batch size."""
+    if "samples" in checkpoint:
+        return int(checkpoint["samples"])
+    told = yaml.safe_load(str(checkpoint["config"]))
+    return int((checkpoint["iteration"] + 1) * told["SOLVER"]["IMS_PER_BATCH"])
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from clipmask.engine.launch import reduce_sum
 from clipmask.engine.optimizer import clip_gradients
 from clipmask.engine.state import TrainingState
+from clipmask.engine.stop import Wishes
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class StepResult:
         losses: name to scalar, on the device; summed over the micro-batches of this process.
         applied: False where the loss or the gradient was not finite: the weights are as before.
         failed: not applied, and not for the loss scaling of fp16 alone, which finds its scale by such steps.
+        wishes: what any process would have happen now; the same in all of them.
     """
 
     losses: dict[str, Tensor]
     applied: bool
     failed: bool
+    wishes: Wishes
 
 
 def micro_batches(batch: list[Any], limit: int) -> list[list[Any]]:
@@ -78,7 +80,7 @@ def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: Cfg
     if not together:
         clip_gradients(state.module.parameters(), clip)
     total = torch.stack(list(losses.values())).sum()
-    loss_finite, all_finite = _agree(fabric, total, norm)
+    loss_finite, all_finite, wishes = _agree(state, total, norm)
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     if all_finite or scaler is not None:
         state.optimizer.step()  # a scaler skips the step by itself and lowers its scale
@@ -87,7 +89,8 @@ def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: Cfg
     else:
         statistics.put_back()
     state.scheduler.step()
-    return StepResult(losses, applied=all_finite, failed=not (all_finite or (loss_finite and _can_lower(scaler))))
+    failed = not (all_finite or (loss_finite and _can_lower(scaler)))
+    return StepResult(losses, applied=all_finite, failed=failed, wishes=wishes)
 
 
 def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[str, Tensor]:
@@ -105,12 +108,17 @@ def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[
     return sums
 
 
-def _agree(fabric: Fabric, total: Tensor, norm: Tensor | None) -> tuple[bool, bool]:
-    """Whether the loss, and both loss and gradient norm, are finite in every process: the step's one wait."""
+def _agree(state: TrainingState, total: Tensor, norm: Tensor | None) -> tuple[bool, bool, Wishes]:
+    """Whether the loss, and both loss and gradient norm, are finite in every process, and what any of them wishes.
+
+    This is the step's one wait.
+    """
     assert norm is not None
-    flags = torch.stack([total.isfinite(), total.isfinite() & norm.to(total.device).isfinite()]).float()
-    loss_finite, all_finite = reduce_sum(fabric, flags).eq(fabric.world_size).tolist()
-    return loss_finite, all_finite
+    finite = torch.stack([total.isfinite(), total.isfinite() & norm.to(total.device).isfinite()]).float()
+    wishes = torch.tensor([state.wishes.stop, state.wishes.save], dtype=finite.dtype).to(total.device)
+    loss_finite, all_finite, stop, save = reduce_sum(state.fabric, torch.cat([finite, wishes])).tolist()
+    size = state.fabric.world_size
+    return loss_finite == size, all_finite == size, Wishes(stop > 0, save > 0)
 
 
 def _can_lower(scaler: torch.amp.GradScaler | None) -> bool:

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
+from collections.abc import Sized
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from fvcore.common.config import CfgNode
-from lightning_fabric import Fabric
 
-from clipmask.config import dump_cfg
+from clipmask.config import leaf_keys
 from clipmask.data import build_train_loader
-from clipmask.engine.assembly import assemble, check_datasets, load_same_model, look_up_texts, start_from
-from clipmask.engine.evaluation import Results, check_expected, evaluate_datasets, flatten, log_tables, score_name
-from clipmask.engine.launch import is_main_process, launched
-from clipmask.engine.log import run_log
+from clipmask.engine.evaluation import (
+    Results,
+    check_expected,
+    evaluate_datasets,
+    flatten,
+    log_tables,
+    score_name,
+    write_scores,
+)
+from clipmask.engine.folder import RunFolder, best_score, refuse_earlier_run, run_folder
+from clipmask.engine.launch import child_processes, is_main_process, launched
 from clipmask.engine.pictures import draw_pictures, draw_sample
-from clipmask.engine.random_state import draw_seed, preserved_random_state, seed_everything
-from clipmask.engine.state import TrainingState, gather, trained_weights
+from clipmask.engine.prepare import prepare, write_config
+from clipmask.engine.random_state import preserved_random_state
+from clipmask.engine.state import TrainingState, gather
 from clipmask.engine.step import StepResult, training_step
+from clipmask.engine.stop import StopSignals, Wishes
 from clipmask.engine.writers import RunWriters
-from clipmask.errors import UserError
-from clipmask.weights.checkpoint import LAST, last_checkpoint, load_checkpoint, save_checkpoint, write_atomically
+from clipmask.errors import RunStopped, UserError
+from clipmask.modeling import ClipMask
+from clipmask.ranges import check_ranges
+from clipmask.weights.checkpoint import describe, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILED_STEPS = 5  # in a row; then the run stops
 
 
-def train(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines: int = 1) -> Results:
+def train(
+    cfg: CfgNode, *, resume: bool = False, start_over: bool = False, num_gpus: int = 1, num_machines: int = 1
+) -> Results:
     """Trains, evaluates and saves a model as the config says.
 
     The folder OUTPUT_DIR then holds config.yaml, log.txt, metrics.json, TensorBoard's events, model_0000999.pth ...,
@@ -42,6 +56,7 @@ def train(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines
     Args:
         cfg: the config.
         resume: continue from OUTPUT_DIR's last checkpoint, exactly as if the run had not stopped.
+        start_over: begin again in an OUTPUT_DIR that holds a run, whose files are moved to its folder earlier_N.
         num_gpus: devices (on a CPU: processes) per machine.
         num_machines: machines; each runs this.
 
@@ -49,89 +64,40 @@ def train(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines
         Dataset to ``{"sem_seg": {...}}`` of the last evaluation, in the main process.
 
     Raises:
-        UserError: the config, the data or a checkpoint is not usable, or training met no finite loss any more.
+        UserError: the config, the data or a checkpoint is not usable; OUTPUT_DIR holds a run and neither ``resume``
+            nor ``start_over`` is said, or another job writes to it; training met no finite loss any more.
     """
-    folder = Path(cfg.OUTPUT_DIR)
-    with run_log(folder, is_main_process()), launched(cfg, num_gpus, num_machines) as fabric:
+    check_ranges(leaf_keys(cfg))
+    folder, main = Path(cfg.OUTPUT_DIR), is_main_process()
+    if resume and start_over:
+        raise UserError("--resume goes on with a run, --start-over begins it again: say one of them")
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(run_folder(folder, main))
+        if main and not (resume or start_over):
+            refuse_earlier_run(folder)
+        signals = stack.enter_context(StopSignals())
+        fabric = stack.enter_context(launched(cfg, num_gpus, num_machines))
+        signals.children = child_processes(fabric)
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-        state = _prepare(cfg, fabric, folder, resume)
-        run = _Run(state, folder)
+        state, source = prepare(cfg, fabric, folder, resume)
+        run = _Run(state, own or folder, source, signals)
         try:
-            run.loop()
-            return run.finish()
-        except KeyboardInterrupt:
-            last = last_checkpoint(folder)
-            logger.warning(
-                "interrupted after step %d of %d; %s", state.iteration + 1, cfg.SOLVER.MAX_ITER,
-                f"--resume continues from {last}" if last else "there is no checkpoint to resume from yet",
-            )  # fmt: skip
-            raise
+            with signals.waiting():
+                run.loop()
+                return run.finish()
+        except KeyboardInterrupt as stop:
+            if not main:
+                return {}
+            raise RunStopped(getattr(stop, "signal", "SIGINT"), run.where()) from None
         finally:
             run.close()
+    raise AssertionError("no context of these takes an error away")
 
 
-def _prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> TrainingState:
-    """Seeds, builds the model and loads what it starts from; the config that the run goes by is written down."""
-    source = fabric.broadcast(last_checkpoint(folder) if resume else None)
-    if resume and source is None:
-        logger.info("--resume: %s has no checkpoint yet, starting from the beginning", folder)
-    checkpoint = load_checkpoint(source) if source else None
-    cfg = _with_seed(cfg, fabric, checkpoint)
-    seed_everything(cfg.SEED)
-    vocabularies = check_datasets(cfg, fabric)
-    model = assemble(cfg, fabric, vocabularies, str(source or cfg.MODEL.WEIGHTS), checkpoint)
-    if checkpoint is not None:
-        load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
-    elif cfg.MODEL.WEIGHTS:
-        start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
-    with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
-        model.prepare()
-        look_up_texts(cfg, model)
-    state = TrainingState(cfg, model, fabric, cfg.SEED)
-    if checkpoint is not None:
-        state.restore(checkpoint)
-        logger.info("resumed from %s, after step %d", source, state.iteration + 1)
-    if fabric.is_global_zero:
-        if checkpoint is None and (folder / LAST).is_file():
-            logger.warning(
-                "%s holds an earlier run, which this one replaces from its first step on; --resume would have "
-                "continued it",
-                folder,
-            )
-        write_atomically(folder / "config.yaml", lambda file: file.write(dump_cfg(cfg).encode()))
-    _log_run(cfg, state)
-    return state
-
-
-def _with_seed(cfg: CfgNode, fabric: Fabric, checkpoint: dict[str, Any] | None) -> CfgNode:
-    """Returns a frozen config with the run's seed: the checkpoint's, else the config's, else one that is drawn."""
-    seed = cfg.SEED
-    if checkpoint is not None:
-        seed = checkpoint.get("seed", seed)
-        if 0 <= cfg.SEED != seed:
-            logger.warning("SEED %d: the resumed run keeps the seed it began with, %d", cfg.SEED, seed)
-    seed = int(fabric.broadcast(draw_seed() if seed < 0 else seed))
-    own = cfg.clone()
-    own.defrost()
-    own.SEED = seed
-    own.freeze()
-    return own
-
-
-def _log_run(cfg: CfgNode, state: TrainingState) -> None:
-    parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
-    logger.info(
-        "training %s on %s, %d process(es) on %s: %.1f M trainable parameters, steps %d to %d of %d images, seed %d",
-        cfg.MODEL.META_ARCHITECTURE,
-        " + ".join(cfg.DATASETS.TRAIN),
-        state.fabric.world_size,
-        state.fabric.device.type,
-        sum(parameter.numel() for parameter in parameters) / 1e6,
-        state.iteration + 2,
-        cfg.SOLVER.MAX_ITER,
-        cfg.SOLVER.IMS_PER_BATCH,
-        cfg.SEED,
-    )
+def _passing(path: Path | None, period: int) -> Path | None:
+    """The checkpoint that a run was resumed from, if it is none of CHECKPOINT_PERIOD."""
+    number = path.stem.removeprefix("model_") if path else ""
+    return path if number.isdigit() and not _due(int(number), period) else None
 
 
 def _due(iteration: int, period: int) -> bool:
@@ -139,14 +105,32 @@ def _due(iteration: int, period: int) -> bool:
 
 
 class _Run:
-    """A run from its current step to its end."""
+    """A run from its current step to its end.
 
-    def __init__(self, state: TrainingState, folder: Path) -> None:
+    Args:
+        state: before the first step to come.
+        folder: OUTPUT_DIR; in the main process with its lock.
+        saved: the checkpoint that ``--resume`` would go on from.
+        signals: that ask the run to end.
+    """
+
+    def __init__(
+        self, state: TrainingState, folder: RunFolder | Path, saved: Path | None, signals: StopSignals
+    ) -> None:
+        self.own = folder if isinstance(folder, RunFolder) else None
+        folder = folder.path if isinstance(folder, RunFolder) else folder
+        self.saved, self.signals = saved, signals
+        self.passing = _passing(saved, state.cfg.SOLVER.CHECKPOINT_PERIOD)
+        state.wishes = signals.wishes
         self.state, self.cfg, self.fabric, self.folder = state, state.cfg, state.fabric, folder
         self.start, self.total = state.iteration + 1, state.cfg.SOLVER.MAX_ITER
-        self.failed_steps = 0
+        self.failed_steps = self.skipped = 0
+        self.labelled = False
         self.writers = RunWriters(folder, self.start, self.total) if self.fabric.is_global_zero else None
-        self.best = self.writers.best(score_name(self.cfg.DATASETS.TEST)) if self.writers else -math.inf
+        self.best = -math.inf
+        if self.writers and self.cfg.DATASETS.TEST:
+            tested = self.cfg.DATASETS.TEST
+            self.best = max(self.writers.best(score_name(tested)), best_score(folder, tested))
         self.began = time.perf_counter()
 
     def loop(self) -> None:
@@ -156,18 +140,19 @@ class _Run:
             self.cfg,
             seed=state.seed,
             start_iteration=self.start,
+            start_sample=state.samples,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
             pin_memory=self.fabric.device.type == "cuda",
         )
+        self._note_images(len(cast(Sized, loader.dataset)))
         state.module.train()
+        self._evaluate_if_missed()
         for batch in state.meter.timed(loader):
             rate = float(state.scheduler.get_last_lr()[0])
             result = training_step(state, batch, solver)
             state.iteration += 1
-            if state.iteration == 0 and self.writers:
-                # From here on --resume means this run. Not earlier: one that fails at its start takes nothing away.
-                (self.folder / LAST).unlink(missing_ok=True)
+            state.samples += solver.IMS_PER_BATCH
             state.meter.add(result.losses, result.applied)
             self._watch(result, batch)
             if self.writers and _due(state.iteration, self.cfg.VIS_PERIOD):
@@ -177,18 +162,46 @@ class _Run:
             last = state.iteration == self.total - 1
             if last or _due(state.iteration, solver.LOG_PERIOD):
                 self._log(rate)
-            if not last and _due(state.iteration, self.cfg.TEST.EVAL_PERIOD):
-                self._evaluate(final=False)
-            if not last and _due(state.iteration, solver.CHECKPOINT_PERIOD):
-                self._save(f"model_{state.iteration:07d}.pth")
+            if not last:
+                self._between(result.wishes)
             if self.writers:
                 self.writers.advance()
 
+    def _note_images(self, count: int) -> None:
+        before, self.state.images = self.state.images, count
+        if before not in (None, count):
+            logger.warning(
+                "resumed with %d training images instead of %d: the order within the epoch is another one",
+                count,
+                before,
+            )
+
+    def _between(self, wishes: Wishes) -> None:
+        """What is due between two steps. First the checkpoint: no signal, and no fault of a test image, costs steps."""
+        iteration = self.state.iteration
+        regular = _due(iteration, self.cfg.SOLVER.CHECKPOINT_PERIOD)
+        evaluation = bool(self.cfg.DATASETS.TEST) and _due(iteration, self.cfg.TEST.EVAL_PERIOD)
+        if regular or evaluation or wishes.stop or wishes.save:
+            self._save(f"model_{iteration:07d}.pth", passing=not regular, needed=wishes.stop)
+        if wishes.stop:
+            raise self.signals.exception()
+        if evaluation:
+            self._evaluate(final=False)
+
+    def _evaluate_if_missed(self) -> None:
+        """Makes up for the evaluation after the step that a run is resumed from, if it was cut short."""
+        if not (0 < self.start < self.total and _due(self.start - 1, self.cfg.TEST.EVAL_PERIOD)):
+            return
+        if self.fabric.broadcast(self.writers is not None and not self.writers.scored(self.start - 1)):
+            self._evaluate(final=False)
+
     def finish(self) -> Results:
         """Saves model_final.pth, evaluates, and says where everything lies."""
-        if self.start < self.total:
+        self._guard_folder()
+        if self.start < self.total or self.saved != self.folder / "model_final.pth":
             self._save("model_final.pth")  # first: no fault of a test image may cost the training
         results = self._evaluate(final=True)
+        write_scores(self.folder, results, self.folder / "model_final.pth", self.state.iteration)
         log_tables(results)
         logger.info("checkpoint: %s", self.folder / "model_final.pth")
         if results and self.cfg.TEST.NUM_PICTURES:
@@ -196,7 +209,22 @@ class _Run:
         if self.writers:
             check_expected(self.cfg, results)
         logger.info("total time %s", timedelta(seconds=round(time.perf_counter() - self.began)))
+        self._judge()
         return results
+
+    def _judge(self) -> None:
+        """Says that steps were skipped; a training of which more than half were is none."""
+        if not self.skipped:
+            return
+        told = f"{self.skipped} of {self.total - self.start} steps were skipped, for their loss or gradient not finite"
+        if 2 * self.skipped > self.total - self.start:
+            raise UserError(f"{told}: log.txt names the pictures of each; look at them, or lower SOLVER.BASE_LR")
+        logger.warning("%s", told)
+
+    def where(self) -> str:
+        """Says how far the run has come, and what ``--resume`` would do."""
+        goes_on = f"--resume continues from {self.saved}" if self.saved else "there is no checkpoint to resume from yet"
+        return f"after step {self.state.iteration + 1} of {self.total}; {goes_on}"
 
     def close(self) -> None:
         """Closes what the run writes to."""
@@ -205,17 +233,21 @@ class _Run:
 
     def _watch(self, result: StepResult, batch: list[dict[str, Any]]) -> None:
         """Names the files of a step that failed; stops the run after a few in a row."""
+        if not self.labelled:  # once a line of the log, so it takes no time
+            void = self.state.model.ignore_label  # of a sample that does not say its own
+            self.labelled = any(bool((one["sem_seg"] != one.get("ignore_label", void)).any()) for one in batch)
         if not result.failed:
             self.failed_steps = 0
             return
         self.failed_steps += 1
+        self.skipped += 1
         files = [
             name for names in gather(self.fabric, [str(sample["file_name"]) for sample in batch]) for name in names
         ]
         step = self.state.iteration + 1
         logger.warning("step %d skipped: its loss or gradient is not finite; its images: %s", step, ", ".join(files))
         if self.failed_steps == MAX_FAILED_STEPS:
-            name = f"model_{self.state.iteration:07d}.pth"
+            name = f"stopped_{self.state.iteration:07d}.pth"
             self._save(name, last=False)  # what --resume continues from must be from before the trouble
             raise UserError(
                 f"training stopped at step {step}: loss or gradient was not finite in {MAX_FAILED_STEPS} steps in a "
@@ -226,8 +258,12 @@ class _Run:
 
     def _log(self, rate: float) -> None:
         values = self.state.meter.read(self.fabric)
+        labelled, self.labelled = self.labelled, False
         if self.writers is None:
             return
+        if not labelled:
+            logger.warning("no pixel of the pictures since the last line has a class: their label maps are all void")
+        self._guard_folder()
         left = self.total - 1 - self.state.iteration
         values = {
             "lr": rate,
@@ -238,29 +274,73 @@ class _Run:
         self.writers.scalars(self.state.iteration, values)
         self.writers.progress(self.state.iteration, values)
 
-    def _save(self, name: str, *, last: bool = True) -> None:
+    def _guard_folder(self) -> None:
+        """Makes OUTPUT_DIR again where it was removed, and lets all processes save after the next step."""
+        if self.own is None or not self.own.restore():
+            return
+        logger.warning("OUTPUT_DIR %s was removed: it is made again, a checkpoint follows", self.folder)
+        write_config(self.cfg, self.folder)
+        self.saved = self.passing = None
+        self.state.wishes.save = True
+
+    def _save(self, name: str, *, last: bool = True, passing: bool = False, needed: bool = True) -> None:
+        """Saves a checkpoint, in the main process.
+
+        Args:
+            name: of the file.
+            last: whether ``--resume`` is to continue from here.
+            passing: it is none of CHECKPOINT_PERIOD and is removed when there is a later one.
+            needed: whether the run ends where it can't be written; else it goes on and tries again when due.
+        """
         checkpoint = self.state.checkpoint()
+        self.state.wishes.save = False
         if self.fabric.is_global_zero:
-            save_checkpoint(self.folder / name, checkpoint, last=last)
+            try:
+                save_checkpoint(self.folder / name, checkpoint, last=last)
+            except UserError as error:
+                if needed:
+                    raise
+                logger.warning("%s; training goes on without this checkpoint", error)
+            else:
+                if last:
+                    self._saved(self.folder / name, passing)
+        self.fabric.barrier()  # no process ends before the file is there
+
+    def _saved(self, path: Path, passing: bool) -> None:
+        outdated, self.saved = self.passing, path
+        self.passing = path if passing else None
+        if outdated is not None and outdated != path:
+            outdated.unlink(missing_ok=True)
 
     def _evaluate(self, final: bool) -> Results:
         """Scores and draws; changes nothing that the next steps depend on."""
         if not self.cfg.DATASETS.TEST:
             return {}
         start, iteration = time.perf_counter(), self.state.iteration
-        model = self.state.evaluated_model
-        results = evaluate_datasets(self.cfg, model, self.fabric, self.folder if final else None)
-        if self.writers and results:
-            self.writers.scalars(iteration, flatten(results))
-            self._keep_best(results)
-            if self.cfg.TEST.NUM_PICTURES:
-                with preserved_random_state():
-                    pictures = draw_pictures(self.cfg, model, self.folder / "pictures" / f"{iteration:07d}")
-                for name, picture in pictures.items():
-                    self.writers.picture(f"pictures/{name}", picture, iteration)
+        model, main = self.state.evaluated_model, self.fabric.is_global_zero
+        with self.signals.at_once(main):
+            results = evaluate_datasets(self.cfg, model, self.fabric, self.folder if final else None)
+            if self.writers and results:
+                self._keep_best(results)
+                self.writers.scalars(iteration, flatten(results))
+                if self.cfg.TEST.NUM_PICTURES:
+                    self._draw(model)
         self.fabric.barrier()
         self.state.meter.pause(time.perf_counter() - start)
         return results
+
+    def _draw(self, model: ClipMask) -> None:
+        """Draws pictures for the eye; a training goes on without them."""
+        iteration = self.state.iteration
+        assert self.writers is not None
+        try:
+            with preserved_random_state():
+                pictures = draw_pictures(self.cfg, model, self.folder / "pictures" / f"{iteration:07d}")
+        except (OSError, UserError) as error:
+            logger.warning("no pictures after step %d: %s", iteration + 1, describe(error))
+            return
+        for name, picture in pictures.items():
+            self.writers.picture(f"pictures/{name}", picture, iteration)
 
     def _keep_best(self, results: Results) -> None:
         score = flatten(results)[score_name(self.cfg.DATASETS.TEST)]
@@ -268,4 +348,7 @@ class _Run:
         logger.info("mIoU %.2f after step %d%s", score, self.state.iteration + 1, ", the best so far" if better else "")
         if better:
             self.best = score
-            save_checkpoint(self.folder / "model_best.pth", {**self.state.weights(), "score": score}, last=False)
+            try:
+                save_checkpoint(self.folder / "model_best.pth", {**self.state.weights(), "score": score}, last=False)
+            except UserError as error:
+                logger.warning("%s; training goes on without the best model so far", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -15,13 +16,16 @@ import numpy as np
 from tqdm import tqdm
 
 from clipmask.engine.log import SHOWN_BY_BAR
-from clipmask.weights.checkpoint import write_atomically
+from clipmask.errors import UserError
+from clipmask.weights.checkpoint import describe, write_atomically
 
 logger = logging.getLogger(__name__)
 
 
 class MetricsFile:
     """metrics.json: one JSON object a line, each with ``iteration``; values that are not finite become null.
+
+    Where it can't be written, or was removed, the lines wait in memory and all are written with a later one.
 
     Args:
         path: the file; made if absent.
@@ -32,26 +36,46 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         self.kept = [record for line in lines if (record := _parse(line)) is not None and keep(record)]
         self._path = path
-        self._file: IO[str] | None = None
+        self._lines = [json.dumps(record) + "\n" for record in self.kept]
+        self._file: IO[str] | None = None  # open while it holds all lines
+        self._waiting = False
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
         """Appends a line."""
-        if self._file is None:
-            # Not before there is something to write: a run that fails at its start takes nothing from an earlier one.
-            text = "".join(f"{json.dumps(record)}\n" for record in self.kept)
-            write_atomically(self._path, lambda file: file.write(text.encode()))
-            self._file = self._path.open("a", encoding="utf-8")
         record = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"iteration": iteration, **record}, allow_nan=False) + "\n")
-        self._file.flush()
+        self._lines.append(json.dumps({"iteration": iteration, **record}, allow_nan=False) + "\n")
+        try:
+            if self._file is None or not self._path.exists():
+                self._write_all()
+            else:
+                self._file.write(self._lines[-1])
+                self._file.flush()
+            self._waiting = False
+        except (OSError, UserError) as error:
+            self._forget_file()
+            if not self._waiting:  # once
+                logger.warning("%s is not written, its lines wait in memory: %s", self._path.name, describe(error))
+            self._waiting = True
+
+    def _write_all(self) -> None:
+        # Not before there is something to write: a run that fails at its start takes nothing from an earlier one.
+        self._forget_file()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path, lambda file: file.write("".join(self._lines).encode()))
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def _forget_file(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what it could not write, it tries to write again
+                self._file.close()
+            self._file = None
 
     def close(self) -> None:
         """Closes the file."""
-        if self._file is not None:
-            self._file.close()
+        self._forget_file()
 
 
 def _parse(line: str) -> dict[str, Any] | None:
@@ -83,7 +107,7 @@ class RunWriters:
             )
 
         self._metrics = MetricsFile(folder / "metrics.json", keep)
-        self._board = SummaryWriter(log_dir=str(folder), purge_step=start)
+        self._board: SummaryWriter | None = SummaryWriter(log_dir=str(folder), purge_step=start)
         self._bar = tqdm(
             total=total,
             initial=start,
@@ -94,6 +118,10 @@ class RunWriters:
         )
         self._total = total
 
+    def scored(self, iteration: int) -> bool:
+        """Tells whether the part of the run that is continued has scores of this step."""
+        return any(record["iteration"] == iteration and "time" not in record for record in self._metrics.kept)
+
     def best(self, name: str) -> float:
         """Returns the highest value of ``name`` in the part of the run that is continued; -inf where there is none."""
         values = (record.get(name) for record in self._metrics.kept)
@@ -103,7 +131,7 @@ class RunWriters:
         """Writes named numbers of a step to metrics.json and TensorBoard."""
         self._metrics.write(iteration, values)
         for name, value in values.items():
-            self._board.add_scalar(name, value, iteration)
+            self._show("add_scalar", name, value, iteration)
 
     def progress(self, iteration: int, values: Mapping[str, float]) -> None:
         """Tells where training stands: in the bar, in log.txt and, without a terminal, on the console."""
@@ -125,10 +153,20 @@ class RunWriters:
 
     def picture(self, name: str, image: np.ndarray, iteration: int) -> None:
         """Shows a picture, (H, W, 3) uint8 RGB, in TensorBoard."""
-        self._board.add_image(name, image, iteration, dataformats="HWC")
+        self._show("add_image", name, image, iteration, dataformats="HWC")
+
+    def _show(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Calls a method of TensorBoard's writer, until that fails: its own thread meets a full disk, and gives up."""
+        if self._board is None:
+            return
+        try:
+            getattr(self._board, method)(*args, **kwargs)
+        except Exception as error:  # whatever it is: side work never costs training
+            self._board = None
+            logger.warning("TensorBoard's events are not written any more: %s", describe(error))
 
     def close(self) -> None:
         """Closes the files and the bar."""
         self._bar.close()
-        self._board.close()
+        self._show("close")
         self._metrics.close()

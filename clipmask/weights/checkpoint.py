@@ -17,14 +17,17 @@ Equal contents make equal bytes, whatever the file is called and however the run
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
+import re
+import secrets
 import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -37,6 +40,8 @@ from clipmask.weights.foreign import read_weight_file
 from clipmask.weights.packed import unpack
 
 LAST = "last_checkpoint"  # the file that names the newest checkpoint of a folder, as in Detectron2
+TEMPORARY = re.compile(r"\..+\.tmp")  # what a file is called while it is written
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def trained_vocabularies(checkpoint: Mapping[str, Any]) -> tuple[Vocabulary, ...]:
@@ -63,11 +68,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         UserError: the disk is full or not writable.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: what a crash left is overwritten by the next write
+    # Of its own in each call: two processes that write the same file replace each other's, and never mix them.
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
+    watched = None
     try:
         try:
-            with temporary.open("wb") as file:
-                write(file)
+            with temporary.open("xb") as file:
+                watched = _Watched(file)
+                write(cast(IO[bytes], watched))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -75,8 +83,34 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch.save's own error for a full disk is the second
-        raise UserError(f"{path}: could not be written ({error}); an older file is untouched") from error
+    except (OSError, RuntimeError) as error:  # torch.save's own error for a failed write is the second
+        reason = describe(watched.error if watched and watched.error else error)
+        raise UserError(f"{path}: could not be written ({reason}); an older file is untouched") from error
+
+
+def describe(error: BaseException) -> str:
+    """Returns the text of an error; of a disk without room one that says so first."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return f"disk full: {error}"
+    return str(error)
+
+
+class _Watched:
+    """A binary file that remembers why a write failed, which torch.save does not tell."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -138,9 +172,21 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], *, last: bool = Tru
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
-    """Returns the checkpoint that the folder's ``last_checkpoint`` names; None where there is none."""
+    """Returns the file that the folder's ``last_checkpoint`` names, which may be gone; None where nothing is named.
+
+    Raises:
+        UserError: ``last_checkpoint`` holds no name of a file in this folder.
+    """
     pointer = Path(folder) / LAST
-    return Path(folder) / pointer.read_text().strip() if pointer.is_file() else None
+    if not pointer.is_file():
+        return None
+    try:
+        name = pointer.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{pointer}: damaged ({error})") from error
+    if not name.isprintable() or name in ("", ".", "..") or Path(name).name != name:
+        raise UserError(f"{pointer}: holds {name[:80]!r}, not the name of a checkpoint beside it")
+    return Path(folder) / name
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

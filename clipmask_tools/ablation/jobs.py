@@ -126,10 +126,14 @@ class Job:
     @property
     def kept(self) -> int:
         """How many steps its last checkpoint has behind it."""
-        last = last_checkpoint(self.folder)
-        if last is None or last.stem == "model_final":
-            return 0 if last is None else self.steps
-        return int(last.stem.split("_")[-1]) + 1
+        try:
+            last = last_checkpoint(self.folder)
+        except UserError:  # the run itself finds an older one
+            last = None
+        number = "" if last is None else last.stem.split("_")[-1]
+        if number == "final":
+            return self.steps
+        return int(number) + 1 if number.isdigit() else 0
 
     def start(self, slot: Slot) -> None:
         """Starts its next process on ``slot``.

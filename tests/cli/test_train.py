@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from clipmask.cli import run_main
+from clipmask.cli import TRY_AGAIN, run_main
 from clipmask.cli.train import main, parse_args, register_datasets, set_environment
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.errors import UserError
@@ -64,12 +64,18 @@ def _environment() -> dict[str, str]:
     return {**own, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def _start(folder: Path, tiny_run: Path, *words: object) -> subprocess.Popen[str]:
+def _start(folder: Path, tiny_run: Path, *words: object, start_new_session: bool = False) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
     command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(tiny_run / "tiny.yaml")]
     command += ["--register", str(tiny_run / "my_data.py"), *map(str, words)]
     return subprocess.Popen(
-        command, cwd=folder, env=_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=folder,
+        env=_environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=start_new_session,
     )
 
 
@@ -259,6 +265,24 @@ def test_torchrun_knows_the_numbers(monkeypatch) -> None:
     assert (args.num_gpus, args.num_machines) == (2, 3)
 
 
+def test_slurm_knows_the_numbers(monkeypatch) -> None:
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    args = parse_args(["--config-file", "c.yaml"])
+    set_environment(args)
+    assert (args.num_gpus, args.num_machines) == (2, 2)
+    monkeypatch.setenv("SLURM_NTASKS", "3")
+    with pytest.raises(UserError, match="3 tasks on 2 machines"):
+        set_environment(args)
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
+    with pytest.raises(UserError, match="each of which would train by itself"):
+        set_environment(args)
+    monkeypatch.delenv("SLURM_PROCID")  # a shell of a job, in which no task was started
+    args = parse_args(["--config-file", "c.yaml"])
+    set_environment(args)
+    assert (args.num_gpus, args.num_machines) == (1, 1)
+
+
 # Whole runs
 
 
@@ -284,6 +308,26 @@ def test_killed_at_any_moment_and_resumed_ends_in_the_same_file(tmp_path: Path, 
     for name in ("model_final.pth", "model_best.pth"):
         files = [(tmp_path / folder / "run" / name).read_bytes() for folder in ("whole", "killed")]
         assert files[0] == files[1], name
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["main process", "all processes"])
+def test_a_signal_stops_both_processes_after_the_same_step(tmp_path: Path, tiny_run: Path, group: bool) -> None:
+    """With loader processes, which get the signal too where a scheduler sends it to all; resumed, nothing is lost."""
+    opts: Sequence[object] = ["SOLVER.MAX_ITER", 400, "SOLVER.CHECKPOINT_PERIOD", 1000, "DATALOADER.NUM_WORKERS", 1,
+                              "SOLVER.LOG_PERIOD", 1, "--num-gpus", 2]  # fmt: skip
+    process = _start(tmp_path / "signal", tiny_run, *opts, start_new_session=True)
+    run = tmp_path / "signal" / "run"
+    while not (run / "metrics.json").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == TRY_AGAIN, out + err
+    assert "Traceback" not in err
+    assert out.count("stopped by SIGTERM after step") == 1
+    last = load_checkpoint(run / (run / "last_checkpoint").read_text())
+    assert f"stopped by SIGTERM after step {last['iteration'] + 1} of 400" in (run / "log.txt").read_text()
+    assert len(last["rng"]) == 2
 
 
 def test_two_processes_are_one(tmp_path: Path, tiny_run: Path) -> None:
@@ -323,10 +367,10 @@ def test_a_bad_file_is_one_line_whichever_process_reads_it(tmp_path: Path, tiny_
 
 
 def test_an_error_in_one_of_two_processes_ends_both(tmp_path: Path, tiny_run: Path) -> None:
-    process = _start(tmp_path / "odd", tiny_run, "INPUT.RANDOM_FLIP", "diagonal", "--num-gpus", 2)
+    process = _start(tmp_path / "odd", tiny_run, "MODEL.WEIGHTS", "none.pth", "--num-gpus", 2)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
-    assert "INPUT.RANDOM_FLIP is 'diagonal'" in err
+    assert "none.pth: no such file" in err
     assert "Traceback" not in err
 
 

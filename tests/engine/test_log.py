@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
+import pytest
+
 from clipmask.engine.log import SHOWN_BY_BAR, run_log
+from clipmask.errors import UserError
 
 logger = logging.getLogger("clipmask.test_log")
 
@@ -44,3 +48,34 @@ def test_a_second_run_continues_the_file(tmp_path: Path) -> None:
         with run_log(tmp_path):
             logger.info(text)
     assert (tmp_path / "log.txt").read_text().count("\n") == 2
+
+
+def test_a_log_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    with run_log(tmp_path / "run"):
+        logger.info("before")
+        shutil.rmtree(tmp_path / "run")
+        logger.info("after")
+    assert "after" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_full_disk_is_said_once_on_the_console(tmp_path: Path, capsys) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with run_log(tmp_path):
+        logger.info("one")
+        logger.info("two")
+    shown = capsys.readouterr()
+    assert shown.err.count("disk full") == 1
+    assert "Traceback" not in shown.err
+    assert "two" in shown.out
+
+
+def test_what_ends_a_run_is_its_last_line(tmp_path: Path, capsys) -> None:
+    with pytest.raises(UserError), run_log(tmp_path):
+        raise UserError("a bad key")
+    with pytest.raises(UserError), run_log(tmp_path, main=False):
+        raise UserError("a bad file")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert "ERROR: a bad key" in lines[0]
+    assert "ERROR: process" in lines[1]
+    assert "a bad file" in lines[1]
+    assert capsys.readouterr().out == "", "the command prints it"

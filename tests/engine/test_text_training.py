@@ -165,7 +165,7 @@ def test_a_new_run_starts_from_learned_text(
     weights = whole("context") / "model_final.pth"
     first = load_checkpoint(weights)["model"]["text.learner.context"]
     cfg = make_cfg("context")
-    cfg.merge_from_list(["MODEL.WEIGHTS", str(weights), "OUTPUT_DIR", "next", "SOLVER.BASE_LR", 0.0])
+    cfg.merge_from_list(["MODEL.WEIGHTS", str(weights), "OUTPUT_DIR", "next", "SOLVER.BASE_LR", 1e-30])
     train(cfg)
     assert torch.equal(load_checkpoint("next/model_final.pth")["model"]["text.learner.context"], first)
 

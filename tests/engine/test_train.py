@@ -1,4 +1,4 @@
-"""A run leaves what its users expect, and one that was stopped anywhere ends in the same bytes."""
+"""A run leaves what its users expect."""
 
 from __future__ import annotations
 
@@ -19,43 +19,9 @@ from clipmask.modeling import build_model
 from clipmask.weights.checkpoint import load_checkpoint
 
 from . import tiny
+from .runs import TIMES, metrics
 
 pytestmark = pytest.mark.usefixtures("tiny_root")
-TIMES = {"time", "data_time", "img/s", "eta_seconds"}
-DEMANDING = [  # everything that a resumed run could get wrong
-    *("SOLVER.EMA_DECAY", 0.5, "MODEL.CLIPMASK.DROPOUT", 0.3, "MODEL.BACKBONE.NORM", "BN"),
-    *("SOLVER.MAX_IMS_PER_DEVICE", 3, "SOLVER.CLIP_GRADIENTS.ENABLED", True, "TEST.EVAL_PERIOD", 2),
-    *("SOLVER.LOG_PERIOD", 3),
-]
-
-
-def _metrics(folder: Path) -> list[dict]:
-    """The lines of metrics.json without what a clock says."""
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
-
-
-def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Lets ``steps`` steps happen, and then no more."""
-    original, left = module.training_step, [steps]
-
-    def step(*args: object):
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return original(*args)
-
-    monkeypatch.setattr(module, "training_step", step)
-
-
-def _train_stopped_and_resumed(folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int, *opts: object) -> None:
-    with monkeypatch.context() as patch:
-        _stop_after(patch, steps)
-        with pytest.raises(KeyboardInterrupt):
-            train(tiny.tiny_cfg(folder, *opts))
-    assert f"interrupted after step {steps} of" in (folder / "log.txt").read_text()
-    torch.rand(13)  # whatever the process draws between must not matter
-    train(tiny.tiny_cfg(folder, *opts), resume=True)
 
 
 def test_the_output_folder_is_what_users_of_detectron2_expect(tmp_path: Path) -> None:
@@ -107,69 +73,6 @@ def test_a_checkpoint_tells_all_about_its_run(tmp_path: Path) -> None:
     assert "optimizer" not in best
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    train(tiny.tiny_cfg(folder, *DEMANDING))
-    return folder
-
-
-@pytest.mark.parametrize("steps", range(7))
-def test_stopped_anywhere_and_resumed_ends_in_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: Path, steps: int
-) -> None:
-    folder = uninterrupted.with_name(f"stopped{steps}") / "run"
-    monkeypatch.chdir(tmp_path)
-    expected = load_checkpoint(uninterrupted / "model_final.pth")["config"]
-    if steps == 6:  # the training is done, its evaluation not
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "evaluate_datasets", _interrupt_last_evaluation(module.evaluate_datasets))
-            with pytest.raises(KeyboardInterrupt):
-                train(tiny.tiny_cfg(folder, *DEMANDING))
-        train(tiny.tiny_cfg(folder, *DEMANDING), resume=True)
-    else:
-        _train_stopped_and_resumed(folder, monkeypatch, steps, *DEMANDING)
-    final = load_checkpoint(folder / "model_final.pth")
-    assert final["config"].replace(str(folder), str(uninterrupted)) == expected
-    assert _without_config(folder / "model_final.pth") == _without_config(uninterrupted / "model_final.pth")
-    assert _metrics(folder) == _metrics(uninterrupted)
-
-
-def _interrupt_last_evaluation(original):
-    def evaluate(cfg, model, fabric, folder=None):
-        if folder is not None:
-            raise KeyboardInterrupt
-        return original(cfg, model, fabric, folder)
-
-    return evaluate
-
-
-def _without_config(path: Path) -> bytes:
-    """The checkpoint's bytes, were OUTPUT_DIR, which its config names, always the same."""
-    import io
-
-    from clipmask.weights.checkpoint import canonical
-
-    content = {**load_checkpoint(path), "config": ""}
-    file = io.BytesIO()
-    torch.save(canonical(content), file)
-    return file.getvalue()
-
-
-def test_the_same_folder_name_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Byte for byte, as the file lies on the disk."""
-    files = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        if name == "a":
-            train(tiny.tiny_cfg("run", *DEMANDING))
-        else:
-            _train_stopped_and_resumed(Path("run"), monkeypatch, 3, *DEMANDING)
-        files.append([(Path("run") / file).read_bytes() for file in ("model_final.pth", "model_best.pth")])
-    assert files[0] == files[1]
-
-
 def test_evaluation_changes_no_training_step(tmp_path: Path) -> None:
     weights = []
     for name, period in (("often", 1), ("never", 0)):
@@ -178,80 +81,12 @@ def test_evaluation_changes_no_training_step(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-def test_a_finished_run_can_be_prolonged(tmp_path: Path) -> None:
-    train(tiny.tiny_cfg(tmp_path))
-    train(tiny.tiny_cfg(tmp_path, "SOLVER.MAX_ITER", 8), resume=True)
-    assert load_checkpoint(tmp_path / "model_final.pth")["iteration"] == 7
-    assert [line["iteration"] for line in _metrics(tmp_path)] == [1, 3, 5, 5, 7, 7]
-
-
-def test_resuming_a_finished_run_only_evaluates_again(tmp_path: Path) -> None:
-    train(tiny.tiny_cfg(tmp_path))
-    before, metrics = (tmp_path / "model_final.pth").read_bytes(), _metrics(tmp_path)
-    train(tiny.tiny_cfg(tmp_path), resume=True)
-    assert (tmp_path / "model_final.pth").read_bytes() == before
-    assert _metrics(tmp_path) == metrics
-
-
-def test_resume_without_a_checkpoint_starts_with_a_note(tmp_path: Path) -> None:
-    train(tiny.tiny_cfg(tmp_path), resume=True)
-    assert "starting from the beginning" in (tmp_path / "log.txt").read_text()
-
-
-def test_resume_keeps_a_drawn_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _train_stopped_and_resumed(tmp_path, monkeypatch, 3, "SEED", -1)
-    first, last = (load_checkpoint(tmp_path / name) for name in ("model_0000001.pth", "model_final.pth"))
-    assert first["seed"] == last["seed"] >= 0
-    assert f"seed {first['seed']}" in (tmp_path / "log.txt").read_text()
-    assert f"SEED: {first['seed']}" in (tmp_path / "config.yaml").read_text()
-
-
-def test_a_new_run_replaces_an_older_one_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if it is stopped before its first checkpoint: then --resume must not continue the older run."""
-    train(tiny.tiny_cfg(tmp_path))
-    with monkeypatch.context() as patch:
-        _stop_after(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
-            train(tiny.tiny_cfg(tmp_path))
-    assert "holds an earlier run" in (tmp_path / "log.txt").read_text()
-    assert not (tmp_path / "last_checkpoint").exists()
-
-
-def test_a_run_that_fails_at_its_start_takes_nothing_from_an_older_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(tiny.tiny_cfg(tmp_path))
-    before = {name: (tmp_path / name).read_bytes() for name in ("last_checkpoint", "metrics.json", "model_final.pth")}
-
-    def unreadable(*args: object, **kwargs: object) -> None:
-        raise UserError("a bad file")
-
-    monkeypatch.setattr("clipmask.engine.train.training_step", unreadable)
-    with pytest.raises(UserError, match="a bad file"):
-        train(tiny.tiny_cfg(tmp_path))
-    assert {name: (tmp_path / name).read_bytes() for name in before} == before
-
-
-def test_a_damaged_last_checkpoint_is_named(tmp_path: Path) -> None:
-    train(tiny.tiny_cfg(tmp_path))
-    (tmp_path / "model_final.pth").write_bytes(b"garbage")
-    with pytest.raises(UserError, match=r"model_final\.pth"):
-        train(tiny.tiny_cfg(tmp_path), resume=True)
-
-
-def test_weights_alone_can_not_be_resumed(tmp_path: Path) -> None:
-    train(tiny.tiny_cfg(tmp_path))
-    (tmp_path / "last_checkpoint").write_text("model_best.pth")
-    with pytest.raises(UserError, match=r"MODEL\.WEIGHTS"):
-        train(tiny.tiny_cfg(tmp_path), resume=True)
-
-
 def test_start_from_weights_names_what_does_not_fit(tmp_path: Path) -> None:
     train(tiny.tiny_cfg(tmp_path / "first"))
     checkpoint = load_checkpoint(tmp_path / "first" / "model_final.pth")
     checkpoint["model"]["head.weight"] = torch.ones(2, 2)
     torch.save(checkpoint["model"], tmp_path / "other.pth")
-    opts = ["MODEL.WEIGHTS", str(tmp_path / "other.pth"), "SOLVER.BASE_LR", 0.0]
+    opts = ["MODEL.WEIGHTS", str(tmp_path / "other.pth"), "SOLVER.BASE_LR", 1e-30]
     train(tiny.tiny_cfg(tmp_path / "second", *opts))
     assert (
         "head: 1 of another shape, which is head.weight (2, 2) in the file"
@@ -287,7 +122,7 @@ def test_a_failed_step_is_skipped_and_its_files_named(tmp_path: Path, monkeypatc
     log = (tmp_path / "log.txt").read_text()
     assert "step 3 skipped" in log
     assert ".png" in log
-    line = next(line for line in _metrics(tmp_path) if line["iteration"] == 3)
+    line = next(line for line in metrics(tmp_path) if line["iteration"] == 3)
     assert line["skipped_steps"] == 1
     assert line["total_loss"] > 0
 
@@ -298,8 +133,9 @@ def test_five_failed_steps_in_a_row_stop_the_run_and_leave_the_last_checkpoint(
     _poison(monkeypatch, {1, 3, 4, 5, 6, 7})  # 1 does not count: step 2 went well
     with pytest.raises(UserError, match="5 steps in a row") as error:
         train(tiny.tiny_cfg(tmp_path, "SOLVER.MAX_ITER", 12))
-    assert "model_0000007.pth" in str(error.value)
-    stopped, good = (load_checkpoint(tmp_path / f"model_000000{step}.pth")["model"] for step in (7, 3))
+    assert "stopped_0000007.pth" in str(error.value)
+    names = ("stopped_0000007.pth", "model_0000003.pth")
+    stopped, good = (load_checkpoint(tmp_path / name)["model"] for name in names)
     assert all(torch.equal(value, good[name]) for name, value in stopped.items())
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000005.pth"
 
@@ -316,30 +152,6 @@ def test_without_test_datasets(tmp_path: Path) -> None:
     assert train(tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ())) == {}
     assert not (tmp_path / "model_best.pth").exists()
     assert (tmp_path / "model_final.pth").exists()
-
-
-def test_the_real_model_trains_and_resumes_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toy config's model on the tiny dataset, twice, once stopped after two of three steps; on small crops."""
-    data = tiny.settings("run")
-    kept = ("DATASETS", "DATALOADER", "INPUT.SCALE_RANGE", "INPUT.MIN_SIZE_TEST", "OUTPUT_DIR", "MODEL.DEVICE")
-    opts = [str(word) for key, value in zip(data[::2], data[1::2], strict=True) if key.startswith(kept)
-            for word in (key, value)]  # fmt: skip
-    opts += ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.IMS_PER_BATCH", "2"]
-    opts += ["SOLVER.LOG_PERIOD", "1", "SOLVER.MAX_IMS_PER_DEVICE", "1", "SOLVER.EMA_DECAY", "0.5"]
-    opts += ["INPUT.CROP.SIZE", "[32, 32]", "TEST.NUM_PICTURES", "1", "SEED", "1"]
-    cfg = load_cfg(Path(__file__).resolve().parents[2] / "configs" / "toy.yaml", opts)
-    files = []
-    for name in ("whole", "stopped"):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        if name == "stopped":
-            with monkeypatch.context() as patch:
-                _stop_after(patch, 2)
-                with pytest.raises(KeyboardInterrupt):
-                    train(cfg)
-        train(cfg, resume=name == "stopped")
-        files.append((Path("run") / "model_final.pth").read_bytes())
-    assert files[0] == files[1]
 
 
 @pytest.mark.parametrize(
@@ -364,3 +176,29 @@ def test_every_trainable_parameter_of_the_real_model_gets_a_gradient(fabric, opt
     state.module.train()
     training_step(state, tiny.make_batch(2, size=(64, 64)), cfg.SOLVER)
     assert [name for name, p in state.model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_a_training_that_was_mostly_skipped_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _poison(monkeypatch, {1, 2, 4, 5})
+    with pytest.raises(UserError, match="4 of 6 steps were skipped"):
+        train(tiny.tiny_cfg(tmp_path))
+    assert (tmp_path / "model_final.pth").is_file()
+
+
+def test_labels_that_are_all_void_are_mentioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = module.training_step
+
+    def void(state, batch, solver):
+        if state.iteration >= 1:
+            for sample in batch:
+                sample["sem_seg"].fill_(tiny.IGNORE)
+        return original(state, batch, solver)
+
+    monkeypatch.setattr(module, "training_step", void)
+    train(tiny.tiny_cfg(tmp_path, "SOLVER.MAX_ITER", 4))
+    assert (tmp_path / "log.txt").read_text().count("label maps are all void") == 1
+
+
+def test_fewer_queries_than_classes_are_mentioned(tmp_path: Path) -> None:
+    train(tiny.tiny_cfg(tmp_path, "MODEL.CLIPMASK.NUM_QUERIES", 2, "SOLVER.MAX_ITER", 1))
+    assert "NUM_QUERIES 2: a picture can't show more classes" in (tmp_path / "log.txt").read_text()

@@ -240,13 +240,13 @@ def test_one_buffer_and_no_full_size_masks(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [
-        ("AUG", "SCALES", [], "one or more factors"),
+        ("AUG", "SCALES", [], "one or more values"),
         ("AUG", "SCALES", [1.0, 0.0], r"TEST\.AUG\.SCALES \[1\.0, 0\.0\]"),
-        ("AUG", "SCALES", ["big"], "factors"),
-        ("AUG", "SCALES", [float("inf")], "factors"),
-        ("SLIDING_WINDOW", "SIZE", [512], "a height and a width"),
+        ("AUG", "SCALES", ["big"], "each above 0"),
+        ("AUG", "SCALES", [float("inf")], "each above 0"),
+        ("SLIDING_WINDOW", "SIZE", [512], "2 values"),
         ("SLIDING_WINDOW", "SIZE", [31, 512], r"SLIDING_WINDOW\.SIZE \[31, 512\].*at least 32"),
-        ("SLIDING_WINDOW", "SIZE", [512.0, 512.0], "whole pixels"),
+        ("SLIDING_WINDOW", "SIZE", [512.0, 512.0], "whole number"),
         ("SLIDING_WINDOW", "OVERLAP", 1.0, "below 1"),
         ("SLIDING_WINDOW", "OVERLAP", -0.1, r"TEST\.SLIDING_WINDOW\.OVERLAP -0\.1"),
     ],

@@ -114,10 +114,10 @@ def test_a_linear_classifier_keeps_its_classes(small_cfg: CfgNode) -> None:
         ("HIDDEN_DIM", 30, "divisible"),
         ("NUM_QUERIES", 0, "at least 1"),
         ("NUM_HEADS", 0, "at least 1"),
-        ("MAX_IMAGE_KEYS", -5, "0 or more"),
+        ("MAX_IMAGE_KEYS", -5, "at least 0"),
         ("DROPOUT", 1.5, "below 1"),
         ("MASK_DIM", 30, "divisible by 4"),
-        ("LOSS_STRIDE", 3, "4, as masks are predicted, 2 or 1"),
+        ("LOSS_STRIDE", 3, "4 or 2 or 1"),
     ],
 )
 def test_values_out_of_range(small_cfg: CfgNode, key: str, value: Any, message: str) -> None:

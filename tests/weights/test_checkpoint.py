@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -60,10 +62,42 @@ def test_a_crash_in_the_middle_leaves_the_old_file(tmp_path: Path, monkeypatch) 
     assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model.pth"]
 
 
-def test_what_a_kill_left_behind_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / ".model.pth.tmp").write_bytes(b"half of a file from before a power cut")
-    save_checkpoint(tmp_path / "model.pth", _state())
-    assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model.pth"]
+def test_two_writers_of_one_file_never_mix(tmp_path: Path) -> None:
+    """The second begins and ends while the first is in the middle of its file."""
+    path = tmp_path / "x"
+
+    def slowly(file) -> None:
+        file.write(b"first ")
+        write_atomically(path, lambda other: other.write(b"second"))
+        assert path.read_bytes() == b"second"
+        file.write(b"first")
+
+    write_atomically(path, slowly)
+    assert path.read_bytes() == b"first first"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"../other/model.pth", b"/etc/passwd", b"..", b"a/b.pth", b"\xff\xfe", b"a\x00b", b"a\nb"]
+)
+def test_a_pointer_names_a_file_beside_it_or_is_damaged(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "last_checkpoint").write_bytes(text)
+    with pytest.raises(UserError, match="last_checkpoint"):
+        last_checkpoint(tmp_path)
+
+
+def test_a_disk_that_fills_up_while_torch_writes_is_called_full(tmp_path: Path) -> None:
+    """torch itself would tell of an unexpected position."""
+    code = (
+        "import resource, torch\n"
+        "from clipmask.weights.checkpoint import save_checkpoint\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        f"save_checkpoint({str(tmp_path / 'model.pth')!r}, {{'model': {{'weight': torch.ones(100000)}}}})\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UserError" in result.stderr
+    assert "disk full" in result.stderr
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("write failed")])

@@ -1,0 +1,84 @@
+"""Breaks runs on purpose, in some hundred ways, and prints what was left of each.
+
+python -m clipmask_tools.faults                     # all of them, in temporary folders
+python -m clipmask_tools.faults --only kill full    # those whose names hold one of these words
+python -m clipmask_tools.faults --output docs/faults.md
+
+The exit status is 1 if a fault cost more than it had to, or was not told in one clear line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipmask_tools.faulting import files, stops, values
+from clipmask_tools.faulting.bench import Bench, Outcome
+from clipmask_tools.faulting.stops import Fault
+
+HEAD = """\
+# Faults
+
+What `python -m clipmask_tools.faults` printed. Each fault is put into a run, or another command, of its own, in a
+temporary folder, with the toy config's model made as narrow as it goes. The verdict is `good` where no more was lost
+than had to be, and one line said what was wrong, not a traceback.
+
+"""
+
+
+def all_faults() -> list[Fault]:
+    """Returns each fault's name and its trial."""
+    return [*stops.faults(), *files.faults(), *values.faults()]
+
+
+def table(rows: Sequence[tuple[str, Outcome]]) -> str:
+    """Returns a Markdown table."""
+    lines = ["| fault | what happened | what was lost | verdict |", "|---|---|---|---|"]
+    for name, outcome in rows:
+        cells = (name, outcome.happened, outcome.lost, "good" if outcome.good else "BAD")
+        lines.append("| " + " | ".join(cell.replace("|", "&#124;").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="faults whose names hold one of these")
+    parser.add_argument("--output", metavar="FILE.md", help="write the table into this file too")
+    parser.add_argument("--list", action="store_true", help="only print the names")
+    args = parser.parse_args(argv)
+    chosen = [fault for fault in all_faults() if not args.only or any(word in fault[0] for word in args.only)]
+    if args.list:
+        print("\n".join(name for name, _ in chosen))
+        return 0
+    for module in ("clipmask.engine.train", "timm", "torch.utils.tensorboard"):
+        importlib.import_module(module)  # once, before the forks
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        for number, (name, trial) in enumerate(chosen):
+            place = Path(folder) / f"{number:03d}"
+            place.mkdir()
+            outcome = trial(Bench(place))
+            rows.append((name, outcome))
+            verdict = "good" if outcome.good else "BAD"
+            print(
+                f"{number + 1}/{len(chosen)}  {verdict}  {name}: {outcome.happened}; lost: {outcome.lost}", flush=True
+            )
+    text = table(rows)
+    bad = sum(not outcome.good for _, outcome in rows)
+    print(f"\n{text}\n{len(rows)} faults, {bad} bad")
+    if args.output:
+        Path(args.output).write_text(f"{HEAD}{text}\n{len(rows)} faults, {bad} bad.\n", encoding="utf-8")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())

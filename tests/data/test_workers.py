@@ -1,0 +1,47 @@
+"""A loader's process outlives the signals that its run takes as a wish."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+
+from clipmask.data import workers
+
+
+def _worker(pipe: Connection, outlive: int) -> None:
+    workers.OUTLIVE_S = outlive
+    workers.outlive_signals()
+    pipe.send("ready")
+    pipe.recv()
+
+
+@contextmanager
+def _process(outlive: int) -> Iterator[tuple[ForkProcess, Connection]]:
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    process = fork.Process(target=_worker, args=(theirs, outlive))
+    process.start()
+    assert ours.recv() == "ready"
+    yield process, ours
+    process.join()
+
+
+def test_it_outlives_them_all() -> None:
+    with _process(3600) as (process, pipe):
+        assert process.pid is not None
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+            os.kill(process.pid, number)
+        pipe.send("end")
+    assert process.exitcode == 0
+
+
+def test_sigterm_ends_it_in_time() -> None:
+    with _process(1) as (process, _):  # which waits for a word all the time
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGTERM)
+    assert process.exitcode == -signal.SIGALRM
