@@ -67,6 +67,7 @@ def report() -> str:
         "versions": _versions,
         "devices": _devices,
         "datasets": _datasets,
+        "models that come along": _models,
         "weight caches": _caches,
     }
     told = {title: list(_guarded(rows)) for title, rows in sections.items()}
@@ -220,6 +221,15 @@ def _datasets() -> Rows:
         places = [root.absolute() / folder for root in roots if (root / folder).is_dir()]
         whole = next((place for place in places if (place / content).exists()), None)
         yield folder, str(whole) if whole else f"{places[0]}, without {content}" if places else "not found"
+
+
+def _models() -> Rows:
+    from clipmask.weights.checkpoint import load_checkpoint
+    from clipmask.weights.licenses import checkpoint_licenses, told
+    from clipmask.weights.names import MODELS, shipped_model
+
+    for name in MODELS:
+        yield name, f"{shipped_model(name)} ({told(checkpoint_licenses(load_checkpoint(name)))})"
 
 
 def _caches() -> Rows:

@@ -69,9 +69,11 @@ def test_leaves_open_with_their_command(path: Path) -> None:
     assert register is None or (ROOT / register[1]).parent == path.parent
 
 
-def test_custom_data_start_from_the_model_that_comes_along() -> None:
-    """Its architecture is that of the file, so that nothing but T stays behind."""
-    cfg = load_cfg(ROOT / "configs" / "custom.yaml", ["MODEL.CLIP.EMBEDDINGS", "random"])
+def test_custom_data_can_start_from_the_model_that_comes_along() -> None:
+    """By its name alone, for its licence would go along; nothing but T stays behind then."""
+    assert load_cfg(ROOT / "configs" / "custom.yaml").MODEL.WEIGHTS == ""
+    words = ["MODEL.CLIP.EMBEDDINGS", "random", "MODEL.WEIGHTS", "street-mobilenetv2"]
+    cfg = load_cfg(ROOT / "configs" / "custom.yaml", words)
     weights = load_checkpoint(cfg.MODEL.WEIGHTS)["model"]
     own = build_model(cfg, NAMES, text_width=512).state_dict()
     left = {name for name in own if name not in weights or weights[name].shape != own[name].shape}

@@ -90,8 +90,8 @@ def test_training_on_a_descriptor(workspace: Path) -> None:
         command for command in commands(DATASETS) if "--dataset photos.yaml" in command and "train_net" in command
     ]
     assert len(trained) == 4
-    assert "started from" in run(shortened(trained[0]), workspace)
-    assert "started from" not in run(shortened(trained[1]), workspace)
+    for command in trained[:2]:
+        assert "started from" not in run(shortened(command), workspace)
     assert "pole" in run(shortened(trained[2]), workspace)
 
 

@@ -75,8 +75,8 @@ class Metadata(SimpleNamespace):
     [r, g, b], 0..255), ``ignore_label`` (int), ``label_mapping`` (id in the label files -> class id, if they differ;
     all other ids are void), ``label_values`` (id or (r, g, b) in the label files -> class id or ``ignore_label``; no
     other value may occur), ``label_format`` (a ``clipmask.data.LabelFormat`` in place of these two), ``image_range``
-    (values of the pictures that become black and white), ``evaluator_type``, ``class_aliases`` and ``class_prompts``
-    (class name -> its own prompts); anything else may be kept too.
+    (values of the pictures that become black and white), ``evaluator_type``, ``class_aliases``, ``class_prompts``
+    (class name -> its own prompts) and ``license`` (of the data; it goes into checkpoints); anything else may be kept.
     """
 
     name: str = "N/A"

@@ -24,7 +24,8 @@ examples:
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --eval-only MODEL.WEIGHTS runs/r50/model_best.pth
   your own pictures, described by a YAML file (clipmask-data init writes one):
   %(prog)s --dataset streets.yaml
-  %(prog)s --dataset streets.yaml SOLVER.MAX_ITER 2000 OUTPUT_DIR runs/streets
+  %(prog)s --dataset streets.yaml SOLVER.MAX_ITER 4000 OUTPUT_DIR runs/streets
+  %(prog)s --dataset streets.yaml MODEL.WEIGHTS street-mobilenetv2 SOLVER.MAX_ITER 300
   %(prog)s --dataset streets.yaml --eval-only MODEL.WEIGHTS runs/streets/model_best.pth
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --dataset streets.yaml lanes.yaml --num-gpus 2
   or registered in Python:
@@ -49,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--config-file",
         metavar="FILE",
         help="config: a YAML file, or the name of one that comes along, with configs/ before it or without, such as "
-        "toy.yaml or camvid/clipmask_r50.yaml; may be left out with --dataset: then custom.yaml, which fine-tunes the "
-        "model that comes along",
+        "toy.yaml or camvid/clipmask_r50.yaml; may be left out with --dataset: then custom.yaml, which starts from "
+        "ImageNet's weights",
         default=none,
     )
     parser.add_argument(

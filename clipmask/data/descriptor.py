@@ -20,6 +20,7 @@
       # color and id may be lists of several
       - {name: road, color: [128, 64, 128], id: 0, synonyms: [street], prompts: ["asphalt seen from a car"]}
     splits: {train: 0.8, val: 0.2}   # shares, text files of image paths, or subfolders of images; default: these shares
+    license: CC BY 4.0           # of the pictures and labels; it goes into checkpoints; default: unknown
 
 ``ids`` takes the pixel values of single-channel pictures (of one with a palette its indices) for ids; ``palette`` and
 ``rgb`` go by colours, whatever way the file stores them.
@@ -73,6 +74,7 @@ class Descriptor:
         transparent: the name of the class that transparent pixels are, ``void``, or None for an error.
         image_format: which values of the pictures become black and white.
         split_seed: of shares; another one gives another draw.
+        license: name of the licence of pictures and labels; None: not stated.
     """
 
     path: Path
@@ -88,6 +90,7 @@ class Descriptor:
     transparent: str | None = None
     image_format: ImageFormat = PLAIN
     split_seed: int = 0
+    license: str | None = None
 
     @property
     def images(self) -> Path:
@@ -226,6 +229,7 @@ def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
         transparent=transparent,
         image_format=fields.image_format(),
         split_seed=fields.split_seed(),
+        license=fields.text("license"),
     )
 
 
@@ -332,6 +336,8 @@ def _metadata(descriptor: Descriptor) -> dict[str, Any]:
         "evaluator_type": "sem_seg",
         **descriptor.image_format.as_metadata(),
     }
+    if descriptor.license:
+        metadata["license"] = descriptor.license
     colors = [item.color for item in descriptor.classes]
     if None not in colors:
         metadata["stuff_colors"] = [list(cast(RGB, color)) for color in colors]

@@ -19,7 +19,7 @@ from clipmask.errors import UserError
 KEYS = (
     "name", "images", "labels", "image_prefix", "image_suffix", "label_prefix", "label_suffix", "label_folders",
     "labels_flat", "encoding", "ignore_id", "void_colors", "color_tolerance", "others", "transparent", "image_range",
-    "classes", "splits",
+    "classes", "splits", "license",
 )  # fmt: skip
 CLASS_KEYS = ("name", "color", "id", "synonyms", "includes", "prompts")
 
@@ -82,6 +82,13 @@ class Fields:
         if not isinstance(value, str) or not re.fullmatch(r"[\w.-]+", value):
             self.fail(f"{key} is {value!r}; it takes letters, digits, '_', '-' and '.'")
         return value
+
+    def text(self, key: str) -> str | None:
+        """A line of text; None where there is none."""
+        value = self.content.get(key)
+        if value is not None and not (isinstance(value, str) and value.strip()):
+            self.fail(f"{key} is {value!r}; it is a text")
+        return value.strip() if value else None
 
     def folder(self, key: str) -> Path:
         """A folder that is there."""

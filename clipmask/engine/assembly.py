@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +18,7 @@ from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
 from clipmask.vocabulary import Vocabulary, different, shown_names, union
 from clipmask.weights.checkpoint import LeftOut, load_checkpoint, load_weights, of_backbone, trained_vocabularies
+from clipmask.weights.licenses import START, UNKNOWN, License, checkpoint_licenses, told
 
 logger = logging.getLogger(__name__)
 
@@ -128,13 +130,16 @@ def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[s
     load_weights(model, weights, source)
 
 
-def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
+def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
     """Loads what fits of another run's weights; T stays behind if its names are others or it came from elsewhere.
 
     Args:
         model: changed in place.
         source: path of the checkpoint.
         clip: this run's MODEL.CLIP.
+
+    Returns:
+        The licences that the checkpoint stands under, and so what starts from it too.
 
     Raises:
         UserError: the file can't be read, or nothing in it fits.
@@ -162,11 +167,14 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> None:
     )
     own = model.state_dict()
     taken = (own.keys() & weights.keys()) - {item.name for item in left_out} - stays
+    licenses = checkpoint_licenses(checkpoint)
     logger.info("started from %s: %d of the model's %d tensors come from it", source, len(taken), len(own))
+    logger.info("  licences of that start: %s", told(licenses))
     if why:
         logger.info("  text embeddings: computed for %s; %s", _few(model.vocabularies[0].names), why)
     for line in _grouped(item for item in left_out if item.name not in stays):
         logger.info("  %s", line)
+    return [item._replace(role=START) for item in licenses] or [License(START, Path(source).name, UNKNOWN)]
 
 
 def _listed(vocabularies: Sequence[Vocabulary]) -> str:

@@ -16,6 +16,7 @@ from clipmask.engine.random_state import draw_seed, seed_everything
 from clipmask.engine.state import TrainingState, differences, trained_weights
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint, write_atomically
+from clipmask.weights.licenses import License
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +34,13 @@ def prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> tuple[T
     model = assemble(cfg, fabric, vocabularies, str(source or cfg.MODEL.WEIGHTS), checkpoint)
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
-    elif cfg.MODEL.WEIGHTS:
-        start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
+    started: list[License] = []
+    if checkpoint is None and cfg.MODEL.WEIGHTS:
+        started = start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
     with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
         model.prepare()
         look_up_texts(cfg, model)
-    state = TrainingState(cfg, model, fabric, cfg.SEED)
+    state = TrainingState(cfg, model, fabric, cfg.SEED, started)
     if checkpoint is not None:
         state.restore(checkpoint)
         logger.info("resumed from %s, after step %d", source, state.iteration + 1)

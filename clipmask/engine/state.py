@@ -25,6 +25,7 @@ from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask
 from clipmask.vocabulary import Vocabulary
+from clipmask.weights.licenses import License, backbone_licenses, checkpoint_licenses, data_licenses, joined, plain
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class TrainingState:
         model: with its first weights loaded; ``fabric.setup`` takes it to the device.
         fabric: launched.
         seed: of the run.
+        started: licences of the checkpoint that the weights were taken from; none where there was no checkpoint.
 
     Attributes:
         model: the bare model.
@@ -47,7 +49,9 @@ class TrainingState:
         wishes: of this process; a step finds out what any of them wishes.
     """
 
-    def __init__(self, cfg: CfgNode, model: ClipMask, fabric: Fabric, seed: int) -> None:
+    def __init__(
+        self, cfg: CfgNode, model: ClipMask, fabric: Fabric, seed: int, started: Sequence[License] = ()
+    ) -> None:
         self.cfg, self.model, self.fabric, self.seed = cfg, model, fabric, seed
         optimizer = build_optimizer(cfg, model.to(fabric.device))
         self._optimizer = optimizer
@@ -59,6 +63,7 @@ class TrainingState:
         self.samples = 0
         self.images: int | None = None
         self.wishes = Wishes()
+        self.licenses = joined([*data_licenses(cfg.DATASETS.TRAIN), *(started or backbone_licenses(cfg))])
         seed_everything(seed + 1 + fabric.global_rank)  # processes draw their own dropout
 
     @property
@@ -82,6 +87,7 @@ class TrainingState:
             "seed": self.seed,
             "config": dump_cfg(self.cfg),
             "class_names": list(self.model.vocabularies[0].names),
+            "licenses": plain(self.licenses),
             "metadata": _plain_metadata(self.cfg.DATASETS.TRAIN[0], self.model.vocabularies),
             "versions": _versions(),
         }
@@ -118,6 +124,7 @@ class TrainingState:
         self.meter.load_state_dict(checkpoint["meter"], self.fabric.device)
         self.iteration = checkpoint["iteration"]
         self.samples, self.images = _position(checkpoint), checkpoint.get("images")
+        self.licenses = joined([*checkpoint_licenses(checkpoint), *data_licenses(self.cfg.DATASETS.TRAIN)])
         ema = checkpoint.get("ema")
         if ema is not None and self.cfg.SOLVER.EMA_DECAY > 0:
             self.average = WeightAverage(self.model, self.cfg.SOLVER.EMA_DECAY)

@@ -31,6 +31,8 @@ from clipmask.modeling.class_maps import best_labels
 from clipmask.visualizer import palette
 from clipmask.vocabulary import Vocabulary, shown_names
 from clipmask.weights.checkpoint import load_checkpoint
+from clipmask.weights.licenses import License, checkpoint_licenses
+from clipmask.weights.names import find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Predictor:
         server_ids: class name to the id of the benchmark's server; likewise.
         paint_background: whether overlays paint a class called background; False unless it is set.
         image_format: how picture files are read: as those of the training were.
+        licenses: of the data that the model was trained on, and of the weights that its training started from.
 
     Raises:
         UserError: the batch size is below 1.
@@ -67,13 +70,14 @@ class Predictor:
         model: ClipMask | ExportedModel,
         *,
         image_format: ImageFormat = PLAIN,
+        licenses: Sequence[License] = (),
         batch_size: int = 1,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: it must be at least 1")
         self.cfg, self.model, self.batch_size = cfg, model.eval(), batch_size
         self._segmenter = with_views(cfg, self.model)
-        self.image_format = image_format
+        self.image_format, self.licenses = image_format, tuple(licenses)
         classes = model.vocabulary.classes
         self.dataset_colors = {item.term.text: list(item.color) for item in classes if item.color is not None}
         self.server_ids = {item.term.text: item.server_id for item in classes if item.server_id is not None}
@@ -121,6 +125,24 @@ class Predictor:
         return cls._assemble(cfg, checkpoint, batch_size)
 
     @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike[str], device: str | None = None, opts: Sequence[str] = (), *, batch_size: int = 1
+    ) -> Predictor:
+        """Makes a predictor from a model's name.
+
+        Args:
+            name: of a model that comes with the package, ``street-mobilenetv2``; ``hf-hub:owner/name``, of the hub;
+                or the path of a folder or file. See ``clipmask.weights.names.find_weights``.
+            device: as for ``from_checkpoint``.
+            opts: as for ``from_checkpoint``.
+            batch_size: see the class.
+
+        Raises:
+            UserError: there is no such model, the hub does not give it, or as for ``from_checkpoint``.
+        """
+        return cls.from_checkpoint(find_weights(os.fspath(name)), device, opts, batch_size=batch_size)
+
+    @classmethod
     def from_config(cls, cfg: CfgNode | str | os.PathLike[str], *, batch_size: int = 1) -> Predictor:
         """Makes a predictor from a config and the weights that its MODEL.WEIGHTS names.
 
@@ -145,7 +167,13 @@ class Predictor:
     def _assemble(cls, cfg: CfgNode, checkpoint: Mapping[str, Any], batch_size: int) -> Predictor:
         device = resolve_device(cfg.MODEL.DEVICE)
         model, image_format = load_model(cfg, checkpoint)
-        return cls(cfg, prepare_for_inference(model.to(device)), image_format=image_format, batch_size=batch_size)
+        return cls(
+            cfg,
+            prepare_for_inference(model.to(device)),
+            image_format=image_format,
+            licenses=checkpoint_licenses(checkpoint),
+            batch_size=batch_size,
+        )
 
     def set_colors(self, colors: Mapping[str, Sequence[int]]) -> None:
         """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors`` are such.

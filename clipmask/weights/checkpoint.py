@@ -9,6 +9,7 @@ A training checkpoint is a dict of tensors and plain Python values:
     iteration   the last finished step, 0-based
     seed        of the run
     config      YAML text;  versions
+    licenses    of the data and of the weights it started from, see licenses.py
     class_names, metadata    the first dataset's vocabulary (colours, aliases, prompts, members) and its ignore label;
                 metadata["vocabularies"]: the same of further datasets with other classes
 
@@ -35,8 +36,8 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.vocabulary import Vocabulary
-from clipmask.weights.addresses import local_file
 from clipmask.weights.foreign import read_weight_file
+from clipmask.weights.names import find_weights
 from clipmask.weights.packed import unpack
 
 LAST = "last_checkpoint"  # the file that names the newest checkpoint of a folder, as in Detectron2
@@ -194,7 +195,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Args:
         path: a checkpoint of ClipMask or Detectron2 (``{"model": ...}``), a bare state dict, .safetensors, or the
-            .pkl of Detectron2's model zoo; or the address of one, see ``local_file``.
+            .pkl of Detectron2's model zoo; or a name or address of one, see ``clipmask.weights.names.find_weights``.
 
     Returns:
         A dict with at least ``model``, names to tensors.
@@ -202,9 +203,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, holds objects other than tensors and plain values, or no weights.
     """
-    path = local_file(path)
-    if not path.is_file():
-        raise UserError(f"checkpoint {path}: no such file")
+    path = find_weights(path)
     if path.suffix == ".pkl":
         return {"model": read_weight_file(path)}
     content: Any = unpack(path) if path.suffix == ".safetensors" else _read_torch(path)

@@ -18,7 +18,7 @@ from clipmask.config import dump_cfg, get_cfg, stored_cfg
 from clipmask.errors import UserError
 
 HEADER = "clipmask"  # the key of our text in the file's header
-KNOWN = ("config", "class_names", "metadata", "versions", "iteration", "seed")  # what of a checkpoint goes along
+KNOWN = ("config", "class_names", "metadata", "licenses", "versions", "iteration", "seed")  # what goes along
 EXACT = ("text.embedding", "text.learner.context")  # matrices that keep their precision: T and what is learned of it
 FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")
 

@@ -160,7 +160,7 @@ def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, 
     small = [
         *("MODEL.DEVICE", "cpu", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
         *("INPUT.MIN_SIZE_TEST", "64", "INPUT.CROP.SIZE", "[48, 64]", "SOLVER.IMS_PER_BATCH", "2"),
-        *("TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", "run"),
+        *("TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", "run", "MODEL.WEIGHTS", "street-mobilenetv2"),
     ]  # fmt: skip
 
     def run(*words: str) -> str:
@@ -174,9 +174,14 @@ def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, 
     first = run("SOLVER.MAX_ITER", "3", "--num-gpus", "2")
     assert "training ClipMask on fields_train, 2 process(es)" in first
     assert "503 of the model's 506 tensors come from it" in first
+    assert "licences of that start: trained on camvid_sem_seg_train (CC BY-NC 4.0)" in first
     assert "text embeddings: computed for sky, field, house; those of the file are of other classes" in first
     checkpoint = load_checkpoint(folder / "run" / "model_final.pth")
     assert checkpoint["class_names"] == ["sky", "field", "house"]
+    assert {(item["role"], item["of"], item["license"]) for item in checkpoint["licenses"]} >= {
+        ("trained on", "fields_train", "unknown"),
+        ("started from", "camvid_sem_seg_train", "CC BY-NC 4.0"),
+    }
     assert checkpoint["metadata"]["stuff_colors"] == [[0, 0, 255], [0, 255, 0], [255, 0, 0]]
     scored = run("--eval-only", "--resume")
     assert "evaluating run/model_final.pth" in scored

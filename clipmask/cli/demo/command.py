@@ -10,7 +10,7 @@ from pathlib import Path
 from clipmask.cli import HelpFormatter, run_main
 from clipmask.cli.demo.film import segment_film, show_webcam
 from clipmask.cli.demo.inputs import find_pictures
-from clipmask.cli.demo.model import MODEL, load_predictor, view_opts
+from clipmask.cli.demo.model import load_predictor, view_opts
 from clipmask.cli.demo.segment import segment_pictures
 from clipmask.cli.demo.truth import LabelledPictures, dataset_name
 from clipmask.cli.register import register_file
@@ -18,6 +18,7 @@ from clipmask.errors import UserError
 from clipmask.film.smoothing import STRENGTH
 from clipmask.inference import KINDS, Predictor
 from clipmask.program import program_name
+from clipmask.weights.names import OWN_MODEL
 
 EXAMPLES = """\
 examples, with the model that comes along (street scenes):
@@ -54,9 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("model")
     model.add_argument(
         "--weights",
-        metavar="FILE",
-        help="a checkpoint of train_net.py (default: with --config-file its MODEL.WEIGHTS, else the model that comes "
-        f"along, {MODEL.parent.name}/{MODEL.name})",
+        metavar="MODEL",
+        help="a checkpoint of train_net.py, a folder with one, hf-hub:owner/name, or the name of a model that comes "
+        f"along (default: with --config-file its MODEL.WEIGHTS, else {OWN_MODEL})",
     )
     model.add_argument(
         "--config-file",

@@ -15,10 +15,9 @@ from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
 from clipmask.inference import Predictor
-from clipmask.shipped import shipped_folder
 from clipmask.vocabulary import shown_names
-
-MODEL = shipped_folder("models") / "camvid_mobilenetv2.safetensors"
+from clipmask.weights.licenses import told
+from clipmask.weights.names import OWN_MODEL, shipped_model
 
 
 def view_opts(args: argparse.Namespace) -> list[str]:
@@ -81,11 +80,11 @@ def _load(args: argparse.Namespace) -> Predictor:
         # A config of a training names the weights that it started from, which are not those that it made.
         chosen, why = cfg.MODEL.WEIGHTS, f"MODEL.WEIGHTS of {args.config_file}; another: --weights FILE"
     else:
-        chosen, why = weights or MODEL, "which comes along"
+        chosen, why = weights or shipped_model(OWN_MODEL), "which comes along"
         predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
-    if not weights:
-        classes = shortened(shown_names(predictor.names))
-        print(f"model: {chosen}, {why} ({len(predictor.names)} classes: {classes})", file=sys.stderr)
+    where = chosen if weights else f"{chosen}, {why}"
+    classes = f"{len(predictor.names)} classes: {shortened(shown_names(predictor.names))}"
+    print(f"model: {where} ({classes}); {told(predictor.licenses)}", file=sys.stderr)
     return predictor
 
 

@@ -50,6 +50,7 @@ ALIASES = {
     "pedestrian": ["person"],
     "bicyclist": ["cyclist", "rider"],
 }
+LICENSES = {"camvid": "CC BY-NC 4.0"}  # of SegNet's version; the original states none
 SPLITS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 TREES = {
@@ -70,6 +71,7 @@ def register() -> None:
             ignore_label=IGNORE_LABEL,
             evaluator_type="sem_seg",
             class_aliases=ALIASES,
+            **({"license": LICENSES[folder]} if folder in LICENSES else {}),
         )
 
 

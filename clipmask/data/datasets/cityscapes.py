@@ -73,6 +73,7 @@ def register() -> None:
             label_mapping={label_id: class_id for class_id, label_id in enumerate(server_ids)},
             server_ids=server_ids,
             evaluator_type="sem_seg",
+            license="Cityscapes terms, non-commercial",
             class_aliases={name: list(item.aliases) for name, item in CLASSES.items() if item.aliases},
         )
 

@@ -67,6 +67,7 @@ def register() -> None:
             stuff_colors=[list(COLORS[name]) for name in CLASSES],
             ignore_label=VOID,
             evaluator_type="sem_seg",
+            license="Apache-2.0",  # drawn by this project's own code
             class_aliases=ALIASES,
         )
 

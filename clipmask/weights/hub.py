@@ -1,0 +1,155 @@
+"""Models on Hugging Face's hub, or on another server that speaks its protocol (``HF_ENDPOINT``).
+
+A repository holds one model: ``model.safetensors``, as ``clipmask pack`` writes it, and a card, ``README.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clipmask.errors import UserError
+from clipmask.weights.licenses import UNKNOWN, License, checkpoint_licenses, told
+
+HUB = "hf-hub:"
+FILE = "model.safetensors"
+# Of the hub's identifiers of licences, those that need no further terms; any other mixture is "other".
+_HUB_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0")
+_CHUNK = 1 << 20  # bytes that are read together
+
+
+def download(name: str) -> Path:
+    """Returns the local file of a repository's model; what is in the hub's cache is not fetched again.
+
+    A download that broke off is continued by the next call.
+
+    Args:
+        name: ``hf-hub:owner/name`` or ``hf-hub:owner/name@revision``.
+
+    Raises:
+        UserError: the name is none; the repository, revision or file is not there; the hub can't be reached and the
+            cache has no copy; or what came is not what the hub announced.
+    """
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UserError(f"{name}: a model of the hub is written {HUB}owner/name, or {HUB}owner/name@revision")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = Path(hf_hub_download(repository, FILE, revision=revision or None))
+    except Exception as error:  # the hub's library and the network's have exceptions of their own
+        raise UserError(f"{name}: {_reason(error)}") from error
+    _check(name, path)
+    return path
+
+
+def _reason(error: Exception) -> str:
+    """Says what the hub's library met, and the way out."""
+    from huggingface_hub import errors
+
+    kinds: list[tuple[type[Exception], str]] = [
+        (errors.GatedRepoError, "its owner must grant access to it: ask on the model's page, then hf auth login"),
+        (errors.RepositoryNotFoundError, "there is no such model, or it is private: check the name, or hf auth login"),
+        (errors.RevisionNotFoundError, "the model has no such revision"),
+        (errors.LocalEntryNotFoundError, "the hub can't be reached, and the cache has no copy: check the network, or "
+         "download the file elsewhere and name it"),
+        (errors.EntryNotFoundError, f"the model has no file {FILE}: clipmask pack makes one"),
+    ]  # fmt: skip
+    text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    for kind, meaning in kinds:
+        if isinstance(error, kind):
+            return meaning
+    return f"could not be downloaded ({type(error).__name__}: {text}); try again, what has come is kept"
+
+
+def _check(name: str, path: Path) -> None:
+    """Compares a file with the checksum that the hub announced: its cache calls large files by their SHA-256.
+
+    The hub's library compares sizes alone.
+    """
+    blob = path.resolve()
+    if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        return
+    digest = hashlib.sha256()
+    with blob.open("rb") as file:
+        while part := file.read(_CHUNK):
+            digest.update(part)
+    if digest.hexdigest() != blob.name:
+        blob.unlink()
+        path.unlink(missing_ok=True)
+        raise UserError(
+            f"{name}: what came is not what the hub announced (its checksum is wrong); the file was removed from the "
+            "cache, so try again"
+        )
+
+
+def push(
+    checkpoint: dict[str, Any], content: bytes, repository: str, *, private: bool = False, message: str | None = None
+) -> str:
+    """Uploads a model to the hub, with a card that says its classes and its licences; returns the model's address.
+
+    Args:
+        checkpoint: what the model was packed from: class names and licences are read.
+        content: the bytes that ``clipmask.weights.packed.pack`` made of it.
+        repository: ``owner/name``, made if it is not there.
+        private: of a repository that is made.
+        message: of the commit.
+
+    Raises:
+        UserError: the name is none, or the hub refuses: without a login, say.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UserError(f"{repository}: a repository of the hub is written owner/name")
+    from huggingface_hub import HfApi
+
+    licenses = checkpoint_licenses(checkpoint)
+    try:
+        api = HfApi()
+        address = str(api.create_repo(repository, private=private, exist_ok=True))
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / FILE).write_bytes(content)
+            card = model_card(repository, checkpoint["class_names"], licenses)
+            (Path(folder) / "README.md").write_text(card, encoding="utf-8")
+            api.upload_folder(
+                repo_id=repository, folder_path=folder, commit_message=message or "A model packed by ClipMask"
+            )
+    except Exception as error:  # as in download
+        text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+        raise UserError(
+            f"{repository}: could not be uploaded ({type(error).__name__}: {text}); hf auth login gives this machine "
+            "the right to"
+        ) from error
+    return address
+
+
+def model_card(repository: str, class_names: Sequence[str], licenses: Sequence[License]) -> str:
+    """Returns the text of a card, with the head that the hub reads."""
+    from huggingface_hub import ModelCardData
+
+    head = ModelCardData(
+        license=_hub_license(licenses),
+        library_name="clipmask",
+        pipeline_tag="image-segmentation",
+        tags=["semantic-segmentation", "mask-classification", "clip"],
+    )
+    names = ", ".join(name.split(";")[0] for name in class_names)
+    return (
+        f"---\n{head.to_yaml()}\n---\n\n# {repository.partition('/')[2]}\n\n"
+        "A ClipMask model: semantic segmentation by mask classification, guided by CLIP.\n\n"
+        "```python\nfrom clipmask import Predictor\n\n"
+        f'predictor = Predictor.from_pretrained("{HUB}{repository}")\n'
+        'predictor("street.jpg").save("overlay.png")\n```\n\n'
+        f"Classes: {names}.\n\nLicences: {told(licenses)}.\n"
+    )
+
+
+def _hub_license(licenses: Sequence[License]) -> str:
+    """The hub's identifier of the licence that all of a model stands under; ``other`` where there are several."""
+    identifiers = {item.license.lower().replace(" ", "-") for item in licenses}
+    if len(identifiers) == 1 and UNKNOWN not in identifiers and identifiers <= set(_HUB_LICENSES):
+        return identifiers.pop()
+    return "other"

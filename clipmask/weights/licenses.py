@@ -1,0 +1,107 @@
+"""Under which licences a model stands: those of the data that it was trained on, and of the weights it started from.
+
+A checkpoint holds them under ``licenses``, a list of dicts ``{"role", "of", "license"}``; a checkpoint that was made
+from another one holds that one's too. A licence that nobody has stated is ``unknown``, never left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from clipmask.d2 import MetadataCatalog
+
+UNKNOWN = "unknown"
+DATA, START = "trained on", "started from"  # the roles
+
+
+class License(NamedTuple):
+    """What stands under a licence.
+
+    Attributes:
+        role: ``trained on`` or ``started from``.
+        of: the name of a dataset, or of weights.
+        license: its name, as its owner writes it; ``unknown``.
+    """
+
+    role: str
+    of: str
+    license: str
+
+
+def data_licenses(datasets: Iterable[str]) -> list[License]:
+    """Returns the licences of registered datasets: ``license`` of their metadata."""
+    return [License(DATA, name, _text(MetadataCatalog.get(name).get("license", None))) for name in datasets]
+
+
+def backbone_licenses(cfg: CfgNode) -> list[License]:
+    """Returns the licence of the weights that a backbone starts from; none where it starts from random ones.
+
+    Of timm's weights it is the one that timm states; that of a local file is unknown.
+    """
+    node = cfg.MODEL.BACKBONE
+    if node.WEIGHTS == "random":
+        return []
+    name = node.TIMM_NAME if node.WEIGHTS == "pretrained" else f"{node.TIMM_NAME.partition('.')[0]}.{node.WEIGHTS}"
+    stated = _timm_weights(name) if node.NAME == "build_timm_backbone" else None
+    if stated is None:
+        return [License(START, Path(node.WEIGHTS).name, UNKNOWN)]
+    return [License(START, f"{stated.architecture}.{stated.tag}", _text(stated.license))]
+
+
+def _timm_weights(name: str) -> Any:
+    """What timm knows of weights; None where it has none of that name, of a local file, say."""
+    from timm.models import get_pretrained_cfg
+
+    try:
+        return get_pretrained_cfg(name)
+    except RuntimeError:  # timm's answer to an unknown tag
+        return None
+
+
+def checkpoint_licenses(checkpoint: Mapping[str, Any]) -> list[License]:
+    """Returns what a checkpoint states; one of an earlier version states nothing: then those of its config's datasets.
+
+    Args:
+        checkpoint: its content.
+    """
+    stated = checkpoint.get("licenses")
+    if isinstance(stated, list):
+        known = [item for item in stated if isinstance(item, dict)]
+        return [License(*(_text(item.get(key)) for key in License._fields)) for item in known]
+    text = checkpoint.get("config")
+    config = yaml.safe_load(text) if isinstance(text, str) else None
+    datasets = config.get("DATASETS", {}).get("TRAIN", ()) if isinstance(config, dict) else ()
+    return data_licenses(name for name in datasets if isinstance(name, str))
+
+
+def joined(licenses: Iterable[License]) -> list[License]:
+    """Returns licences without those that occur a second time."""
+    return list(dict.fromkeys(licenses))
+
+
+def plain(licenses: Iterable[License]) -> list[dict[str, str]]:
+    """Returns licences as a checkpoint holds them."""
+    return [item._asdict() for item in licenses]
+
+
+def told(licenses: Sequence[License]) -> str:
+    """Returns licences as one phrase: ``trained on camvid_sem_seg_train (CC BY-NC 4.0), started from ...``."""
+    phrases = []
+    for role in (DATA, START):
+        items = [f"{item.of} ({_shown(item.license)})" for item in licenses if item.role == role]
+        if items:
+            phrases.append(f"{role} {' and '.join(items)}")
+    return ", ".join(phrases) or "licences unknown"
+
+
+def _shown(license: str) -> str:
+    return "licence unknown" if license == UNKNOWN else license
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) and value.strip() else UNKNOWN
