@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 from clipmask.cli import run_main
 from clipmask.cli.output import output_file, shortened, write_output
+from clipmask.errors import UserError
 from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
+from clipmask.weights.hub import push
+from clipmask.weights.licenses import checkpoint_licenses, told
 from clipmask.weights.packed import pack
 
 
@@ -21,7 +24,14 @@ def build_parser() -> argparse.ArgumentParser:
         ".safetensors file, without the optimiser: what the demo, --eval-only and MODEL.WEIGHTS take.",
     )
     parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py")
-    parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="the file to write")
+    parser.add_argument("--output", metavar="FILE.safetensors", help="the file to write")
+    parser.add_argument(
+        "--push-to-hub",
+        metavar="OWNER/NAME",
+        help="upload the file, with a card that states classes and licences, to a repository of Hugging Face's hub; "
+        "hf auth login comes before",
+    )
+    parser.add_argument("--private", action="store_true", help="make a repository that is not there a private one")
     parser.add_argument("--half", action="store_true", help="store float16, half the size")
     parser.add_argument(
         "--opts",
@@ -36,14 +46,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    output = output_file(args.output, ".safetensors")
+    if not args.output and not args.push_to_hub:
+        raise UserError("nowhere to write to: say --output FILE.safetensors, --push-to-hub OWNER/NAME or both")
+    output = output_file(args.output, ".safetensors") if args.output else None
     checkpoint = load_checkpoint(args.weights)
     content = pack(checkpoint, args.weights, half=args.half, opts=args.opts)
-    write_output(output, lambda file: file.write(content))
+    where = []
+    if output is not None:
+        write_output(output, lambda file: file.write(content))
+        where.append(str(output))
+    if args.push_to_hub:
+        where.append(push(checkpoint, content, args.push_to_hub, private=args.private))
     names = checkpoint["class_names"]
+    size = f"{len(content) / 1e6:.1f} MB{', float16' if args.half else ''}"
     print(
-        f"{args.weights} -> {output} ({len(content) / 1e6:.1f} MB{', float16' if args.half else ''}; {len(names)} "
-        f"classes: {shortened(names)})"
+        f"{args.weights} -> {' and '.join(where)} ({size}; {len(names)} classes: {shortened(names)}); "
+        f"{told(checkpoint_licenses(checkpoint))}"
     )
 
 

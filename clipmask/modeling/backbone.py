@@ -22,6 +22,7 @@ from clipmask.modeling.features import STRIDES, choose_features, set_norms
 from clipmask.modeling.simple_pyramid import SimplePyramid, resized_for
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
+from clipmask.weights.hub import check_cached
 
 # Classifiers of ImageNet in the files of Detectron2's and MaskFormer's model zoos, whose backbones have none; ``norm.``
 # stands before Swin's.
@@ -212,13 +213,27 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _P
             f"its tags: {', '.join(known) or 'none'}"
         )
     try:
-        return timm.create_model(tagged, pretrained=True, **args)
+        body = timm.create_model(tagged, pretrained=True, **args)
+        _check_cached(tagged)
+        return body
+    except UserError:
+        raise
     except Exception as error:  # every hub and network library has exceptions of its own
+        _check_cached(tagged)
         raise UserError(
             f"backbone weights {tagged} could not be had from timm's hub ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no message'}). Set MODEL.BACKBONE.WEIGHTS to a local "
             "file of them, to another tag that is in the local cache, or to random to train from scratch on purpose"
         ) from error
+
+
+def _check_cached(name: str) -> None:
+    """Raises a ``UserError`` where the hub's cache holds other weights of that timm name than the hub announced."""
+    from timm.models import get_pretrained_cfg
+
+    repository = getattr(get_pretrained_cfg(name), "hf_hub_id", None)
+    if repository:
+        check_cached(repository)
 
 
 def _create(name: str, args: dict[str, Any], **more: Any) -> Any:

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from clipmask.errors import MissingText, UserError
+from clipmask.weights.hub import HUB, check_cached
 
 CHUNK = 256  # sentences that go through the tower together
-HUB = "hf-hub:"
 
 
 class ClipTextEncoder(nn.Module):
@@ -124,12 +124,26 @@ def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
                 name, pretrained=None if hub else pretrained, require_pretrained=not hub, force_quick_gelu=quick_gelu
             )
             _tokenizer(name)
+            _check_cached(name, pretrained)
+        except UserError:
+            raise
         except Exception as error:  # every hub and network library has exceptions of its own
+            _check_cached(name, pretrained)
             raise unavailable(name, pretrained, error) from error
         tower = ClipTextEncoder(name, quick_gelu)
         weights = getattr(model, "text", model).state_dict()
         tower.encoder.load_state_dict({key: weights[key] for key in tower.encoder.state_dict()})
     return tower
+
+
+def _check_cached(name: str, pretrained: str) -> None:
+    """Raises a ``UserError`` where the hub's cache holds other weights of CLIP than the hub announced."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    if name.startswith(HUB):
+        check_cached(name.removeprefix(HUB))
+    elif place := (get_pretrained_cfg(name, pretrained) or {}).get("hf_hub", ""):
+        check_cached("/".join(place.split("/")[:2]))  # owner/name/, or owner/name/file
 
 
 def model_config(name: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _CHUNK = 1 << 20  # bytes that are read together
 def download(name: str) -> Path:
     """Returns the local file of a repository's model; what is in the hub's cache is not fetched again.
 
-    A download that broke off is continued by the next call.
+    A download that breaks off is continued, a few times.
 
     Args:
         name: ``hf-hub:owner/name`` or ``hf-hub:owner/name@revision``.
@@ -43,7 +43,7 @@ def download(name: str) -> Path:
         path = Path(hf_hub_download(repository, FILE, revision=revision or None))
     except Exception as error:  # the hub's library and the network's have exceptions of their own
         raise UserError(f"{name}: {_reason(error)}") from error
-    _check(name, path)
+    check_cached(repository)
     return path
 
 
@@ -63,28 +63,40 @@ def _reason(error: Exception) -> str:
     for kind, meaning in kinds:
         if isinstance(error, kind):
             return meaning
-    return f"could not be downloaded ({type(error).__name__}: {text}); try again, what has come is kept"
+    return f"could not be downloaded ({type(error).__name__}: {text}); try again, or download the file elsewhere"
 
 
-def _check(name: str, path: Path) -> None:
-    """Compares a file with the checksum that the hub announced: its cache calls large files by their SHA-256.
+def check_cached(repository: str) -> None:
+    """Compares what the cache holds of a repository with the checksums that the hub announced.
 
-    The hub's library compares sizes alone.
+    The cache calls large files by their SHA-256; the hub's library itself compares sizes alone.
+
+    Raises:
+        UserError: a file is another one. It is removed, so that the next call fetches it.
     """
-    blob = path.resolve()
-    if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        return
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    blobs = [path for path in folder.glob("blobs/*") if re.fullmatch(r"[0-9a-f]{64}", path.name)]
+    damaged = [path for path in blobs if _sha256(path) != path.name]
+    for path in damaged:
+        path.unlink()
+    for link in folder.glob("snapshots/*/*"):
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+    if damaged:
+        raise UserError(
+            f"{HUB}{repository}: what came is not what the hub announced (its checksum is wrong); the file was removed "
+            "from the cache, so try again"
+        )
+
+
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with blob.open("rb") as file:
+    with path.open("rb") as file:
         while part := file.read(_CHUNK):
             digest.update(part)
-    if digest.hexdigest() != blob.name:
-        blob.unlink()
-        path.unlink(missing_ok=True)
-        raise UserError(
-            f"{name}: what came is not what the hub announced (its checksum is wrong); the file was removed from the "
-            "cache, so try again"
-        )
+    return digest.hexdigest()
 
 
 def push(

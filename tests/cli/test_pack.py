@@ -41,6 +41,7 @@ def test_half_changes_scores_by_rounding_alone(tmp_path: Path, small_cfg: CfgNod
     [
         ("missing.pth", "a.safetensors", "missing.pth: no such file"),
         ("model.pth", "a.pth", "name a file that ends in .safetensors"),
+        ("model.pth", "", "nowhere to write to"),
         ("model.pth", "model.pth/a.safetensors", "its folder can't be made"),
     ],
 )
@@ -48,7 +49,8 @@ def test_mistakes(
     tmp_path: Path, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str], weights: str, output: str, message: str
 ) -> None:
     write_checkpoint(tmp_path / "model.pth", small_cfg)
-    assert main(["--weights", str(tmp_path / weights), "--output", str(tmp_path / output)]) == 2
+    place = ["--output", str(tmp_path / output)] if output else []
+    assert main(["--weights", str(tmp_path / weights), *place]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert message in told
