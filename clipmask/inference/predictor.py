@@ -131,11 +131,9 @@ class Predictor:
         """Makes a predictor from a model's name.
 
         Args:
-            name: of a model that comes with the package, ``street-mobilenetv2``; ``hf-hub:owner/name``, of the hub;
-                or the path of a folder or file. See ``clipmask.weights.names.find_weights``.
-            device: as for ``from_checkpoint``.
-            opts: as for ``from_checkpoint``.
-            batch_size: see the class.
+            name: ``street-mobilenetv2``, which comes with the package; ``hf-hub:owner/name``, of the hub; or the path of
+                a folder or file, see ``clipmask.weights.names.find_weights``.
+            device, opts, batch_size: as for ``from_checkpoint``.
 
         Raises:
             UserError: there is no such model, the hub does not give it, or as for ``from_checkpoint``.
