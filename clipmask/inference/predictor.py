@@ -131,7 +131,7 @@ class Predictor:
         """Makes a predictor from a model's name.
 
         Args:
-            name: ``street-mobilenetv2``, which comes with the package; ``hf-hub:owner/name``, of the hub; or the path of
+            name: ``street-mobilenetv2``, which comes with the package; ``hf-hub:owner/name``; or the path of
                 a folder or file, see ``clipmask.weights.names.find_weights``.
             device, opts, batch_size: as for ``from_checkpoint``.
 
