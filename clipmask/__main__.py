@@ -31,6 +31,7 @@ VERBS = {
     "embed": Verb("clipmask.cli.embed", "write CLIP's embeddings of class names to a file"),
     "pack": Verb("clipmask.cli.pack", "pack a checkpoint into one small file for others"),
     "export": Verb("clipmask.cli.export", "write a network for ONNX Runtime, OpenVINO or torch.export"),
+    "serve": Verb("clipmask.cli.serve.command", "serve a web page on which people segment pictures and films"),
     "env": Verb("clipmask.env", "print what a bug report needs to say about this machine"),
 }
 

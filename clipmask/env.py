@@ -45,7 +45,7 @@ REQUIRED = {
     "tqdm": "4.65",
     "tensorboard": "2.14",
 }
-OPTIONAL = ("detectron2", "huggingface_hub", "opencv-python-headless", "cityscapesscripts")
+OPTIONAL = ("detectron2", "huggingface_hub", "gradio", "opencv-python-headless", "cityscapesscripts")
 OWN_VARIABLES = ("CLIPMASK_D2", "CLIPMASK_CACHE", "CLIPMASK_DATASETS", "CLIPMASK_TEST_DATA")
 # Variables that change what the libraries do.
 VARIABLES = (

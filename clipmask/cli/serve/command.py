@@ -1,0 +1,124 @@
+"""``clipmask serve``: starts the web page and serves it until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli.serve.page import build_page, load_gradio
+from clipmask.cli.serve.service import Limits, Service
+from clipmask.errors import UserError
+from clipmask.inference import Predictor
+from clipmask.program import program_name
+from clipmask.weights.licenses import told
+from clipmask.weights.names import OWN_MODEL
+
+EXAMPLES = """\
+examples:
+  %(prog)s
+  %(prog)s --weights output/custom --port 8000
+  %(prog)s --weights hf-hub:owner/name --device cpu --max-megapixels 4
+  %(prog)s --host 0.0.0.0          everyone who reaches this machine may use it
+
+What visitors upload, and what is made of it, lies in a folder of its own below the system's temporary one, which is
+removed at the end.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    limits = Limits()
+    parser = argparse.ArgumentParser(
+        prog=program_name(),
+        description="Serve a web page on which pictures and films are segmented.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--weights", default=OWN_MODEL, metavar="MODEL", help="a file, a folder or a name")
+    parser.add_argument("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu (default: the config's)")
+    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the model's")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; 127.0.0.1: this machine alone")
+    parser.add_argument("--port", type=int, default=7860, help="the port to listen at; 0: a free one")
+    parser.add_argument("--max-megabytes", type=float, default=limits.megabytes, metavar="N", help="of an upload")
+    parser.add_argument("--max-megapixels", type=float, default=limits.megapixels, metavar="N", help="of a picture")
+    parser.add_argument("--max-frames", type=int, default=limits.frames, metavar="N", help="of a film")
+    parser.add_argument("--max-waiting", type=int, default=limits.waiting, metavar="N", help="visitors in the queue")
+    return parser
+
+
+def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
+    """Starts the page, and ends it when ``until`` returns.
+
+    Args:
+        args: of the command line.
+        until: is given the page's address once it answers.
+
+    Raises:
+        UserError: gradio is not installed, the model can't be loaded, a limit is no positive number, or the port is
+            taken.
+    """
+    limits = Limits(args.max_megabytes, args.max_megapixels, args.max_frames, args.max_waiting)
+    if min(limits.megabytes, limits.megapixels, limits.frames, limits.waiting) <= 0:
+        raise UserError("--max-megabytes, --max-megapixels, --max-frames and --max-waiting are above 0")
+    with tempfile.TemporaryDirectory(prefix="clipmask-") as folder:
+        # Read by gradio when it is imported, or first used: where it keeps files, and that it reports to nobody.
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        load_gradio()
+        predictor = Predictor.from_pretrained(args.weights, args.device, args.opts)
+        about = f"{args.weights}: {len(predictor.names)} classes; {told(predictor.licenses)}"
+        page = build_page(Service(predictor, limits), Path(folder), about)
+        _launch(page, args, limits)
+        try:
+            until(page.local_url)
+        finally:
+            page.close(verbose=False)
+    return 0
+
+
+def _launch(page: Any, args: argparse.Namespace, limits: Limits) -> None:
+    try:
+        page.queue(max_size=limits.waiting, default_concurrency_limit=1).launch(
+            server_name=args.host,
+            server_port=args.port or None,
+            max_file_size=int(limits.megabytes * 1e6),
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            show_error=True,
+            **page.clipmask_look,
+        )
+    except OSError as error:
+        raise UserError(f"--host {args.host} --port {args.port}: can't be listened at ({error})") from error
+
+
+def _until_interrupted(address: str) -> None:
+    print(f"serving at {address}; Ctrl-C ends it", flush=True)
+    while True:
+        time.sleep(3600)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    return serve(build_parser().parse_args(argv), _until_interrupted)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: arguments without the program's name; None takes ``sys.argv``.
+
+    Returns:
+        The exit status: 2 for a user's mistake; 130 for Ctrl-C, its usual end.
+    """
+    return run_main(_run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
