@@ -132,11 +132,12 @@ def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
     stored, own = load_checkpoint(path)["model"], model.state_dict()
     taken = [name for name, value in own.items() if name in stored and torch.equal(value, stored[name])]
     assert lines[0] == f"started from {path}: {len(taken)} of the model's {len(own)} tensors come from it"
-    assert lines[1] == (
+    assert lines[1] == "  licences of that start: trained on toy_street_sem_seg_train (Apache-2.0)"
+    assert lines[2] == (
         "  text embeddings: computed for house, field; those of the file are of other classes "
         "(road, sky, tree, car and 1 more)"
     )
-    assert 3 <= len(lines) <= 8
+    assert 4 <= len(lines) <= 9
     assert all(len(line) < 160 for line in lines[1:])
     assert any(line.startswith("  mask_decoder: ") and "of another shape" in line for line in lines)
     assert any(line.startswith("  pixel_decoder: ") and "unknown to the model" in line for line in lines)
