@@ -11,6 +11,7 @@ from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.datasets.camvid import load_camvid
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_labels
 from clipmask.errors import UserError
 
@@ -119,7 +120,7 @@ def test_the_real_files_load(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = np.zeros(12, bool)
     for record in load_camvid("val")[::5]:
         image = read_image(record["file_name"])
-        labels = read_labels(record["sem_seg_file_name"], 11, 11, size=image.shape[:2])
+        labels = read_labels(record["sem_seg_file_name"], LabelFormat(11, 11), size=image.shape[:2])
         assert image.shape == (360, 480, 3)
         seen[np.unique(labels)] = True
     assert seen.all()

@@ -16,6 +16,7 @@ from clipmask.data.catalog import load_dataset
 from clipmask.data.datasets import camvid_original
 from clipmask.data.datasets.camvid import CLASSES
 from clipmask.data.datasets.camvid_original import BLENDED, COLOURS, class_ids, frequency_table, prepare, split_of
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
 from tests.conftest import ROOT
@@ -109,7 +110,7 @@ def test_what_is_prepared_loads(folder: Path) -> None:
     assert DatasetCatalog.get("camvid720_sem_seg_trainval") == records["train"] + records["val"]
     assert load_dataset("camvid720_sem_seg_train", labelled=True).ignore_label == 11
     for record in records["train"] + records["val"] + records["test"]:
-        labels = read_labels(record["sem_seg_file_name"], 11, 11, size=(4, 8))
+        labels = read_labels(record["sem_seg_file_name"], LabelFormat(11, 11), size=(4, 8))
         stem = Path(record["file_name"]).stem
         assert (labels == class_ids(folder / "LabeledApproved_full" / f"{stem}_L.png")).all()
     assert [line.split()[0] for line in table.splitlines()] == ["%", *CLASSES, "void"]
@@ -132,14 +133,14 @@ def test_an_unknown_colour_is_refused_or_void(folder: Path) -> None:
         prepare(folder)
     assert not (folder / "train.txt").exists()
     prepare(folder, unknown_is_void=True)
-    assert read_labels(folder / "labels" / f"{STEMS[1]}.png", 11, 11)[2, 5] == 11
+    assert read_labels(folder / "labels" / f"{STEMS[1]}.png", LabelFormat(11, 11))[2, 5] == 11
 
 
 def test_the_frame_that_is_known_for_its_blends_is_accepted(folder: Path) -> None:
     path = folder / "LabeledApproved_full" / f"{BLENDED}_L.png"
     save(path, np.full((4, 8, 3), 77, np.uint8))
     prepare(folder)
-    assert (read_labels(folder / "labels" / f"{BLENDED}.png", 11, 11) == 11).all()
+    assert (read_labels(folder / "labels" / f"{BLENDED}.png", LabelFormat(11, 11)) == 11).all()
 
 
 def test_what_is_missing_or_wrong_is_told(folder: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_labels
 from clipmask.data.toy import dataset as toy_street
 from clipmask.data.toy.scene import draw_scene
@@ -36,7 +37,7 @@ def test_the_files_hold_the_scenes(root: Path) -> None:
         for index, record in enumerate(records):
             picture, labels = draw_scene(split, index)
             assert (read_image(record["file_name"]) == picture).all()
-            assert (read_labels(record["sem_seg_file_name"], 9, 255, size=picture.shape[:2]) == labels).all()
+            assert (read_labels(record["sem_seg_file_name"], LabelFormat(9), size=picture.shape[:2]) == labels).all()
             assert (record["height"], record["width"]) == labels.shape
 
 
