@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from numpy.typing import DTypeLike, NDArray
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.data.image_format import ImageFormat
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import DEFAULT_IGNORE_LABEL, LabelFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
@@ -67,7 +67,7 @@ def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
     if missing:
         raise UserError(f"dataset {name!r}: {missing[0]}: no such file ({len(missing)} of its files are missing)")
     image_format = ImageFormat.from_metadata(metadata)
-    if image_format.scales:
+    if image_format != PLAIN:
         records = [{"image_format": image_format, **record} for record in records]
     return Dataset(records, Vocabulary.from_metadata(metadata.as_dict()), LabelFormat.from_metadata(metadata))
 

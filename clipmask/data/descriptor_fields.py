@@ -19,7 +19,7 @@ from clipmask.errors import UserError
 KEYS = (
     "name", "images", "labels", "image_prefix", "image_suffix", "label_prefix", "label_suffix", "label_folders",
     "labels_flat", "encoding", "ignore_id", "void_colors", "color_tolerance", "others", "transparent", "image_range",
-    "classes", "splits", "license",
+    "bands", "classes", "splits", "license",
 )  # fmt: skip
 CLASS_KEYS = ("name", "color", "id", "synonyms", "includes", "prompts")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ class ImageFormat:
         range: the values that become 0 and 255; what lies beyond is cut. None: 0 and the most that the file's type
             holds, so that 8-bit pictures stay as they are.
         percentiles: take the range from each picture instead: these percentiles, 0..100, of its values in all bands.
+        bands: the numbers, from 1, of the three bands of TIFF files that are taken for red, green and blue; None: the
+            files are pictures in colour or grey.
 
     Raises:
         UserError: a value makes no sense.
@@ -29,6 +32,7 @@ class ImageFormat:
 
     range: tuple[float, float] | None = None
     percentiles: tuple[float, float] | None = None
+    bands: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.range is not None and not self.range[0] < self.range[1]:
@@ -41,16 +45,26 @@ class ImageFormat:
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> ImageFormat:
-        """Returns the format that ``image_range`` in a dataset's or a checkpoint's metadata says.
+        """Returns the format that ``image_range`` and ``bands`` in a dataset's or a checkpoint's metadata say.
 
         Args:
             metadata: anything with ``get``. ``image_range`` is ``full`` (or absent), ``[low, high]`` or
-                ``{"percentiles": [low, high]}``.
+                ``{"percentiles": [low, high]}``; ``bands`` are three numbers from 1, or absent.
 
         Raises:
-            UserError: it is something else.
+            UserError: one is something else.
         """
-        value = metadata.get("image_range", None)
+        bands = metadata.get("bands", None)
+        if bands is None:
+            return cls._from_range(metadata.get("image_range", None))
+        whole = isinstance(bands, list | tuple) and all(isinstance(band, int) and band >= 1 for band in bands)
+        if not whole or len(bands) != 3 or any(isinstance(band, bool) for band in bands):
+            raise UserError(f"bands is {bands!r}; it is three numbers from 1, those of red, green and blue: [4, 3, 2]")
+        red, green, blue = bands
+        return dataclasses.replace(cls._from_range(metadata.get("image_range", None)), bands=(red, green, blue))
+
+    @classmethod
+    def _from_range(cls, value: Any) -> ImageFormat:
         if value is None or (isinstance(value, str) and value == "full"):
             return cls()
         if isinstance(value, Mapping) and list(value) == ["percentiles"] and _is_pair(value["percentiles"]):
@@ -66,9 +80,10 @@ class ImageFormat:
 
     def as_metadata(self) -> dict[str, Any]:
         """Returns plain values from which ``from_metadata`` makes an equal format; none for the default."""
+        bands = {} if self.bands is None else {"bands": list(self.bands)}
         if self.percentiles is not None:
-            return {"image_range": {"percentiles": list(self.percentiles)}}
-        return {} if self.range is None else {"image_range": list(self.range)}
+            return {"image_range": {"percentiles": list(self.percentiles)}, **bands}
+        return bands if self.range is None else {"image_range": list(self.range), **bands}
 
     @property
     def scales(self) -> bool:

@@ -7,7 +7,7 @@ does not expect.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from clipmask.data.bands import TIFF_SUFFIXES, read_bands
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import TRANSPARENT, LabelFormat, unpacked
 from clipmask.errors import UserError
@@ -69,8 +70,8 @@ def read_image(
             ``image_format`` gives no range; or the format is unknown.
     """
     check_format(format)
-    if image_format.scales:
-        pixels = image_format.to_8_bits(read_values(path))
+    if image_format.scales or image_format.bands:
+        pixels = _eight_bits(read_values(path, image_format.bands), image_format, path)
         return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
     with _opened(path, "image") as image:
         ImageOps.exif_transpose(image, in_place=True)  # without, a picture that stands upright would be copied
@@ -83,11 +84,20 @@ def read_image(
     return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
 
 
-def read_values(path: str | os.PathLike[str]) -> NDArray[Any]:
+def _eight_bits(values: NDArray[Any], image_format: ImageFormat, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    if not image_format.scales and values.dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"image {path}: holds {values.dtype} values; say image_range, the values that are black and white"
+        )
+    return image_format.to_8_bits(values)
+
+
+def read_values(path: str | os.PathLike[str], bands: Sequence[int] | None = None) -> NDArray[Any]:
     """Reads the values of a picture in the depth that its file has, upright.
 
     Args:
-        path: any format that Pillow reads.
+        path: any format that Pillow reads; with ``bands`` a TIFF file.
+        bands: see ``ImageFormat``.
 
     Returns:
         (H, W, 3): uint8 or uint16, or int32 or float32 for files that hold such values; grey is repeated.
@@ -95,6 +105,8 @@ def read_values(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises:
         UserError: the file is missing, is not a picture or is damaged.
     """
+    if bands is not None:
+        return read_bands(path, bands)
     with _opened(path, "image") as image:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         if image.mode.startswith("I") or image.mode == "F":
@@ -266,7 +278,12 @@ def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise UserError(f"{what} {path}: no such file") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{what} {path}: is not an image in any known format") from error
+        hint = ""
+        if what == "image" and str(path).lower().endswith(TIFF_SUFFIXES):
+            hint = (
+                "; if it has more bands than red, green and blue, say which to take: bands: [4, 3, 2] in a descriptor"
+            )
+        raise UserError(f"{what} {path}: is not an image in any known format{hint}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{what} {path}: can't be opened ({error})") from error
     with image:

@@ -88,7 +88,11 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
         ("pictures", f"{guess.folder / pairing.images} ({pictures})"),
         ("label maps", f"{guess.folder / pairing.labels} ({pairing.label_prefix}*{pairing.label_suffix}{folders})"),
         ("pairs", f"{found - descriptor.num_unlabelled} of {found} pictures have a label map"),
-        *([("range", f"{guess.depth.format.range}: {guess.depth.why}")] if guess.depth.format.scales else []),
+        *(
+            [("pixels", f"{guess.depth.format.as_metadata()}: {guess.depth.why}")]
+            if guess.depth.format.as_metadata()
+            else []
+        ),
         ("encoding", f"{values.encoding}: {values.why['encoding']}"),
         ("classes", f"{len(values.classes)}: {shortened(descriptor.class_names, 12)} ({values.why['classes']})"),
         ("names", f"from {guess.names_from}" if guess.names_from else "placeholders, for nothing told them"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clipmask.data.bands import TIFF_SUFFIXES, count_bands
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.reading import read_values
 from clipmask.errors import UserError
@@ -35,14 +38,17 @@ def guess_depth(pictures: Iterable[Path]) -> Depth:
     Args:
         pictures: files; those that can't be read are passed over.
     """
-    samples = []
+    samples: list[NDArray[Any]] = []
+    bands, which = None, ""
     for path in pictures:
         try:
-            values = read_values(path)
+            if not samples and path.suffix.lower() in TIFF_SUFFIXES:
+                bands, which = _guess_bands(path)
+            values = read_values(path, bands)
         except UserError:
             continue
         if values.dtype == np.uint8:
-            return Depth(PLAIN, "8 bits")
+            return Depth(ImageFormat(bands=bands), f"8 bits{which}")
         flat = values[..., 0].ravel() if (values[..., 0] == values[..., 1]).all() else values.ravel()
         samples.append(flat[:: max(1, flat.size // _MOST_VALUES)])
     if not samples:
@@ -58,11 +64,28 @@ def guess_depth(pictures: Iterable[Path]) -> Depth:
     top = float(2**bits - 1)
     if least >= 0 and bits <= 16 and high - low >= _USED * top and (everything == everything.round()).all():
         if bits == 16:
-            return Depth(PLAIN, f"{found}: all of 16 bits")
-        return Depth(ImageFormat(range=(0.0, top)), f"{found}, which {bits} bits hold")
+            return Depth(ImageFormat(bands=bands), f"{found}: all of 16 bits{which}")
+        return Depth(ImageFormat(range=(0.0, top), bands=bands), f"{found}, which {bits} bits hold{which}")
     if low == high:
-        return Depth(PLAIN, f"{found}: all alike")
-    return Depth(ImageFormat(range=(_rounded(low), _rounded(high))), found)
+        return Depth(ImageFormat(bands=bands), f"{found}: all alike{which}")
+    return Depth(ImageFormat(range=(_rounded(low), _rounded(high)), bands=bands), f"{found}{which}")
+
+
+def _guess_bands(path: Path) -> tuple[tuple[int, int, int] | None, str]:
+    """Returns the bands of a TIFF file that are red, green and blue, and why; None for a plain picture."""
+    try:
+        count, is_rgb = count_bands(path)
+    except UserError:
+        return None, ""
+    if count < 4:
+        return None, ""
+    if is_rgb:
+        return (1, 2, 3), f"; {count} bands, and the file says that the first three are red, green and blue"
+    return (
+        3,
+        2,
+        1,
+    ), f"; {count} bands, taken for blue, green, red and others, as most satellites order them: look at show"
 
 
 def _rounded(value: float) -> float:

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from clipmask.data.bands import TIFF_SUFFIXES, count_bands, read_bands
 from clipmask.data.label_format import RGB
+from clipmask.errors import UserError
 
 MOST_VALUES = 4096  # different ones that a label map may have, smoothed edges included
 ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
@@ -42,6 +44,17 @@ def look(path: Path) -> Look | None:
             lossy = image.format in ("JPEG", "MPO", "JPEG2000", "AVIF")
             return Look(image.mode, lossy, len(np.unique(_values(image))))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return _look_at_bands(path)
+
+
+def _look_at_bands(path: Path) -> Look | None:
+    """Returns how a TIFF file looks that has more bands than Pillow knows; None if it is none."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return None
+    try:
+        count, _ = count_bands(path)
+        return Look(f"{count} bands", False, len(np.unique(read_bands(path, [1]))))
+    except UserError:
         return None
 
 

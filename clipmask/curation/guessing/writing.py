@@ -61,10 +61,10 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
             f"color_tolerance: {values.tolerance:g}",
             "others: void",
         ]
-    if guess.depth.format.scales:
-        value = guess.depth.format.as_metadata()["image_range"]
+    values_of_pictures = guess.depth.format.as_metadata()
+    if values_of_pictures:
         lines += ["", f"# The values of pictures that become black and white: {guess.depth.why}."]
-        lines.append(f"image_range: {json.dumps(value)}")
+        lines += [f"{key}: {json.dumps(value)}" for key, value in values_of_pictures.items()]
     lines += ["", *_class_comment(guess), "classes:"]
     lines += [_class_line(item, number, values.encoding == "ids") for number, item in enumerate(values.classes)]
     lines += ["", f"# {guess.splits.why}.", f"splits: {_mapping(_split_values(guess, place))}", ""]

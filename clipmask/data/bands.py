@@ -1,0 +1,81 @@
+"""TIFF files with more bands than red, green and blue, read by tifffile, an extra: pip install 'clipmask[bands]'."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipmask.errors import UserError
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+
+
+def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[Any]:
+    """Reads some bands of a TIFF file.
+
+    Args:
+        path: the file, bands in planes or pixel by pixel.
+        bands: their numbers from 1, in the order wanted.
+
+    Returns:
+        (H, W, len(bands)) in the type of the file.
+
+    Raises:
+        UserError: the file is missing or damaged or has no such band; or tifffile is not installed.
+    """
+    values = _all_bands(path)
+    count = values.shape[-1]
+    if max(bands) > count:
+        raise UserError(f"image {path}: has {count} bands, but bands is {list(bands)}; they are numbered from 1")
+    return np.ascontiguousarray(values[..., [band - 1 for band in bands]])
+
+
+def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
+    """Returns how many bands a TIFF file has, and whether it says that the first three are red, green and blue.
+
+    Raises:
+        UserError: see ``read_bands``.
+    """
+    tifffile = _library(path)
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            return int(page.samplesperpixel), page.photometric == tifffile.PHOTOMETRIC.RGB
+    except FileNotFoundError as error:
+        raise UserError(f"image {path}: no such file") from error
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise UserError(f"image {path}: is no TIFF file that can be read ({error})") from error
+
+
+def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Returns (H, W, bands) of the first page, or of pages that are bands."""
+    tifffile = _library(path)
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            values, axes = series.asarray(), series.axes
+    except FileNotFoundError as error:
+        raise UserError(f"image {path}: no such file") from error
+    except (OSError, ValueError, IndexError, KeyError, RuntimeError) as error:
+        raise UserError(f"image {path}: is no TIFF file that can be read ({error})") from error
+    if values.ndim == 2:
+        return values[..., None]
+    if values.ndim != 3 or "Y" not in axes or "X" not in axes:
+        raise UserError(f"image {path}: has the axes {axes} of {values.shape}; bands, height and width are expected")
+    band = next(place for place, axis in enumerate(axes) if axis not in "YX")
+    return np.moveaxis(values, band, -1)
+
+
+def _library(path: str | os.PathLike[str]) -> Any:
+    try:
+        import tifffile
+    except ImportError as error:
+        raise UserError(
+            f"image {path}: bands of TIFF files are read by tifffile, which is not installed: "
+            "pip install 'clipmask[bands]'"
+        ) from error
+    return tifffile
