@@ -31,16 +31,14 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.data.descriptor_fields import DescribedClass, Fields
+from clipmask.data.descriptor_fields import DescribedClass, Fields, read_yaml
 from clipmask.data.file_rule import FileRule
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import RGB, LabelFormat, Value
@@ -209,7 +207,7 @@ def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
             there. The message names file, key and value.
     """
     path = Path(path)
-    fields = Fields(path, _read_yaml(path))
+    fields = Fields(path, read_yaml(path))
     encoding = fields.choice("encoding", ("ids", "palette", "rgb"), "ids")
     ignore_ids = fields.ids("ignore_id", 255)
     void_colors = fields.colors("void_colors")
@@ -244,20 +242,6 @@ def _file_rule(fields: Fields) -> FileRule:
         label_folders=fields.folder_names("label_folders"),
         flat=fields.flag("labels_flat"),
     )
-
-
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UserError(f"descriptor {path}: no such file; it is a YAML file that describes a dataset") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"descriptor {path}: can't be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"descriptor {path}: not plain YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"descriptor {path}: not a mapping of keys to values; it needs images, labels and classes")
-    return content
 
 
 _registered: dict[str, Descriptor] = {}  # dataset name -> where it came from

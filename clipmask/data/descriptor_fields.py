@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
+
 from clipmask.data.image_format import ImageFormat
 from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
@@ -310,6 +312,21 @@ class Fields:
                 near = difflib.get_close_matches(str(key).lower(), keys, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
                 self.fail(f"{where}there is no key {key!r}; {hint}")
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Reads the keys of a descriptor; raises a ``UserError`` where the file is missing or no mapping in YAML."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(f"descriptor {path}: no such file; it is a YAML file that describes a dataset") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"descriptor {path}: can't be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"descriptor {path}: not plain YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"descriptor {path}: not a mapping of keys to values; it needs images, labels and classes")
+    return content
 
 
 def _is_number(value: Any) -> bool:
