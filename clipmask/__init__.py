@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clipmask.errors import UserError
+from clipmask.errors import NameTakenError, UserError
 
 __version__ = "0.1.0"  # of the distribution too: setup.cfg reads it here
 
@@ -16,6 +16,8 @@ try:
     from clipmask.modeling import ClipMask, build_model
 
     register_builtin_datasets()
+except NameTakenError:
+    raise  # at once: a script that goes on would build the other project's model by our name
 except Exception as error:  # a Detectron2, or a torch, that can't be used; libraries show that as any kind of error
     # Raised at the first use of a public name and not here, so that ``python -m clipmask.env`` can tell about it. What
     # was imported before it goes too: half of the names would carry a user's script on to an error far from the cause.

@@ -12,7 +12,7 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
-from clipmask.errors import UserError
+from clipmask.errors import NameTakenError, UserError
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -25,6 +25,7 @@ __all__ = [
     "SemSegEvaluator",
     "ShapeSpec",
     "detectron2_config",
+    "register_model",
 ]
 
 
@@ -103,3 +104,18 @@ def detectron2_config() -> Any:
     except (Exception, SystemExit) as error:
         raise UserError(f"Detectron2's config can't be imported ({type(error).__name__}: {error})") from error
     return get_cfg()
+
+
+def register_model(model: Any) -> Any:
+    """Registers a class in ``META_ARCH_REGISTRY`` under its own name, as a decorator.
+
+    Raises:
+        NameTakenError: another project has registered the name.
+    """
+    name = model.__name__
+    if name in META_ARCH_REGISTRY:
+        raise NameTakenError(
+            f"META_ARCH_REGISTRY has a model {name} of {META_ARCH_REGISTRY.get(name).__module__} already, so that "
+            "ClipMask's can't be registered; import clipmask before that project, or in a process of its own"
+        )
+    return META_ARCH_REGISTRY.register()(model)

@@ -13,6 +13,10 @@ class MissingText(UserError):
     """Text embeddings can't be had from where they were looked for; from elsewhere they may be."""
 
 
+class NameTakenError(UserError):
+    """Another project has registered a name that ClipMask needs."""
+
+
 class RunStopped(KeyboardInterrupt):
     """A run was asked to end, by Ctrl-C or by a scheduler's signal.
 

@@ -127,6 +127,45 @@ def test_wrong_values_of_the_variable() -> None:
         assert "which is not installed here" in run(SHOW, CLIPMASK_D2="detectron2").stderr
 
 
+TAKEN = """
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+
+def build_timm_backbone(cfg, input_shape):
+    raise RuntimeError("of the other project")
+
+class ClipMask:
+    pass
+
+{registered}
+import clipmask
+{then}
+"""
+
+
+@needs_detectron2
+@pytest.mark.contract
+def test_a_model_of_another_project_by_our_name_is_an_error_at_import() -> None:
+    code = TAKEN.format(registered="META_ARCH_REGISTRY.register(ClipMask)", then="print('went on')")
+    result = run(code)
+    assert result.returncode != 0
+    assert "NameTakenError" in result.stderr
+    assert "ClipMask" in result.stderr.splitlines()[-1]
+    assert "went on" not in result.stdout
+
+
+@needs_detectron2
+@pytest.mark.contract
+def test_a_backbone_of_another_project_by_our_name_stays_theirs_and_ours_is_built() -> None:
+    then = (
+        "cfg = clipmask.load_cfg('configs/toy.yaml', ['MODEL.DEVICE', 'cpu'])\n"
+        "print(type(clipmask.build_model(cfg, ('road', 'sky')).backbone).__name__)\n"
+        "print(BACKBONE_REGISTRY.get('build_timm_backbone') is build_timm_backbone)\n"
+    )
+    code = TAKEN.format(registered="BACKBONE_REGISTRY.register(build_timm_backbone)", then=then)
+    result = run(f"import os; os.chdir({str(ROOT)!r})\n{code}")
+    assert result.stdout.split()[-2:] == ["TimmBackbone", "True"], result.stderr
+
+
 @needs_detectron2
 @pytest.mark.contract
 def test_shared_config_keys_have_detectron2s_types_and_defaults() -> None:

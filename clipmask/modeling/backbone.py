@@ -143,7 +143,6 @@ class TimmBackbone(Backbone):
         return max(self._strides.values())
 
 
-@BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     """Builds the backbone that the config names; weights that come with ``MODEL.WEIGHTS`` are not fetched first."""
     node = cfg.MODEL.BACKBONE
@@ -157,6 +156,11 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         last=max(cfg.MODEL.CLIPMASK.SCALES),
         in_channels=input_shape.channels or 3,
     )
+
+
+# Detic has a backbone of this name too. In ClipMask's models the name means ours, whoever was registered first.
+if build_timm_backbone.__name__ not in BACKBONE_REGISTRY:
+    BACKBONE_REGISTRY.register(build_timm_backbone)
 
 
 class _Plan(NamedTuple):
@@ -286,10 +290,10 @@ def build_backbone(cfg: CfgNode) -> Any:
         UserError: the weights are neither, or don't fit; the builder reads a key that the config lacks, or refuses a
             value; a feature is missing, or its stride is none that ClipMask takes.
     """
-    name, builder = cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)
-    input_shape = ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
-    if builder is build_timm_backbone:
-        return builder(cfg, input_shape)
+    name, input_shape = cfg.MODEL.BACKBONE.NAME, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
+    if name == build_timm_backbone.__name__:
+        return build_timm_backbone(cfg, input_shape)
+    builder = BACKBONE_REGISTRY.get(name)
     try:
         backbone = builder(_with_all_stages(cfg), input_shape)
     except UserError:

@@ -17,7 +17,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask.config import configurable
-from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog
+from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog, register_model
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import LabelSpace, count_pairs
@@ -33,7 +33,7 @@ from clipmask.validate import check_config
 from clipmask.vocabulary import Vocabulary, different, union
 
 
-@META_ARCH_REGISTRY.register()
+@register_model
 class ClipMask(nn.Module):
     """Semantic segmentation by mask classification, guided by CLIP's text embeddings of the class names.
 
