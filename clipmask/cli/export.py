@@ -28,6 +28,7 @@ from clipmask.modeling.mask_decoder import LinearClassifier
 from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.exported import describe
+from clipmask.weights.licenses import told
 
 FREE_SIZES = ((96, 128), (101, 139), (200, 72))  # of the pictures that a network for every size is tried on
 
@@ -150,7 +151,8 @@ def _run(argv: Sequence[str] | None) -> None:
             file.replace(output.parent / file.name)
     taken = "any size" if size is None else f"{size[1]}x{size[0]} pixels"
     vocabulary = "any class names" if rows is not None else f"{len(predictor.names)} classes"
-    print(f"{args.weights} -> {output} ({total / 1e6:.1f} MB; pictures of {taken}, {vocabulary})")
+    size_of_all = f"{total / 1e6:.1f} MB"
+    print(f"{args.weights} -> {output} ({size_of_all}; pictures of {taken}, {vocabulary}); {told(predictor.licenses)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

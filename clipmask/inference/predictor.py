@@ -112,7 +112,13 @@ class Predictor:
         if Path(path).suffix == ENDING:
             given = dict(zip(opts[::2], opts[1::2], strict=False)).get("MODEL.DEVICE", "cpu")
             exported = ExportedModel(Path(path), device or given, opts)
-            return cls(exported.cfg, exported, image_format=exported.image_format, batch_size=batch_size)
+            return cls(
+                exported.cfg,
+                exported,
+                image_format=exported.image_format,
+                licenses=checkpoint_licenses(exported.description),
+                batch_size=batch_size,
+            )
         checkpoint = load_checkpoint(Path(path))
         text = checkpoint.get("config")
         if not isinstance(text, str):

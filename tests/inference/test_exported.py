@@ -21,6 +21,7 @@ def test_results_are_those_of_the_checkpoint(exported: tuple[Path, Path]) -> Non
         assert one.labels.dtype == other.labels.dtype
         assert (one.names, one.colors) == (other.names, other.colors)
     assert first.dataset_colors == second.dataset_colors
+    assert first.licenses == second.licenses
     batch = Predictor.from_checkpoint(exported[1], batch_size=2)([pixels(), pixels(), pixels(24, 40)])
     assert [result.labels.shape for result in batch] == [(40, 56), (40, 56), (24, 40)]
     with pytest.raises(UserError, match="--scores"):
