@@ -141,7 +141,7 @@ class ClipMask(nn.Module):
         """
         outputs = self.decode(batched_inputs)
         if self.training:
-            labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
+            labels = self._labels(batched_inputs)
             spaces = [self._label_space(inputs) for inputs in batched_inputs]
             return self.criterion(outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer, spaces)
         return [{"sem_seg": class_scores(*image)} for image in self._images(outputs, batched_inputs)]
@@ -223,6 +223,16 @@ class ClipMask(nn.Module):
             f"{', '.join(self.vocabulary.names)}. Train with CLASSIFIER cosine to change them later"
         )
 
+    def _labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
+        """The label maps of training inputs on the model's device."""
+        for inputs in batched_inputs:
+            if "sem_seg" not in inputs:
+                raise UserError(
+                    f"a training input ({inputs.get('file_name', 'without a file_name')}) has no 'sem_seg', the label "
+                    "map (H, W) of its image: train with a mapper that reads sem_seg_file_name, on datasets that have it"
+                )
+        return [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
+
     def _label_space(self, inputs: dict[str, Any]) -> LabelSpace:
         return LabelSpace(len(self._vocabulary_of(inputs)), inputs.get("ignore_label", self.criterion.ignore_label))
 
@@ -289,7 +299,7 @@ class ClipMask(nn.Module):
             (2,) float: the matched (image, class) pairs and the images. Summed over the parts of an effective batch and
             divided by the number of processes (their gradients are averaged), it is the ``normalizer`` of each part.
         """
-        labels = [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
+        labels = self._labels(batched_inputs)
         queries = self.mask_decoder.query.num_embeddings
         pairs = count_pairs(labels, [self._label_space(inputs) for inputs in batched_inputs], queries)
         return torch.stack([pairs, torch.full_like(pairs, len(labels))])

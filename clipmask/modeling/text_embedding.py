@@ -85,7 +85,7 @@ class TextEmbedding(nn.Module):
                 file can't be had.
         """
         clip = cfg.MODEL.CLIP
-        open_source: Callable[[], Any] = functools.cache(
+        open_source = _OpenedOnce(
             functools.partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
         )
         return cls(open_source, terms, width, _learner(clip, open_source, terms, loads_weights=width is not None))
@@ -307,3 +307,23 @@ def _warn_of_cost(words: int, prompts: int) -> None:
             prompts,
             words,
         )
+
+
+class _OpenedOnce:
+    """Opens a source of embeddings at the first call and returns the same one later; a pickle of it has none open.
+
+    Args:
+        open_source: opens it.
+    """
+
+    def __init__(self, open_source: Callable[[], Any]) -> None:
+        self._open_source = open_source
+        self._source: Any = None
+
+    def __call__(self) -> Any:
+        if self._source is None:
+            self._source = self._open_source()
+        return self._source
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}

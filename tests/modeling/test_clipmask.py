@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,18 @@ def test_other_meta_architectures_are_refused_alike_with_and_without_detectron2(
     small_cfg.MODEL.META_ARCHITECTURE = name
     with pytest.raises(UserError, match=f"{name}.*base.yaml sets ClipMask"):
         build_model(small_cfg, ("road", "sky"))
+
+
+def test_a_model_can_be_pickled_whole(small_model: ClipMask, make_inputs: Callable[..., list[dict[str, Any]]]) -> None:
+    again = pickle.loads(pickle.dumps(small_model))
+    inputs = make_inputs((64, 64))
+    with torch.no_grad():
+        assert torch.equal(again(inputs)[0]["sem_seg"], small_model(inputs)[0]["sem_seg"])
+
+
+def test_training_without_labels_is_one_clear_error(small_model: ClipMask) -> None:
+    inputs = [{"image": torch.zeros(3, 64, 64, dtype=torch.uint8), "file_name": "a.png"}]
+    small_model.train()
+    for use in (small_model, small_model.count_targets):
+        with pytest.raises(UserError, match=r"a\.png.*no 'sem_seg'"):
+            use(inputs)
