@@ -229,7 +229,7 @@ class ClipMask(nn.Module):
             if "sem_seg" not in inputs:
                 raise UserError(
                     f"a training input ({inputs.get('file_name', 'without a file_name')}) has no 'sem_seg', the label "
-                    "map (H, W) of its image: train with a mapper that reads sem_seg_file_name, on datasets that have it"
+                    "map (H, W) of its image: train with a mapper that reads sem_seg_file_name, on data that has it"
                 )
         return [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
 
