@@ -245,7 +245,8 @@ class Predictor:
         """Segments one picture or several.
 
         Args:
-            images: a path, a PIL image or uint8 pixels (H, W, 3) in RGB; or any iterable of these.
+            images: a picture, see ``clipmask.inference.pixels.to_pixels``: a path, bytes, an open file, a PIL image, an
+                array or a tensor; or any iterable of these.
             text: what is said of each of them, one string or several; for models that were trained with texts of
                 images (MODEL.CLIP.TEXT annotation). None: they are shown the vocabulary.
 
@@ -255,10 +256,11 @@ class Predictor:
         Raises:
             UserError: a file can't be read, or something is not a picture; or the model takes no texts.
         """
-        one = isinstance(images, str | Mapping) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        one = isinstance(images, str | bytes | Mapping) or hasattr(images, "read")
+        one = one or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4)
         if one or not isinstance(images, Iterable):  # paths, PIL images, and what to_pixels refuses
             return next(self.stream([cast(Picture, images)], text=text))
-        return list(self.stream(images, text=text))
+        return list(self.stream(cast(Iterable[Picture], images), text=text))
 
     def stream(
         self,
