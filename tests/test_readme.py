@@ -33,7 +33,7 @@ def test_the_test_command_is_the_one_of_ci() -> None:
     command = next(c for c in COMMANDS if "[test]" in c)
     install, test = (part.strip() for part in command.split("&&"))
     ci = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert test in ci
+    assert any(test in line.split() for line in ci)
     assert install.replace("pip install", "pip install -q") in ci
 
 
