@@ -14,6 +14,7 @@ import pytest
 from clipmask.engine import stop
 from clipmask.engine.stop import StopSignals
 from clipmask.errors import RunStopped
+from tests.conftest import PATIENCE
 
 
 def test_outside_of_steps_a_signal_ends_the_run() -> None:
@@ -67,12 +68,18 @@ def test_another_thread_hears_nothing() -> None:
 def _deaf(pipe: Connection, one_wish: float) -> None:
     """Takes the first signal as a wish, and waits."""
     stop.ONE_WISH_S = one_wish
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with StopSignals() as signals, signals.waiting():
         pipe.send("ready")
         while signals.name is None:
             time.sleep(0.01)
         pipe.send("first")
         pipe.recv()
+
+
+def _next(pipe: Connection) -> object:
+    assert pipe.poll(PATIENCE), "the process says nothing"
+    return pipe.recv()
 
 
 @pytest.mark.parametrize(("one_wish", "status"), [(0.0, 128 + signal.SIGTERM), (3600.0, 0)])
@@ -82,9 +89,9 @@ def test_a_second_signal_ends_the_process_unless_it_is_the_first_passed_on(one_w
     process = fork.Process(target=_deaf, args=(theirs, one_wish))
     process.start()
     assert process.pid is not None
-    assert ours.recv() == "ready"
+    assert _next(ours) == "ready"
     os.kill(process.pid, signal.SIGINT)
-    assert ours.recv() == "first"
+    assert _next(ours) == "first"
     os.kill(process.pid, signal.SIGTERM)
     if not status:
         ours.send("end")
