@@ -127,6 +127,7 @@ _BELOW_ONE = Number(0, 1, below=True)
 _COUNT, _COUNT_OR_NONE = _at_least(1), _at_least(0)
 
 RANGES: Mapping[str, Rule] = {
+    "VERSION": OneOf((2,)),
     "MODEL.PIXEL_MEAN": Each(Number(below=True)),
     "MODEL.PIXEL_STD": Each(_POSITIVE),
     "MODEL.BACKBONE.FREEZE_AT": Number(0, 5),
@@ -155,8 +156,10 @@ RANGES: Mapping[str, Rule] = {
     "INPUT.FORMAT": OneOf(("RGB", "BGR")),
     "INPUT.MIN_SIZE_TEST": _COUNT_OR_NONE,
     "INPUT.MAX_SIZE_TEST": _COUNT,
-    "INPUT.RANDOM_FLIP": OneOf(("horizontal", "none")),
-    "INPUT.CROP.TYPE": OneOf(("absolute", "relative", "relative_range")),
+    "INPUT.MIN_SIZE_TRAIN": Each(_COUNT_OR_NONE),
+    "INPUT.MAX_SIZE_TRAIN": _COUNT,
+    "INPUT.RANDOM_FLIP": OneOf(("horizontal", "vertical", "none")),
+    "INPUT.CROP.TYPE": OneOf(("absolute", "absolute_range", "relative", "relative_range")),
     "INPUT.CROP.SIZE": Each(_POSITIVE, 2),
     "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": Number(0, 1, above=True),
     "INPUT.SCALE_RANGE": Each(_POSITIVE, 2, rising=True),
@@ -173,6 +176,11 @@ RANGES: Mapping[str, Rule] = {
     "SOLVER.WARMUP_ITERS": _COUNT_OR_NONE,
     "SOLVER.WARMUP_FACTOR": _SHARE,
     "SOLVER.POLY_LR_POWER": _at_least(0),
+    "SOLVER.STEPS": Each(_COUNT_OR_NONE, rising=True, empty=True),
+    "SOLVER.GAMMA": _POSITIVE,
+    "SOLVER.NUM_DECAYS": _COUNT,
+    "SOLVER.BASE_LR_END": _at_least(0),
+    "SOLVER.MOMENTUM": _BELOW_ONE,
     "SOLVER.CHECKPOINT_PERIOD": _COUNT_OR_NONE,
     "SOLVER.LOG_PERIOD": _COUNT_OR_NONE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,
@@ -185,6 +193,7 @@ RANGES: Mapping[str, Rule] = {
     "TEST.SLIDING_WINDOW.SIZE": Each(Number(32, below=True, whole=True), 2),  # one cell of the coarsest scale
     "TEST.SLIDING_WINDOW.OVERLAP": _BELOW_ONE,
     "SEED": Number(high=2**62),
+    "VIS_PERIOD": _COUNT_OR_NONE,
 }
 
 

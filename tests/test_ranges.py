@@ -36,7 +36,7 @@ def test_no_key_takes_what_is_no_number(key: str) -> None:
     value = leaf_keys(get_cfg())[key]
     for wrong in (math.nan, -math.inf, "?"):
         with pytest.raises(UserError, match=f"{key} .*: must be "):
-            check_ranges({key: [wrong] * len(value) if isinstance(value, list | tuple) else wrong})
+            check_ranges({key: [wrong] * max(1, len(value)) if isinstance(value, list | tuple) else wrong})
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,14 @@ def test_a_signal_saves_and_the_resumed_run_ends_in_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, uninterrupted: Path, number: signal.Signals, step: int
 ) -> None:
     folder = uninterrupted.with_name(f"{number.name}{step}") / "run"
-    with monkeypatch.context() as patch:
-        _signal_at(patch, step, number)
-        with pytest.raises(RunStopped) as stopped:
-            train(tiny.tiny_cfg(folder, *DEMANDING))
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with monkeypatch.context() as patch:
+            _signal_at(patch, step, number)
+            with pytest.raises(RunStopped) as stopped:
+                train(tiny.tiny_cfg(folder, *DEMANDING))
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     assert stopped.value.signal == number.name
     saved = f"model_{step - 1:07d}.pth"
     assert (folder / "last_checkpoint").read_text() == saved

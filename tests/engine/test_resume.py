@@ -173,7 +173,7 @@ def test_the_real_model_trains_and_resumes_to_the_same_file(tmp_path: Path, monk
             for word in (key, value)]  # fmt: skip
     opts += ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.IMS_PER_BATCH", "2"]
     opts += ["SOLVER.LOG_PERIOD", "1", "SOLVER.MAX_IMS_PER_DEVICE", "1", "SOLVER.EMA_DECAY", "0.5"]
-    opts += ["INPUT.CROP.SIZE", "[32, 32]", "TEST.NUM_PICTURES", "1", "SEED", "1"]
+    opts += ["INPUT.CROP.SIZE", "[64, 64]", "TEST.NUM_PICTURES", "1", "SEED", "1"]
     cfg = load_cfg(Path(__file__).resolve().parents[2] / "configs" / "toy.yaml", opts)
     contents = []
     for name in ("whole", "stopped"):

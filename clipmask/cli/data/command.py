@@ -107,24 +107,28 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help="a file of annotations, or a folder with them")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="what is written goes there")
-    parser.add_argument("--images", metavar="FOLDER", help="folder of the pictures, if SOURCE does not lead to them")
+    parser.add_argument("--images", metavar="FOLDER", help="folder of the pictures (default: where SOURCE leads to)")
     parser.add_argument(
         "--format",
         choices=("coco", "labelme", "yolo", "label-studio", "cvat", "via", "npy", "masks"),
         help="of the annotations (default: found out; masks has to be said)",
     )
-    parser.add_argument("--names", metavar="NAMES", help='class names, "road,sky,...", in the order that they get')
+    parser.add_argument(
+        "--names",
+        metavar="NAMES",
+        help='class names, "road,sky,...", in the order of their ids (default: those of the annotations, by name)',
+    )
     parser.add_argument(
         "--background",
         default="background",
         metavar="NAME",
-        help="the class of pixels without annotation; void: they count nowhere (default: background)",
+        help="the class of pixels without annotation; void: they count nowhere",
     )
     parser.add_argument(
         "--overlap",
         choices=("smaller", "later"),
         default="smaller",
-        help="which of two shapes counts where they overlap: the smaller, or the later in the file (default: smaller)",
+        help="which of two shapes counts where they overlap: the smaller, or the later in the file",
     )
     parser.add_argument("--force", action="store_true", help="write into a folder that has something in it")
     parser.set_defaults(run=_convert)

@@ -171,7 +171,9 @@ def test_every_default_is_stated() -> None:
     (commands,) = (action for action in actions if isinstance(action, argparse._SubParsersAction))
     for parser in commands.choices.values():
         text = " ".join(parser.format_help().split())
-        options = [action for action in parser._actions if action.option_strings and action.dest != "help"]
+        options = [
+            item for item in parser._actions if item.option_strings and item.dest != "help" and not item.required
+        ]
         assert text.count("(default: ") == sum(action.dest != "register" for action in options), parser.prog
 
 

@@ -53,10 +53,10 @@ def _files(folder: str | Path) -> list[str]:
 def _error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()  # of commands before
     assert main(list(words)) == 2
-    err = capsys.readouterr().err
+    *before, err = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("model: ") for line in before)  # which model runs, and under which licences
     assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err
+    return f"{err}\n"
 
 
 def test_files_patterns_and_folders_together(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
