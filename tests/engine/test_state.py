@@ -93,5 +93,9 @@ def test_the_servers_ids_go_into_a_checkpoint(tmp_path: Path, fabric) -> None:
 def test_a_checkpoint_keeps_the_range_of_its_pictures(tmp_path: Path, fabric) -> None:
     state = _state(tmp_path, fabric)
     assert "image_range" not in state.weights()["metadata"]
-    MetadataCatalog.get(state.cfg.DATASETS.TRAIN[0]).set(image_range=(0, 4095))
-    assert state.weights()["metadata"]["image_range"] == [0, 4095]
+    metadata = MetadataCatalog.get(state.cfg.DATASETS.TRAIN[0])
+    metadata.set(image_range=(0, 4095))
+    try:
+        assert state.weights()["metadata"]["image_range"] == [0, 4095]
+    finally:
+        del metadata.image_range
