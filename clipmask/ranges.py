@@ -127,7 +127,6 @@ _BELOW_ONE = Number(0, 1, below=True)
 _COUNT, _COUNT_OR_NONE = _at_least(1), _at_least(0)
 
 RANGES: Mapping[str, Rule] = {
-    "VERSION": OneOf((2,)),
     "MODEL.PIXEL_MEAN": Each(Number(below=True)),
     "MODEL.PIXEL_STD": Each(_POSITIVE),
     "MODEL.BACKBONE.FREEZE_AT": Number(0, 5),
