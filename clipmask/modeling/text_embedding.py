@@ -171,8 +171,11 @@ class TextEmbedding(nn.Module):
 
     def _as_terms(self, texts: Sequence[str]) -> list[Term]:
         """Each text as one name, with the aliases of the name of the training that it is."""
-        known = {text: self.terms[row].aliases for text, row in self._row.items()}
-        return [Term((text,), known.get(text, ())) for text in texts]
+        terms = []
+        for text in texts:
+            row = self._row.get(text)
+            terms.append(Term((text,), () if row is None else self.terms[row].aliases))
+        return terms
 
     def _knows(self, terms: Sequence[Term]) -> bool:
         """Whether all names were trained, and with the same prompts where they have some."""

@@ -14,7 +14,6 @@ from fvcore.common.config import CfgNode
 
 from clipmask.config import load_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.engine import train as module
 from clipmask.engine.assembly import check_datasets, look_up_texts
 from clipmask.engine.ema import WeightAverage
 from clipmask.engine.train import train
@@ -27,6 +26,7 @@ from tests.conftest import ROOT, Register, write_clip
 from tests.terms import terms
 
 from . import tiny
+from .runs import stop_after
 
 pytestmark = pytest.mark.usefixtures("tiny_root")
 MODES = {
@@ -89,18 +89,6 @@ def whole(make_cfg: Make, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     return trained
 
 
-def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    original, left = module.training_step, [steps]
-
-    def step(*args: object):
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return original(*args)
-
-    monkeypatch.setattr(module, "training_step", step)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_stopped_and_resumed_ends_in_the_same_file(
     make_cfg: Make, whole: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -108,7 +96,7 @@ def test_stopped_and_resumed_ends_in_the_same_file(
     expected = (whole(mode) / "model_final.pth").read_bytes()
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        _stop_after(patch, 2)
+        stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             train(make_cfg(mode))
     assert not Path("run/model_final.pth").exists()
