@@ -1,4 +1,6 @@
-"""Packs the configs and models of the top level into the package; all else about it stands in setup.cfg."""
+"""Packs the configs and models of the top level into the package; all else about it stands in
+setup.cfg.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ SHIPPED = {"configs": ("*.yaml", "*.py"), "models": ("*.safetensors", "*.md")}
 
 
 class BuildWithShipped(build_py):
-    """Copies what comes with the package into it: one source in the checkout, one place in the wheel."""
+    """Copies what comes with the package into it: one source in the checkout, one place in the
+    wheel.
+    """
 
     def run(self) -> None:
         super().run()

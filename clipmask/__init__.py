@@ -1,4 +1,6 @@
-"""ClipMask: semantic segmentation by mask classification, guided by CLIP's text embeddings of the class names."""
+"""ClipMask: semantic segmentation by mask classification, guided by CLIP's text embeddings of the
+class names.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,7 +8,15 @@ from clipmask.errors import NameTakenError, UserError
 
 __version__ = "0.1.0"  # of the distribution too: setup.cfg reads it here
 
-__all__ = ["ClipMask", "Predictor", "UserError", "add_clipmask_config", "build_model", "get_cfg", "load_cfg"]
+__all__ = [
+    "ClipMask",
+    "Predictor",
+    "UserError",
+    "add_clipmask_config",
+    "build_model",
+    "get_cfg",
+    "load_cfg",
+]
 
 _failure: Exception | None = None
 try:
@@ -18,9 +28,11 @@ try:
     register_builtin_datasets()
 except NameTakenError:
     raise  # at once: a script that goes on would build the other project's model by our name
-except Exception as error:  # a Detectron2, or a torch, that can't be used; libraries show that as any kind of error
-    # Raised at the first use of a public name and not here, so that ``python -m clipmask.env`` can tell about it. What
-    # was imported before it goes too: half of the names would carry a user's script on to an error far from the cause.
+# a Detectron2, or a torch, that can't be used; libraries show that as any kind of error
+except Exception as error:
+    # Raised at the first use of a public name and not here, so that ``python -m clipmask.env`` can
+    # tell about it. What was imported before it goes too: half of the names would carry a user's
+    # script on to an error far from the cause.
     _failure = error
     for _name in set(__all__) - {"UserError"}:
         globals().pop(_name, None)

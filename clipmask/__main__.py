@@ -1,6 +1,7 @@
 """``clipmask``: all commands as verbs of one; ``python -m clipmask`` is the same.
 
-A verb's module is imported when it is called, so that ``clipmask env`` speaks where the others can't be imported.
+A verb's module is imported when it is called, so that ``clipmask env`` speaks where the others
+can't be imported.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from clipmask.program import set_verb
 
 
 class Verb(NamedTuple):
-    """A verb: the module whose ``main`` it calls, what it is for, and the words that it puts before the user's."""
+    """A verb: the module whose ``main`` it calls, what it is for, and the words that it puts before
+    the user's.
+    """
 
     module: str
     purpose: str
@@ -24,14 +27,22 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "train": Verb("clipmask.cli.train", "train a model, on a registered dataset or on pictures of your own"),
+    "train": Verb(
+        "clipmask.cli.train", "train a model, on a registered dataset or on pictures of your own"
+    ),
     "eval": Verb("clipmask.cli.train", "score a model on a dataset", ("--eval-only",)),
-    "predict": Verb("clipmask.cli.demo.command", "segment pictures, folders, films or the webcam's picture"),
+    "predict": Verb(
+        "clipmask.cli.demo.command", "segment pictures, folders, films or the webcam's picture"
+    ),
     "data": Verb("clipmask.cli.data.command", "describe, check and show pictures of your own"),
     "embed": Verb("clipmask.cli.embed", "write CLIP's embeddings of class names to a file"),
     "pack": Verb("clipmask.cli.pack", "pack a checkpoint into one small file for others"),
-    "export": Verb("clipmask.cli.export", "write a network for ONNX Runtime, OpenVINO or torch.export"),
-    "serve": Verb("clipmask.cli.serve.command", "serve a web page on which people segment pictures and films"),
+    "export": Verb(
+        "clipmask.cli.export", "write a network for ONNX Runtime, OpenVINO or torch.export"
+    ),
+    "serve": Verb(
+        "clipmask.cli.serve.command", "serve a web page on which people segment pictures and films"
+    ),
     "env": Verb("clipmask.env", "print what a bug report needs to say about this machine"),
 }
 
@@ -56,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verb that the command line names.
 
     Args:
-        argv: arguments without the program's name; None takes ``sys.argv``. More than one process needs None, as for
-            ``clipmask.cli.train.main``.
+        argv: arguments without the program's name; None takes ``sys.argv``. More than one process
+            needs None, as for ``clipmask.cli.train.main``.
 
     Returns:
         The verb's exit status; 0 for ``--help`` and ``--version``; 2 for an unknown verb, or none.

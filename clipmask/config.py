@@ -1,7 +1,8 @@
 """Configuration: every key ClipMask reads, its default and its meaning.
 
-Keys that Detectron2 has too carry Detectron2's name, type and default, so that one YAML file works in both;
-``add_clipmask_config`` adds only our own. ``configs/base.yaml`` then sets what suits ClipMask.
+Keys that Detectron2 has too carry Detectron2's name, type and default, so that one YAML file works
+in both; ``add_clipmask_config`` adds only our own. ``configs/base.yaml`` then sets what suits
+ClipMask.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ CN = CfgNode
 logger = logging.getLogger(__name__)
 
 # What names a file, or something else by the same key.
-_FILE_KEYS = ("MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.CLIP.PRETRAINED", "MODEL.CLIP.EMBEDDINGS")
+_FILE_KEYS = (
+    "MODEL.WEIGHTS",
+    "MODEL.BACKBONE.WEIGHTS",
+    "MODEL.CLIP.PRETRAINED",
+    "MODEL.CLIP.EMBEDDINGS",
+)
 # Keys of MODEL.CLIP in the configs of older checkpoints. T of such a model lies in its weights.
 _FORMER_CLIP_KEYS = ("CONTROL", "CONTROL_DRAW")
 _Init = TypeVar("_Init", bound=Callable[..., None])
@@ -46,7 +52,8 @@ _extensions: list[Callable[[CfgNode], None]] = []  # see extend_config
 def get_cfg() -> CfgNode:
     """Returns a fresh config with every key and its default.
 
-    Beside ``own_cfg``'s it has the keys of ``extend_config``, and Detectron2's others where Detectron2 is in use.
+    Beside ``own_cfg``'s it has the keys of ``extend_config``, and Detectron2's others where
+    Detectron2 is in use.
     """
     own = own_cfg()
     cfg = _extended(own) if _extensions else own
@@ -57,17 +64,20 @@ def get_cfg() -> CfgNode:
 
 
 def extend_config(add_keys: Callable[[CfgNode], None]) -> None:
-    """Lets every config that is made from now on have further keys, such as those that a backbone of yours reads.
+    """Lets every config that is made from now on have further keys, such as those that a backbone
+    of yours reads.
 
     Args:
-        add_keys: adds keys to the config that it is given, as the functions ``add_..._config`` of Detectron2's projects
-            do. Keys that ClipMask has too keep ClipMask's default.
+        add_keys: adds keys to the config that it is given, as the functions ``add_..._config`` of
+            Detectron2's projects do. Keys that ClipMask has too keep ClipMask's default.
     """
     _extensions.append(add_keys)
 
 
 def _extended(own: CfgNode) -> CfgNode:
-    """Returns ``own`` with what the extensions add; they may look at Detectron2's keys, where those are."""
+    """Returns ``own`` with what the extensions add; they may look at Detectron2's keys, where those
+    are.
+    """
     cfg = own.clone()
     others = detectron2_config()
     if others is not None:
@@ -83,14 +93,16 @@ def _add_missing(cfg: CfgNode, others: CfgNode) -> None:
     present = leaf_keys(cfg)
     for key, value in leaf_keys(others).items():
         if key not in present:
-            put_leaf(cfg, key, CN(dict(value), new_allowed=True) if isinstance(value, CfgNode) else value)
+            put_leaf(
+                cfg, key, CN(dict(value), new_allowed=True) if isinstance(value, CfgNode) else value
+            )
 
 
 def dump_cfg(cfg: CfgNode) -> str:
     """Returns a config as YAML.
 
-    Of keys that ClipMask itself does not have, only those that are not at their default are in it: an installed
-    Detectron2 changes no text of a config that works without it.
+    Of keys that ClipMask itself does not have, only those that are not at their default are in it:
+    an installed Detectron2 changes no text of a config that works without it.
     """
     own = own_cfg()
     others = leaf_keys(get_cfg())
@@ -100,38 +112,52 @@ def dump_cfg(cfg: CfgNode) -> str:
 
 
 def own_cfg() -> CfgNode:
-    """Returns a fresh config with the keys that ClipMask reads: those shared with Detectron2, then our own."""
+    """Returns a fresh config with the keys that ClipMask reads: those shared with Detectron2, then
+    our own.
+    """
     cfg = CN()
     cfg.VERSION = 2  # of the names and meanings of the keys that Detectron2 has too
 
     cfg.MODEL = CN()
-    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # a name in META_ARCH_REGISTRY; base.yaml says ClipMask
+    # a name in META_ARCH_REGISTRY; base.yaml says ClipMask
+    cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     cfg.MODEL.DEVICE = "cuda"  # cuda, cuda:1, mps or cpu; cuda falls back to cpu with one warning
-    cfg.MODEL.WEIGHTS = ""  # checkpoint to start from or to evaluate, or its https:// or detectron2://; empty: none
-    cfg.MODEL.PIXEL_MEAN = [103.530, 116.280, 123.675]  # per channel, in the order of INPUT.FORMAT, 0..255
+    # checkpoint to start from or to evaluate, or its https:// or detectron2://; empty: none
+    cfg.MODEL.WEIGHTS = ""
+    # per channel, in the order of INPUT.FORMAT, 0..255
+    cfg.MODEL.PIXEL_MEAN = [103.530, 116.280, 123.675]
     cfg.MODEL.PIXEL_STD = [1.0, 1.0, 1.0]  # per channel, in the order of INPUT.FORMAT
     cfg.MODEL.BACKBONE = CN()
-    cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"  # a name in BACKBONE_REGISTRY; base.yaml says build_timm_backbone
-    cfg.MODEL.BACKBONE.FREEZE_AT = 2  # 0: nothing frozen, 1: the stem, n >= 2: everything up to res{n}
+    # a name in BACKBONE_REGISTRY; base.yaml says build_timm_backbone
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
+    # 0: nothing frozen, 1: the stem, n >= 2: everything up to res{n}
+    cfg.MODEL.BACKBONE.FREEZE_AT = 2
 
     cfg.INPUT = CN()
     cfg.INPUT.FORMAT = "BGR"  # channel order given to the model: RGB or BGR
     cfg.INPUT.MIN_SIZE_TEST = 800  # shorter side at test time, pixels; 0: the image's own size
     cfg.INPUT.MAX_SIZE_TEST = 1333  # longest side allowed when MIN_SIZE_TEST resizes
-    cfg.INPUT.MIN_SIZE_TRAIN = (800,)  # shorter side in training, pixels, drawn from these; (0,): SCALE_RANGE instead
-    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice"  # choice (one of MIN_SIZE_TRAIN) or range (between two)
-    cfg.INPUT.MAX_SIZE_TRAIN = 1333  # longest side allowed when MIN_SIZE_TRAIN resizes, before a crop
+    # shorter side in training, pixels, drawn from these; (0,): SCALE_RANGE instead
+    cfg.INPUT.MIN_SIZE_TRAIN = (800,)
+    # choice (one of MIN_SIZE_TRAIN) or range (between two)
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice"
+    # longest side allowed when MIN_SIZE_TRAIN resizes, before a crop
+    cfg.INPUT.MAX_SIZE_TRAIN = 1333
     cfg.INPUT.RANDOM_FLIP = "horizontal"  # horizontal, vertical (half of all samples each) or none
     cfg.INPUT.CROP = CN()
     cfg.INPUT.CROP.ENABLED = False  # crop training images
-    cfg.INPUT.CROP.TYPE = "relative_range"  # absolute (pixels), relative (share) or *_range (pixels, share to 1)
-    cfg.INPUT.CROP.SIZE = [0.9, 0.9]  # (height, width), as CROP.TYPE reads it; absolute_range: (least, most) of each
+    # absolute (pixels), relative (share) or *_range (pixels, share to 1)
+    cfg.INPUT.CROP.TYPE = "relative_range"
+    # (height, width), as CROP.TYPE reads it; absolute_range: (least, most) of each
+    cfg.INPUT.CROP.SIZE = [0.9, 0.9]
 
     cfg.DATASETS = CN()
-    cfg.DATASETS.TRAIN = ()  # names in DatasetCatalog; several train one model, each with its own classes
+    # names in DatasetCatalog; several train one model, each with its own classes
+    cfg.DATASETS.TRAIN = ()
     cfg.DATASETS.TEST = ()  # each is evaluated by itself
     cfg.DATALOADER = CN()
-    cfg.DATALOADER.NUM_WORKERS = 4  # loader processes per device; no more are started than this process may use cores
+    # loader processes per device; no more are started than this process may use cores
+    cfg.DATALOADER.NUM_WORKERS = 4
 
     cfg.SOLVER = CN()
     cfg.SOLVER.MAX_ITER = 40000  # optimiser steps
@@ -140,34 +166,44 @@ def own_cfg() -> CfgNode:
     cfg.SOLVER.MOMENTUM = 0.9  # of OPTIMIZER SGD
     cfg.SOLVER.NESTEROV = False  # of OPTIMIZER SGD: Nesterov's momentum
     cfg.SOLVER.WEIGHT_DECAY = 0.0001  # not on norms, biases and embeddings
-    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"  # or WarmupCosineLR, WarmupStepWithFixedGammaLR, WarmupPolyLR
-    cfg.SOLVER.STEPS = (30000,)  # WarmupMultiStepLR: after these steps the learning rate is multiplied by GAMMA
+    # or WarmupCosineLR, WarmupStepWithFixedGammaLR, WarmupPolyLR
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"
+    # WarmupMultiStepLR: after these steps the learning rate is multiplied by GAMMA
+    cfg.SOLVER.STEPS = (30000,)
     cfg.SOLVER.GAMMA = 0.1  # WarmupMultiStepLR and WarmupStepWithFixedGammaLR
-    cfg.SOLVER.NUM_DECAYS = 3  # WarmupStepWithFixedGammaLR: how often GAMMA multiplies, at equal distances
+    # WarmupStepWithFixedGammaLR: how often GAMMA multiplies, at equal distances
+    cfg.SOLVER.NUM_DECAYS = 3
     cfg.SOLVER.BASE_LR_END = 0.0  # WarmupCosineLR: the learning rate at the end
     cfg.SOLVER.WARMUP_METHOD = "linear"  # linear or constant (at WARMUP_FACTOR)
-    cfg.SOLVER.RESCALE_INTERVAL = False  # the schedule begins after the warm-up and not with it; not WarmupPolyLR's
+    # the schedule begins after the warm-up and not with it; not WarmupPolyLR's
+    cfg.SOLVER.RESCALE_INTERVAL = False
     cfg.SOLVER.WARMUP_ITERS = 1000  # steps of warm-up
     cfg.SOLVER.WARMUP_FACTOR = 1.0 / 1000  # share of the learning rate that the warm-up starts from
     cfg.SOLVER.CHECKPOINT_PERIOD = 5000  # steps between checkpoints
     cfg.SOLVER.CLIP_GRADIENTS = CN()
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False  # clip gradients
-    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "value"  # value (each number), norm (each parameter's), full_model (of all)
+    # value (each number), norm (each parameter's), full_model (of all)
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "value"
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 1.0  # the largest number, or norm
     cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE = 2.0  # which p-norm
     cfg.SOLVER.AMP = CN()
     cfg.SOLVER.AMP.ENABLED = False  # mixed precision in training
 
     cfg.TEST = CN()
-    cfg.TEST.EXPECTED_RESULTS = []  # [[task, metric, value, tolerance], ...] that the last evaluation must come to
+    # [[task, metric, value, tolerance], ...] that the last evaluation must come to
+    cfg.TEST.EXPECTED_RESULTS = []
     cfg.TEST.EVAL_PERIOD = 0  # steps between evaluations; 0: only at the end
     cfg.TEST.AUG = CN()
-    cfg.TEST.AUG.ENABLED = False  # average scores over views, wherever pictures are segmented, EVAL_PERIOD too: slow
+    # average scores over views, wherever pictures are segmented, EVAL_PERIOD too: slow
+    cfg.TEST.AUG.ENABLED = False
     cfg.TEST.AUG.FLIP = True  # with the mirror image
-    cfg.OUTPUT_DIR = "./output"  # where config.yaml, log.txt, metrics.json, checkpoints and inference/ go
-    cfg.SEED = -1  # of weights, data order and augmentation; negative: drawn, logged and kept in the checkpoint
+    # where config.yaml, log.txt, metrics.json, checkpoints and inference/ go
+    cfg.OUTPUT_DIR = "./output"
+    # of weights, data order and augmentation; negative: drawn, logged and kept in the checkpoint
+    cfg.SEED = -1
     cfg.CUDNN_BENCHMARK = False  # let cuDNN try its algorithms
-    cfg.VIS_PERIOD = 0  # steps between pictures of a training sample, as augmented, in TensorBoard; 0: none
+    # steps between pictures of a training sample, as augmented, in TensorBoard; 0: none
+    cfg.VIS_PERIOD = 0
 
     add_clipmask_config(cfg)
     return cfg
@@ -179,87 +215,123 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     Args:
         cfg: a config with Detectron2's sections; changed in place.
     """
-    node_type = type(cfg)  # Detectron2's nodes are a class of their own, and a config merges nodes of one class only
-    cfg.MODEL.BACKBONE.TIMM_NAME = "resnet50"  # build_timm_backbone: any timm model with strides 4, 8, 16, 32
-    cfg.MODEL.BACKBONE.TIMM_ARGS = node_type(new_allowed=True)  # its: further arguments of timm.create_model
-    cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"  # a file, its address, or random; timm's also: pretrained, a tag
-    cfg.MODEL.BACKBONE.WEIGHTS_STRICT = True  # False: keys may be missing or left over, each is logged
-    cfg.MODEL.BACKBONE.NORM = ""  # BN, FrozenBN (fixed statistics and affine), SyncBN (over processes); empty: as built
+    # Detectron2's nodes are a class of their own, and a config merges nodes of one class only
+    node_type = type(cfg)
+    # build_timm_backbone: any timm model with strides 4, 8, 16, 32
+    cfg.MODEL.BACKBONE.TIMM_NAME = "resnet50"
+    # its: further arguments of timm.create_model
+    cfg.MODEL.BACKBONE.TIMM_ARGS = node_type(new_allowed=True)
+    # a file, its address, or random; timm's also: pretrained, a tag
+    cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"
+    # False: keys may be missing or left over, each is logged
+    cfg.MODEL.BACKBONE.WEIGHTS_STRICT = True
+    # BN, FrozenBN (fixed statistics and affine), SyncBN (over processes); empty: as built
+    cfg.MODEL.BACKBONE.NORM = ""
 
     cfg.MODEL.CLIP = node_type()
     cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name
-    cfg.MODEL.CLIP.PRETRAINED = "openai"  # an open_clip tag, or a local file (of OpenAI's: NAME ViT-B-16-quickgelu)
-    cfg.MODEL.CLIP.EMBEDDINGS = ""  # an .npz with names and embeddings instead of CLIP; random: unit vectors by name
-    cfg.MODEL.CLIP.PROMPTS = ["imagenet"]  # [single], [street], [imagenet], or templates with {} for the name
-    cfg.MODEL.CLIP.TEXT = "vocabulary"  # what is injected: vocabulary (T), or annotation (each image's own "text")
-    cfg.MODEL.CLIP.TEXT_DROP = 0.5  # annotation: share of training images whose text is left out, as it may be later
-    cfg.MODEL.CLIP.TOWER = "frozen"  # frozen, context (learned vectors before the name) or full (the tower trains)
+    # an open_clip tag, or a local file (of OpenAI's: NAME ViT-B-16-quickgelu)
+    cfg.MODEL.CLIP.PRETRAINED = "openai"
+    # an .npz with names and embeddings instead of CLIP; random: unit vectors by name
+    cfg.MODEL.CLIP.EMBEDDINGS = ""
+    # [single], [street], [imagenet], or templates with {} for the name
+    cfg.MODEL.CLIP.PROMPTS = ["imagenet"]
+    # what is injected: vocabulary (T), or annotation (each image's own "text")
+    cfg.MODEL.CLIP.TEXT = "vocabulary"
+    # annotation: share of training images whose text is left out, as it may be later
+    cfg.MODEL.CLIP.TEXT_DROP = 0.5
+    # frozen, context (learned vectors before the name) or full (the tower trains)
+    cfg.MODEL.CLIP.TOWER = "frozen"
     cfg.MODEL.CLIP.CONTEXT_LENGTH = 16  # context: learned vectors, in place of a prompt's words
-    cfg.MODEL.CLIP.CONTEXT_PER_CLASS = False  # context: each class learns its own (then the vocabulary is fixed)
+    # context: each class learns its own (then the vocabulary is fixed)
+    cfg.MODEL.CLIP.CONTEXT_PER_CLASS = False
 
     node = node_type()
     cfg.MODEL.CLIPMASK = node
     node.SIZE_DIVISIBILITY = 32  # images are padded to a multiple of it
     node.HIDDEN_DIM = 256  # C, the width of every scale and query
-    node.MASK_DIM = 128  # E, the width of the fused map and of all at stride 4; never more than HIDDEN_DIM
-    node.NUM_HEADS = 8  # heads of every attention at HIDDEN_DIM; at MASK_DIM fewer, of the same width
+    # E, the width of the fused map and of all at stride 4; never more than HIDDEN_DIM
+    node.MASK_DIM = 128
+    # heads of every attention at HIDDEN_DIM; at MASK_DIM fewer, of the same width
+    node.NUM_HEADS = 8
     node.FFN_DIM = 1024  # hidden width of the decoder's feed-forward blocks
     node.DROPOUT = 0.0  # in the mask decoder
     node.SCALES = ["res3", "res4", "res5"]  # r1, r2, r3; fewer for the ablation of the hierarchy
-    node.IN_FEATURES = []  # the backbone's names of res2 and SCALES; empty: its features at strides 4, 8, 16 and 32
-    node.INJECTION = "tokens"  # tokens (Eq. 1-9), channels (annotation only), none (the ablation without CLIP there)
-    node.MAX_IMAGE_KEYS = 64  # image keys of an injection after pooling; 0: every pixel, as the paper writes
+    # the backbone's names of res2 and SCALES; empty: its features at strides 4, 8, 16 and 32
+    node.IN_FEATURES = []
+    # tokens (Eq. 1-9), channels (annotation only), none (the ablation without CLIP there)
+    node.INJECTION = "tokens"
+    # image keys of an injection after pooling; 0: every pixel, as the paper writes
+    node.MAX_IMAGE_KEYS = 64
     node.FUSION = "both"  # both, joint (Eq. 13 only) or pairwise (Eq. 10-12 only)
     node.CLASSIFIER = "cosine"  # cosine with T, or linear (then the vocabulary is fixed)
     node.NUM_QUERIES = 100  # Q
     node.TEXT_QUERIES = True  # the first K queries start from FC(T), the others are learned alone
-    node.DEC_LAYERS = 6  # decoder layers; predictions come from each and from the queries before the first
+    # decoder layers; predictions come from each and from the queries before the first
+    node.DEC_LAYERS = 6
     node.NO_OBJECT_WEIGHT = 0.1  # weight of the no-object class in the class loss
     node.CLASS_WEIGHT = 2.0  # of the class cross-entropy, in the loss and in the matching
-    node.BCE_WEIGHT = 5.0  # of the mask binary cross-entropy (Eq. 14), in the loss and in the matching
+    # of the mask binary cross-entropy (Eq. 14), in the loss and in the matching
+    node.BCE_WEIGHT = 5.0
     node.DICE_WEIGHT = 0.0  # of the dice loss, likewise; 0: off, as in the paper
-    node.LOSS_STRIDE = 4  # pixels per cell where masks meet labels: 4 as predicted; 2 or 1, enlarged, for thin things
+    # pixels per cell where masks meet labels: 4 as predicted; 2 or 1, enlarged, for thin things
+    node.LOSS_STRIDE = 4
 
-    cfg.DATASETS.TRAIN_WEIGHTS = ()  # how often each of TRAIN is shown, relative; (): every sample equally often
+    # how often each of TRAIN is shown, relative; (): every sample equally often
+    cfg.DATASETS.TRAIN_WEIGHTS = ()
 
-    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]  # with MIN_SIZE_TRAIN (0,): images are resized by it, log-uniform
-    cfg.INPUT.SCALE_FROM_TEST_SIZE = False  # SCALE_RANGE counts from the size of MIN_SIZE_TEST, not the image's own
-    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # a crop is drawn again (10 times) if one class has more than this
+    # with MIN_SIZE_TRAIN (0,): images are resized by it, log-uniform
+    cfg.INPUT.SCALE_RANGE = [0.5, 2.0]
+    # SCALE_RANGE counts from the size of MIN_SIZE_TEST, not the image's own
+    cfg.INPUT.SCALE_FROM_TEST_SIZE = False
+    # a crop is drawn again (10 times) if one class has more than this
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
-    cfg.INPUT.LIGHTING_AUG = 0.0  # probability of each of: other exposure, white balance, haze, blur, noise; 0: off
+    # probability of each of: other exposure, white balance, haze, blur, noise; 0: off
+    cfg.INPUT.LIGHTING_AUG = 0.0
 
     cfg.SOLVER.OPTIMIZER = "ADAMW"  # ADAMW or SGD
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the backbone relative to BASE_LR
-    cfg.SOLVER.TEXT_MULTIPLIER = 0.01  # learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full
-    cfg.SOLVER.POLY_LR_POWER = 0.9  # WarmupPolyLR: the learning rate falls as (1 - progress) ** power
-    cfg.SOLVER.MAX_IMS_PER_DEVICE = 0  # images in one forward; more are accumulated, exactly; 0: no limit
-    cfg.SOLVER.AMP.DTYPE = "bf16"  # bf16 or fp16 (with loss scaling); fp16 on a CPU becomes bf16 with one warning
+    # learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full
+    cfg.SOLVER.TEXT_MULTIPLIER = 0.01
+    # WarmupPolyLR: the learning rate falls as (1 - progress) ** power
+    cfg.SOLVER.POLY_LR_POWER = 0.9
+    # images in one forward; more are accumulated, exactly; 0: no limit
+    cfg.SOLVER.MAX_IMS_PER_DEVICE = 0
+    # bf16 or fp16 (with loss scaling); fp16 on a CPU becomes bf16 with one warning
+    cfg.SOLVER.AMP.DTYPE = "bf16"
     cfg.SOLVER.EMA_DECAY = 0.0  # decay of the averaged weights that are evaluated and saved; 0: off
     cfg.SOLVER.LOG_PERIOD = 20  # steps between lines in metrics.json and TensorBoard
 
-    cfg.TEST.AUG.SCALES = [0.75, 1.0, 1.25, 1.5]  # factors on the size that the model would see without TEST.AUG
+    # factors on the size that the model would see without TEST.AUG
+    cfg.TEST.AUG.SCALES = [0.75, 1.0, 1.25, 1.5]
     cfg.TEST.SLIDING_WINDOW = node_type()
-    cfg.TEST.SLIDING_WINDOW.ENABLED = False  # segment in windows, each by itself, blended where they overlap
-    cfg.TEST.SLIDING_WINDOW.SIZE = [512, 1024]  # (height, width), pixels of the image as the model sees it
+    # segment in windows, each by itself, blended where they overlap
+    cfg.TEST.SLIDING_WINDOW.ENABLED = False
+    # (height, width), pixels of the image as the model sees it
+    cfg.TEST.SLIDING_WINDOW.SIZE = [512, 1024]
     cfg.TEST.SLIDING_WINDOW.OVERLAP = 0.25  # share of a window that lies in the next, at least
-    cfg.TEST.NUM_PICTURES = 4  # validation images drawn (input, truth, prediction) at each evaluation
+    # validation images drawn (input, truth, prediction) at each evaluation
+    cfg.TEST.NUM_PICTURES = 4
 
 
 def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     """Reads a config file over the defaults, then ``KEY VALUE`` pairs over the file.
 
     Args:
-        config: YAML file, or the name of one that comes with the package (``clipmask.shipped``); its ``_BASE_``
-            (relative to itself, or such a name) is read first. A weight file that it names is looked for from the
-            working folder, as in Detectron2, then from the file's own folder.
+        config: YAML file, or the name of one that comes with the package (``clipmask.shipped``);
+            its ``_BASE_`` (relative to itself, or such a name) is read first. A weight file that it
+            names is looked for from the working folder, as in Detectron2, then from the file's own
+            folder.
         opts: keys and values in turn, as on the command line.
 
     Returns:
         The merged config, not frozen.
 
     Raises:
-        UserError: the file or its base is missing or is not YAML; a key does not exist (the nearest is named);
-            a value has another type than the default, or lies outside of its key's range; a key without a value.
+        UserError: the file or its base is missing or is not YAML; a key does not exist (the nearest
+            is named); a value has another type than the default, or lies outside of its key's
+            range; a key without a value.
     """
     cfg = get_cfg()
     path = config_file(config)
@@ -268,34 +340,52 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
             raise UserError(f"config file {path}: not a mapping of keys to values")
         merge_content(cfg, _as_written_before(ConfigReader.load_yaml_with_base(str(path))))
     except FileNotFoundError as error:
-        raise UserError(f"config file {error.filename}: no such file (asked for by {path})") from error
+        raise UserError(
+            f"config file {error.filename}: no such file (asked for by {path})"
+        ) from error
     except yaml.YAMLError as error:
-        raise UserError(f"config file {path}: not plain YAML: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"config file {path}: not plain YAML: {' '.join(str(error).split())}"
+        ) from error
     except UserError:
         raise
     except RecursionError as error:
-        raise UserError(f"config file {path}: its _BASE_ files name each other in a circle") from error
+        raise UserError(
+            f"config file {path}: its _BASE_ files name each other in a circle"
+        ) from error
     except MERGE_ERRORS as error:
         raise UserError(f"config file {path}: {explain(error, cfg)}") from error
     _find_files(cfg, path)
     merge_opts(cfg, opts)
     if unread := changed_unread_keys(cfg):
-        logger.warning("keys of Detectron2 that ClipMask does not read change nothing: %s", ", ".join(unread))
+        logger.warning(
+            "keys of Detectron2 that ClipMask does not read change nothing: %s", ", ".join(unread)
+        )
     check_ranges(leaf_keys(cfg))
     return cfg
 
 
 def _as_written_before(content: dict[str, Any]) -> dict[str, Any]:
-    """Completes the whole config that an earlier version wrote by keys that came later, as they are meant there."""
+    """Completes the whole config that an earlier version wrote by keys that came later, as they are
+    meant there.
+    """
     model, solver = content.get("MODEL"), content.get("SOLVER")
-    if not isinstance(model, dict) or not isinstance(solver, dict) or not isinstance(model.get("CLIPMASK"), dict):
+    if (
+        not isinstance(model, dict)
+        or not isinstance(solver, dict)
+        or not isinstance(model.get("CLIPMASK"), dict)
+    ):
         return content
     if "HIDDEN_DIM" in model["CLIPMASK"] and "CUDNN_BENCHMARK" in content:
         model["CLIPMASK"].setdefault("MASK_DIM", model["CLIPMASK"]["HIDDEN_DIM"])
     if isinstance(model.get("CLIP"), dict):
         for key in _FORMER_CLIP_KEYS:
             model["CLIP"].pop(key, None)
-    if {"POLY_LR_POWER", "LOG_PERIOD", "CLIP_GRADIENTS"} <= solver.keys() and "LR_SCHEDULER_NAME" not in solver:
+    if {
+        "POLY_LR_POWER",
+        "LOG_PERIOD",
+        "CLIP_GRADIENTS",
+    } <= solver.keys() and "LR_SCHEDULER_NAME" not in solver:
         solver["LR_SCHEDULER_NAME"] = "WarmupPolyLR"
         solver["CLIP_GRADIENTS"].setdefault("CLIP_TYPE", "full_model")
         content.setdefault("INPUT", {}).setdefault("MIN_SIZE_TRAIN", (0,))
@@ -308,17 +398,25 @@ def _as_written_before(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find_files(cfg: CfgNode, path: Path) -> None:
-    """Lets the values of ``_FILE_KEYS`` that are no files from here name those beside ``path`` or one of its bases."""
+    """Lets the values of ``_FILE_KEYS`` that are no files from here name those beside ``path`` or
+    one of its bases.
+    """
     folders, files = [], [path]
     for file in files:  # grows with the bases
         folders.append(file.parent)
         files += base_files(file, yaml.safe_load(file.read_text()))
     values = leaf_keys(cfg)
     for key in _FILE_KEYS:
-        found = [folder / values[key] for folder in folders if values[key] and (folder / values[key]).is_file()]
+        found = [
+            folder / values[key]
+            for folder in folders
+            if values[key] and (folder / values[key]).is_file()
+        ]
         if found and not Path(values[key]).is_file():
             file, here = found[0].resolve(), Path.cwd()
-            cfg.merge_from_list([key, str(file.relative_to(here) if file.is_relative_to(here) else file)])
+            cfg.merge_from_list(
+                [key, str(file.relative_to(here) if file.is_relative_to(here) else file)]
+            )
 
 
 def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
@@ -346,9 +444,10 @@ def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()
 def configurable(init: _Init) -> _Init:
     """Lets ``__init__`` take a config, as Detectron2's decorator of that name does.
 
-    ``Class(cfg, **overrides)`` calls ``Class.from_config(cfg)``, which returns a dict of constructor arguments;
-    overrides that ``from_config`` takes are given to it, the others replace its results. Without a config the
-    constructor is called as written, so a test builds the class from plain values.
+    ``Class(cfg, **overrides)`` calls ``Class.from_config(cfg)``, which returns a dict of
+    constructor arguments; overrides that ``from_config`` takes are given to it, the others replace
+    its results. Without a config the constructor is called as written, so a test builds the class
+    from plain values.
 
     Args:
         init: the ``__init__`` of a class that has a classmethod ``from_config``.

@@ -1,8 +1,10 @@
-"""The seam to Detectron2: the eight names that ClipMask takes from it, and the only module that imports it.
+"""The seam to Detectron2: the eight names that ClipMask takes from it, and the only module that
+imports it.
 
-They come from Detectron2 where it is installed and from ``clipmask.builtin`` where it is not; ``IMPLEMENTATION`` says
-which. The environment variable ``CLIPMASK_D2``, ``builtin`` or ``detectron2``, forces one of the two. An installed
-Detectron2 that can't be imported is an error, never a silent change to the other catalogs.
+They come from Detectron2 where it is installed and from ``clipmask.builtin`` where it is not;
+``IMPLEMENTATION`` says which. The environment variable ``CLIPMASK_D2``, ``builtin`` or
+``detectron2``, forces one of the two. An installed Detectron2 that can't be imported is an error,
+never a silent change to the other catalogs.
 """
 
 from __future__ import annotations
@@ -32,13 +34,15 @@ __all__ = [
 def _find_detectron2() -> str | None:
     """Returns the file of the Detectron2 that an import would load, or None.
 
-    A folder without ``__init__.py``, such as a clone of the repository in the working directory, is not installed.
+    A folder without ``__init__.py``, such as a clone of the repository in the working directory, is
+    not installed.
     """
     try:
         spec = importlib.util.find_spec("detectron2")
     except ModuleNotFoundError:  # an import hook forbids it
         return None
-    except ValueError:  # already in sys.modules, by other means than an import: whoever put it there means it
+    # already in sys.modules, by other means than an import: whoever put it there means it
+    except ValueError:
         return "sys.modules"
     return spec.origin if spec else None
 
@@ -78,21 +82,25 @@ else:
         from detectron2.evaluation import DatasetEvaluator, SemSegEvaluator
         from detectron2.layers import ShapeSpec
         from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
-    except (Exception, SystemExit) as error:  # a mismatch with torch, Pillow or numpy shows as any kind of error
+    # a mismatch with torch, Pillow or numpy shows as any kind of error
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())[:500]  # some compilers' output is in it
         raise UserError(
-            f"Detectron2 was found at {_find_detectron2()} but can't be imported ({type(error).__name__}: {reason}); "
-            "repair or remove it, or set CLIPMASK_D2=builtin to run ClipMask without it"
+            f"Detectron2 was found at {_find_detectron2()} but can't be imported"
+            f" ({type(error).__name__}: {reason}); repair or remove it, or set CLIPMASK_D2=builtin"
+            " to run ClipMask without it"
         ) from error
     if "sem_seg_loading_fn" not in inspect.signature(SemSegEvaluator.__init__).parameters:
         raise UserError(
-            f"Detectron2 at {_find_detectron2()} is too old: its SemSegEvaluator takes no sem_seg_loading_fn, which "
-            "came in March 2022. Install its current main, or set CLIPMASK_D2=builtin to run ClipMask without it"
+            f"Detectron2 at {_find_detectron2()} is too old: its SemSegEvaluator takes no"
+            " sem_seg_loading_fn, which came in March 2022. Install its current main, or set"
+            " CLIPMASK_D2=builtin to run ClipMask without it"
         )
 
 
 def detectron2_config() -> Any:
-    """Returns Detectron2's config with its defaults, for the keys that its backbones read; None where it is not in use.
+    """Returns Detectron2's config with its defaults, for the keys that its backbones read; None
+    where it is not in use.
 
     Raises:
         UserError: Detectron2 can't be imported.
@@ -102,7 +110,9 @@ def detectron2_config() -> Any:
     try:
         from detectron2.config import get_cfg
     except (Exception, SystemExit) as error:
-        raise UserError(f"Detectron2's config can't be imported ({type(error).__name__}: {error})") from error
+        raise UserError(
+            f"Detectron2's config can't be imported ({type(error).__name__}: {error})"
+        ) from error
     return get_cfg()
 
 
@@ -115,7 +125,8 @@ def register_model(model: Any) -> Any:
     name = model.__name__
     if name in META_ARCH_REGISTRY:
         raise NameTakenError(
-            f"META_ARCH_REGISTRY has a model {name} of {META_ARCH_REGISTRY.get(name).__module__} already, so that "
-            "ClipMask's can't be registered; import clipmask before that project, or in a process of its own"
+            f"META_ARCH_REGISTRY has a model {name} of {META_ARCH_REGISTRY.get(name).__module__}"
+            " already, so that ClipMask's can't be registered; import clipmask before that"
+            " project, or in a process of its own"
         )
     return META_ARCH_REGISTRY.register()(model)

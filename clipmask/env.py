@@ -1,7 +1,9 @@
-"""``python -m clipmask.env`` and ``clipmask-env``: what a bug report needs to say about the machine, as text to paste.
+"""``python -m clipmask.env`` and ``clipmask-env``: what a bug report needs to say about the
+machine, as text to paste.
 
-It comes out of a broken machine too: what can't be found out is a line that says why. It is pasted in public: of the
-environment it prints the variables that it knows by name and no others, and the user's own folder is ``~``.
+It comes out of a broken machine too: what can't be found out is a line that says why. It is pasted
+in public: of the environment it prints the variables that it knows by name and no others, and the
+user's own folder is ``~``.
 """
 
 from __future__ import annotations
@@ -45,11 +47,23 @@ REQUIRED = {
     "tqdm": "4.65",
     "tensorboard": "2.14",
 }
-OPTIONAL = ("detectron2", "huggingface_hub", "gradio", "opencv-python-headless", "cityscapesscripts")
+OPTIONAL = (
+    "detectron2",
+    "huggingface_hub",
+    "gradio",
+    "opencv-python-headless",
+    "cityscapesscripts",
+)
 OWN_VARIABLES = ("CLIPMASK_D2", "CLIPMASK_CACHE", "CLIPMASK_DATASETS", "CLIPMASK_TEST_DATA")
 # Variables that change what the libraries do.
 VARIABLES = (
-    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR", "PYTORCH_CUDA_ALLOC_CONF"),
+    *(
+        "CUDA_VISIBLE_DEVICES",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "MKL_CBWR",
+        "PYTORCH_CUDA_ALLOC_CONF",
+    ),
     *("HF_HUB_OFFLINE", "NCCL_P2P_DISABLE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"),
 )
 Rows = Iterator[tuple[str, str]]
@@ -58,8 +72,8 @@ Rows = Iterator[tuple[str, str]]
 def report() -> str:
     """Returns the report: sections of aligned lines.
 
-    For a process of its own: where Detectron2 is broken, what follows that finding is told with ``clipmask.builtin``
-    in its place, and ``CLIPMASK_D2`` is set so.
+    For a process of its own: where Detectron2 is broken, what follows that finding is told with
+    ``clipmask.builtin`` in its place, and ``CLIPMASK_D2`` is set so.
     """
     sections: dict[str, Callable[[], Rows]] = {
         "clipmask": _clipmask,
@@ -72,12 +86,16 @@ def report() -> str:
     }
     told = {title: list(_guarded(rows)) for title, rows in sections.items()}
     width = max(len(name) for rows in told.values() for name, _ in rows) + 2
-    paragraphs = ("\n".join([f"[{t}]", *(f"{name:<{width}}{value}" for name, value in told[t])]) for t in told)
+    paragraphs = (
+        "\n".join([f"[{t}]", *(f"{name:<{width}}{value}" for name, value in told[t])]) for t in told
+    )
     return _without_home("\n\n".join(paragraphs))
 
 
 def _guarded(rows: Callable[[], Rows]) -> Rows:
-    """Yields a section's rows; what raises in it ends the section with a row, and not the report."""
+    """Yields a section's rows; what raises in it ends the section with a row, and not the
+    report.
+    """
     try:
         yield from rows()
     except Exception as error:
@@ -92,7 +110,9 @@ def _line(error: Exception) -> str:
 
 
 def _without_home(text: str) -> str:
-    """Writes the user's own folder, which often bears a name, as ``~``, also where a link leads to it."""
+    """Writes the user's own folder, which often bears a name, as ``~``, also where a link leads to
+    it.
+    """
     try:
         home = Path.home()
         homes = {str(home), str(home.resolve())} - {home.anchor}
@@ -109,10 +129,14 @@ def _output(*command: str) -> str | None:
     if program is None:
         return None
     try:
-        result = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=10, check=False)
+        result = subprocess.run(
+            [program, *command[1:]], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    text = ", ".join(dict.fromkeys(line.strip() for line in result.stdout.splitlines() if line.strip()))
+    text = ", ".join(
+        dict.fromkeys(line.strip() for line in result.stdout.splitlines() if line.strip())
+    )
     return f"{command[0]} fails: {text[:200]}" if result.returncode else text
 
 
@@ -127,7 +151,11 @@ def _clipmask() -> Rows:
     told = {own: own, None: f"{own}, not installed, only importable"}
     yield "version", told.get(installed, f"{own}, beside an installed {installed}")
     if (folder.parent / ".git").exists():
-        yield "commit", _output("git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*") or "?"
+        yield (
+            "commit",
+            _output("git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*")
+            or "?",
+        )
     yield "CLIPMASK_D2", os.environ.get("CLIPMASK_D2") or "not set"
     if clipmask._failure is not None:
         yield "can't be used", _line(clipmask._failure)
@@ -137,9 +165,15 @@ def _clipmask() -> Rows:
     else:
         detectron2 = importlib.import_module("detectron2")
         place = Path(detectron2.__file__ or "?").parent
-        yield "Detectron2's names", f"from {place}, {getattr(detectron2, '__version__', 'of unknown version')}"
+        yield (
+            "Detectron2's names",
+            f"from {place}, {getattr(detectron2, '__version__', 'of unknown version')}",
+        )
         compiled = importlib.util.find_spec("detectron2._C") is not None
-        yield "detectron2._C", "compiled" if compiled else "not compiled (ClipMask needs it nowhere)"
+        yield (
+            "detectron2._C",
+            "compiled" if compiled else "not compiled (ClipMask needs it nowhere)",
+        )
 
 
 def _system() -> Rows:
@@ -160,7 +194,14 @@ def _versions() -> Rows:
         except PackageNotFoundError:
             yield package, f"not installed (at least {least} is needed)"
         else:
-            yield package, found if _numbers(found) >= _numbers(least) else f"{found} (at least {least} is needed)"
+            yield (
+                package,
+                (
+                    found
+                    if _numbers(found) >= _numbers(least)
+                    else f"{found} (at least {least} is needed)"
+                ),
+            )
     for package in OPTIONAL:
         try:
             yield package, version(package)
@@ -182,7 +223,10 @@ def _devices() -> Rows:
 
     cuda, hip = torch.version.cuda, torch.version.hip
     yield "torch is built for", f"CUDA {cuda}" if cuda else f"ROCm {hip}" if hip else "no CUDA"
-    yield "cuDNN", str(torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else "no")
+    yield (
+        "cuDNN",
+        str(torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else "no"),
+    )
     driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     if driver:
         yield "NVIDIA's driver", driver
@@ -190,13 +234,21 @@ def _devices() -> Rows:
         warnings.simplefilter("always")
         usable, count = torch.cuda.is_available(), torch.cuda.device_count()
     if not usable:
-        reasons = [_line(Warning(str(warning.message))).removeprefix("Warning: ") for warning in said]
+        reasons = [
+            _line(Warning(str(warning.message))).removeprefix("Warning: ") for warning in said
+        ]
         yield "cuda", ": ".join(["no device that torch can use", *dict.fromkeys(reasons)])
     for index in range(count):
         yield from _guarded(functools.partial(_gpu, index))
     yield "mps", "yes" if torch.backends.mps.is_available() else "no"
     capability = torch.backends.cpu.get_cpu_capability()
-    yield "cpu", f"{capability}, cores for this process: {usable_cores()}, torch's threads: {torch.get_num_threads()}"
+    yield (
+        "cpu",
+        (
+            f"{capability}, cores for this process: {usable_cores()}, torch's threads:"
+            f" {torch.get_num_threads()}"
+        ),
+    )
 
 
 def _gpu(index: int) -> Rows:
@@ -205,7 +257,10 @@ def _gpu(index: int) -> Rows:
     device = torch.cuda.get_device_properties(index)
     bf16 = "bf16" if torch.version.hip or device.major >= 8 else "bf16 only emulated"
     memory = device.total_memory / 2**30
-    yield f"cuda:{index}", f"{device.name}, {memory:.0f} GiB, capability {device.major}.{device.minor}, {bf16}"
+    yield (
+        f"cuda:{index}",
+        f"{device.name}, {memory:.0f} GiB, capability {device.major}.{device.minor}, {bf16}",
+    )
 
 
 def _datasets() -> Rows:
@@ -214,13 +269,19 @@ def _datasets() -> Rows:
 
     roots = dataset_roots()
     named = dict(zip([name for name in VARIABLES if os.environ.get(name)], roots, strict=False))
-    for name, root in [*((name, named.get(name)) for name in VARIABLES), (f"./{FALLBACK}", FALLBACK)]:
+    for name, root in [
+        *((name, named.get(name)) for name in VARIABLES),
+        (f"./{FALLBACK}", FALLBACK),
+    ]:
         there = "" if root is None or root.is_dir() else " (missing)"
         yield name, "not set" if root is None else f"{root.absolute()}{there}"
     for folder, content in FOLDERS.items():
         places = [root.absolute() / folder for root in roots if (root / folder).is_dir()]
         whole = next((place for place in places if (place / content).exists()), None)
-        yield folder, str(whole) if whole else f"{places[0]}, without {content}" if places else "not found"
+        yield (
+            folder,
+            str(whole) if whole else f"{places[0]}, without {content}" if places else "not found",
+        )
 
 
 def _models() -> Rows:
@@ -234,7 +295,9 @@ def _models() -> Rows:
 
 def _caches() -> Rows:
     places: dict[str, Callable[[], str | Path]] = {
-        "hub (timm, open_clip)": lambda: importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE,
+        "hub (timm, open_clip)": lambda: (
+            importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE
+        ),
         "open_clip's own files": lambda: Path.home() / ".cache" / "clip",
         "torch hub": lambda: importlib.import_module("torch.hub").get_dir(),
         "text embeddings": lambda: importlib.import_module("clipmask.text.sources").cache_folder(),
@@ -247,7 +310,9 @@ def _caches() -> Rows:
 
 
 def _content(folder: Path) -> str:
-    """Says what lies in a folder: its entries, and the size of all files below, links not followed."""
+    """Says what lies in a folder: its entries, and the size of all files below, links not
+    followed.
+    """
     if not folder.is_dir():
         return f"{folder} (missing)"
     entries = len(list(folder.iterdir()))
@@ -266,7 +331,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints the report.
 
     Args:
-        argv: arguments without the program's name, of which there are none but ``--help``; None takes ``sys.argv``.
+        argv: arguments without the program's name, of which there are none but ``--help``; None
+            takes ``sys.argv``.
 
     Returns:
         0, whatever is broken.
@@ -274,7 +340,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = "Print what a bug report needs to say about this machine."
     argparse.ArgumentParser(prog=program_name(), description=about).parse_args(argv)
     encoding = sys.stdout.encoding or "utf-8"
-    print(report().encode(encoding, "backslashreplace").decode(encoding))  # paths may hold what a terminal can't show
+    # paths may hold what a terminal can't show
+    print(report().encode(encoding, "backslashreplace").decode(encoding))
     return 0
 
 

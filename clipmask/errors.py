@@ -1,11 +1,14 @@
-"""The exceptions: a user's mistake, the one kind of it that a caller may be able to mend, and a wish to end a run."""
+"""The exceptions: a user's mistake, the one kind of it that a caller may be able to mend, and a
+wish to end a run.
+"""
 
 
 class UserError(ValueError):
     """A mistake in what the user gave: a file, a config key, a name, a missing download.
 
-    Its message is one paragraph that names the file, key or value and says the way out. The commands print it
-    without a traceback and exit with status 2; library users may catch it as a ``ValueError``.
+    Its message is one paragraph that names the file, key or value and says the way out. The
+    commands print it without a traceback and exit with status 2; library users may catch it as a
+    ``ValueError``.
     """
 
 
@@ -29,5 +32,7 @@ class RunStopped(KeyboardInterrupt):
     """
 
     def __init__(self, signal: str, where: str = "") -> None:
-        super().__init__(f"{'interrupted' if signal == 'SIGINT' else f'stopped by {signal}'} {where}".strip())
+        super().__init__(
+            f"{'interrupted' if signal == 'SIGINT' else f'stopped by {signal}'} {where}".strip()
+        )
         self.signal = signal

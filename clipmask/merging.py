@@ -1,7 +1,9 @@
-"""How values get into a config: from a file's content, from ``KEY VALUE`` pairs, and back into a text.
+"""How values get into a config: from a file's content, from ``KEY VALUE`` pairs, and back into a
+text.
 
-Keys of Detectron2 that ClipMask does not read are in a config where Detectron2 is in use, for the builders of its
-backbones read them. Without it they are refused by name, unless they have Detectron2's default, which says nothing.
+Keys of Detectron2 that ClipMask does not read are in a config where Detectron2 is in use, for the
+builders of its backbones read them. Without it they are refused by name, unless they have
+Detectron2's default, which says nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from fvcore.common.config import CfgNode
 from clipmask.builtin.unread_keys import OF_BACKBONES, UNREAD, why_unread
 from clipmask.errors import UserError
 
-MERGE_ERRORS = (KeyError, ValueError, AssertionError, TypeError, AttributeError)  # yacs' answers to what does not fit
+# yacs' answers to what does not fit
+MERGE_ERRORS = (KeyError, ValueError, AssertionError, TypeError, AttributeError)
 
 
 def leaf_keys(cfg: CfgNode, prefix: str = "") -> dict[str, Any]:
@@ -51,18 +54,22 @@ def merge_content(cfg: CfgNode, content: Mapping[str, Any]) -> None:
         content: nested, as YAML gives it.
 
     Raises:
-        UserError: it has keys of Detectron2 that ClipMask does not read, at other values than Detectron2's defaults,
-            and ``cfg`` is without them.
+        UserError: it has keys of Detectron2 that ClipMask does not read, at other values than
+            Detectron2's defaults, and ``cfg`` is without them.
         Exception: one of ``MERGE_ERRORS``, where a key does not exist or a value has another type.
     """
     content = copy.deepcopy(dict(content))
-    refused = [key for key in UNREAD if not _has(cfg, key) and _take_out(content, key.split("."), UNREAD[key])]
+    refused = [
+        key
+        for key in UNREAD
+        if not _has(cfg, key) and _take_out(content, key.split("."), UNREAD[key])
+    ]
     if refused:
         listed = "; ".join(f"{key} ({why_unread(key)})" for key in refused[:4])
         more = f"; and {len(refused) - 4} more" if len(refused) > 4 else ""
         raise UserError(
-            f"keys of Detectron2 that ClipMask does not read: {listed}{more}. Take them out of the file; those of "
-            "Detectron2's backbones count where Detectron2 is installed"
+            f"keys of Detectron2 that ClipMask does not read: {listed}{more}. Take them out of the"
+            " file; those of Detectron2's backbones count where Detectron2 is installed"
         )
     cfg.merge_from_other_cfg(CfgNode(content))
 
@@ -77,7 +84,9 @@ def _has(cfg: CfgNode, key: str) -> bool:
 
 
 def _take_out(content: Any, steps: list[str], default: Any) -> bool:
-    """Removes a key that has its default, and sections that are empty then; tells whether it has another value."""
+    """Removes a key that has its default, and sections that are empty then; tells whether it has
+    another value.
+    """
     if not isinstance(content, dict) or steps[0] not in content:
         return False
     if len(steps) > 1:
@@ -97,17 +106,23 @@ def _plain(value: Any) -> Any:
 
 
 def changed_unread_keys(cfg: CfgNode) -> list[str]:
-    """Returns the keys of Detectron2 in a config that change nothing, though they have other values than by default."""
+    """Returns the keys of Detectron2 in a config that change nothing, though they have other values
+    than by default.
+    """
     leaves = leaf_keys(cfg)
     return [
         key
         for key, default in UNREAD.items()
-        if key in leaves and not key.startswith(OF_BACKBONES) and _plain(leaves[key]) != _plain(default)
+        if key in leaves
+        and not key.startswith(OF_BACKBONES)
+        and _plain(leaves[key]) != _plain(default)
     ]
 
 
 def without_defaults(cfg: CfgNode, defaults: Mapping[str, Any]) -> CfgNode:
-    """Returns a copy of a config in which each dotted key of ``defaults`` that has this value there is left out."""
+    """Returns a copy of a config in which each dotted key of ``defaults`` that has this value there
+    is left out.
+    """
     content = cfg.clone()
     content.defrost()
     for key, default in defaults.items():
@@ -123,11 +138,14 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         opts: keys and values in turn, as on the command line.
 
     Raises:
-        UserError: a key does not exist (the nearest is named), a value has another type than the default, or a key has
-            no value.
+        UserError: a key does not exist (the nearest is named), a value has another type than the
+            default, or a key has no value.
     """
     if len(opts) % 2:
-        raise UserError(f"config overrides come as KEY VALUE pairs; {opts[-1]!r} has no value (all: {' '.join(opts)})")
+        raise UserError(
+            f"config overrides come as KEY VALUE pairs; {opts[-1]!r} has no value (all:"
+            f" {' '.join(opts)})"
+        )
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         try:
             if not _merge_open(cfg, key, value):
@@ -137,7 +155,8 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
 
 
 def _merge_open(cfg: CfgNode, key: str, value: str) -> bool:
-    """Merges a pair whose key is, or lies in, a dictionary of free keys (TIMM_ARGS); tells whether it is one.
+    """Merges a pair whose key is, or lies in, a dictionary of free keys (TIMM_ARGS); tells whether
+    it is one.
 
     Raises:
         UserError: the key is such a dictionary, and the value is none.
@@ -152,21 +171,25 @@ def _merge_open(cfg: CfgNode, key: str, value: str) -> bool:
         if isinstance(decoded, str) and decoded.startswith("{"):
             decoded = yaml.safe_load(decoded)
     except yaml.YAMLError as error:
-        raise UserError(f"override {key} {value}: is not a dictionary as in YAML or Python") from error
+        raise UserError(
+            f"override {key} {value}: is not a dictionary as in YAML or Python"
+        ) from error
     if key != name:
         node[key.removeprefix(f"{name}.")] = decoded
     elif isinstance(decoded, dict):
         node.update(decoded)
     else:
         raise UserError(
-            f"override {key} {value}: the key takes a dictionary, such as \"{{'pad_type': 'same'}}\"; one argument is "
-            f"set with {key}.pad_type same"
+            f"override {key} {value}: the key takes a dictionary, such as \"{{'pad_type':"
+            f" 'same'}}\"; one argument is set with {key}.pad_type same"
         )
     return True
 
 
 def _as_default(cfg: CfgNode, key: str, value: str) -> str:
-    """Writes a whole number as the float, and a bare name as the list or tuple, that the key takes."""
+    """Writes a whole number as the float, and a bare name as the list or tuple, that the key
+    takes.
+    """
     default = leaf_keys(cfg).get(key)
     if isinstance(default, float) and re.fullmatch(r"[+-]?\d+", value):
         return f"{value}.0"

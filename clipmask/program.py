@@ -1,4 +1,6 @@
-"""What a command calls itself in its help: ``clipmask-train``, or ``clipmask train`` where one command has verbs."""
+"""What a command calls itself in its help: ``clipmask-train``, or ``clipmask train`` where one
+command has verbs.
+"""
 
 from __future__ import annotations
 

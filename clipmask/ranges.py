@@ -1,4 +1,6 @@
-"""What each config key may be: declared here alone, checked after merging, printed in the configuration reference."""
+"""What each config key may be: declared here alone, checked after merging, printed in the
+configuration reference.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,11 @@ class Each:
         return not self.rising or items == sorted(items)
 
     def __str__(self) -> str:
-        count = f"{self.length} values" if self.length else f"{'none' if self.empty else 'one'} or more values"
+        count = (
+            f"{self.length} values"
+            if self.length
+            else f"{'none' if self.empty else 'one'} or more values"
+        )
         return f"{count}, each {self.rule}" + (", in rising order" if self.rising else "")
 
 
@@ -189,7 +195,8 @@ RANGES: Mapping[str, Rule] = {
     "TEST.EVAL_PERIOD": _COUNT_OR_NONE,
     "TEST.NUM_PICTURES": _COUNT_OR_NONE,
     "TEST.AUG.SCALES": Each(_POSITIVE),
-    "TEST.SLIDING_WINDOW.SIZE": Each(Number(32, below=True, whole=True), 2),  # one cell of the coarsest scale
+    # one cell of the coarsest scale
+    "TEST.SLIDING_WINDOW.SIZE": Each(Number(32, below=True, whole=True), 2),
     "TEST.SLIDING_WINDOW.OVERLAP": _BELOW_ONE,
     "SEED": Number(high=2**62),
     "VIS_PERIOD": _COUNT_OR_NONE,

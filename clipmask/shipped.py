@@ -1,6 +1,7 @@
 """What comes with the package and is found by its name: the configs and the trained models.
 
-They stand at the top level of a checkout and inside the package where it was installed from a wheel.
+They stand at the top level of a checkout and inside the package where it was installed from a
+wheel.
 """
 
 from __future__ import annotations
@@ -29,17 +30,20 @@ def shipped_folder(kind: str) -> Path:
 
 
 def shipped_configs() -> list[str]:
-    """Returns the names of the configs that come with the package, such as ``camvid/clipmask_r50.yaml``."""
+    """Returns the names of the configs that come with the package, such as
+    ``camvid/clipmask_r50.yaml``.
+    """
     folder = shipped_folder("configs")
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
 
 
 def find_config(path: str | Path) -> Path | None:
-    """Returns the file that a command line names, of configs and of the Python files that stand beside them.
+    """Returns the file that a command line names, of configs and of the Python files that stand
+    beside them.
 
     Args:
-        path: of a file, which is looked for from the working folder; or the name of one that comes with the package,
-            with ``configs/`` before it or without.
+        path: of a file, which is looked for from the working folder; or the name of one that comes
+            with the package, with ``configs/`` before it or without.
 
     Returns:
         The file; None where there is neither.
@@ -65,21 +69,34 @@ def config_file(path: str | Path) -> Path:
     if found is not None:
         return found
     names = shipped_configs()
-    near = difflib.get_close_matches(Path(path).as_posix().removeprefix("configs/"), names, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"the configs are {', '.join(_leaves(names))}"
-    raise UserError(f"config file {path}: no such file, and no config of that name comes with ClipMask; {hint}")
+    near = difflib.get_close_matches(
+        Path(path).as_posix().removeprefix("configs/"), names, n=3, cutoff=0.6
+    )
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"the configs are {', '.join(_leaves(names))}"
+    )
+    raise UserError(
+        f"config file {path}: no such file, and no config of that name comes with ClipMask; {hint}"
+    )
 
 
 def _leaves(names: list[str]) -> list[str]:
     """The configs that people train with, of all names."""
     experiments = ("ablations", "drives", "open_vocabulary", "paper")
-    return [name for name in names if not name.endswith("base.yaml") and PurePath(name).parts[0] not in experiments]
+    return [
+        name
+        for name in names
+        if not name.endswith("base.yaml") and PurePath(name).parts[0] not in experiments
+    ]
 
 
 def base_files(path: Path, content: dict[str, object]) -> list[Path]:
     """Returns the files that the ``_BASE_`` of a config names.
 
-    Each is looked for from the folder of the config, then by its name among those that come with the package.
+    Each is looked for from the folder of the config, then by its name among those that come with
+    the package.
 
     Args:
         path: of the config.
@@ -87,14 +104,18 @@ def base_files(path: Path, content: dict[str, object]) -> list[Path]:
     """
     named = content.get("_BASE_", [])
     files = []
-    for name in [named] if isinstance(named, str) else list(named) if isinstance(named, list) else []:
+    for name in (
+        [named] if isinstance(named, str) else list(named) if isinstance(named, list) else []
+    ):
         beside = path.parent / Path(str(name)).expanduser()
         files.append(beside if beside.is_file() else find_config(str(name)) or beside)
     return files
 
 
 class ConfigReader(CfgNode):
-    """fvcore's reader of configs, whose ``_BASE_`` may be the name of a config that comes with the package."""
+    """fvcore's reader of configs, whose ``_BASE_`` may be the name of a config that comes with the
+    package.
+    """
 
     @classmethod
     def _open_cfg(cls, filename: str) -> IO[str]:

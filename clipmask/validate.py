@@ -18,7 +18,8 @@ def check_config(cfg: CfgNode) -> None:
     """
     if cfg.VERSION != 2:
         raise UserError(
-            f"VERSION {cfg.VERSION}: ClipMask reads configs of version 2, as Detectron2 has named its keys since 2019"
+            f"VERSION {cfg.VERSION}: ClipMask reads configs of version 2, as Detectron2 has named"
+            " its keys since 2019"
         )
     node = cfg.MODEL.CLIPMASK
     check_ranges(leaf_keys(cfg), "MODEL.")
@@ -26,19 +27,21 @@ def check_config(cfg: CfgNode) -> None:
     check_views(cfg)
     if node.HIDDEN_DIM % 4 or node.HIDDEN_DIM % node.NUM_HEADS:
         raise UserError(
-            f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS {node.NUM_HEADS}"
+            f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS"
+            f" {node.NUM_HEADS}"
         )
     if node.MASK_DIM % 4:
         raise UserError(f"MODEL.CLIPMASK.MASK_DIM {node.MASK_DIM}: must be divisible by 4")
     mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
     if len(mean) != len(std):
         raise UserError(
-            f"MODEL.PIXEL_MEAN {list(mean)} and MODEL.PIXEL_STD {list(std)}: must be one number a channel each"
+            f"MODEL.PIXEL_MEAN {list(mean)} and MODEL.PIXEL_STD {list(std)}: must be one number a"
+            " channel each"
         )
     if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY:
         raise UserError(
-            f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not registered; configs/base.yaml sets "
-            "build_timm_backbone: start your config with _BASE_ and the path of that file"
+            f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not registered; configs/base.yaml"
+            " sets build_timm_backbone: start your config with _BASE_ and the path of that file"
         )
 
 
@@ -48,31 +51,34 @@ def _check_text(cfg: CfgNode) -> None:
     annotation = clip.TEXT == "annotation"
     if node.INJECTION == "channels" and not annotation:
         raise UserError(
-            "MODEL.CLIPMASK.INJECTION channels needs MODEL.CLIP.TEXT annotation: with a fixed vocabulary the text "
-            "beside each pixel's channels is one constant, no more than a bias. Use tokens, or annotation"
+            "MODEL.CLIPMASK.INJECTION channels needs MODEL.CLIP.TEXT annotation: with a fixed"
+            " vocabulary the text beside each pixel's channels is one constant, no more than a"
+            " bias. Use tokens, or annotation"
         )
     if annotation and node.INJECTION == "none":
         raise UserError(
-            "MODEL.CLIP.TEXT annotation: with MODEL.CLIPMASK.INJECTION none nothing would take the images' texts; use "
-            "tokens or channels"
+            "MODEL.CLIP.TEXT annotation: with MODEL.CLIPMASK.INJECTION none nothing would take the"
+            " images' texts; use tokens or channels"
         )
     if clip.TOWER == "frozen":
         return
     if clip.EMBEDDINGS:
         raise UserError(
-            f"MODEL.CLIP.TOWER {clip.TOWER} trains with CLIP's text tower, which MODEL.CLIP.EMBEDDINGS "
-            f"{clip.EMBEDDINGS} stands in for; leave EMBEDDINGS empty, or TOWER frozen"
+            f"MODEL.CLIP.TOWER {clip.TOWER} trains with CLIP's text tower, which"
+            f" MODEL.CLIP.EMBEDDINGS {clip.EMBEDDINGS} stands in for; leave EMBEDDINGS empty, or"
+            " TOWER frozen"
         )
     always = node.INJECTION != "none" and not annotation
     if node.CLASSIFIER == "linear" and not node.TEXT_QUERIES and not always:
         raise UserError(
-            f"MODEL.CLIP.TOWER {clip.TOWER}: the embeddings of the class names reach no result, so nothing would train "
-            "them; use CLASSIFIER cosine, TEXT_QUERIES True, or TOWER frozen"
+            f"MODEL.CLIP.TOWER {clip.TOWER}: the embeddings of the class names reach no result, so"
+            " nothing would train them; use CLASSIFIER cosine, TEXT_QUERIES True, or TOWER frozen"
         )
 
 
 def check_views(cfg: CfgNode) -> None:
-    """Refuses settings of TEST.AUG and TEST.SLIDING_WINDOW that make no sense, also where they are not enabled.
+    """Refuses settings of TEST.AUG and TEST.SLIDING_WINDOW that make no sense, also where they are
+    not enabled.
 
     Raises:
         UserError: the key, its value and what it takes.

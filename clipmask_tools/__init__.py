@@ -1,1 +1,3 @@
-"""Benchmarks and experiments, run from the repository's root as ``python -m clipmask_tools.NAME``; not installed."""
+"""Benchmarks and experiments, run from the repository's root as ``python -m clipmask_tools.NAME``;
+not installed.
+"""

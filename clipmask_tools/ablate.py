@@ -1,8 +1,12 @@
-"""Trains a grid of configs and seeds, compares the results seed by seed, and writes them into docs/results.md.
+"""Trains a grid of configs and seeds, compares the results seed by seed, and writes them into
+docs/results.md.
 
-python -m clipmask_tools.ablate run configs/ablations/grid.yaml --jobs 4  # trains what has no result yet, four at once
-python -m clipmask_tools.ablate table configs/ablations/grid.yaml         # prints the tables of what is there
-python -m clipmask_tools.ablate page                                      # writes tables and plots into docs/results.md
+python -m clipmask_tools.ablate run configs/ablations/grid.yaml --jobs 4  # trains what has no
+                                                                          result yet, four at once
+python -m clipmask_tools.ablate table configs/ablations/grid.yaml         # prints the tables of
+                                                                          what is there
+python -m clipmask_tools.ablate page                                      # writes tables and plots
+                                                                          into docs/results.md
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ examples:
 
 The same command again goes on where it was stopped: runs with a result file are skipped, a run that was interrupted
 continues from its last checkpoint. A run that fails is told, and the others go on.
-"""
+"""  # noqa: E501
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,21 +53,38 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         choices=("run", "table", "page"),
-        help="run: train what has no result yet; table: print a grid's tables; page: write those that docs/results.md "
-        "asks for into it, with their plots",
+        help=(
+            "run: train what has no result yet; table: print a grid's tables; page: write those"
+            " that docs/results.md asks for into it, with their plots"
+        ),
     )
     parser.add_argument(
-        "grid", nargs="?", metavar="GRID.yaml", help="configs and seeds, see configs/ablations/grid.yaml"
+        "grid",
+        nargs="?",
+        metavar="GRID.yaml",
+        help="configs and seeds, see configs/ablations/grid.yaml",
     )
-    parser.add_argument("--runs", type=_names, metavar="A,B", help="some of the grid's; all where left out")
+    parser.add_argument(
+        "--runs", type=_names, metavar="A,B", help="some of the grid's; all where left out"
+    )
     parser.add_argument("--seeds", type=_numbers, metavar="0,1", help="in place of the grid's")
     parser.add_argument(
-        "--jobs", type=int, help="runs at once, each on a GPU or CPU core of its own; as many as there are"
+        "--jobs",
+        type=int,
+        help="runs at once, each on a GPU or CPU core of its own; as many as there are",
     )
-    parser.add_argument("--output", type=Path, default=Path("output"), help="where the runs' own folders go")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="of the result files, a folder a grid")
-    parser.add_argument("--check", action="store_true", help="page: write nothing, tell whether it is up to date")
-    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="run: config values for every run")
+    parser.add_argument(
+        "--output", type=Path, default=Path("output"), help="where the runs' own folders go"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="of the result files, a folder a grid"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="page: write nothing, tell whether it is up to date"
+    )
+    parser.add_argument(
+        "opts", nargs="*", default=[], metavar="KEY VALUE", help="run: config values for every run"
+    )
     return parser
 
 
@@ -75,7 +96,9 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(number) for number in _names(text)]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers with commas between, such as 0,1,2") from error
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: whole numbers with commas between, such as 0,1,2"
+        ) from error
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -89,7 +112,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the runs are to end with this command
+    # as Ctrl-C: the runs are to end with this command
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     grid = read_grid(args.grid)
     chosen = grid.choose(args.runs, args.seeds)
     for path in grid.register:
@@ -99,11 +123,17 @@ def _train(args: argparse.Namespace) -> int:
     check_jobs(left)
     devices = slots(jobs[0].cfg.MODEL.DEVICE, args.jobs)
     at_once = min(len(devices), len(left))
-    print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before; {at_once} at once", flush=True)
+    print(
+        f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before; {at_once} at once",
+        flush=True,
+    )
     failed = Runner(left, devices).run()
     print(f"results: {args.results / grid.name}")
     if failed:
-        print(f"failed: {', '.join(job.name for job in failed)}; the same command tries them again", file=sys.stderr)
+        print(
+            f"failed: {', '.join(job.name for job in failed)}; the same command tries them again",
+            file=sys.stderr,
+        )
     return 1 if failed else 0
 
 
@@ -111,7 +141,10 @@ def _print(args: argparse.Namespace) -> int:
     grid = read_grid(args.grid)
     results = read_results(args.results, grid)
     if not results:
-        raise UserError(f"{args.results / grid.name}: no results yet; clipmask_tools.ablate run {args.grid} makes them")
+        raise UserError(
+            f"{args.results / grid.name}: no results yet; clipmask_tools.ablate run {args.grid}"
+            " makes them"
+        )
     tables = (fold_table, fold_class_table) if grid.folds else (score_table, class_table)
     print("\n\n".join(make(grid, results) for make in (*tables, provenance)))
     return 0
@@ -123,7 +156,10 @@ def _write(args: argparse.Namespace) -> int:
     if args.check:
         if PAGE.read_text(encoding="utf-8") == text:
             return 0
-        print(f"{PAGE} is not what the result files say; run python -m clipmask_tools.ablate page", file=sys.stderr)
+        print(
+            f"{PAGE} is not what the result files say; run python -m clipmask_tools.ablate page",
+            file=sys.stderr,
+        )
         return 1
     PAGE.write_text(text, encoding="utf-8")
     for path in (PAGE, *page.draw()):
@@ -132,7 +168,9 @@ def _write(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; ``argv`` are its arguments, None takes ``sys.argv``. Returns the exit status."""
+    """Runs the command; ``argv`` are its arguments, None takes ``sys.argv``. Returns the exit
+    status.
+    """
     return run_main(_run, argv)
 
 

@@ -2,8 +2,9 @@
 
     pip install -e '.[benchmark]' && python -m clipmask_tools.benchmark
 
-Networks are stepped in turn on the same tensors, so that ratios hold where a machine's speed drifts; memory is measured
-in a process each. Leave the machine alone meanwhile: with all sections it takes about half an hour on two CPU cores.
+Networks are stepped in turn on the same tensors, so that ratios hold where a machine's speed
+drifts; memory is measured in a process each. Leave the machine alone meanwhile: with all sections
+it takes about half an hour on two CPU cores.
 """
 
 from __future__ import annotations
@@ -45,19 +46,39 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter)
-    parser.add_argument("--sections", default=",".join(SECTIONS), metavar="A,B", help="what to measure")
-    parser.add_argument("--networks", default=",".join(NETWORKS), metavar="A,B", help="ClipMask and which peers")
-    parser.add_argument("--modes", default=",".join(MODES), metavar="A,B", help="of the peers: train, infer")
-    parser.add_argument(
-        "--sizes", default="360x480:11,512x1024:19", metavar="HxW:K,...", help="pictures, height x width : classes"
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5, help="that count, of all paired measurements")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where")
-    parser.add_argument("--precision", default="fp32", choices=list(PRECISIONS), help="of the computation")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU; its own choice where left out")
     parser.add_argument(
-        "--output", default="output/benchmark", metavar="FOLDER", help="of benchmark.json, .md and plots"
+        "--sections", default=",".join(SECTIONS), metavar="A,B", help="what to measure"
+    )
+    parser.add_argument(
+        "--networks", default=",".join(NETWORKS), metavar="A,B", help="ClipMask and which peers"
+    )
+    parser.add_argument(
+        "--modes", default=",".join(MODES), metavar="A,B", help="of the peers: train, infer"
+    )
+    parser.add_argument(
+        "--sizes",
+        default="360x480:11,512x1024:19",
+        metavar="HxW:K,...",
+        help="pictures, height x width : classes",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="that count, of all paired measurements"
+    )
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where")
+    parser.add_argument(
+        "--precision", default="fp32", choices=list(PRECISIONS), help="of the computation"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="of torch on a CPU; its own choice where left out"
+    )
+    parser.add_argument(
+        "--output",
+        default="output/benchmark",
+        metavar="FOLDER",
+        help="of benchmark.json, .md and plots",
     )
     return parser
 
@@ -80,11 +101,15 @@ def _sizes(text: str) -> list[tuple[tuple[int, int], int]]:
         if min(min(height, width, classes) for (height, width), classes in found) < 1:
             raise ValueError(text)
     except ValueError as error:
-        raise UserError(f"--sizes {text}: write HEIGHTxWIDTH:CLASSES, e.g. 512x1024:19,360x480:11") from error
+        raise UserError(
+            f"--sizes {text}: write HEIGHTxWIDTH:CLASSES, e.g. 512x1024:19,360x480:11"
+        ) from error
     return found
 
 
-def _compare(names: Sequence[str], mode: str, setting: Setting, rounds: int, threads: int | None) -> dict[str, Any]:
+def _compare(
+    names: Sequence[str], mode: str, setting: Setting, rounds: int, threads: int | None
+) -> dict[str, Any]:
     """One table: all networks in one mode at one setting."""
     calls = {name: setting.call(build_network(name, setting.num_classes), mode) for name in names}
     times = paired(calls, rounds, f"{mode} {setting.size[0]}x{setting.size[1]}")
@@ -93,12 +118,22 @@ def _compare(names: Sequence[str], mode: str, setting: Setting, rounds: int, thr
     shares = ratios(times, "ClipMask")
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
-        rows[name] = {"seconds": spread(times[name]), "memory": memory(name, mode, setting, threads=threads)}
+        rows[name] = {
+            "seconds": spread(times[name]),
+            "memory": memory(name, mode, setting, threads=threads),
+        }
         rows[name] |= cost(name, setting)
         if name != "ClipMask":
             rows[name]["ratio"] = shares[name]
-            rows[name]["memory_ratio"] = rows["ClipMask"]["memory"]["above"] / rows[name]["memory"]["above"]
-    return {"mode": mode, "size": setting.size, "num_classes": setting.num_classes, "networks": rows}
+            rows[name]["memory_ratio"] = (
+                rows["ClipMask"]["memory"]["above"] / rows[name]["memory"]["above"]
+            )
+    return {
+        "mode": mode,
+        "size": setting.size,
+        "num_classes": setting.num_classes,
+        "networks": rows,
+    }
 
 
 def _version(package: str) -> str:
@@ -138,7 +173,9 @@ def _run(argv: Sequence[str] | None) -> None:
         raise UserError("--device cuda: torch sees no GPU here; use cpu")
     if args.threads:
         torch.set_num_threads(args.threads)
-    settings = [Setting(size, classes, args.device, PRECISIONS[args.precision]) for size, classes in sizes]
+    settings = [
+        Setting(size, classes, args.device, PRECISIONS[args.precision]) for size, classes in sizes
+    ]
     small, wide = settings[0], settings[-1]
 
     def parts() -> dict[str, Any]:
@@ -157,12 +194,16 @@ def _run(argv: Sequence[str] | None) -> None:
         "parts": parts,
         "text": lambda: {**_told(wide), **added_by_text(wide, 3 * args.rounds)},
         "large": lambda: large_picture(args.device, PRECISIONS[args.precision], args.threads),
-        "growth": lambda: measure_growth(curves(args.device, PRECISIONS[args.precision]), args.threads),
+        "growth": lambda: measure_growth(
+            curves(args.device, PRECISIONS[args.precision]), args.threads
+        ),
         "loading": measure_loading,
     }
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"machine": {**_machine(args), "memory_kept": args.device == "cpu" and keep_memory()}}
+    found: dict[str, Any] = {
+        "machine": {**_machine(args), "memory_kept": args.device == "cpu" and keep_memory()}
+    }
     for section in sections:
         for result in peers() if section == "peers" else [measure[section]()]:
             found[section] = result

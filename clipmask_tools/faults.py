@@ -28,7 +28,7 @@ What `python -m clipmask_tools.faults` printed. Each fault is put into a run, or
 temporary folder, with the toy config's model made as narrow as it goes. The verdict is `good` where no more was lost
 than had to be, and one line said what was wrong, not a traceback.
 
-"""
+"""  # noqa: E501
 
 
 def all_faults() -> list[Fault]:
@@ -41,20 +41,32 @@ def table(rows: Sequence[tuple[str, Outcome]]) -> str:
     lines = ["| fault | what happened | what was lost | verdict |", "|---|---|---|---|"]
     for name, outcome in rows:
         cells = (name, outcome.happened, outcome.lost, "good" if outcome.good else "BAD")
-        lines.append("| " + " | ".join(cell.replace("|", "&#124;").replace("\n", " ") for cell in cells) + " |")
+        lines.append(
+            "| "
+            + " | ".join(cell.replace("|", "&#124;").replace("\n", " ") for cell in cells)
+            + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=(__doc__ or "").split("\n")[0],
+        epilog=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="faults whose names hold one of these")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="WORD", help="faults whose names hold one of these"
+    )
     parser.add_argument("--output", metavar="FILE.md", help="write the table into this file too")
     parser.add_argument("--list", action="store_true", help="only print the names")
     args = parser.parse_args(argv)
-    chosen = [fault for fault in all_faults() if not args.only or any(word in fault[0] for word in args.only)]
+    chosen = [
+        fault
+        for fault in all_faults()
+        if not args.only or any(word in fault[0] for word in args.only)
+    ]
     if args.list:
         print("\n".join(name for name, _ in chosen))
         return 0
@@ -69,13 +81,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append((name, outcome))
             verdict = "good" if outcome.good else "BAD"
             print(
-                f"{number + 1}/{len(chosen)}  {verdict}  {name}: {outcome.happened}; lost: {outcome.lost}", flush=True
+                f"{number + 1}/{len(chosen)}  {verdict}  {name}: {outcome.happened}; lost:"
+                f" {outcome.lost}",
+                flush=True,
             )
     text = table(rows)
     bad = sum(not outcome.good for _, outcome in rows)
     print(f"\n{text}\n{len(rows)} faults, {bad} bad")
     if args.output:
-        Path(args.output).write_text(f"{HEAD}{text}\n{len(rows)} faults, {bad} bad.\n", encoding="utf-8")
+        Path(args.output).write_text(
+            f"{HEAD}{text}\n{len(rows)} faults, {bad} bad.\n", encoding="utf-8"
+        )
     return int(bad > 0)
 
 

@@ -1,11 +1,14 @@
-"""Measures what smoothing over time does to a film: flicker and mIoU with and without it, over a folder of its frames.
+"""Measures what smoothing over time does to a film: flicker and mIoU with and without it, over a
+folder of its frames.
 
-    python -m clipmask_tools.measure_smoothing --weights model.pth --frames drive --labels drive_labels --ignore-id 11
+    python -m clipmask_tools.measure_smoothing --weights model.pth --frames drive --labels
+    drive_labels --ignore-id 11
 
-Flicker is the share of points whose class differs from the one that they had in the frame before. Where they were is
-found by optical flow, finer than that of the smoothing itself; a point that the flow back misses by a pixel or more,
-such as one that was hidden, counts nowhere. With label maps flicker is given once more for the points at which the
-truth stays the same: there, each change is an error.
+Flicker is the share of points whose class differs from the one that they had in the frame before.
+Where they were is found by optical flow, finer than that of the smoothing itself; a point that the
+flow back misses by a pixel or more, such as one that was hidden, counts nowhere. With label maps
+flicker is given once more for the points at which the truth stays the same: there, each change is
+an error.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ class Tracks:
         rows, columns = new.shape
         x, y = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
         self._x, self._y = x + there[..., 0], y + there[..., 1]
-        missed = there + cv2.remap(back, self._x, self._y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        missed = there + cv2.remap(
+            back, self._x, self._y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         inside = (self._x >= 0) & (self._x <= columns - 1) & (self._y >= 0) & (self._y <= rows - 1)
         self.known = inside & (np.hypot(missed[..., 0], missed[..., 1]) < 1)
 
@@ -72,7 +77,9 @@ class Measure:
         self._labels: NDArray[np.uint8] | None = None
         self.seconds = 0.0
 
-    def add(self, labels: NDArray[np.uint8], truth: Any, tracks: Tracks | None, steady: Any) -> None:
+    def add(
+        self, labels: NDArray[np.uint8], truth: Any, tracks: Tracks | None, steady: Any
+    ) -> None:
         """Counts a frame.
 
         Args:
@@ -100,12 +107,21 @@ class Measure:
         union = self._confusion.sum(0) + self._confusion.sum(1) - hits
         seen = self._confusion.sum(1) > 0
         iou = f"{100 * np.mean(hits[seen] / union[seen]):.2f}" if seen.any() else "-"
-        shares = [f"{100 * part / whole:.2f}" if whole else "-" for part, whole in (self._changed, self._steady)]
-        return f"{name:<14}{iou:>8}{shares[0]:>12}{shares[1]:>16}{1000 * self.seconds / frames:>14.0f}"
+        shares = [
+            f"{100 * part / whole:.2f}" if whole else "-"
+            for part, whole in (self._changed, self._steady)
+        ]
+        return (
+            f"{name:<14}{iou:>8}{shares[0]:>12}{shares[1]:>16}{1000 * self.seconds / frames:>14.0f}"
+        )
 
 
 def measure(
-    predictor: Predictor, frames: Sequence[Path], labels: Sequence[Path] | None, ignore: int, strengths: Sequence[float]
+    predictor: Predictor,
+    frames: Sequence[Path],
+    labels: Sequence[Path] | None,
+    ignore: int,
+    strengths: Sequence[float],
 ) -> list[str]:
     """Segments frames in order, without smoothing and with each strength of it.
 
@@ -117,22 +133,29 @@ def measure(
         strengths: of smoothing.
 
     Returns:
-        The lines of a table: mIoU, flicker, flicker where the truth is steady, in percent; and the milliseconds a frame
-        that smoothing takes.
+        The lines of a table: mIoU, flicker, flicker where the truth is steady, in percent; and the
+        milliseconds a frame that smoothing takes.
     """
-    ways = {"no smoothing": None, **{f"strength {value:g}": Smoothing(value) for value in strengths}}
+    ways = {
+        "no smoothing": None,
+        **{f"strength {value:g}": Smoothing(value) for value in strengths},
+    }
     measures = {name: Measure(len(predictor.names)) for name in ways}
     image: Any = None
     truth: Any = None
     for index, path in enumerate(tqdm(frames, unit=" frames", disable=not sys.stderr.isatty())):
         result = predictor(str(path))
         scores = torch.from_numpy(result.scores())
-        tracks = None if image is None or image.shape != result.image.shape else Tracks(image, result.image)
+        tracks = (
+            None
+            if image is None or image.shape != result.image.shape
+            else Tracks(image, result.image)
+        )
         now, steady = None, None
         if labels is not None:
-            now = read_labels(labels[index], LabelFormat(len(predictor.names), ignore), result.labels.shape).astype(
-                np.uint8
-            )
+            now = read_labels(
+                labels[index], LabelFormat(len(predictor.names), ignore), result.labels.shape
+            ).astype(np.uint8)
             if tracks is not None:
                 steady = tracks.known & ~tracks.changed(truth, now) & (now < len(predictor.names))
         for name, smoothing in ways.items():
@@ -147,25 +170,39 @@ def measure(
 
 def _run(argv: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py")
-    parser.add_argument("--frames", required=True, metavar="FOLDER", help="pictures; their names give their order")
     parser.add_argument(
-        "--labels", metavar="FOLDER", help="label maps of the same names as .png, pixel values are ids (default: none)"
+        "--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py"
+    )
+    parser.add_argument(
+        "--frames", required=True, metavar="FOLDER", help="pictures; their names give their order"
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FOLDER",
+        help="label maps of the same names as .png, pixel values are ids (default: none)",
     )
     parser.add_argument("--ignore-id", type=int, default=255, help="of void in the label maps")
-    parser.add_argument("--strengths", type=float, nargs="+", default=[STRENGTH], help="of smoothing, each measured")
+    parser.add_argument(
+        "--strengths", type=float, nargs="+", default=[STRENGTH], help="of smoothing, each measured"
+    )
     args = parser.parse_args(argv)
     frames = [picture.path for picture in find_pictures([args.frames])]
-    labels = None if args.labels is None else [Path(args.labels) / f"{path.stem}.png" for path in frames]
+    labels = (
+        None if args.labels is None else [Path(args.labels) / f"{path.stem}.png" for path in frames]
+    )
     predictor = Predictor.from_checkpoint(args.weights)
     if len(predictor.names) > 254:
-        raise UserError(f"{args.weights} has {len(predictor.names)} classes; up to 254 can be measured")
+        raise UserError(
+            f"{args.weights} has {len(predictor.names)} classes; up to 254 can be measured"
+        )
     print(f"{len(frames)} frames of {args.frames}")
     print("\n".join(measure(predictor, frames, labels, args.ignore_id, args.strengths)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; ``argv`` are its arguments, None takes ``sys.argv``. Returns the exit status."""
+    """Runs the command; ``argv`` are its arguments, None takes ``sys.argv``. Returns the exit
+    status.
+    """
     return run_main(_run, argv)
 
 

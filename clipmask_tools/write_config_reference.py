@@ -1,7 +1,9 @@
-"""Writes docs/configuration.md, the reference of all config keys, from clipmask/config.py and its comments.
+"""Writes docs/configuration.md, the reference of all config keys, from clipmask/config.py and its
+comments.
 
 python -m clipmask_tools.write_config_reference            # writes the page
-python -m clipmask_tools.write_config_reference --check    # exit status 1 if the page is not what would be written
+python -m clipmask_tools.write_config_reference --check    # exit status 1 if the page is not what
+                                                           would be written
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ another type, is an error that names the nearest. A key whose default is a dicti
 Keys marked D2 are Detectron2's too, with its name, type and default. `configs/base.yaml`, from which all configs of
 ClipMask start, sets some of them otherwise: the third column. A value outside of what its key takes (the fourth) is an
 error before anything begins.
-"""
+"""  # noqa: E501
 
 
 UNREAD_HEAD = """
@@ -45,11 +47,12 @@ error that names them. Where it is, those of backbones count, and the others are
 
 | key | default | why |
 |---|---|---|
-"""
+"""  # noqa: E501
 
 
 def described_keys() -> dict[str, tuple[str, bool]]:
-    """Returns the comment of each key, and whether only ClipMask has it, in the order of the source.
+    """Returns the comment of each key, and whether only ClipMask has it, in the order of the
+    source.
 
     Raises:
         ValueError: a key has no comment.
@@ -60,7 +63,8 @@ def described_keys() -> dict[str, tuple[str, bool]]:
         if token.type == tokenize.COMMENT:
             comments[token.start[0]] = token.string.lstrip("# ")
     known, found, alias, own = leaf_keys(config.own_cfg()), {}, "", False
-    for number, line in enumerate(source.splitlines(), start=1):
+    lines = source.splitlines()
+    for number, line in enumerate(lines, start=1):
         own = own or line.startswith("def add_clipmask_config")
         if match := re.fullmatch(r"\s+cfg\.([A-Z0-9_.]+) = node", line):
             alias = match[1]
@@ -69,10 +73,21 @@ def described_keys() -> dict[str, tuple[str, bool]]:
             continue
         key = match[2] if match[1] == "cfg" else f"{alias}.{match[2]}"
         if key in known:
-            if number not in comments:
+            comment = comments.get(number) or _comment_above(lines, number)
+            if not comment:
                 raise ValueError(f"{config.__file__}, line {number}: {key} has no comment")
-            found[key] = (comments[number], own)
+            found[key] = (comment, own)
     return found
+
+
+def _comment_above(lines: list[str], number: int) -> str:
+    """Returns the lines of comment directly above line ``number`` (from 1) as one."""
+    found: list[str] = []
+    for line in reversed(lines[: number - 1]):
+        if not line.lstrip().startswith("#"):
+            break
+        found.insert(0, line.strip().lstrip("# "))
+    return " ".join(found)
 
 
 def page() -> str:
@@ -92,12 +107,14 @@ def page() -> str:
         name = f"`{key}`" if own else f"`{key}` D2"
         changed = _shown(base[key]) if base[key] != defaults[key] else ""
         takes = str(RANGES.get(key, ""))
-        row = f"| {name} | {_shown(defaults[key])} | {changed} | {takes} | {meaning.replace('|', '&#124;')} |"
+        row = (
+            f"| {name} | {_shown(defaults[key])} | {changed} | {takes} |"
+            f" {meaning.replace('|', '&#124;')} |"
+        )
         sections.setdefault(section, []).append(row)
     tables = (
-        f"\n## {section}\n\n| key | default | base.yaml | must be | meaning |\n|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
+        f"\n## {section}\n\n| key | default | base.yaml | must be | meaning"
+        " |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
         for section, rows in sections.items()
     )
     return HEAD + "".join(tables) + _unread()
@@ -105,7 +122,9 @@ def page() -> str:
 
 def _unread() -> str:
     """Returns the section of Detectron2's other keys."""
-    rows = [f"| `{key}` D2 | {_shown(default)} | {why_unread(key)} |" for key, default in UNREAD.items()]
+    rows = [
+        f"| `{key}` D2 | {_shown(default)} | {why_unread(key)} |" for key, default in UNREAD.items()
+    ]
     return UNREAD_HEAD + "\n".join(rows) + "\n"
 
 
@@ -123,7 +142,9 @@ def _shown(value: object) -> str:
 def main() -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; tell whether the page is up to date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; tell whether the page is up to date"
+    )
     args = parser.parse_args()
     text = page()
     if not args.check:
@@ -131,7 +152,10 @@ def main() -> int:
         return 0
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
         return 0
-    print(f"{PAGE} is not what its keys say; run python -m clipmask_tools.write_config_reference", file=sys.stderr)
+    print(
+        f"{PAGE} is not what its keys say; run python -m clipmask_tools.write_config_reference",
+        file=sys.stderr,
+    )
     return 1
 
 

@@ -1,4 +1,6 @@
-"""Turns the original CamVid into what ``camvid720_sem_seg_*`` loads; datasets/README.md tells where to unpack it."""
+"""Turns the original CamVid into what ``camvid720_sem_seg_*`` loads; datasets/README.md tells where
+to unpack it.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,21 @@ def main() -> None:
         "folder",
         nargs="?",
         type=Path,
-        help=f"that holds {IMAGES} and {COLOURED}; by default camvid720 in the first dataset root that has them",
+        help=f"that holds {IMAGES} and {COLOURED}; by default camvid720 in the first dataset root that has them",  # noqa: E501
     )
-    parser.add_argument("--unknown-is-void", action="store_true", help="take colours that are none of the 32 for void")
+    parser.add_argument(
+        "--unknown-is-void",
+        action="store_true",
+        help="take colours that are none of the 32 for void",
+    )
     args = parser.parse_args()
     folder = args.folder
     if folder is None:
         parts = [f"camvid720/{name}" for name in (IMAGES, COLOURED)]
-        folder = dataset_root(parts, dataset="the original CamVid", tree=" and ".join(parts)) / "camvid720"
+        folder = (
+            dataset_root(parts, dataset="the original CamVid", tree=" and ".join(parts))
+            / "camvid720"
+        )
     print(prepare(folder, unknown_is_void=args.unknown_is_void))
 
 

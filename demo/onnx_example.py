@@ -1,8 +1,10 @@
-"""Segments a picture with an exported network, by numpy, Pillow and ONNX Runtime alone: no torch, no ClipMask.
+"""Segments a picture with an exported network, by numpy, Pillow and ONNX Runtime alone: no torch,
+no ClipMask.
 
 python demo/onnx_example.py model.onnx street.jpg segmented.png [names.npz]
 
-The file of names is for a network with a free vocabulary: ``names`` (K,) and their CLIP ``embeddings`` (K, D).
+The file of names is for a network with a free vocabulary: ``names`` (K,) and their CLIP
+``embeddings`` (K, D).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ def main(model: str, picture: str, output: str, vocabulary: str = "") -> None:
         image = image.resize((told["size"][1], told["size"][0]))
     inputs = {"image": np.asarray(image).transpose(2, 0, 1)[None]}  # uint8 (1, 3, H, W)
     if told["text"] is not None:  # the embeddings of the trained names, (K, D)
-        inputs["text"] = np.frombuffer(base64.b64decode(told["text"]), np.float32).reshape(len(names), -1)
+        inputs["text"] = np.frombuffer(base64.b64decode(told["text"]), np.float32).reshape(
+            len(names), -1
+        )
     if vocabulary:
         file = np.load(vocabulary)
         names, inputs["text"] = file["names"].tolist(), file["embeddings"].astype(np.float32)

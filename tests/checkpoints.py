@@ -17,14 +17,21 @@ COLORS = [[128, 64, 128], [70, 130, 180], [107, 142, 35], [0, 0, 142], [153, 153
 
 
 def write_checkpoint(path: Path, cfg: CfgNode, **content: object) -> Path:
-    """Writes a self-describing checkpoint of an untrained model over NAMES, whose T is in its weights."""
+    """Writes a self-describing checkpoint of an untrained model over NAMES, whose T is in its
+    weights.
+    """
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cpu"
     torch.manual_seed(3)
     model = build_model(cfg, NAMES)
     model.text.prepare()
     metadata = {"stuff_colors": COLORS, "ignore_label": 255, "class_aliases": {}}
-    own = {"model": model.state_dict(), "config": cfg.dump(), "class_names": list(NAMES), "metadata": metadata}
+    own = {
+        "model": model.state_dict(),
+        "config": cfg.dump(),
+        "class_names": list(NAMES),
+        "metadata": metadata,
+    }
     save_checkpoint(path, {**own, **content}, last=False)
     return path
 

@@ -1,4 +1,6 @@
-"""What every test starts from: a fixed seed, one thread, small models, and the real data where there is any."""
+"""What every test starts from: a fixed seed, one thread, small models, and the real data where
+there is any.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported, and for the processes that tests start: tensors as small as theirs gain nothing from more
-# threads, and on a busy machine threads wait for one another many times longer than they work.
+# Before torch is imported, and for the processes that tests start: tensors as small as theirs gain
+# nothing from more threads, and on a busy machine threads wait for one another many times longer
+# than they work.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis
@@ -21,15 +24,19 @@ from clipmask import ClipMask, build_model, load_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 
 ROOT = Path(__file__).resolve().parents[1]
-# The same examples at every run, however long they take: whether a change is green must be a matter neither of luck
-# nor of the machine's speed.
+# The same examples at every run, however long they take: whether a change is green must be a matter
+# neither of luck nor of the machine's speed.
 hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
 NAMES = ("road", "sky", "tree", "car", "pole")
 Register = Callable[..., str]
-PATIENCE = 600  # seconds that a process of a test may take: a limit ends a hang, and fails on no slow machine
+# seconds that a process of a test may take: a limit ends a hang, and fails on no slow machine
+PATIENCE = 600
 
 
 def write_clip(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
@@ -46,7 +53,10 @@ def write_clip(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **chang
     monkeypatch.setenv("CLIPMASK_CACHE", str(folder / "cache"))
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
     vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
-    parts = {"text_cfg": text | changes.pop("text_cfg", {}), "vision_cfg": vision | changes.pop("vision_cfg", {})}
+    parts = {
+        "text_cfg": text | changes.pop("text_cfg", {}),
+        "vision_cfg": vision | changes.pop("vision_cfg", {}),
+    }
     config = {"embed_dim": 24, **parts, **changes}
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
     torch.manual_seed(0)
@@ -62,7 +72,9 @@ def _fixed_seed() -> None:
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """Real pictures, embeddings and weights; CI and developers set CLIPMASK_TEST_DATA, users need not."""
+    """Real pictures, embeddings and weights; CI and developers set CLIPMASK_TEST_DATA, users need
+    not.
+    """
     folder = os.environ.get("CLIPMASK_TEST_DATA")
     if not folder:
         pytest.skip("CLIPMASK_TEST_DATA is not set")
@@ -71,7 +83,9 @@ def test_data() -> Path:
 
 @pytest.fixture
 def tiny_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Random weights of a CLIP small enough for a test, as a local file; open_clip knows its name, tiny-clip."""
+    """Random weights of a CLIP small enough for a test, as a local file; open_clip knows its name,
+    tiny-clip.
+    """
     return write_clip("tiny-clip", tmp_path, monkeypatch)
 
 
@@ -80,7 +94,14 @@ def small_cfg() -> CfgNode:
     """The toy config, narrower still."""
     return load_cfg(
         ROOT / "configs" / "toy.yaml",
-        ["MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.FFN_DIM", "32"]
+        [
+            "MODEL.CLIPMASK.HIDDEN_DIM",
+            "16",
+            "MODEL.CLIPMASK.NUM_HEADS",
+            "2",
+            "MODEL.CLIPMASK.FFN_DIM",
+            "32",
+        ]
         + ["MODEL.CLIPMASK.NUM_QUERIES", "8", "MODEL.CLIPMASK.DEC_LAYERS", "3"],
     )
 
@@ -95,14 +116,25 @@ def small_model(small_cfg: CfgNode) -> ClipMask:
 def make_inputs() -> Callable[..., list[dict[str, Any]]]:
     """Makes inputs of given sizes with blocky random labels, some of them void (255)."""
 
-    def make(*sizes: tuple[int, int], classes: int = len(NAMES), seed: int = 0) -> list[dict[str, Any]]:
+    def make(
+        *sizes: tuple[int, int], classes: int = len(NAMES), seed: int = 0
+    ) -> list[dict[str, Any]]:
         generator = torch.Generator().manual_seed(seed)
         inputs = []
         for height, width in sizes:
-            coarse = torch.randint(0, classes + 1, (height // 16 + 1, width // 16 + 1), generator=generator)
+            coarse = torch.randint(
+                0, classes + 1, (height // 16 + 1, width // 16 + 1), generator=generator
+            )
             labels = coarse.repeat_interleave(16, 0).repeat_interleave(16, 1)[:height, :width]
-            image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
-            inputs.append({"image": image, "sem_seg": labels.masked_fill(labels == classes, 255).to(torch.uint8)})
+            image = torch.randint(
+                0, 256, (3, height, width), generator=generator, dtype=torch.uint8
+            )
+            inputs.append(
+                {
+                    "image": image,
+                    "sem_seg": labels.masked_fill(labels == classes, 255).to(torch.uint8),
+                }
+            )
         return inputs
 
     return make
@@ -144,18 +176,36 @@ def checkpoint(tmp_path: Path, small_cfg: CfgNode) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint of a small random model, and the ONNX file made of it, for any size and any vocabulary."""
+    """A checkpoint of a small random model, and the ONNX file made of it, for any size and any
+    vocabulary.
+    """
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from clipmask.cli.export import main
     from tests.checkpoints import write_checkpoint
 
     folder = tmp_path_factory.mktemp("exported")
-    opts = ["MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.FFN_DIM", "32"]
-    opts += ["MODEL.CLIPMASK.NUM_QUERIES", "8", "MODEL.CLIPMASK.DEC_LAYERS", "1", "INPUT.MIN_SIZE_TEST", "0"]
+    opts = [
+        "MODEL.CLIPMASK.HIDDEN_DIM",
+        "16",
+        "MODEL.CLIPMASK.NUM_HEADS",
+        "2",
+        "MODEL.CLIPMASK.FFN_DIM",
+        "32",
+    ]
+    opts += [
+        "MODEL.CLIPMASK.NUM_QUERIES",
+        "8",
+        "MODEL.CLIPMASK.DEC_LAYERS",
+        "1",
+        "INPUT.MIN_SIZE_TEST",
+        "0",
+    ]
     opts += ["MODEL.CLIPMASK.SCALES", "['res4', 'res5']", "MODEL.CLIPMASK.MAX_IMAGE_KEYS", "20"]
     opts += ["MODEL.CLIPMASK.TEXT_QUERIES", "True"]
-    checkpoint = write_checkpoint(folder / "model.pth", load_cfg(ROOT / "configs" / "toy.yaml", opts))
+    checkpoint = write_checkpoint(
+        folder / "model.pth", load_cfg(ROOT / "configs" / "toy.yaml", opts)
+    )
     file = folder / "model.onnx"
     assert main(["--weights", str(checkpoint), "--output", str(file), "--free-vocabulary"]) == 0
     return checkpoint, file

@@ -1,4 +1,6 @@
-"""A small server that speaks the protocol of Hugging Face's hub, with the faults that networks have."""
+"""A small server that speaks the protocol of Hugging Face's hub, with the faults that networks
+have.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def __enter__(self) -> Hub:
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,7 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", f'"{digest}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Connection", "close")  # so that a hub that is closed does not answer any more
+        # so that a hub that is closed does not answer any more
+        self.send_header("Connection", "close")
         self.send_header("Content-Length", str(len(content) - first))
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
@@ -119,12 +124,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"error": "Invalid credentials"}, 401)
         elif self.path == "/api/repos/create":
             told = json.loads(body)
-            repository = f"{told['organization']}/{told['name']}" if told.get("organization") else told["name"]
+            repository = (
+                f"{told['organization']}/{told['name']}"
+                if told.get("organization")
+                else told["name"]
+            )
             self.server.files.setdefault(repository, {})
             self._json({"url": f"{self.server.address}/{repository}"})
         elif "/preupload/" in self.path:
             paths = [item["path"] for item in json.loads(body)["files"]]
-            self._json({"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]})
+            self._json(
+                {
+                    "files": [
+                        {"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths
+                    ]
+                }
+            )
         elif "/commit/" in self.path:
             repository = self.path.removeprefix("/api/models/").split("/commit/")[0]
             for line in body.splitlines():

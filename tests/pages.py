@@ -14,19 +14,47 @@ from tests.conftest import PATIENCE, ROOT
 # Makes any training of a page a matter of seconds that needs no download.
 SHORT = [
     "--start-over",  # in a folder where an earlier command of the page has trained
-    *("SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2", "INPUT.CROP.SIZE", "(64,64)", "TEST.NUM_PICTURES", "1"),
-    *("MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
+    *(
+        "SOLVER.MAX_ITER",
+        "3",
+        "SOLVER.IMS_PER_BATCH",
+        "2",
+        "INPUT.CROP.SIZE",
+        "(64,64)",
+        "TEST.NUM_PICTURES",
+        "1",
+    ),
+    *(
+        "MODEL.BACKBONE.WEIGHTS",
+        "random",
+        "MODEL.CLIP.EMBEDDINGS",
+        "random",
+        "DATALOADER.NUM_WORKERS",
+        "0",
+    ),
 ]
 
 
 def blocks(page: Path, kind: str) -> list[str]:
-    """Returns the code blocks of a Markdown file that are marked as ``kind``, such as python or bash."""
-    return [code for found, code in re.findall(r"```(\w+)\n(.*?)```", page.read_text(), re.DOTALL) if found == kind]
+    """Returns the code blocks of a Markdown file that are marked as ``kind``, such as python or
+    bash.
+    """
+    return [
+        code
+        for found, code in re.findall(r"```(\w+)\n(.*?)```", page.read_text(), re.DOTALL)
+        if found == kind
+    ]
 
 
 def commands(page: Path) -> list[str]:
-    """Returns the command lines of a Markdown file, without what stands behind two blanks and a ``#``."""
-    return [line.split("  #")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
+    """Returns the command lines of a Markdown file, without what stands behind two blanks and a
+    ``#``.
+    """
+    return [
+        line.split("  #")[0].strip()
+        for block in blocks(page, "bash")
+        for line in block.splitlines()
+    ]
 
 
 def checkout(folder: Path) -> Path:
@@ -50,7 +78,13 @@ def run(command: list[str], folder: Path, implementation: str = "builtin") -> st
     environment |= {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "CLIPMASK_D2": implementation}
     command = [sys.executable, *command[1:]] if command[0] == "python" else command
     result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
     return result.stdout + result.stderr

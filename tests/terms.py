@@ -13,7 +13,10 @@ def terms(
     prompts: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Term]:
     """Class names, ``a;b`` for synonyms, with the aliases and prompts of some."""
-    return [Term.parse(name, (aliases or {}).get(name, ()), (prompts or {}).get(name, ())) for name in names]
+    return [
+        Term.parse(name, (aliases or {}).get(name, ()), (prompts or {}).get(name, ()))
+        for name in names
+    ]
 
 
 def texts(*words: str, aliases: Sequence[str] = ()) -> list[Term]:

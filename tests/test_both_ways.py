@@ -1,4 +1,6 @@
-"""An installed Detectron2 changes no number, no default and no dataset of a config that works without it."""
+"""An installed Detectron2 changes no number, no default and no dataset of a config that works
+without it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ pytestmark = [needs_detectron2, pytest.mark.contract]
 
 SIDES = ("builtin", "detectron2")
 TIMES = ("time", "data_time", "img/s", "eta_seconds", "max_mem")
-RUN = "python train_net.py --config-file configs/toy.yaml SOLVER.MAX_ITER 20 SOLVER.LOG_PERIOD 1 TEST.NUM_PICTURES 0"
+RUN = (
+    "python train_net.py --config-file configs/toy.yaml SOLVER.MAX_ITER 20 SOLVER.LOG_PERIOD 1"
+    " TEST.NUM_PICTURES 0"
+)
 DATASETS = """
 import json, clipmask
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
@@ -25,7 +30,7 @@ ours = [name for name in names if getattr(DatasetCatalog[name], "func", list).__
 keys = ("stuff_classes", "stuff_colors", "ignore_label", "label_mapping", "server_ids", "class_aliases")
 told = {name: [str(MetadataCatalog.get(name).get(key, None)) for key in keys] for name in ours}
 print("told", json.dumps([told, DatasetCatalog.get("toy_street_sem_seg_val")]))
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +46,20 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def told(code: str, folder: Path, side: str) -> str:
     """Returns the line that begins with "told": libraries may print others."""
-    return next(line for line in run(["python", "-c", code], folder, side).splitlines() if line.startswith("told"))
+    return next(
+        line
+        for line in run(["python", "-c", code], folder, side).splitlines()
+        if line.startswith("told")
+    )
 
 
 def test_losses_and_scores_are_equal(checkouts: dict[str, Path]) -> None:
     written = []
     for folder in checkouts.values():
         lines = (folder / "output" / "toy" / "metrics.json").read_text().splitlines()
-        written.append([{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines])
+        written.append(
+            [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+        )
     ours, theirs = written
     assert len(ours) == 21, "20 steps and the evaluation"
     assert "total_loss" in ours[0]
@@ -58,8 +69,14 @@ def test_losses_and_scores_are_equal(checkouts: dict[str, Path]) -> None:
 
 def test_files_are_equal(checkouts: dict[str, Path]) -> None:
     """Weights to the byte, and predictions; so a checkpoint of one is the other's."""
-    for name in ("config.yaml", "model_final.pth", "inference/toy_street_sem_seg_val/sem_seg_predictions.json"):
-        ours, theirs = ((folder / "output" / "toy" / name).read_bytes() for folder in checkouts.values())
+    for name in (
+        "config.yaml",
+        "model_final.pth",
+        "inference/toy_street_sem_seg_val/sem_seg_predictions.json",
+    ):
+        ours, theirs = (
+            (folder / "output" / "toy" / name).read_bytes() for folder in checkouts.values()
+        )
         assert ours == theirs, name
 
 
@@ -67,8 +84,15 @@ def test_a_checkpoint_predicts_alike_on_the_other_side(checkouts: dict[str, Path
     written = []
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
         folder = checkouts[other]
-        demo = f"python demo/demo.py --weights {checkouts[side]}/output/toy/model_final.pth --save labels"
-        run([*shlex.split(demo), "--input", "datasets/toy_street/val", "--output", "crossed"], folder, other)
+        demo = (
+            f"python demo/demo.py --weights {checkouts[side]}/output/toy/model_final.pth --save"
+            " labels"
+        )
+        run(
+            [*shlex.split(demo), "--input", "datasets/toy_street/val", "--output", "crossed"],
+            folder,
+            other,
+        )
         files = sorted((folder / "crossed").glob("*.png"))
         assert len(files) == 60
         written.append([file.read_bytes() for file in files])
@@ -83,12 +107,13 @@ def test_datasets_are_equal(checkouts: dict[str, Path]) -> None:
 
 
 def test_defaults_are_equal(checkouts: dict[str, Path]) -> None:
-    """An installed Detectron2 adds its own keys, and changes none; what is written of a config is the same text."""
+    """An installed Detectron2 adds its own keys, and changes none; what is written of a config is
+    the same text.
+    """
     code = (
-        "from clipmask import get_cfg, load_cfg\n"
-        "from clipmask.config import dump_cfg, leaf_keys, own_cfg\n"
-        "cfg = leaf_keys(get_cfg())\n"
-        "print('told', {key: cfg[key] for key in leaf_keys(own_cfg())}, repr(dump_cfg(load_cfg('configs/toy.yaml'))))\n"
+        "from clipmask import get_cfg, load_cfg\nfrom clipmask.config import dump_cfg, leaf_keys,"
+        " own_cfg\ncfg = leaf_keys(get_cfg())\nprint('told', {key: cfg[key] for key in"
+        " leaf_keys(own_cfg())}, repr(dump_cfg(load_cfg('configs/toy.yaml'))))\n"
     )
     ours, theirs = (told(code, folder, side) for side, folder in checkouts.items())
     assert ours == theirs
@@ -96,9 +121,9 @@ def test_defaults_are_equal(checkouts: dict[str, Path]) -> None:
 
 def test_keys_of_detectron2_count_where_it_is_installed(checkouts: dict[str, Path]) -> None:
     code = (
-        "from clipmask import UserError, load_cfg\n"
-        "try: print('told', load_cfg('configs/toy.yaml', ['MODEL.RESNETS.DEPTH', '101']).MODEL.RESNETS.DEPTH)\n"
-        "except UserError as error: print('told', error)\n"
+        "from clipmask import UserError, load_cfg\ntry: print('told', load_cfg('configs/toy.yaml',"
+        " ['MODEL.RESNETS.DEPTH', '101']).MODEL.RESNETS.DEPTH)\nexcept UserError as error:"
+        " print('told', error)\n"
     )
     ours, theirs = (told(code, folder, side) for side, folder in checkouts.items())
     assert "MODEL.RESNETS.DEPTH is a key of Detectron2 that ClipMask does not read" in ours

@@ -24,10 +24,25 @@ from tests.conftest import NAMES, ROOT
 
 FILES = sorted((ROOT / "configs").rglob("*.yaml"))
 # Those of folds name datasets with "{fold}", which a grid replaces.
-FOLDED = [path for path in FILES if path.parent.name == "drives" and path.name not in ("base.yaml", "grid.yaml")]
-RUNNABLE = [path for path in FILES if path.name not in ("base.yaml", "grid.yaml") and path not in FOLDED]
-EXPERIMENTS = [path for path in RUNNABLE if path.parent.name in ("paper", "ablations", "open_vocabulary")]
-OFFLINE = ["MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random", "MODEL.DEVICE", "cpu"]
+FOLDED = [
+    path
+    for path in FILES
+    if path.parent.name == "drives" and path.name not in ("base.yaml", "grid.yaml")
+]
+RUNNABLE = [
+    path for path in FILES if path.name not in ("base.yaml", "grid.yaml") and path not in FOLDED
+]
+EXPERIMENTS = [
+    path for path in RUNNABLE if path.parent.name in ("paper", "ablations", "open_vocabulary")
+]
+OFFLINE = [
+    "MODEL.BACKBONE.WEIGHTS",
+    "random",
+    "MODEL.CLIP.EMBEDDINGS",
+    "random",
+    "MODEL.DEVICE",
+    "cpu",
+]
 ABLATIONS = ROOT / "configs" / "ablations"
 
 
@@ -63,7 +78,11 @@ def test_config_of_folds_builds(path: Path) -> None:
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_leaves_open_with_their_command(path: Path) -> None:
     first = path.read_text().splitlines()[0]
-    words = "--dataset my.yaml" if path.name == "custom.yaml" else f"--config-file {path.relative_to(ROOT)}"
+    words = (
+        "--dataset my.yaml"
+        if path.name == "custom.yaml"
+        else f"--config-file {path.relative_to(ROOT)}"
+    )
     register = re.search(r" --register (\S+\.py)$", first)
     assert first.removesuffix(register[0] if register else "") == f"# python train_net.py {words}"
     assert register is None or (ROOT / register[1]).parent == path.parent
@@ -86,7 +105,9 @@ def ablation(name: str, *opts: str) -> CfgNode:
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_experiments_take_a_step(path: Path, make_inputs: Callable[..., list[dict[str, Any]]]) -> None:
+def test_experiments_take_a_step(
+    path: Path, make_inputs: Callable[..., list[dict[str, Any]]]
+) -> None:
     """On a pair of small crops; what is trained gets a gradient."""
     model = build_model(load_cfg(path, OFFLINE)).train()
     inputs = make_inputs((64, 96), (64, 96))
@@ -99,7 +120,9 @@ def test_experiments_take_a_step(path: Path, make_inputs: Callable[..., list[dic
     assert all(value.grad is not None for value in model.pixel_decoder.parameters())
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXPERIMENTS if path.parent == ABLATIONS))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in EXPERIMENTS if path.parent == ABLATIONS)
+)
 def test_ablations_change_the_model_alone(name: str) -> None:
     full, own = leaf_keys(ablation("full")), leaf_keys(ablation(name))
     changed = {key for key, value in own.items() if value != full[key]}
@@ -110,9 +133,13 @@ def test_ablations_change_the_model_alone(name: str) -> None:
 
 @torch.no_grad()
 def depends_on_text(model: ClipMask, inputs: list[dict[str, Any]]) -> tuple[bool, bool, bool]:
-    """Whether features, queries before the first layer, and class logits of the same queries and features do."""
+    """Whether features, queries before the first layer, and class logits of the same queries and
+    features do.
+    """
     features, queries, logits = [], [], []
-    model.train()  # in which all predictions are returned; there is no dropout, and the statistics are frozen below
+    # in which all predictions are returned; there is no dropout, and the statistics are frozen
+    # below
+    model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -138,7 +165,11 @@ def depends_on_text(model: ClipMask, inputs: list[dict[str, Any]]) -> tuple[bool
     ],
 )
 def test_text_is_where_the_name_says(
-    name: str, features: bool, queries: bool, logits: bool, make_inputs: Callable[..., list[dict[str, Any]]]
+    name: str,
+    features: bool,
+    queries: bool,
+    logits: bool,
+    make_inputs: Callable[..., list[dict[str, Any]]],
 ) -> None:
     model = build_model(ablation(name))
     assert depends_on_text(model, make_inputs((64, 96))) == (features, queries, logits)
@@ -147,7 +178,13 @@ def test_text_is_where_the_name_says(
 def test_the_paper_is_as_it_is_written() -> None:
     for path in (ROOT / "configs" / "paper").glob("c*.yaml"):
         node = load_cfg(path).MODEL.CLIPMASK
-        written = (node.INJECTION, node.FUSION, node.MAX_IMAGE_KEYS, node.DICE_WEIGHT, len(node.SCALES))
+        written = (
+            node.INJECTION,
+            node.FUSION,
+            node.MAX_IMAGE_KEYS,
+            node.DICE_WEIGHT,
+            len(node.SCALES),
+        )
         assert written == ("tokens", "both", 0, 0.0, 3)
     for name in ("camvid", "cityscapes"):  # what their comments say of widths and layers
         node = load_cfg(ROOT / "configs" / "paper" / f"{name}.yaml").MODEL.CLIPMASK
@@ -156,12 +193,16 @@ def test_the_paper_is_as_it_is_written() -> None:
 
 @pytest.fixture
 def camvid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A CamVid of one image a split; its label map holds road (3), fence (7), bicyclist (10) and void (11)."""
+    """A CamVid of one image a split; its label map holds road (3), fence (7), bicyclist (10) and
+    void (11).
+    """
     for part in ("train", "val"):
         for folder in (part, f"{part}annot"):
             (tmp_path / "camvid" / folder).mkdir(parents=True)
         Image.new("RGB", (4, 1)).save(tmp_path / "camvid" / part / "a.png")
-        Image.fromarray(np.array([[3, 7, 10, 11]], np.uint8)).save(tmp_path / "camvid" / f"{part}annot" / "a.png")
+        Image.fromarray(np.array([[3, 7, 10, 11]], np.uint8)).save(
+            tmp_path / "camvid" / f"{part}annot" / "a.png"
+        )
         (tmp_path / "camvid" / f"{part}.txt").write_text("a\n")
     monkeypatch.setenv("CLIPMASK_DATASETS", str(tmp_path))
     sys.modules["clipmask_registered_camvid_text"].load.cache_clear()
@@ -176,7 +217,10 @@ def test_the_text_of_an_image_names_its_classes(camvid: Path) -> None:
 
 def test_unseen_classes_are_void_and_the_others_keep_their_names(camvid: Path) -> None:
     seen, every = (MetadataCatalog.get(f"camvid{kind}_sem_seg_val") for kind in ("_seen", ""))
-    assert [name for name in every.stuff_classes if name not in seen.stuff_classes] == ["fence", "bicyclist"]
+    assert [name for name in every.stuff_classes if name not in seen.stuff_classes] == [
+        "fence",
+        "bicyclist",
+    ]
     [record] = DatasetCatalog.get("camvid_seen_sem_seg_val")
     labels = label_reader("camvid_seen_sem_seg_val")(record["sem_seg_file_name"])
     assert labels.tolist() == [[seen.stuff_classes.index("road"), 255, 255, 255]]

@@ -1,6 +1,8 @@
-"""What a fixed small model costs, counted and never timed: a change that makes it dearer has to change a number here.
+"""What a fixed small model costs, counted and never timed: a change that makes it dearer has to
+change a number here.
 
-Each bound is what was counted when it was written; what comes below it by more than a tenth is to be written down too.
+Each bound is what was counted when it was written; what comes below it by more than a tenth is to
+be written down too.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def test_flops_of_a_prediction(toy: ClipMask, make_inputs: Callable[..., Inputs]
 
 @contextmanager
 def saved_bytes() -> Iterator[list[int]]:
-    """Collects the bytes of all memory that is kept for the backward pass, each storage once, weights left out."""
+    """Collects the bytes of all memory that is kept for the backward pass, each storage once,
+    weights left out.
+    """
     seen: dict[int, Tensor] = {}
     total = [0]
 
@@ -101,7 +105,9 @@ def test_one_read_from_the_device_in_training_and_none_in_prediction(
     for name in ("cpu", "tolist", "item"):
         original = getattr(Tensor, name)
 
-        def counted(self: Tensor, *args: Any, original: Any = original, name: str = name, **kwargs: Any) -> Any:
+        def counted(
+            self: Tensor, *args: Any, original: Any = original, name: str = name, **kwargs: Any
+        ) -> Any:
             reads.append(name)
             return original(self, *args, **kwargs)
 
@@ -117,12 +123,20 @@ def test_one_read_from_the_device_in_training_and_none_in_prediction(
 
 
 def test_every_map_stays_channels_last(toy: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
-    """A map in another layout is copied by every convolution that takes it, forward and backward."""
-    inputs = make_inputs((200, 264), (200, 264), classes=len(NAMES))  # padded: some rows and columns are cut off again
+    """A map in another layout is copied by every convolution that takes it, forward and
+    backward.
+    """
+    # padded: some rows and columns are cut off again
+    inputs = make_inputs((200, 264), (200, 264), classes=len(NAMES))
     strays: list[str] = []
 
     def check(name: str, value: Any) -> None:
-        if isinstance(value, Tensor) and value.ndim == 4 and value.shape[1] > 1 and value.stride(1) != 1:
+        if (
+            isinstance(value, Tensor)
+            and value.ndim == 4
+            and value.shape[1] > 1
+            and value.stride(1) != 1
+        ):
             strays.append(f"{name} {tuple(value.shape)} {value.stride()}")
 
     def watch(name: str, output: Any) -> None:

@@ -20,9 +20,15 @@ SHOW = "import clipmask.d2 as d2; print(d2.IMPLEMENTATION, d2.DatasetCatalog.__c
 def run(code: str, path: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs code in a new process, with ``path`` before everything else that can be imported."""
     environment = {key: value for key, value in os.environ.items() if key != "CLIPMASK_D2"}
-    folders = [*([str(path)] if path else []), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    folders = [
+        *([str(path)] if path else []),
+        str(ROOT),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
     environment |= {"PYTHONPATH": os.pathsep.join(folders), **variables}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def fake(folder: Path, text: str) -> Path:
@@ -70,8 +76,12 @@ USES = [
 
 
 def test_a_broken_detectron2_is_one_clear_error(broken: Path) -> None:
-    """Also of names that Detectron2 has no part in: a script that got on with half of them would fail far from here."""
-    attempts = "for use in {}:\n try:\n  exec(use)\n except ValueError as error:\n  print(repr(error))"
+    """Also of names that Detectron2 has no part in: a script that got on with half of them would
+    fail far from here.
+    """
+    attempts = (
+        "for use in {}:\n try:\n  exec(use)\n except ValueError as error:\n  print(repr(error))"
+    )
     result = run(attempts.format(USES), broken)
     assert len(result.stdout.splitlines()) == len(USES), result.stderr
     for line in result.stdout.splitlines():
@@ -81,21 +91,30 @@ def test_a_broken_detectron2_is_one_clear_error(broken: Path) -> None:
 
 
 def test_the_bare_import_is_quiet(broken: Path) -> None:
-    """And ``UserError``, by which a script catches the error, is there, as is the report that tells about it."""
+    """And ``UserError``, by which a script catches the error, is there, as is the report that tells
+    about it.
+    """
     result = run(
-        "import clipmask; from clipmask import UserError, env; print(UserError.__name__, env.__name__)", broken
+        "import clipmask; from clipmask import UserError, env; print(UserError.__name__,"
+        " env.__name__)",
+        broken,
     )
     assert (result.stdout.split(), result.stderr) == (["UserError", "clipmask.env"], "")
 
 
 def test_a_detectron2_that_ends_the_process_is_an_error_too(tmp_path: Path) -> None:
-    result = run("import clipmask; clipmask.build_model", fake(tmp_path, "import sys; sys.exit('no')"))
+    result = run(
+        "import clipmask; clipmask.build_model", fake(tmp_path, "import sys; sys.exit('no')")
+    )
     assert "can't be imported (SystemExit: no)" in result.stderr
 
 
 def test_the_reason_is_short(tmp_path: Path) -> None:
     broken = fake(tmp_path, "raise ImportError('\\n'.join(['a compiler said this'] * 1000))")
-    result = run("try:\n    from clipmask import Predictor\nexcept ValueError as error:\n    print(error)", broken)
+    result = run(
+        "try:\n    from clipmask import Predictor\nexcept ValueError as error:\n    print(error)",
+        broken,
+    )
     assert len(result.stdout) < 1000
     assert len(result.stdout.splitlines()) == 1
 
@@ -105,7 +124,10 @@ def test_a_detectron2_that_is_too_old_says_so(tmp_path: Path) -> None:
     old = fake(tmp_path, "")
     names = {
         "data": "DatasetCatalog = MetadataCatalog = {}",
-        "evaluation": "class SemSegEvaluator:\n    def __init__(self, dataset_name): pass\nDatasetEvaluator = object",
+        "evaluation": (
+            "class SemSegEvaluator:\n    def __init__(self, dataset_name): pass\nDatasetEvaluator ="
+            " object"
+        ),
         "layers": "ShapeSpec = object",
         "modeling": "BACKBONE_REGISTRY = META_ARCH_REGISTRY = {}\nBackbone = object",
     }
@@ -180,7 +202,9 @@ def test_shared_config_keys_have_detectron2s_types_and_defaults() -> None:
 
 
 def test_a_clone_in_the_working_directory_is_not_an_installation(tmp_path: Path) -> None:
-    """A folder of that name without __init__.py is importable, as a namespace, and yet holds no Detectron2."""
+    """A folder of that name without __init__.py is importable, as a namespace, and yet holds no
+    Detectron2.
+    """
     (tmp_path / "detectron2").mkdir()
     result = run(SHOW, tmp_path)
     assert result.stdout.split()[0] == ("detectron2" if INSTALLED else "builtin"), result.stderr

@@ -22,13 +22,19 @@ SHORTENED = (
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in which the toy config was trained, with weights of a ResNet-50 as Detectron2 publishes them."""
+    """A checkout in which the toy config was trained, with weights of a ResNet-50 as Detectron2
+    publishes them.
+    """
     pytest.importorskip("detectron2")
     from detectron2.config import get_cfg
     from detectron2.modeling import build_backbone
 
     folder = checkout(tmp_path_factory.mktemp("checkout"))
-    run(["python", "train_net.py", "--config-file", "configs/toy.yaml", *SHORT], folder, "detectron2")
+    run(
+        ["python", "train_net.py", "--config-file", "configs/toy.yaml", *SHORT],
+        folder,
+        "detectron2",
+    )
     cfg = get_cfg()
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]  # all stages
     weights = {name: value.numpy() for name, value in build_backbone(cfg).state_dict().items()}
@@ -71,7 +77,9 @@ def test_the_commands_take_its_checkpoint(workspace: Path) -> None:
     evaluation = next(command for command in commands(PAGE) if "--eval-only" in command)
     assert "mIoU" in run([*shlex.split(evaluation), *SHORT[9:]], workspace)
     demo = next(line for line in PAGE.read_text().splitlines() if "demo.py" in line).strip("`.")
-    (workspace / "street.png").write_bytes((workspace / "datasets/toy_street/val/0000.png").read_bytes())
+    (workspace / "street.png").write_bytes(
+        (workspace / "datasets/toy_street/val/0000.png").read_bytes()
+    )
     assert "most frequent" in run(shlex.split(demo), workspace)
 
 

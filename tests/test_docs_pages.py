@@ -1,4 +1,6 @@
-"""docs/getting_started.md, datasets.md and demo.md run as they stand, on drawn pictures and a shortened training."""
+"""docs/getting_started.md, datasets.md and demo.md run as they stand, on drawn pictures and a
+shortened training.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ OFFLINE = SHORT[9:]
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with a trained toy model, a picture, a film, and 20 pictures whose label maps are in colours."""
+    """A checkout with a trained toy model, a picture, a film, and 20 pictures whose label maps are
+    in colours.
+    """
     folder = checkout(tmp_path_factory.mktemp("checkout"))
     command = next(command for command in commands(START) if "configs/toy.yaml" in command)
     run([*shlex.split(command), *SHORT], folder)
@@ -63,7 +67,8 @@ def test_from_a_folder_to_a_result(workspace: Path) -> None:
     assert "20 of 20 pictures have a label map" in told[0]
     assert "none of them stop training" in told[1]
     assert "class names that say nothing" in told[1]  # which nobody has put in yet
-    shutil.copy(workspace / "kept.yaml", workspace / "photos.yaml")  # what a person does: put the names in
+    # what a person does: put the names in
+    shutil.copy(workspace / "kept.yaml", workspace / "photos.yaml")
     told = [run(shortened(command), workspace) for command in own[2:]]
     assert "mIoU" in told[0]
     assert "20 pictures -> output/photos" in told[1]
@@ -76,7 +81,9 @@ def test_try_it(workspace: Path) -> None:
     assert "60 pictures" in run(shlex.split(later), workspace)
 
 
-@pytest.mark.parametrize("command", [c for c in commands(DATASETS) if c.startswith("clipmask-data") and ".py" not in c])
+@pytest.mark.parametrize(
+    "command", [c for c in commands(DATASETS) if c.startswith("clipmask-data") and ".py" not in c]
+)
 def test_commands_about_data(command: str, workspace: Path) -> None:
     (workspace / "photos.yaml").write_text(blocks(DATASETS, "yaml")[0])
     run(shortened(command), workspace)
@@ -87,7 +94,9 @@ def test_commands_about_data(command: str, workspace: Path) -> None:
 def test_training_on_a_descriptor(workspace: Path) -> None:
     (workspace / "photos.yaml").write_text(blocks(DATASETS, "yaml")[0])
     trained = [
-        command for command in commands(DATASETS) if "--dataset photos.yaml" in command and "train_net" in command
+        command
+        for command in commands(DATASETS)
+        if "--dataset photos.yaml" in command and "train_net" in command
     ]
     assert len(trained) == 4
     for command in trained[:2]:
@@ -95,20 +104,37 @@ def test_training_on_a_descriptor(workspace: Path) -> None:
     assert "pole" in run(shortened(trained[2]), workspace)
 
 
-def test_embeddings_of_a_descriptor(workspace: Path, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, with a small CLIP for the usual one, which would be downloaded; then the training takes them."""
+def test_embeddings_of_a_descriptor(
+    workspace: Path, tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, with a small CLIP for the usual one, which would be downloaded; then the
+    training takes them.
+    """
     from clipmask.cli.embed import main
 
     (workspace / "photos.yaml").write_text(blocks(DATASETS, "yaml")[0])
     monkeypatch.chdir(workspace)
-    command = next(command for command in commands(DATASETS) if command.startswith("clipmask-embed"))
+    command = next(
+        command for command in commands(DATASETS) if command.startswith("clipmask-embed")
+    )
     words = shlex.split(command)[1:]
     assert main([*words, "--model", "tiny-clip", "--pretrained", str(tiny_clip)]) == 0
-    training = next(command for command in commands(DATASETS) if "photos.npz" in command and "train_net" in command)
+    training = next(
+        command
+        for command in commands(DATASETS)
+        if "photos.npz" in command and "train_net" in command
+    )
     short = [word for word in SHORT if word != "random"]
     short.remove("MODEL.BACKBONE.WEIGHTS")
     short.remove("MODEL.CLIP.EMBEDDINGS")
-    scratch = ["MODEL.WEIGHTS", "", "MODEL.BACKBONE.WEIGHTS", "random", "OUTPUT_DIR", "output/embedded"]
+    scratch = [
+        "MODEL.WEIGHTS",
+        "",
+        "MODEL.BACKBONE.WEIGHTS",
+        "random",
+        "OUTPUT_DIR",
+        "output/embedded",
+    ]
     assert "mIoU" in run([*shlex.split(training), *short, *scratch], workspace)
 
 
@@ -125,14 +151,25 @@ def test_a_dataset_in_python(workspace: Path) -> None:
 def test_demo_commands(workspace: Path) -> None:
     """All of the page, one after the other."""
     cv2 = pytest.importorskip("cv2", exc_type=ImportError)
-    film = cv2.VideoWriter(str(workspace / "drive.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (256, 192))
+    film = cv2.VideoWriter(
+        str(workspace / "drive.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (256, 192)
+    )
     for index in range(5):
-        film.write(cv2.imread(str(workspace / "datasets" / "toy_street" / "val" / f"{index:04d}.png")))
+        film.write(
+            cv2.imread(str(workspace / "datasets" / "toy_street" / "val" / f"{index:04d}.png"))
+        )
     film.release()
     for command in commands(DEMO):
         if command:
             assert "->" in run(shlex.split(command), workspace), command
-    for name in ("few.png", "alone.png", "careful.png", "drive_segmented.mp4", "output/two", "output/compared"):
+    for name in (
+        "few.png",
+        "alone.png",
+        "careful.png",
+        "drive_segmented.mp4",
+        "output/two",
+        "output/compared",
+    ):
         assert (workspace / name).exists(), name
     assert len((workspace / "output" / "drive" / "drive.jsonl").read_text().splitlines()) == 3
 
@@ -147,9 +184,15 @@ def test_colors_of_the_page(workspace: Path) -> None:
     text = re.search(r"classes others:\n\n(.*?)\n\n", DEMO.read_text(), re.DOTALL)
     assert text is not None
     (workspace / "colors.yaml").write_text("\n".join(line.strip() for line in text[1].splitlines()))
-    words = "python demo/demo.py --input street.jpg --save color --colors colors.yaml --output colored.png"
+    words = (
+        "python demo/demo.py --input street.jpg --save color --colors colors.yaml --output"
+        " colored.png"
+    )
     run(shlex.split(words), workspace)
-    seen = {color for _, color in Image.open(workspace / "colored.png").convert("RGB").getcolors(1 << 16)}
+    seen = {
+        color
+        for _, color in Image.open(workspace / "colored.png").convert("RGB").getcolors(1 << 16)
+    }
     assert {(128, 64, 128), (0x46, 0x82, 0xB4)} & seen
 
 

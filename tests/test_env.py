@@ -1,4 +1,6 @@
-"""The report for a bug report comes out of every machine, a broken one too, and tells nobody's secrets."""
+"""The report for a bug report comes out of every machine, a broken one too, and tells nobody's
+secrets.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def told(*places: Path, **variables: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "CLIPMASK_D2"}
     environment |= {"PYTHONPATH": os.pathsep.join(paths), **variables}
     result = subprocess.run(
-        [sys.executable, "-m", "clipmask.env"], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "clipmask.env"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stdout + result.stderr
@@ -39,7 +45,11 @@ def told(*places: Path, **variables: str) -> str:
 
 def lines(report: str) -> dict[str, str]:
     """The report's values by name."""
-    return {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in report.splitlines() if "  " in line}
+    return {
+        line.split("  ")[0]: line.split("  ", 1)[1].strip()
+        for line in report.splitlines()
+        if "  " in line
+    }
 
 
 @pytest.fixture
@@ -58,7 +68,11 @@ def test_what_is_in_use() -> None:
     assert values["CLIPMASK_D2"] == "builtin"
     assert "failed" not in values
     assert len(report.splitlines()) < 70
-    columns = {len(line) - len(re.split(r" {2,}", line, maxsplit=1)[1]) for line in report.splitlines() if "  " in line}
+    columns = {
+        len(line) - len(re.split(r" {2,}", line, maxsplit=1)[1])
+        for line in report.splitlines()
+        if "  " in line
+    }
     assert len(columns) == 1, "the values stand below each other"
 
 
@@ -70,9 +84,13 @@ def test_a_detectron2_in_use_is_described() -> None:
 
 
 def test_a_broken_detectron2_is_reported(tmp_path: Path) -> None:
-    """Where it lies and why it can't be imported, without the user's name; the rest is told all the same."""
+    """Where it lies and why it can't be imported, without the user's name; the rest is told all the
+    same.
+    """
     values = lines(told(fake(tmp_path, BROKEN), HOME=str(tmp_path)))
-    assert values["can't be used"].startswith("Detectron2 was found at ~/detectron2/__init__.py but can't be imported")
+    assert values["can't be used"].startswith(
+        "Detectron2 was found at ~/detectron2/__init__.py but can't be imported"
+    )
     assert "multiarray" in values["can't be used"]
     assert values["CLIPMASK_D2"] == "not set"
     assert values["text embeddings"] == "~/.cache/clipmask/text (missing)"
@@ -89,11 +107,15 @@ def test_a_wrong_variable_is_reported() -> None:
 @pytest.mark.parametrize("kind", ["ImportError", "OSError"])
 def test_a_torch_that_does_not_load_is_reported(kind: str, tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "__init__.py").write_text(f"raise {kind}('libtorch.so:\\n cannot open shared object file')")
+    (tmp_path / "torch" / "__init__.py").write_text(
+        f"raise {kind}('libtorch.so:\\n cannot open shared object file')"
+    )
     values = lines(told(tmp_path, CLIPMASK_D2="builtin"))
     assert values["can't be used"] == f"{kind}: libtorch.so: cannot open shared object file"
     assert values["failed"] == values["can't be used"]
-    assert "(missing)" in values["open_clip's own files"] or "entr" in values["open_clip's own files"]
+    assert (
+        "(missing)" in values["open_clip's own files"] or "entr" in values["open_clip's own files"]
+    )
 
 
 def test_every_dependency_is_listed() -> None:
@@ -123,7 +145,10 @@ def test_a_driver_that_fails_is_lines(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """Of what torch warns of, of each GPU that can't be asked, and of NVIDIA's own program."""
 
     def unusable() -> bool:
-        warnings.warn("CUDA initialization: The NVIDIA driver on your system is too old\n(found 11040).", stacklevel=1)
+        warnings.warn(
+            "CUDA initialization: The NVIDIA driver on your system is too old\n(found 11040).",
+            stacklevel=1,
+        )
         return False
 
     def fails(index: int) -> None:
@@ -137,20 +162,30 @@ def test_a_driver_that_fails_is_lines(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", fails)
     values = lines(env.report())
-    assert values["cuda"].endswith("CUDA initialization: The NVIDIA driver on your system is too old (found 11040).")
+    assert values["cuda"].endswith(
+        "CUDA initialization: The NVIDIA driver on your system is too old (found 11040)."
+    )
     assert values["failed"] == "RuntimeError: CUDA unknown error - is it plugged in?"
     assert values["NVIDIA's driver"] == "nvidia-smi fails: couldn't communicate with the driver"
     assert "cpu" in values
 
 
 def test_roots(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for root, folder in (("a", "camvid"), ("b", "camvid"), ("b", "toy_street"), ("b", "cityscapes/leftImg8bit")):
+    for root, folder in (
+        ("a", "camvid"),
+        ("b", "camvid"),
+        ("b", "toy_street"),
+        ("b", "cityscapes/leftImg8bit"),
+    ):
         (home / root / folder).mkdir(parents=True)
     (home / "b" / "camvid" / "train.txt").touch()
     monkeypatch.chdir(home)
     monkeypatch.setenv("CLIPMASK_DATASETS", "~/a")
     values = lines(env.report())
-    assert (values["DETECTRON2_DATASETS"], values["./datasets"]) == ("not set", "~/datasets (missing)")
+    assert (values["DETECTRON2_DATASETS"], values["./datasets"]) == (
+        "not set",
+        "~/datasets (missing)",
+    )
     assert values["camvid"] == "~/a/camvid, without train.txt"
     monkeypatch.setenv("DETECTRON2_DATASETS", str(home / "b"))
     values = lines(env.report())
@@ -166,7 +201,11 @@ def test_every_dataset_of_ours_has_its_folder() -> None:
     for folder in FOLDERS:
         assert f"{folder}_sem_seg_train" in DatasetCatalog.list()
     sources = (ROOT / "clipmask" / "data" / "datasets").glob("*.py")
-    registering = [path.stem for path in sources if re.search(r"^def register\(\)", path.read_text(), re.MULTILINE)]
+    registering = [
+        path.stem
+        for path in sources
+        if re.search(r"^def register\(\)", path.read_text(), re.MULTILINE)
+    ]
     assert set(registering) <= set(FOLDERS), "a new dataset's folder belongs there"
 
 
@@ -189,8 +228,18 @@ def test_the_hub_is_where_its_library_says(tmp_path: Path) -> None:
     """It reads several variables, and only when it is imported."""
     hub = tmp_path / "elsewhere"
     (hub / "models--timm--resnet").mkdir(parents=True)
-    assert "/elsewhere (1 entry, 0.0 MiB)" in lines(told(HF_HUB_CACHE=str(hub)))["hub (timm, open_clip)"]
-    values = lines(told(HF_HUB_CACHE="", HUGGINGFACE_HUB_CACHE="", HF_HOME=str(tmp_path), TORCH_HOME=str(tmp_path)))
+    assert (
+        "/elsewhere (1 entry, 0.0 MiB)"
+        in lines(told(HF_HUB_CACHE=str(hub)))["hub (timm, open_clip)"]
+    )
+    values = lines(
+        told(
+            HF_HUB_CACHE="",
+            HUGGINGFACE_HUB_CACHE="",
+            HF_HOME=str(tmp_path),
+            TORCH_HOME=str(tmp_path),
+        )
+    )
     assert values["torch hub"].endswith(f"{tmp_path.name}/hub (missing)")
 
 
@@ -204,15 +253,26 @@ def test_secrets_and_names_stay_at_home(home: Path, monkeypatch: pytest.MonkeyPa
     values = lines(report)
     assert values["CLIPMASK_PASSWORD"] == "is set, but nothing reads it"
     assert values["CLIPMASK_CACHE"] == "~/cache"
-    assert values["DETECTRON2_DATASETS"] == f"{home}-of-another (missing)", "only looks as if it were below the home"
+    assert values["DETECTRON2_DATASETS"] == f"{home}-of-another (missing)", (
+        "only looks as if it were below the home"
+    )
     assert f"{home}/" not in report
 
 
 def test_own_variables_are_those_that_are_read() -> None:
     sources = [*(ROOT / "clipmask").rglob("*.py"), *(ROOT / "tests").rglob("conftest.py")]
-    read = {name for path in sources for name in re.findall(r'"(CLIPMASK_[A-Z0-9_]+)"', path.read_text())}
+    read = {
+        name
+        for path in sources
+        for name in re.findall(r'"(CLIPMASK_[A-Z0-9_]+)"', path.read_text())
+    }
     assert read == set(env.OWN_VARIABLES)
 
 
 def test_paths_that_a_terminal_can_not_show() -> None:
-    assert "~" not in lines(told(CLIPMASK_CACHE="/caché/\udcff", PYTHONIOENCODING="ascii"))["text embeddings"]
+    assert (
+        "~"
+        not in lines(told(CLIPMASK_CACHE="/caché/\udcff", PYTHONIOENCODING="ascii"))[
+            "text embeddings"
+        ]
+    )

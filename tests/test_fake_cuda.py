@@ -1,9 +1,9 @@
 """Every model on a GPU that is not there: devices and types are checked, nothing is computed.
 
-Under ``FakeTensorMode`` a tensor is its shape, type and device, and whatever brings the host's and the device's tensors
-together fails as it would on a GPU; so does whatever asks for a value, for which a GPU would have to be waited for. The
-matcher's transfer, the step's only one, is stood in for. Autocast is entered by hand: ``torch.autocast`` turns itself
-off where there is no GPU.
+Under ``FakeTensorMode`` a tensor is its shape, type and device, and whatever brings the host's and
+the device's tensors together fails as it would on a GPU; so does whatever asks for a value, for
+which a GPU would have to be waited for. The matcher's transfer, the step's only one, is stood in
+for. Autocast is entered by hand: ``torch.autocast`` turns itself off where there is no GPU.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from tests.test_configs import OFFLINE, RUNNABLE
 
 Inputs = list[dict[str, Any]]
 TOY = ROOT / "configs" / "toy.yaml"
-ANNOTATION = ["MODEL.CLIP.TEXT", "annotation", "MODEL.CLIP.TEXT_DROP", "0.0"]  # a draw is a value that the host reads
+# a draw is a value that the host reads
+ANNOTATION = ["MODEL.CLIP.TEXT", "annotation", "MODEL.CLIP.TEXT_DROP", "0.0"]
 
 
 class Copies(TorchDispatchMode):
@@ -95,7 +96,11 @@ def transfer(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
 def pictures(*sizes: tuple[int, int], **others: Any) -> Inputs:
     """Inputs as the mapper makes them, on the host."""
     return [
-        {"image": torch.zeros(3, *size, dtype=torch.uint8), "sem_seg": torch.zeros(size, dtype=torch.uint8), **others}
+        {
+            "image": torch.zeros(3, *size, dtype=torch.uint8),
+            "sem_seg": torch.zeros(size, dtype=torch.uint8),
+            **others,
+        }
         for size in sizes
     ]
 
@@ -117,7 +122,10 @@ def check_prediction(model: Any, inputs: Inputs) -> None:
         scores = output["sem_seg"]
         assert (scores.device.type, scores.dtype) == ("cuda", torch.float32)
         assert (label.device.type, label.dtype) == ("cuda", torch.uint8)
-        size = (image.get("height", image["image"].shape[1]), image.get("width", image["image"].shape[2]))
+        size = (
+            image.get("height", image["image"].shape[1]),
+            image.get("width", image["image"].shape[2]),
+        )
         assert (*scores.shape[1:],) == (*label.shape,) == size
 
 
@@ -155,7 +163,9 @@ def test_configs_train_and_predict(name: str, transfer: list[torch.dtype]) -> No
     ],
     ids=["vocabulary", "vocabulary-16", "tokens", "channels-16", "linear"],
 )
-def test_modes_with_padding_and_other_precisions(opts: list[str], dtype: torch.dtype | None) -> None:
+def test_modes_with_padding_and_other_precisions(
+    opts: list[str], dtype: torch.dtype | None
+) -> None:
     with pretended(build_model(load_cfg(TOY, [*OFFLINE, *opts]), NAMES)) as model:
         inputs = pictures((64, 96), (61, 47))
         inputs[1]["text"] = ["rain", "a road", "two cars"]
@@ -168,7 +178,12 @@ def test_modes_with_padding_and_other_precisions(opts: list[str], dtype: torch.d
 @pytest.mark.parametrize("tower", ["context", "full"])
 def test_text_that_is_learned(small_cfg: CfgNode, tiny_clip: Path, tower: str) -> None:
     clip = small_cfg.MODEL.CLIP
-    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = "tiny-clip", str(tiny_clip), "", ["single"]
+    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = (
+        "tiny-clip",
+        str(tiny_clip),
+        "",
+        ["single"],
+    )
     clip.TOWER, clip.TEXT, clip.TEXT_DROP, clip.CONTEXT_LENGTH = tower, "annotation", 0.0, 4
     with pretended(build_model(small_cfg, NAMES)) as model:
         inputs = pictures((64, 64), (64, 64), text=["rain", "a road"])
@@ -190,7 +205,9 @@ def test_views_and_windows(small_cfg: CfgNode, views: Views) -> None:
         check_prediction(ClipMaskWithViews(model, views), pictures((61, 103)))
 
 
-def test_what_belongs_to_the_host_is_found(small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_belongs_to_the_host_is_found(
+    small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Broken on purpose: a tensor left behind, a value that is asked for, and a second copy."""
     inputs = pictures((64, 64))
     with pretended(build_model(small_cfg, NAMES).train()) as model:

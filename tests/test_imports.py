@@ -41,7 +41,9 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_direction(path: Path) -> None:
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     for name in imported(path):
@@ -57,18 +59,26 @@ def test_direction(path: Path) -> None:
 
 
 def test_every_module_has_a_layer() -> None:
-    found = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    found = {
+        path.name.removesuffix(".py")
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or path.is_dir()
+    }
     assert found - {"__init__", "__pycache__", "py.typed"} == set(RANK)
 
 
 def test_importing_loads_nothing_heavy() -> None:
     code = (
-        "import sys, clipmask; "
-        "print([m for m in ('timm', 'open_clip', 'lightning_fabric', 'lightning', 'cv2', 'matplotlib', 'tensorboard', "
-        "'detectron2') if m in sys.modules])"
+        "import sys, clipmask; print([m for m in ('timm', 'open_clip', 'lightning_fabric',"
+        " 'lightning', 'cv2', 'matplotlib', 'tensorboard', 'detectron2') if m in sys.modules])"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=_builtin_environment()
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=_builtin_environment(),
     )
     assert result.stdout.strip() == "[]"
 

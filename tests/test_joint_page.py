@@ -26,21 +26,43 @@ SHORT = [
         "MODEL.DEVICE",
         "cpu",
     ),
-    *("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "3", "INPUT.CROP.SIZE", "[64, 64]", "TEST.EVAL_PERIOD", "0"),
-    *("DATALOADER.NUM_WORKERS", "0", "TEST.NUM_PICTURES", "0", "SOLVER.WARMUP_ITERS", "1", "INPUT.MIN_SIZE_TEST", "64"),
+    *(
+        "SOLVER.MAX_ITER",
+        "2",
+        "SOLVER.IMS_PER_BATCH",
+        "3",
+        "INPUT.CROP.SIZE",
+        "[64, 64]",
+        "TEST.EVAL_PERIOD",
+        "0",
+    ),
+    *(
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "TEST.NUM_PICTURES",
+        "0",
+        "SOLVER.WARMUP_ITERS",
+        "1",
+        "INPUT.MIN_SIZE_TEST",
+        "64",
+    ),
 ]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten pictures of a town in four classes, ten of roads in three; the descriptor of the second is the page's."""
+    """Ten pictures of a town in four classes, ten of roads in three; the descriptor of the second
+    is the page's.
+    """
     generator = np.random.default_rng(0)
     for name, classes in (("town", 4), ("roads", 3)):
         for kind in ("images", "labels"):
             (tmp_path / name / kind).mkdir(parents=True)
         for index in range(10):
             labels = np.sort(generator.integers(0, classes, (64, 80)), axis=0).astype(np.uint8)
-            pixels = np.stack([60 * labels, 250 - 50 * labels, 0 * labels + 99], axis=2).astype(np.uint8)
+            pixels = np.stack([60 * labels, 250 - 50 * labels, 0 * labels + 99], axis=2).astype(
+                np.uint8
+            )
             Image.fromarray(pixels).save(tmp_path / name / "images" / f"{index}.png")
             Image.fromarray(labels).save(tmp_path / name / "labels" / f"{index}.png")
     (tmp_path / "town.yaml").write_text(TOWN)

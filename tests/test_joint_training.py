@@ -1,4 +1,6 @@
-"""One model over datasets with class lists of their own: exact for each of them, from the loader to the scores."""
+"""One model over datasets with class lists of their own: exact for each of them, from the loader to
+the scores.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,17 @@ from clipmask.weights.checkpoint import load_checkpoint, trained_vocabularies
 Inputs = list[dict[str, Any]]
 FINE = Vocabulary.from_names(["road", "sky", "tree", "car", "pole"])
 COARSE = Vocabulary.from_metadata(
-    {"stuff_classes": ["things", "ground"], "class_members": {"things": ["car", "pole", "bus"], "ground": ["road"]}}
+    {
+        "stuff_classes": ["things", "ground"],
+        "class_members": {"things": ["car", "pole", "bus"], "ground": ["road"]},
+    }
 )
 
 
 def with_lists(inputs: Inputs) -> Inputs:
-    """The first image is labelled with the fine list, void 255, the second with the coarse one, void 9."""
+    """The first image is labelled with the fine list, void 255, the second with the coarse one,
+    void 9.
+    """
     first, second = inputs
     labels = second["sem_seg"].clone()
     labels[labels > 1] = 9
@@ -44,7 +51,9 @@ def joint(small_cfg: CfgNode) -> ClipMask:
     return build_model(small_cfg, [FINE, COARSE])
 
 
-def losses(model: ClipMask, inputs: Inputs, normalizer: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+def losses(
+    model: ClipMask, inputs: Inputs, normalizer: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
     found = model.train()(inputs, normalizer)
     assert isinstance(found, dict)
     return found
@@ -58,7 +67,11 @@ def test_a_mixed_batch_has_the_losses_and_gradients_of_its_images(
     assert normalizer.tolist() == sum(joint.count_targets([one]) for one in inputs).tolist()  # type: ignore[union-attr]
     together = losses(joint, inputs, normalizer)
     torch.stack(list(together.values())).sum().backward()
-    gradients = {name: value.grad.clone() for name, value in joint.named_parameters() if value.grad is not None}
+    gradients = {
+        name: value.grad.clone()
+        for name, value in joint.named_parameters()
+        if value.grad is not None
+    }
     joint.zero_grad()
     parts = [losses(joint, [one], normalizer) for one in inputs]
     for part in parts:
@@ -82,13 +95,17 @@ def test_what_an_image_says_of_its_own_list_changes_no_bit(
 
 
 @torch.no_grad()
-def test_predictions_are_made_in_each_images_own_list(joint: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_predictions_are_made_in_each_images_own_list(
+    joint: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     inputs = with_lists(make_inputs((64, 64), (64, 64)))
     joint.eval()
     mixed, labels = joint(inputs), joint.predict_labels(inputs)
     assert [one["sem_seg"].shape[0] for one in mixed] == [5, 2]
     for one, scores, ids in zip(inputs, mixed, labels, strict=True):
-        torch.testing.assert_close(joint([one])[0]["sem_seg"], scores["sem_seg"], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            joint([one])[0]["sem_seg"], scores["sem_seg"], rtol=1e-3, atol=1e-4
+        )
         assert int(ids.max()) < scores["sem_seg"].shape[0]
 
 
@@ -127,23 +144,55 @@ def write_set(folder: Path, classes: int, void: int, seed: int) -> list[dict[str
         Image.fromarray(image).save(folder / f"{index}.png")
         Image.fromarray(labels).save(folder / f"{index}_labels.png")
         records.append(
-            {"file_name": str(folder / f"{index}.png"), "sem_seg_file_name": str(folder / f"{index}_labels.png")}
+            {
+                "file_name": str(folder / f"{index}.png"),
+                "sem_seg_file_name": str(folder / f"{index}_labels.png"),
+            }
         )
     return records
 
 
 @pytest.fixture
 def cfg(tmp_path: Path, small_cfg: CfgNode) -> Iterator[CfgNode]:
-    """A run over a set of five classes, void 255, and one of two coarse classes, void 7, in batches of both."""
+    """A run over a set of five classes, void 255, and one of two coarse classes, void 7, in batches
+    of both.
+    """
     sets = {"joint_fine": (FINE, 255), "joint_coarse": (COARSE, 7)}
     for seed, (name, (vocabulary, void)) in enumerate(sets.items()):
         records = write_set(tmp_path / name, len(vocabulary), void, seed)
         DatasetCatalog.register(name, lambda records=records: [dict(record) for record in records])
-        MetadataCatalog.get(name).set(**vocabulary.metadata(), ignore_label=void, evaluator_type="sem_seg")
+        MetadataCatalog.get(name).set(
+            **vocabulary.metadata(), ignore_label=void, evaluator_type="sem_seg"
+        )
     small_cfg.merge_from_list(
-        ["DATASETS.TRAIN", tuple(sets), "DATASETS.TEST", tuple(sets), "DATASETS.TRAIN_WEIGHTS", (2.0, 1.0)]
-        + ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 3, "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.EMA_DECAY", 0.5]
-        + ["INPUT.CROP.SIZE", [32, 32], "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu", "TEST.NUM_PICTURES", 0]
+        [
+            "DATASETS.TRAIN",
+            tuple(sets),
+            "DATASETS.TEST",
+            tuple(sets),
+            "DATASETS.TRAIN_WEIGHTS",
+            (2.0, 1.0),
+        ]
+        + [
+            "SOLVER.MAX_ITER",
+            4,
+            "SOLVER.IMS_PER_BATCH",
+            3,
+            "SOLVER.CHECKPOINT_PERIOD",
+            2,
+            "SOLVER.EMA_DECAY",
+            0.5,
+        ]
+        + [
+            "INPUT.CROP.SIZE",
+            [32, 32],
+            "DATALOADER.NUM_WORKERS",
+            0,
+            "MODEL.DEVICE",
+            "cpu",
+            "TEST.NUM_PICTURES",
+            0,
+        ]
         + ["OUTPUT_DIR", str(tmp_path / "run"), "SEED", 3]
     )
     yield small_cfg
@@ -156,7 +205,11 @@ def test_a_batch_mixes_the_datasets_by_their_weights(cfg: CfgNode) -> None:
     cfg.SOLVER.MAX_ITER = 20
     names = [one["vocabulary"].names for step in build_train_loader(cfg, seed=0) for one in step]
     assert abs(names.count(FINE.names) - 40) <= 2
-    voids = {(one["vocabulary"].names, one["ignore_label"]) for step in build_train_loader(cfg, seed=0) for one in step}
+    voids = {
+        (one["vocabulary"].names, one["ignore_label"])
+        for step in build_train_loader(cfg, seed=0)
+        for one in step
+    }
     assert voids == {(FINE.names, 255), (COARSE.names, 7)}
     cfg.DATASETS.TRAIN_WEIGHTS = (1.0,)
     with pytest.raises(UserError, match="TRAIN_WEIGHTS"):
@@ -175,7 +228,8 @@ def test_from_two_lists_to_scores_of_each(cfg: CfgNode, tmp_path: Path) -> None:
     ]
     cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR = str(path), str(tmp_path / "again")
     assert evaluate_checkpoint(cfg) == results
-    cfg.MODEL.CLIP.EMBEDDINGS = str(tmp_path / "gone.npz")  # all trained names are in the checkpoint
+    # all trained names are in the checkpoint
+    cfg.MODEL.CLIP.EMBEDDINGS = str(tmp_path / "gone.npz")
     predictor = Predictor.from_checkpoint(path)
     assert predictor.names == FINE.names
     predictor.set_vocabulary(["bus", "road"])

@@ -24,7 +24,9 @@ def _no_verb(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_shows_its_help_under_its_own_name(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_shows_its_help_under_its_own_name(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     assert ended.value.code == 0

@@ -21,7 +21,9 @@ def picture(shift: int) -> np.ndarray:
     """A textured picture that moves to the left by ``shift`` pixels."""
     coarse = torch.rand(1, 3, 24, 40, generator=torch.Generator().manual_seed(0))
     wide = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bicubic").clamp(0, 1)
-    return np.ascontiguousarray((255 * wide[0].permute(1, 2, 0)).byte().numpy()[:80, shift : shift + 112])
+    return np.ascontiguousarray(
+        (255 * wide[0].permute(1, 2, 0)).byte().numpy()[:80, shift : shift + 112]
+    )
 
 
 def test_labels_that_move_with_the_picture_do_not_flicker() -> None:
@@ -34,7 +36,9 @@ def test_labels_that_move_with_the_picture_do_not_flicker() -> None:
 
 
 def test_a_measure_is_counted_by_hand() -> None:
-    """One point in ten changes, in the half where the truth is steady; half of class 0 is taken for class 1."""
+    """One point in ten changes, in the half where the truth is steady; half of class 0 is taken for
+    class 1.
+    """
     still, measure = measure_smoothing.Tracks(picture(0), picture(0)), measure_smoothing.Measure(2)
     assert still.known.all()
     first = np.zeros((80, 112), np.uint8)
@@ -60,10 +64,18 @@ def test_a_still_film_with_its_own_labels_as_truth(
         for folder, content in (("frames", frame), ("labels", labels)):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(np.asarray(content)).save(tmp_path / folder / f"{index}.png")
-    words = ["--weights", str(weights), "--frames", str(tmp_path / "frames"), "--labels", str(tmp_path / "labels")]
+    words = [
+        "--weights",
+        str(weights),
+        "--frames",
+        str(tmp_path / "frames"),
+        "--labels",
+        str(tmp_path / "labels"),
+    ]
     assert measure_smoothing.main([*words, "--strengths", "0.5", "0.9"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     values = [row[-4:-1] for row in rows if row[0] in ("no", "strength")]
     assert values == [["100.00", "0.00", "0.00"]] * 3
     assert measure_smoothing.main([*words[:-2], "--strengths", "0.5"]) == 0
-    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[-2:]] == ["-", "-"]  # no truth, no mIoU
+    # no truth, no mIoU
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[-2:]] == ["-", "-"]

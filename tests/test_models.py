@@ -27,7 +27,9 @@ def mean_iou(predictor: Predictor, folder: Path, step: int) -> float:
         truth = read_labels(folder / "valannot" / f"{stem}.png", LabelFormat(classes, classes))
         labels = predictor(folder / "val" / f"{stem}.jpg").labels
         known = truth != classes
-        confusion += np.bincount(classes * truth[known].astype(int) + labels[known], minlength=classes**2)
+        confusion += np.bincount(
+            classes * truth[known].astype(int) + labels[known], minlength=classes**2
+        )
     table = confusion.reshape(classes, classes)
     right = table.diagonal()
     return float(100 * np.mean(right / (table.sum(0) + table.sum(1) - right)))

@@ -1,4 +1,6 @@
-"""Each key says what it takes, defaults obey, and what is out of range is named before anything begins."""
+"""Each key says what it takes, defaults obey, and what is out of range is named before anything
+begins.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def test_no_key_takes_what_is_no_number(key: str) -> None:
     value = leaf_keys(get_cfg())[key]
     for wrong in (math.nan, -math.inf, "?"):
         with pytest.raises(UserError, match=f"{key} .*: must be "):
-            check_ranges({key: [wrong] * max(1, len(value)) if isinstance(value, list | tuple) else wrong})
+            check_ranges(
+                {key: [wrong] * max(1, len(value)) if isinstance(value, list | tuple) else wrong}
+            )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,12 @@ def test_no_key_takes_what_is_no_number(key: str) -> None:
         (Number(0, 1, below=True), [0, 0.999], [1, -0.1], "at least 0 and below 1"),
         (Number(0, above=True), [2, math.inf], [0], "above 0"),
         (Number(1, below=True, whole=True), [1, 7], [1.5, 0], "a whole number, at least 1"),
-        (SomeOf(("a", "b", "c")), [["a"], ("a", "c")], [[], ["c", "a"], ["a", "a"], ["d"]], "some of a, b, c"),
+        (
+            SomeOf(("a", "b", "c")),
+            [["a"], ("a", "c")],
+            [[], ["c", "a"], ["a", "a"], ["d"]],
+            "some of a, b, c",
+        ),
         (Number(), [-1e9, 0], [math.nan], "any number"),
         (OneOf(("", "a")), ["", "a"], ["b", 1], "'' or a"),
         (
@@ -56,7 +65,12 @@ def test_no_key_takes_what_is_no_number(key: str) -> None:
             [[1, 0], [0], [0, 2], []],
             "2 values, each at least 0",
         ),
-        (Each(Number(0, 1)), [[0], [1, 0]], [[], [2]], "one or more values, each at least 0 and at most 1"),
+        (
+            Each(Number(0, 1)),
+            [[0], [1, 0]],
+            [[], [2]],
+            "one or more values, each at least 0 and at most 1",
+        ),
     ],
 )
 def test_rules(rule: Rule, good: list[object], bad: list[object], text: str) -> None:
@@ -65,7 +79,9 @@ def test_rules(rule: Rule, good: list[object], bad: list[object], text: str) -> 
     assert str(rule).startswith(text)
 
 
-@pytest.mark.parametrize("pair", [("SOLVER.BASE_LR", "-1"), ("SOLVER.EMA_DECAY", "1"), ("SEED", "1" * 30)])
+@pytest.mark.parametrize(
+    "pair", [("SOLVER.BASE_LR", "-1"), ("SOLVER.EMA_DECAY", "1"), ("SEED", "1" * 30)]
+)
 def test_a_command_line_is_checked_as_it_is_read(pair: tuple[str, str]) -> None:
     with pytest.raises(UserError, match=f"{pair[0]} .*: must be "):
         load_cfg(ROOT / "configs" / "toy.yaml", pair)

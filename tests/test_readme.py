@@ -18,7 +18,9 @@ COMMANDS = commands(README)
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout's look-alike with datasets of its own: drawn scenes, and a few of them as CamVid and as a film."""
+    """A checkout's look-alike with datasets of its own: drawn scenes, and a few of them as CamVid
+    and as a film.
+    """
     return checkout(tmp_path_factory.mktemp("checkout"))
 
 
@@ -40,7 +42,14 @@ def test_the_test_command_is_the_one_of_ci() -> None:
 def test_quick_start(quick_start: str, workspace: Path) -> None:
     assert "mIoU" in quick_start
     output = workspace / "output" / "toy"
-    for name in ("config.yaml", "log.txt", "metrics.json", "last_checkpoint", "model_best.pth", "model_final.pth"):
+    for name in (
+        "config.yaml",
+        "log.txt",
+        "metrics.json",
+        "last_checkpoint",
+        "model_best.pth",
+        "model_final.pth",
+    ):
         assert (output / name).is_file(), name
     assert list((output / "pictures").rglob("*.png"))
     assert (workspace / "datasets" / "toy_street" / "VERSION").is_file()
@@ -59,17 +68,26 @@ def test_evaluate(workspace: Path) -> None:
 
 @pytest.mark.usefixtures("quick_start")
 def test_predict_pictures(workspace: Path) -> None:
-    run(shlex.split(next(c for c in COMMANDS if "demo.py" in c and "--input datasets/" in c)), workspace)
+    run(
+        shlex.split(next(c for c in COMMANDS if "demo.py" in c and "--input datasets/" in c)),
+        workspace,
+    )
     assert len(list((workspace / "output" / "demo").rglob("*.png"))) >= 60
 
 
 @pytest.mark.usefixtures("quick_start")
 def test_the_model_that_comes_along(workspace: Path) -> None:
-    """The README's first demo; the model knows real streets, and a drawn one shows that its file is whole."""
+    """The README's first demo; the model knows real streets, and a drawn one shows that its file is
+    whole.
+    """
     from PIL import Image
 
-    Image.open(workspace / "datasets" / "toy_street" / "val" / "0000.png").save(workspace / "street.jpg")
-    told = run(shlex.split(next(c for c in COMMANDS if "demo.py --input street.jpg" in c)), workspace)
+    Image.open(workspace / "datasets" / "toy_street" / "val" / "0000.png").save(
+        workspace / "street.jpg"
+    )
+    told = run(
+        shlex.split(next(c for c in COMMANDS if "demo.py --input street.jpg" in c)), workspace
+    )
     assert "road" in told
     assert (workspace / "street_segmented.png").is_file()
 
@@ -77,8 +95,19 @@ def test_the_model_that_comes_along(workspace: Path) -> None:
 @pytest.mark.usefixtures("quick_start")
 def test_pack(workspace: Path) -> None:
     run(shlex.split(next(c for c in COMMANDS if "clipmask.cli.pack" in c)), workspace)
-    command = ["python", "demo/demo.py", "--weights", "toy.safetensors", "--input", "street.jpg", "--output", "toy.png"]
-    (workspace / "street.jpg").write_bytes((workspace / "datasets" / "toy_street" / "val" / "0001.png").read_bytes())
+    command = [
+        "python",
+        "demo/demo.py",
+        "--weights",
+        "toy.safetensors",
+        "--input",
+        "street.jpg",
+        "--output",
+        "toy.png",
+    ]
+    (workspace / "street.jpg").write_bytes(
+        (workspace / "datasets" / "toy_street" / "val" / "0001.png").read_bytes()
+    )
     run(command, workspace)
     assert (workspace / "toy.png").is_file()
 
@@ -86,9 +115,13 @@ def test_pack(workspace: Path) -> None:
 @pytest.mark.usefixtures("quick_start")
 def test_predict_film(workspace: Path) -> None:
     cv2 = pytest.importorskip("cv2", exc_type=ImportError)
-    film = cv2.VideoWriter(str(workspace / "drive.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (256, 192))
+    film = cv2.VideoWriter(
+        str(workspace / "drive.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (256, 192)
+    )
     for index in range(5):
-        film.write(cv2.imread(str(workspace / "datasets" / "toy_street" / "val" / f"{index:04d}.png")))
+        film.write(
+            cv2.imread(str(workspace / "datasets" / "toy_street" / "val" / f"{index:04d}.png"))
+        )
     film.release()
     run(shlex.split(next(c for c in COMMANDS if "--video-input" in c)), workspace)
     written = cv2.VideoCapture(str(workspace / "drive_segmented.mp4"))
@@ -103,7 +136,9 @@ def test_predict_with_views(workspace: Path) -> None:
 
 @pytest.mark.usefixtures("quick_start")
 def test_predict_in_python(workspace: Path) -> None:
-    (workspace / "street.jpg").write_bytes((workspace / "datasets" / "toy_street" / "val" / "0001.png").read_bytes())
+    (workspace / "street.jpg").write_bytes(
+        (workspace / "datasets" / "toy_street" / "val" / "0001.png").read_bytes()
+    )
     codes = [block for block in blocks(README, "python") if "Predictor" in block]
     assert len(codes) == 2
     for code in codes:
@@ -113,7 +148,9 @@ def test_predict_in_python(workspace: Path) -> None:
 
 
 def test_embeddings(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, and with a small CLIP for the one that it names, which would be downloaded."""
+    """In this process, and with a small CLIP for the one that it names, which would be
+    downloaded.
+    """
     from clipmask.cli.embed import main
     from clipmask.text.sources import FileSource
 
@@ -138,11 +175,22 @@ def test_own_dataset(workspace: Path) -> None:
             (workspace / "my" / f"{split}{kind}").mkdir()
         for index in range(100):
             source = f"{index % 60:04d}.png"
-            Image.open(toy / split / source).convert("RGB").save(workspace / "my" / split / f"{index}.jpg")
-            labels = Image.open(toy / f"{split}annot" / source).point(lambda value: value % 3 if value != 255 else 255)
+            Image.open(toy / split / source).convert("RGB").save(
+                workspace / "my" / split / f"{index}.jpg"
+            )
+            labels = Image.open(toy / f"{split}annot" / source).point(
+                lambda value: value % 3 if value != 255 else 255
+            )
             labels.save(workspace / "my" / f"{split}_labels" / f"{index}.png")
     command = shlex.split(next(c for c in COMMANDS if "--register" in c))
-    narrow = ["MODEL.BACKBONE.TIMM_NAME", "resnet10t", "MODEL.CLIPMASK.HIDDEN_DIM", "32", "OUTPUT_DIR", "output/my"]
+    narrow = [
+        "MODEL.BACKBONE.TIMM_NAME",
+        "resnet10t",
+        "MODEL.CLIPMASK.HIDDEN_DIM",
+        "32",
+        "OUTPUT_DIR",
+        "output/my",
+    ]
     told = run([*command, *SHORT, *narrow], workspace)
     assert "\ncar " in told
     assert "car;automobile" not in told, "a class is called by its first name"
@@ -152,7 +200,10 @@ def test_detectron2_lines() -> None:
     """The three lines, where Detectron2 is installed, on a config without downloads."""
     pytest.importorskip("detectron2")
     code = next(block for block in blocks(README, "python") if "detectron2" in block)
-    offline = 'cfg.MODEL.BACKBONE.WEIGHTS = "random"; cfg.MODEL.CLIP.EMBEDDINGS = "random"; cfg.MODEL.DEVICE = "cpu"\n'
+    offline = (
+        'cfg.MODEL.BACKBONE.WEIGHTS = "random"; cfg.MODEL.CLIP.EMBEDDINGS = "random";'
+        ' cfg.MODEL.DEVICE = "cpu"\n'
+    )
     code = code.replace("model = build_model", f"{offline}model = build_model")
     run(["python", "-c", code], ROOT, "detectron2")
 
@@ -163,10 +214,21 @@ def test_report_for_a_bug() -> None:
 
 def test_every_command_is_run_here() -> None:
     """A command that is added to the README needs a test above."""
-    run_here = ("pip install", "--eval-only", "--input", "--video-input", "--register", "clipmask.cli.", "clipmask.env")
+    run_here = (
+        "pip install",
+        "--eval-only",
+        "--input",
+        "--video-input",
+        "--register",
+        "clipmask.cli.",
+        "clipmask.env",
+    )
     elsewhere = commands(ROOT / "docs" / "getting_started.md")  # run by test_docs_pages.py
-    others = [c for c in COMMANDS if c and c not in elsewhere and not any(word in c for word in run_here)]
-    # Training on CamVid needs its data: the commands are those of the quick start with another config.
+    others = [
+        c for c in COMMANDS if c and c not in elsewhere and not any(word in c for word in run_here)
+    ]
+    # Training on CamVid needs its data: the commands are those of the quick start with another
+    # config.
     assert all("configs/camvid/clipmask_mobilenetv2.yaml" in command for command in others)
     assert len(others) == 2
 

@@ -1,4 +1,6 @@
-"""Configs are found by name from any folder; a file of one's own comes first, and a wrong name is one clear error."""
+"""Configs are found by name from any folder; a file of one's own comes first, and a wrong name is
+one clear error.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_a_base_by_name(tmp_path: Path) -> None:
 def test_bases_keep_the_types_of_their_values(tmp_path: Path) -> None:
     """Though the text is written anew for a config with a base."""
     base, leaf = tmp_path / "a.yaml", tmp_path / "b.yaml"
-    base.write_text("SOLVER: {BASE_LR: 1.0e-05, WARMUP_FACTOR: 0.001}\nDATASETS:\n  TRAIN: ('a', 'b')\n")
+    base.write_text(
+        "SOLVER: {BASE_LR: 1.0e-05, WARMUP_FACTOR: 0.001}\nDATASETS:\n  TRAIN: ('a', 'b')\n"
+    )
     leaf.write_text("_BASE_: [a.yaml]\nINPUT: {CROP: {SIZE: [1, 2]}}\nMODEL: {WEIGHTS: 'on'}\n")
     cfg = load_cfg(leaf)
     assert (cfg.SOLVER.BASE_LR, cfg.DATASETS.TRAIN, cfg.MODEL.WEIGHTS) == (1e-5, ("a", "b"), "on")
@@ -75,7 +79,9 @@ def test_a_missing_base_is_told(tmp_path: Path) -> None:
 
 
 def test_a_registering_file_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_config("drives/camvid_drives.py") == ROOT / "configs" / "drives" / "camvid_drives.py"
+    assert (
+        find_config("drives/camvid_drives.py") == ROOT / "configs" / "drives" / "camvid_drives.py"
+    )
     monkeypatch.setattr(shipped, "_PACKAGE", tmp_path / "package")
     (tmp_path / "configs" / "drives").mkdir(parents=True)
     (tmp_path / "configs" / "drives" / "shipped_test.py").write_text("VALUE = 3\n")

@@ -1,4 +1,6 @@
-"""The registries that a config chooses models and backbones from, and the base class of a backbone."""
+"""The registries that a config chooses models and backbones from, and the base class of a
+backbone.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from fvcore.common.registry import Registry
 from torch import nn
 
 META_ARCH_REGISTRY = Registry("META_ARCH")  # MODEL.META_ARCHITECTURE -> class(cfg), an nn.Module
-BACKBONE_REGISTRY = Registry("BACKBONE")  # MODEL.BACKBONE.NAME -> function(cfg, ShapeSpec of the input), a Backbone
+# MODEL.BACKBONE.NAME -> function(cfg, ShapeSpec of the input), a Backbone
+BACKBONE_REGISTRY = Registry("BACKBONE")
 
 
 @dataclass
@@ -29,8 +32,8 @@ class ShapeSpec:
 class Backbone(nn.Module, ABC):
     """A network from an image batch to named feature maps.
 
-    A subclass sets ``_out_features`` (names), ``_out_feature_channels`` and ``_out_feature_strides`` (name -> int),
-    or overrides ``output_shape``.
+    A subclass sets ``_out_features`` (names), ``_out_feature_channels`` and
+    ``_out_feature_strides`` (name -> int), or overrides ``output_shape``.
     """
 
     _out_features: list[str]
@@ -39,7 +42,9 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Maps images (B, 3, H, W) to a dict of features, name -> (B, C, H / stride, W / stride)."""
+        """Maps images (B, 3, H, W) to a dict of features, name -> (B, C, H / stride, W /
+        stride).
+        """
 
     @property
     def size_divisibility(self) -> int:
@@ -48,12 +53,16 @@ class Backbone(nn.Module, ABC):
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """Padding that the input needs: ``size_divisibility`` and ``square_size`` (pixels), each only if it does."""
+        """Padding that the input needs: ``size_divisibility`` and ``square_size`` (pixels), each
+        only if it does.
+        """
         return {}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Returns channels and stride of each feature map that ``forward`` returns, by name."""
         return {
-            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
+            name: ShapeSpec(
+                channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]
+            )
             for name in self._out_features
         }

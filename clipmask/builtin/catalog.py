@@ -1,6 +1,7 @@
 """The two global tables of datasets: how each is loaded, and what is known about it.
 
-Both behave as Detectron2's tables of the same names do, so a module that registers a dataset serves either.
+Both behave as Detectron2's tables of the same names do, so a module that registers a dataset serves
+either.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ _logger = logging.getLogger(__name__)
 
 DatasetDict = dict[str, Any]
 
-# Older modules still write these; Detectron2 keeps them under today's names, and so must the stand-in.
+# Older modules still write these; Detectron2 keeps them under today's names, and so must the
+# stand-in.
 _FORMER_NAMES = {
     "class_names": "thing_classes",
     "dataset_id_to_contiguous_id": "thing_dataset_id_to_contiguous_id",
@@ -37,9 +39,13 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[DatasetDict]]]):
             AssertionError: ``func`` can't be called, or the name is taken.
         """
         if not callable(func):
-            raise AssertionError(f"dataset {name}: register a function that returns the samples, not {func!r}")
+            raise AssertionError(
+                f"dataset {name}: register a function that returns the samples, not {func!r}"
+            )
         if name in self:
-            raise AssertionError(f"dataset {name} is registered already; remove it first or choose another name")
+            raise AssertionError(
+                f"dataset {name} is registered already; remove it first or choose another name"
+            )
         self[name] = func
 
     def get(self, name: str) -> list[DatasetDict]:  # type: ignore[override]
@@ -49,7 +55,9 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[DatasetDict]]]):
             KeyError: no such dataset; the known ones are listed.
         """
         if name not in self:
-            raise KeyError(f"dataset {name!r} is not registered; known are: {', '.join(self) or 'none'}")
+            raise KeyError(
+                f"dataset {name!r} is not registered; known are: {', '.join(self) or 'none'}"
+            )
         return self[name]()
 
     def list(self) -> list[str]:
@@ -71,12 +79,14 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[DatasetDict]]]):
 class Metadata(SimpleNamespace):
     """What is known about one dataset, as attributes that are written once.
 
-    ClipMask reads ``stuff_classes`` (list of names, in the order of the label ids), ``stuff_colors`` (list of
-    [r, g, b], 0..255), ``ignore_label`` (int), ``label_mapping`` (id in the label files -> class id, if they differ;
-    all other ids are void), ``label_values`` (id or (r, g, b) in the label files -> class id or ``ignore_label``; no
-    other value may occur), ``label_format`` (a ``clipmask.data.LabelFormat`` in place of these two), ``image_range``
-    (values of the pictures that become black and white), ``evaluator_type``, ``class_aliases``, ``class_prompts``
-    (class name -> its own prompts) and ``license`` (of the data; it goes into checkpoints); anything else may be kept.
+    ClipMask reads ``stuff_classes`` (list of names, in the order of the label ids),
+    ``stuff_colors`` (list of [r, g, b], 0..255), ``ignore_label`` (int), ``label_mapping`` (id in
+    the label files -> class id, if they differ; all other ids are void), ``label_values`` (id or
+    (r, g, b) in the label files -> class id or ``ignore_label``; no other value may occur),
+    ``label_format`` (a ``clipmask.data.LabelFormat`` in place of these two), ``image_range``
+    (values of the pictures that become black and white), ``evaluator_type``, ``class_aliases``,
+    ``class_prompts`` (class name -> its own prompts) and ``license`` (of the data; it goes into
+    checkpoints); anything else may be kept.
     """
 
     name: str = "N/A"
@@ -96,7 +106,8 @@ class Metadata(SimpleNamespace):
             return
         if not (present == value):
             raise AssertionError(
-                f"metadata {key!r} of dataset {self.name!r} is set already and can't change: {present!r} != {value!r}"
+                f"metadata {key!r} of dataset {self.name!r} is set already and can't change:"
+                f" {present!r} != {value!r}"
             )
 
     def as_dict(self) -> dict[str, Any]:

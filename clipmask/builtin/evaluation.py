@@ -1,8 +1,10 @@
-"""The base class of evaluators and the scores of semantic segmentation: IoU and accuracy from a confusion matrix.
+"""The base class of evaluators and the scores of semantic segmentation: IoU and accuracy from a
+confusion matrix.
 
-With g the labelled pixels of a class, p those predicted as it and t those that are both: IoU = t / (g + p - t) and
-ACC = t / g. mIoU and mACC are means over the classes that occur in the ground truth (the others are nan), fwIoU is the
-mean weighted by g, pACC the share of labelled pixels that are right. Pixels with the ignore label count nowhere.
+With g the labelled pixels of a class, p those predicted as it and t those that are both: IoU = t /
+(g + p - t) and ACC = t / g. mIoU and mACC are means over the classes that occur in the ground truth
+(the others are nan), fwIoU is the mean weighted by g, pACC the share of labelled pixels that are
+right. Pixels with the ignore label count nowhere.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from clipmask.errors import UserError
 
 
 class DatasetEvaluator:
-    """Scores a model over a dataset: ``reset``, then ``process`` for each batch, then ``evaluate``."""
+    """Scores a model over a dataset: ``reset``, then ``process`` for each batch, then
+    ``evaluate``.
+    """
 
     def reset(self) -> None:
         """Forgets all batches seen."""
@@ -41,7 +45,9 @@ class DatasetEvaluator:
 
 
 def _load_image(filename: str, dtype: Any = None) -> np.ndarray:
-    """Returns the values of an image file, (H, W) or (H, W, channels); those of a palette image are its indices."""
+    """Returns the values of an image file, (H, W) or (H, W, channels); those of a palette image are
+    its indices.
+    """
     with Image.open(filename) as image:
         return np.asarray(image, dtype=dtype)
 
@@ -63,8 +69,10 @@ class SemSegEvaluator(DatasetEvaluator):
 
         Args:
             dataset_name: with ``stuff_classes`` and ``ignore_label`` in its metadata.
-            distributed: gather over all processes of ``torch.distributed``, where that is initialised.
-            output_dir: where ``sem_seg_predictions.json`` (RLEs) and ``sem_seg_evaluation.pth`` go; None: not written.
+            distributed: gather over all processes of ``torch.distributed``, where that is
+                initialised.
+            output_dir: where ``sem_seg_predictions.json`` (RLEs) and ``sem_seg_evaluation.pth`` go;
+                None: not written.
             sem_seg_loading_fn: ``(file name, dtype=int)`` to label ids (H, W).
             num_classes: only checked against the metadata.
             ignore_label: instead of the one in the metadata.
@@ -77,15 +85,22 @@ class SemSegEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
         self.sem_seg_loading_fn = sem_seg_loading_fn
-        self.input_file_to_gt_file = dict(self._pair(sample) for sample in DatasetCatalog.get(dataset_name))
+        self.input_file_to_gt_file = dict(
+            self._pair(sample) for sample in DatasetCatalog.get(dataset_name)
+        )
         self._class_names: list[str] = self._need(metadata.get("stuff_classes"), "stuff_classes")
         self._num_classes = len(self._class_names)
         if num_classes not in (None, self._num_classes):
-            raise AssertionError(f"num_classes {num_classes} but {dataset_name} has {self._num_classes} stuff_classes")
+            raise AssertionError(
+                f"num_classes {num_classes} but {dataset_name} has {self._num_classes}"
+                " stuff_classes"
+            )
         ignored = metadata.get("ignore_label") if ignore_label is None else ignore_label
         self._ignore_label: int = self._need(ignored, "ignore_label")
         to_contiguous = metadata.get("stuff_dataset_id_to_contiguous_id")
-        self._dataset_ids = None if to_contiguous is None else {new: old for old, new in to_contiguous.items()}
+        self._dataset_ids = (
+            None if to_contiguous is None else {new: old for old, new in to_contiguous.items()}
+        )
         self.reset()
 
     def _need(self, value: Any, key: str) -> Any:
@@ -99,8 +114,9 @@ class SemSegEvaluator(DatasetEvaluator):
     def _pair(self, sample: dict[str, Any]) -> tuple[str, str]:
         if "sem_seg_file_name" not in sample:
             raise UserError(
-                f"dataset {self._dataset_name} can't be evaluated: {sample.get('file_name', 'a sample')} has no "
-                "sem_seg_file_name, the file of its label ids"
+                f"dataset {self._dataset_name} can't be evaluated:"
+                f" {sample.get('file_name', 'a sample')} has no sem_seg_file_name, the file of its"
+                " label ids"
             )
         return str(sample["file_name"]), str(sample["sem_seg_file_name"])
 
@@ -118,40 +134,50 @@ class SemSegEvaluator(DatasetEvaluator):
             outputs: for each, ``{"sem_seg": (K, H, W)}``, scores at the size of the labels.
 
         Raises:
-            UserError: a label file is missing or unreadable, not (H, W), or holds an id that is neither a class nor
-                ignored; the scores have another size or more channels than there are classes.
+            UserError: a label file is missing or unreadable, not (H, W), or holds an id that is
+                neither a class nor ignored; the scores have another size or more channels than
+                there are classes.
         """
         for sample, output in zip(inputs, outputs, strict=True):
             scores = output["sem_seg"]
             predicted = scores.max(dim=0).indices.cpu().numpy()  # argmax, faster on a CPU
-            true = self._read_labels(self.input_file_to_gt_file[str(sample["file_name"])], predicted.shape)
+            true = self._read_labels(
+                self.input_file_to_gt_file[str(sample["file_name"])], predicted.shape
+            )
             if len(scores) > self._num_classes + 1:
                 raise UserError(
-                    f"the model gives {len(scores)} classes, but dataset {self._dataset_name} has {self._num_classes}: "
-                    f"{', '.join(self._class_names)}"
+                    f"the model gives {len(scores)} classes, but dataset {self._dataset_name} has"
+                    f" {self._num_classes}: {', '.join(self._class_names)}"
                 )
             cells = (self._num_classes + 1) * predicted.ravel() + true.ravel()
-            self._confusion += np.bincount(cells, minlength=self._confusion.size).reshape(self._confusion.shape)
+            self._confusion += np.bincount(cells, minlength=self._confusion.size).reshape(
+                self._confusion.shape
+            )
             if self._output_dir:
                 self._predictions.extend(self._encode(predicted, str(sample["file_name"])))
 
     def _read_labels(self, filename: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns the ids in ``filename`` (H, W), the ignored ones as K; ``shape`` is the prediction's."""
+        """Returns the ids in ``filename`` (H, W), the ignored ones as K; ``shape`` is the
+        prediction's.
+        """
         try:
             labels = np.asarray(self.sem_seg_loading_fn(filename, dtype=int))
         except OSError as error:
-            raise UserError(f"label file {filename} of dataset {self._dataset_name} can't be read: {error}") from error
+            raise UserError(
+                f"label file {filename} of dataset {self._dataset_name} can't be read: {error}"
+            ) from error
         if labels.shape != shape:
             raise UserError(
-                f"label file {filename} holds an array of {labels.shape} where the prediction is {shape}, height by "
-                "width; labels are one id a pixel, at the size of the image"
+                f"label file {filename} holds an array of {labels.shape} where the prediction is"
+                f" {shape}, height by width; labels are one id a pixel, at the size of the image"
             )
         ignored = labels == self._ignore_label
         wrong = np.unique(labels[((labels < 0) | (labels >= self._num_classes)) & ~ignored])
         if wrong.size:
             raise UserError(
-                f"label file {filename} holds the ids {', '.join(map(str, wrong[:10]))}, but dataset "
-                f"{self._dataset_name} has the classes 0 to {self._num_classes - 1} and ignores {self._ignore_label}"
+                f"label file {filename} holds the ids {', '.join(map(str, wrong[:10]))}, but"
+                f" dataset {self._dataset_name} has the classes 0 to {self._num_classes - 1} and"
+                f" ignores {self._ignore_label}"
             )
         return np.where(ignored, self._num_classes, labels)
 
@@ -164,13 +190,18 @@ class SemSegEvaluator(DatasetEvaluator):
             yield {
                 "file_name": filename,
                 "category_id": label if self._dataset_ids is None else self._dataset_ids[label],
-                "segmentation": {"size": region["size"], "counts": region["counts"].decode("ascii")},
+                "segmentation": {
+                    "size": region["size"],
+                    "counts": region["counts"].decode("ascii"),
+                },
             }
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
-        """Returns ``{"sem_seg": {metric: percent}}`` over all processes; None on all but the main one.
+        """Returns ``{"sem_seg": {metric: percent}}`` over all processes; None on all but the main
+        one.
 
-        The metrics are ``mIoU``, ``fwIoU``, ``IoU-<class>`` each, ``mACC``, ``pACC`` and ``ACC-<class>`` each.
+        The metrics are ``mIoU``, ``fwIoU``, ``IoU-<class>`` each, ``mACC``, ``pACC`` and
+        ``ACC-<class>`` each.
         """
         own = (self._confusion, self._predictions)
         parts = gather_to_main(own) if self._distributed else [own]
@@ -180,7 +211,9 @@ class SemSegEvaluator(DatasetEvaluator):
         if self._output_dir:
             self._output_dir.mkdir(parents=True, exist_ok=True)
             predictions = [region for _, regions in parts for region in regions]
-            (self._output_dir / "sem_seg_predictions.json").write_text(json.dumps(predictions), encoding="utf-8")
+            (self._output_dir / "sem_seg_predictions.json").write_text(
+                json.dumps(predictions), encoding="utf-8"
+            )
             torch.save(scores, self._output_dir / "sem_seg_evaluation.pth")
         return OrderedDict(sem_seg=scores)
 
@@ -189,21 +222,32 @@ class SemSegEvaluator(DatasetEvaluator):
         among = confusion[:-1, :-1].astype(float)
         right, true, predicted = among.diagonal(), among.sum(axis=0), among.sum(axis=1)
         seen = true > 0
-        with np.errstate(invalid="ignore", divide="ignore"):  # a class or a whole dataset without pixels is nan
+        # a class or a whole dataset without pixels is nan
+        with np.errstate(invalid="ignore", divide="ignore"):
             acc = np.where(seen, right / true, np.nan)
             iou = np.where(seen, right / (true + predicted - right), np.nan)
-            scores = {"mIoU": iou[seen].sum() / seen.sum(), "fwIoU": (iou * (true / true.sum()))[seen].sum()}
-            scores |= {f"IoU-{name}": value for name, value in zip(self._class_names, iou, strict=True)}
+            scores = {
+                "mIoU": iou[seen].sum() / seen.sum(),
+                "fwIoU": (iou * (true / true.sum()))[seen].sum(),
+            }
+            scores |= {
+                f"IoU-{name}": value for name, value in zip(self._class_names, iou, strict=True)
+            }
             scores |= {"mACC": acc[seen].sum() / seen.sum(), "pACC": right.sum() / true.sum()}
-            scores |= {f"ACC-{name}": value for name, value in zip(self._class_names, acc, strict=True)}
+            scores |= {
+                f"ACC-{name}": value for name, value in zip(self._class_names, acc, strict=True)
+            }
         return {name: 100 * float(value) for name, value in scores.items()}
 
 
 def gather_to_main(value: Any) -> list[Any]:
-    """Returns the values of all processes by rank on the main process, an empty list on the others; all call it."""
+    """Returns the values of all processes by rank on the main process, an empty list on the others;
+    all call it.
+    """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return [value]
-    # Pickled objects travel through the host: NCCL would pad all of them to the largest in device memory.
+    # Pickled objects travel through the host: NCCL would pad all of them to the largest in device
+    # memory.
     own_group: Any = dist.new_group(backend="gloo") if dist.get_backend() == "nccl" else None
     gathered: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
     dist.gather_object(value, gathered, dst=0, group=own_group)

@@ -1,7 +1,9 @@
-"""The keys of Detectron2's config that ClipMask does not read: their defaults, and why they are not read.
+"""The keys of Detectron2's config that ClipMask does not read: their defaults, and why they are not
+read.
 
-A config that holds them at their defaults says nothing by them. Facts of Detectron2's ``defaults.py``, version 2 of
-its config; a contract test compares them with an installed Detectron2.
+A config that holds them at their defaults says nothing by them. Facts of Detectron2's
+``defaults.py``, version 2 of its config; a contract test compares them with an installed
+Detectron2.
 """
 
 from __future__ import annotations
@@ -22,15 +24,28 @@ REASONS = {
     "MODEL.ROI_KEYPOINT_HEAD": "of keypoints, which ClipMask does not find",
     "MODEL.PANOPTIC_FPN": "of panoptic segmentation, which ClipMask does not do",
     "MODEL.RETINANET": "of a detector: ClipMask has no boxes",
-    "MODEL.SEM_SEG_HEAD": "of another head: ClipMask's is MODEL.CLIPMASK, its classes and void are the dataset's",
+    "MODEL.SEM_SEG_HEAD": (
+        "of another head: ClipMask's is MODEL.CLIPMASK, its classes and void are the dataset's"
+    ),
     "MODEL": "of detectors: ClipMask takes no proposals, instances or keypoints",
     "INPUT": "of instance segmentation, which ClipMask does not do",
     "DATASETS": "of detectors: ClipMask takes no proposals",
-    "DATALOADER": "of its loader: ClipMask's gives each image once an epoch, in an order that SEED decides",
-    "SOLVER.REFERENCE_WORLD_SIZE": "of its trainer: IMS_PER_BATCH is the batch of any number of devices",
-    "SOLVER": "of its optimiser: ClipMask's decays no norms and biases, and has one learning rate for both",
-    "TEST.AUG": "of its views: ClipMask's are TEST.AUG.SCALES, factors on the size without TEST.AUG",
-    "TEST.PRECISE_BN": "of its trainer: SOLVER.EMA_DECAY averages weights, BACKBONE.NORM FrozenBN keeps statistics",
+    "DATALOADER": (
+        "of its loader: ClipMask's gives each image once an epoch, in an order that SEED decides"
+    ),
+    "SOLVER.REFERENCE_WORLD_SIZE": (
+        "of its trainer: IMS_PER_BATCH is the batch of any number of devices"
+    ),
+    "SOLVER": (
+        "of its optimiser: ClipMask's decays no norms and biases, and has one learning rate for"
+        " both"
+    ),
+    "TEST.AUG": (
+        "of its views: ClipMask's are TEST.AUG.SCALES, factors on the size without TEST.AUG"
+    ),
+    "TEST.PRECISE_BN": (
+        "of its trainer: SOLVER.EMA_DECAY averages weights, BACKBONE.NORM FrozenBN keeps statistics"
+    ),
     "TEST": "of detectors: ClipMask has no boxes and no keypoints",
     "GLOBAL": "of its own code alone",
     "FLOAT32_PRECISION": "of its setup: float32 products stay as precise as torch makes them",
@@ -189,7 +204,9 @@ OF_BACKBONES = ("MODEL.RESNETS.", "MODEL.FPN.")
 
 
 def why_unread(key: str) -> str | None:
-    """Returns why ClipMask does not read a key, or a section, of Detectron2's config; None for any other key."""
+    """Returns why ClipMask does not read a key, or a section, of Detectron2's config; None for any
+    other key.
+    """
     if key not in UNREAD and not any(known.startswith(f"{key}.") for known in UNREAD):
         return None
     parts = key.split(".")

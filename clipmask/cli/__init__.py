@@ -16,7 +16,9 @@ _P = ParamSpec("_P")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Examples as written, defaults beside each option; one without a value says in its text what happens then."""
+    """Examples as written, defaults beside each option; one without a value says in its text what
+    happens then.
+    """
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return super()._get_help_string(action) if action.default not in (None, []) else action.help
@@ -31,11 +33,13 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
         kwargs: its keyword arguments.
 
     Returns:
-        The status of ``function``; 2 after a ``UserError``, printed on stderr as one paragraph without a traceback;
-        130 after Ctrl-C; 75, which asks a scheduler to start the job again, after another signal that a training took
-        as a wish to end (its processes beside the main one end with 0).
+        The status of ``function``; 2 after a ``UserError``, printed on stderr as one paragraph
+        without a traceback; 130 after Ctrl-C; 75, which asks a scheduler to start the job again,
+        after another signal that a training took as a wish to end (its processes beside the main
+        one end with 0).
     """
-    # A hub that can't be reached is told of once, by the error; not at each of its library's attempts.
+    # A hub that can't be reached is told of once, by the error; not at each of its library's
+    # attempts.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         return function(*args, **kwargs) or 0
@@ -52,7 +56,9 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
 
 
 def _own_words(error: UserError) -> str:
-    """The message alone: an error from a data loader's process comes with that process's traceback around it."""
+    """The message alone: an error from a data loader's process comes with that process's traceback
+    around it.
+    """
     return str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
 
 
@@ -60,7 +66,8 @@ def _load_seam() -> None:
     importlib.import_module("clipmask.d2")
 
 
-# However a command is started, this package is imported before the command's own module, whose imports would meet a
-# Detectron2 that can't be used: here it ends every command, written or yet to be written, in one line.
+# However a command is started, this package is imported before the command's own module, whose
+# imports would meet a Detectron2 that can't be used: here it ends every command, written or yet to
+# be written, in one line.
 if _status := run_main(_load_seam):
     sys.exit(_status)

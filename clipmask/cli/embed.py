@@ -1,4 +1,6 @@
-"""``clipmask-embed``: CLIP's embeddings of class names as an .npz, for machines that have no CLIP."""
+"""``clipmask-embed``: CLIP's embeddings of class names as an .npz, for machines that have no
+CLIP.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ examples:
 
 Training takes the file with MODEL.CLIP.EMBEDDINGS camvid.npz, the demo with --embeddings mine.npz: rows are found by
 name. "a;b" are synonyms, whose embeddings are averaged.
-"""
+"""  # noqa: E501
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,23 +54,36 @@ def build_parser() -> argparse.ArgumentParser:
         "--dataset",
         nargs="+",
         metavar="NAME",
-        help="registered datasets, or the YAML files of some: their class names are taken, and their own prompts",
+        help=(
+            "registered datasets, or the YAML files of some: their class names are taken, and their"
+            " own prompts"
+        ),
     )
-    names.add_argument("--names", metavar="NAMES", help='"road,sky,zebra crossing", or a .txt with one name a line')
+    names.add_argument(
+        "--names", metavar="NAMES", help='"road,sky,zebra crossing", or a .txt with one name a line'
+    )
     parser.add_argument(
         "--register", nargs="+", action="extend", default=[], metavar="FILE.py",
         help="Python files to import first, which register the dataset",
     )  # fmt: skip
-    parser.add_argument("--model", default=clip.NAME, help="open_clip's model, or hf-hub:owner/name")
-    parser.add_argument("--pretrained", default=clip.PRETRAINED, help="open_clip's tag, or a local file of weights")
+    parser.add_argument(
+        "--model", default=clip.NAME, help="open_clip's model, or hf-hub:owner/name"
+    )
+    parser.add_argument(
+        "--pretrained", default=clip.PRETRAINED, help="open_clip's tag, or a local file of weights"
+    )
     parser.add_argument(
         "--prompts", nargs="+", default=clip.PROMPTS, metavar="PROMPT",
         help="single, street or imagenet, or templates with {} for the name",
     )  # fmt: skip
     parser.add_argument(
-        "--from", nargs="+", dest="files", default=[], metavar="FILE.npz",
-        help="take each name's row from the first of these files that has it, all of one model, and ask no CLIP",
-    )  # fmt: skip
+        "--from",
+        nargs="+",
+        dest="files",
+        default=[],
+        metavar="FILE.npz",
+        help="take each name's row from the first of these files that has it, all of one model, and ask no CLIP",  # noqa: E501
+    )
     parser.add_argument("--output", required=True, metavar="FILE.npz", help="the file to write")
     return parser
 
@@ -87,7 +102,9 @@ def _run(argv: Sequence[str] | None) -> None:
         _join(output, terms, args.files)
         return
     source = ClipSource(args.model, args.pretrained, args.prompts)
-    embeddings = torch.stack(list(tqdm(source.rows(terms), total=len(terms), unit="name", disable=None, leave=False)))
+    embeddings = torch.stack(
+        list(tqdm(source.rows(terms), total=len(terms), unit="name", disable=None, leave=False))
+    )
     content: dict[str, Any] = {
         "names": np.array(names),
         "embeddings": embeddings.numpy(),
@@ -107,21 +124,34 @@ def _join(output: Path, terms: Sequence[Term], files: Sequence[str]) -> None:
     sources = [FileSource(file) for file in files]
     widths = {source.width for source in sources}
     if len(widths) > 1:
-        raise UserError(f"--from {' '.join(files)}: rows of {sorted(widths)} numbers are not of one CLIP model")
+        raise UserError(
+            f"--from {' '.join(files)}: rows of {sorted(widths)} numbers are not of one CLIP model"
+        )
     rows, origins = [], []
     for term in terms:
         found = [source for source in sources if source.has(term)]
         if not found:
-            raise UserError(f"--from {' '.join(files)}: none of them has a row for {term.text!r} or an alias of it")
+            raise UserError(
+                f"--from {' '.join(files)}: none of them has a row for {term.text!r} or an alias"
+                " of it"
+            )
         rows.append(found[0].encode([term])[0])
         origins.append(found[0].path.name)
     names, embeddings = np.array([term.text for term in terms]), torch.stack(rows).numpy()
-    write_output(output, lambda file: np.savez(file, names=names, embeddings=embeddings, origins=np.array(origins)))
-    print(f"{output}: {len(rows)} names, {widths.pop()} numbers each, from {', '.join(dict.fromkeys(origins))}")
+    write_output(
+        output,
+        lambda file: np.savez(file, names=names, embeddings=embeddings, origins=np.array(origins)),
+    )
+    print(
+        f"{output}: {len(rows)} names, {widths.pop()} numbers each, from"
+        f" {', '.join(dict.fromkeys(origins))}"
+    )
 
 
 def _registered(dataset: str) -> str:
-    """Returns the name of a dataset that is registered, or the first of those that a descriptor registers."""
+    """Returns the name of a dataset that is registered, or the first of those that a descriptor
+    registers.
+    """
     if not dataset.endswith((".yaml", ".yml")):
         return dataset
     return next(iter(register_descriptor(dataset).values()))

@@ -1,4 +1,6 @@
-"""``clipmask-export``: a checkpoint becomes a network for ONNX Runtime, OpenVINO or ``torch.export.load``."""
+"""``clipmask-export``: a checkpoint becomes a network for ONNX Runtime, OpenVINO or
+``torch.export.load``.
+"""
 
 from __future__ import annotations
 
@@ -30,28 +32,42 @@ from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.exported import describe
 from clipmask.weights.licenses import told
 
-FREE_SIZES = ((96, 128), (101, 139), (200, 72))  # of the pictures that a network for every size is tried on
+# of the pictures that a network for every size is tried on
+FREE_SIZES = ((96, 128), (101, 139), (200, 72))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program_name(),
-        description="Write a network that takes pictures (B, 3, H, W), uint8 in RGB, and gives label maps (B, H, W), "
-        "uint8: normalisation and enlargement to the picture's size are inside. It is compared with the model "
-        "before it is kept.",
+        description=(
+            "Write a network that takes pictures (B, 3, H, W), uint8 in RGB, and gives label maps"
+            " (B, H, W), uint8: normalisation and enlargement to the picture's size are inside. It"
+            " is compared with the model before it is kept."
+        ),
     )
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint, or a file of clipmask-pack")
+    parser.add_argument(
+        "--weights", required=True, metavar="FILE", help="a checkpoint, or a file of clipmask-pack"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--format", choices=list(ENDINGS), default="onnx", help="default: onnx")
-    parser.add_argument("--size", metavar="HxW", help="height and width of all pictures; default: any size")
+    parser.add_argument(
+        "--size", metavar="HxW", help="height and width of all pictures; default: any size"
+    )
     parser.add_argument(
         "--free-vocabulary",
         action="store_true",
-        help="take CLIP's embeddings of the class names, float32 (K, D), as a second input named text",
+        help=(
+            "take CLIP's embeddings of the class names, float32 (K, D), as a second input named"
+            " text"
+        ),
     )
-    parser.add_argument("--scores", action="store_true", help="give scores, float32 (B, K, H, W), not labels")
-    parser.add_argument("--half", action="store_true", help="store weights in 16 bits, half the size")
+    parser.add_argument(
+        "--scores", action="store_true", help="give scores, float32 (B, K, H, W), not labels"
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="store weights in 16 bits, half the size"
+    )
     parser.add_argument(
         "--verify",
         nargs="+",
@@ -59,7 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PICTURE",
         help="compare and measure the time with these too",
     )
-    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys and values")
+    parser.add_argument(
+        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys and values"
+    )
     return parser
 
 
@@ -76,12 +94,17 @@ def _seen_size(predictor: Predictor, size: tuple[int, int] | None) -> tuple[int,
     if size is None:
         if predictor.cfg.INPUT.MIN_SIZE_TEST:
             raise UserError(
-                f"this model sees pictures with a shorter side of {predictor.cfg.INPUT.MIN_SIZE_TEST} pixels "
-                "(INPUT.MIN_SIZE_TEST). Name the size of your pictures, --size HEIGHTxWIDTH, or let it see every "
-                "picture as it is: --opts INPUT.MIN_SIZE_TEST 0"
+                "this model sees pictures with a shorter side of"
+                f" {predictor.cfg.INPUT.MIN_SIZE_TEST} pixels (INPUT.MIN_SIZE_TEST). Name the size"
+                " of your pictures, --size HEIGHTxWIDTH, or let it see every picture as it is:"
+                " --opts INPUT.MIN_SIZE_TEST 0"
             )
         return None
-    shown = TestMapper.from_config(predictor.cfg).from_array(np.zeros((*size, 3), np.uint8))["image"].shape
+    shown = (
+        TestMapper.from_config(predictor.cfg)
+        .from_array(np.zeros((*size, 3), np.uint8))["image"]
+        .shape
+    )
     seen = (int(shown[1]), int(shown[2]))
     return None if seen == size else seen
 
@@ -89,11 +112,19 @@ def _seen_size(predictor: Predictor, size: tuple[int, int] | None) -> tuple[int,
 def _check_kind(model: ClipMask, free_vocabulary: bool) -> None:
     """Refuses what can't be exported."""
     if len(model.class_names) > 255:
-        raise UserError(f"{len(model.class_names)} classes: label maps of exported networks hold up to 255")
+        raise UserError(
+            f"{len(model.class_names)} classes: label maps of exported networks hold up to 255"
+        )
     if free_vocabulary and isinstance(model.mask_decoder.classifier, LinearClassifier):
-        raise UserError("--free-vocabulary: this model has MODEL.CLIPMASK.CLASSIFIER linear, its classes are fixed")
+        raise UserError(
+            "--free-vocabulary: this model has MODEL.CLIPMASK.CLASSIFIER linear, its classes are"
+            " fixed"
+        )
     if free_vocabulary and model.columns_of(model.vocabulary) is not None:
-        raise UserError("--free-vocabulary: classes of this model have members, which only a fixed vocabulary can have")
+        raise UserError(
+            "--free-vocabulary: classes of this model have members, which only a fixed vocabulary"
+            " can have"
+        )
 
 
 @torch.no_grad()
@@ -102,22 +133,32 @@ def _rows(model: ClipMask) -> torch.Tensor:
     return model.text.select(model.text(), model.vocabulary) + model.text.mean
 
 
-def _pictures(predictor: Predictor, paths: Sequence[str], size: tuple[int, int] | None) -> list[NDArray[np.uint8]]:
+def _pictures(
+    predictor: Predictor, paths: Sequence[str], size: tuple[int, int] | None
+) -> list[NDArray[np.uint8]]:
     """Reads pictures, and resizes them to ``size`` where there is one."""
     pictures = [Image.fromarray(to_pixels(path, predictor.image_format)) for path in paths]
-    return [np.array(picture if size is None else picture.resize((size[1], size[0]))) for picture in pictures]
+    return [
+        np.array(picture if size is None else picture.resize((size[1], size[0])))
+        for picture in pictures
+    ]
 
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
     output = output_file(args.output, ENDINGS[args.format])
     if args.half and args.format == "torch":
-        raise UserError("--half: for onnx and openvino, whose runtimes make 32 bits of 16 when they load a file")
+        raise UserError(
+            "--half: for onnx and openvino, whose runtimes make 32 bits of 16 when they load a file"
+        )
     size = None if args.size is None else read_size(args.size)
     predictor = Predictor.from_checkpoint(args.weights, device="cpu", opts=args.opts)
     model = predictor.model
     if not isinstance(model, ClipMask):
-        raise UserError(f"--weights {args.weights}: is exported already; name the checkpoint that it was made from")
+        raise UserError(
+            f"--weights {args.weights}: is exported already; name the checkpoint that it was made"
+            " from"
+        )
     _check_kind(model, args.free_vocabulary)
     seen, pictures = _seen_size(predictor, size), _pictures(predictor, args.verify, size)
     model.prepare()
@@ -145,14 +186,18 @@ def _run(argv: Sequence[str] | None) -> None:
                 agreement = compare(predictor, run, shown, rows, timed=timed)
                 check(agreement, args.half)
                 print(f"{'given' if timed else 'made'} pictures: {agreement}")
-        files = sorted(Path(folder).iterdir(), key=lambda file: file.suffix == output.suffix)  # the named one last
+        # the named one last
+        files = sorted(Path(folder).iterdir(), key=lambda file: file.suffix == output.suffix)
         total = sum(file.stat().st_size for file in files)
         for file in files:
             file.replace(output.parent / file.name)
     taken = "any size" if size is None else f"{size[1]}x{size[0]} pixels"
     vocabulary = "any class names" if rows is not None else f"{len(predictor.names)} classes"
     size_of_all = f"{total / 1e6:.1f} MB"
-    print(f"{args.weights} -> {output} ({size_of_all}; pictures of {taken}, {vocabulary}); {told(predictor.licenses)}")
+    print(
+        f"{args.weights} -> {output} ({size_of_all}; pictures of {taken}, {vocabulary});"
+        f" {told(predictor.licenses)}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,6 @@
-"""The one file that a command writes: its name, its folder, and the names of classes in the line about it."""
+"""The one file that a command writes: its name, its folder, and the names of classes in the line
+about it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from clipmask.weights.checkpoint import write_atomically
 
 
 def output_file(name: str, ending: str) -> Path:
-    """Returns the path that ``--output`` names; a ``UserError`` unless it ends as the file's kind does."""
+    """Returns the path that ``--output`` names; a ``UserError`` unless it ends as the file's kind
+    does.
+    """
     path = Path(name)
     if path.suffix != ending:
         raise UserError(f"--output {path}: name a file that ends in {ending}")

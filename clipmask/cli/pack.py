@@ -1,4 +1,6 @@
-"""``clipmask-pack``: a checkpoint becomes one small file with all that is needed to use the model."""
+"""``clipmask-pack``: a checkpoint becomes one small file with all that is needed to use the
+model.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +22,38 @@ def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program_name(),
-        description="Write a checkpoint's weights with their config, class names and text embedding as one "
-        ".safetensors file, without the optimiser: what the demo, --eval-only and MODEL.WEIGHTS take.",
+        description=(
+            "Write a checkpoint's weights with their config, class names and text embedding as one"
+            " .safetensors file, without the optimiser: what the demo, --eval-only and"
+            " MODEL.WEIGHTS take."
+        ),
     )
-    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py")
+    parser.add_argument(
+        "--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py"
+    )
     parser.add_argument("--output", metavar="FILE.safetensors", help="the file to write")
     parser.add_argument(
         "--push-to-hub",
         metavar="OWNER/NAME",
-        help="upload the file, with a card that states classes and licences, to a repository of Hugging Face's hub; "
-        "hf auth login comes before",
+        help=(
+            "upload the file, with a card that states classes and licences, to a repository of"
+            " Hugging Face's hub; hf auth login comes before"
+        ),
     )
-    parser.add_argument("--private", action="store_true", help="make a repository that is not there a private one")
+    parser.add_argument(
+        "--private", action="store_true", help="make a repository that is not there a private one"
+    )
     parser.add_argument("--half", action="store_true", help="store float16, half the size")
     parser.add_argument(
         "--opts",
         nargs="*",
         default=[],
         metavar="KEY VALUE",
-        help="config values to store in place of the training's; where T came from a file, MODEL.CLIP.EMBEDDINGS '' "
-        "says that new class names may go to the model MODEL.CLIP.NAME, which made that file",
+        help=(
+            "config values to store in place of the training's; where T came from a file,"
+            " MODEL.CLIP.EMBEDDINGS '' says that new class names may go to the model"
+            " MODEL.CLIP.NAME, which made that file"
+        ),
     )
     return parser
 
@@ -47,7 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
     if not args.output and not args.push_to_hub:
-        raise UserError("nowhere to write to: say --output FILE.safetensors, --push-to-hub OWNER/NAME or both")
+        raise UserError(
+            "nowhere to write to: say --output FILE.safetensors, --push-to-hub OWNER/NAME or both"
+        )
     output = output_file(args.output, ".safetensors") if args.output else None
     checkpoint = load_checkpoint(args.weights)
     content = pack(checkpoint, args.weights, half=args.half, opts=args.opts)
@@ -60,8 +76,8 @@ def _run(argv: Sequence[str] | None) -> None:
     names = checkpoint["class_names"]
     size = f"{len(content) / 1e6:.1f} MB{', float16' if args.half else ''}"
     print(
-        f"{args.weights} -> {' and '.join(where)} ({size}; {len(names)} classes: {shortened(names)}); "
-        f"{told(checkpoint_licenses(checkpoint))}"
+        f"{args.weights} -> {' and '.join(where)} ({size}; {len(names)} classes:"
+        f" {shortened(names)}); {told(checkpoint_licenses(checkpoint))}"
     )
 
 

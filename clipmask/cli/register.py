@@ -13,16 +13,20 @@ from clipmask.config import add_clipmask_config, extend_config, get_cfg
 from clipmask.errors import UserError
 from clipmask.shipped import find_config
 
-_ADDS_KEYS = re.compile(r"add_\w+_config")  # how Detectron2's projects call what adds their keys to a config
+# how Detectron2's projects call what adds their keys to a config
+_ADDS_KEYS = re.compile(r"add_\w+_config")
 
 
 def register_file(path: str | Path) -> None:
-    """Imports a user's Python file, so that it registers what it has; its own folder is importable from it.
+    """Imports a user's Python file, so that it registers what it has; its own folder is importable
+    from it.
 
-    A function in it called ``add_..._config``, written there or imported, adds keys to every config that follows.
+    A function in it called ``add_..._config``, written there or imported, adds keys to every config
+    that follows.
 
     Args:
-        path: of the file, or the name of one that comes with the configs, such as ``drives/camvid_drives.py``.
+        path: of the file, or the name of one that comes with the configs, such as
+            ``drives/camvid_drives.py``.
 
     Raises:
         UserError: there is no such file, or it raises: then the line and the exception are named.
@@ -40,8 +44,16 @@ def register_file(path: str | Path) -> None:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else (lines or [None])[-1]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
+        line = (
+            error.lineno
+            if isinstance(error, SyntaxError) and error.filename == str(path)
+            else (lines or [None])[-1]
+        )
         where = f"{path}, line {line}" if line else str(path)
         raise UserError(f"--register: {where}: {type(error).__name__}: {error}") from error
     _extend(module, path)
@@ -56,5 +68,6 @@ def _extend(module: ModuleType, path: Path) -> None:
                 get_cfg()
             except Exception as error:
                 raise UserError(
-                    f"--register {path}: its {name} can't add its keys to the config ({type(error).__name__}: {error})"
+                    f"--register {path}: its {name} can't add its keys to the config"
+                    f" ({type(error).__name__}: {error})"
                 ) from error

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def format_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], most: int | None = None) -> str:
+def format_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], most: int | None = None
+) -> str:
     """Returns rows under their headings, indented by two spaces.
 
     Args:
@@ -15,13 +17,20 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], most: in
         most: rows that are shown, a line tells of the others; None: all.
     """
     shown = rows if most is None else rows[:most]
-    texts = [[f"{value:.2f}" if isinstance(value, float) else str(value) for value in row] for row in shown]
+    texts = [
+        [f"{value:.2f}" if isinstance(value, float) else str(value) for value in row]
+        for row in shown
+    ]
     widths = [max(len(text) for text in column) for column in zip(columns, *texts, strict=True)]
-    right = [bool(shown) and all(isinstance(row[place], int | float) for row in shown) for place in range(len(columns))]
+    right = [
+        bool(shown) and all(isinstance(row[place], int | float) for row in shown)
+        for place in range(len(columns))
+    ]
     lines = [
         "  "
         + "  ".join(
-            text.rjust(width) if at else text.ljust(width) for text, width, at in zip(line, widths, right, strict=True)
+            text.rjust(width) if at else text.ljust(width)
+            for text, width, at in zip(line, widths, right, strict=True)
         )
         for line in [list(columns), ["-" * width for width in widths], *texts]
     ]

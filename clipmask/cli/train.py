@@ -1,4 +1,6 @@
-"""``train_net.py`` and ``clipmask-train``: train or evaluate, in the words of Detectron2's training script."""
+"""``train_net.py`` and ``clipmask-train``: train or evaluate, in the words of Detectron2's training
+script.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ examples:
   %(prog)s --config-file my.yaml --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://10.0.0.1:29500
 
 SOLVER.IMS_PER_BATCH is the batch of all devices together; SOLVER.MAX_IMS_PER_DEVICE lets fewer devices accumulate it.
-"""
+"""  # noqa: E501
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,9 +51,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config: a YAML file, or the name of one that comes along, with configs/ before it or without, such as "
-        "toy.yaml or camvid/clipmask_r50.yaml; may be left out with --dataset: then custom.yaml, which starts from "
-        "ImageNet's weights",
+        help=(
+            "config: a YAML file, or the name of one that comes along, with configs/ before it or"
+            " without, such as toy.yaml or camvid/clipmask_r50.yaml; may be left out with"
+            " --dataset: then custom.yaml, which starts from ImageNet's weights"
+        ),
         default=none,
     )
     parser.add_argument(
@@ -60,9 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="FILE.yaml",
-        help="descriptors of datasets: YAML files that name the folders of images and labels, the classes and the "
-        "splits. They are registered, and become DATASETS.TRAIN (their split train) and DATASETS.TEST (val, or test "
-        "where there is none) unless you give these as KEY VALUE",
+        help=(
+            "descriptors of datasets: YAML files that name the folders of images and labels, the"
+            " classes and the splits. They are registered, and become DATASETS.TRAIN (their split"
+            " train) and DATASETS.TEST (val, or test where there is none) unless you give these as"
+            " KEY VALUE"
+        ),
     )
     parser.add_argument(
         "--register",
@@ -70,9 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="FILE.py",
-        help="Python files to import first, in every process; there you register datasets through DatasetCatalog and "
-        "MetadataCatalog of clipmask.d2 (or detectron2.data), backbones in its BACKBONE_REGISTRY, and a function "
-        "add_..._config(cfg) adds the keys that they read",
+        help=(
+            "Python files to import first, in every process; there you register datasets through"
+            " DatasetCatalog and MetadataCatalog of clipmask.d2 (or detectron2.data), backbones in"
+            " its BACKBONE_REGISTRY, and a function add_..._config(cfg) adds the keys that they"
+            " read"
+        ),
     )
     parser.add_argument(
         "--resume",
@@ -82,16 +92,32 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--start-over",
         action="store_true",
-        help="begin again in an OUTPUT_DIR that holds a run; its files are moved to OUTPUT_DIR/earlier_N",
+        help=(
+            "begin again in an OUTPUT_DIR that holds a run; its files are moved to"
+            " OUTPUT_DIR/earlier_N"
+        ),
     )
-    parser.add_argument("--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS on DATASETS.TEST")
-    parser.add_argument("--num-gpus", type=int, default=1, help="devices per machine; with MODEL.DEVICE cpu, processes")
-    parser.add_argument("--num-machines", type=int, default=1, help="machines in this run")
-    parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine, from 0")
     parser.add_argument(
-        "--dist-url", default="auto", help="tcp://HOST:PORT of machine 0; auto: a free port, on one machine only"
+        "--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS on DATASETS.TEST"
     )
-    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the file's")
+    parser.add_argument(
+        "--num-gpus",
+        type=int,
+        default=1,
+        help="devices per machine; with MODEL.DEVICE cpu, processes",
+    )
+    parser.add_argument("--num-machines", type=int, default=1, help="machines in this run")
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, help="number of this machine, from 0"
+    )
+    parser.add_argument(
+        "--dist-url",
+        default="auto",
+        help="tcp://HOST:PORT of machine 0; auto: a free port, on one machine only",
+    )
+    parser.add_argument(
+        "opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the file's"
+    )
     return parser
 
 
@@ -99,7 +125,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses the command line; options may stand before, between and after the KEY VALUE pairs."""
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
-    # What follows the files of an option without another between is KEY VALUE pairs, though argparse can't know.
+    # What follows the files of an option without another between is KEY VALUE pairs, though
+    # argparse can't know.
     args.register, pairs = _leading(args.register, (".py",))
     args.dataset, more = _leading(args.dataset, (".yaml", ".yml"))
     args.opts = pairs + more + args.opts
@@ -131,9 +158,9 @@ def register_datasets(paths: Sequence[str], *, eval_only: bool = False) -> list[
     tested = (names.get("val") or names.get("test") for names in registered)
     if paths and not train and not eval_only:
         raise UserError(
-            f"--dataset {' '.join(paths)}: no split is called train (there are "
-            f"{', '.join(name for names in registered for name in names)}): name one so, or say which to train on with "
-            "DATASETS.TRAIN"
+            f"--dataset {' '.join(paths)}: no split is called train (there are"
+            f" {', '.join(name for names in registered for name in names)}): name one so, or say"
+            " which to train on with DATASETS.TRAIN"
         )
     pairs = {"DATASETS.TRAIN": train, "DATASETS.TEST": tuple(name for name in tested if name)}
     return [word for key, names in pairs.items() for word in (key, repr(names))] if paths else []
@@ -145,8 +172,8 @@ def set_environment(args: argparse.Namespace) -> None:
     Under torchrun and SLURM their own numbers go into ``args``: the processes are there already.
 
     Raises:
-        UserError: several machines without an address, or an address that is none; SLURM started several tasks that
-            can't be one run.
+        UserError: several machines without an address, or an address that is none; SLURM started
+            several tasks that can't be one run.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         args.num_gpus = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -156,8 +183,10 @@ def set_environment(args: argparse.Namespace) -> None:
         _adopt_slurm(args)
         return
     if not 0 <= args.machine_rank < args.num_machines:
-        raise UserError(f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} it is 0 to "
-                        f"{args.num_machines - 1}")  # fmt: skip
+        raise UserError(
+            f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} it is 0 to "  # noqa: E501
+            f"{args.num_machines - 1}"
+        )
     if args.dist_url != "auto":
         try:
             url = urlsplit(args.dist_url)
@@ -165,11 +194,14 @@ def set_environment(args: argparse.Namespace) -> None:
         except ValueError:
             host, port = None, None
         if not host or not port:
-            raise UserError(f"--dist-url {args.dist_url}: say tcp://HOST:PORT of machine 0, or auto")
+            raise UserError(
+                f"--dist-url {args.dist_url}: say tcp://HOST:PORT of machine 0, or auto"
+            )
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
     elif args.num_machines > 1 and "MASTER_ADDR" not in os.environ:
         raise UserError(
-            f"--num-machines {args.num_machines} needs --dist-url tcp://HOST:PORT, the address of machine 0"
+            f"--num-machines {args.num_machines} needs --dist-url tcp://HOST:PORT, the address of"
+            " machine 0"
         )
     if args.num_machines > 1:
         os.environ.setdefault("NODE_RANK", str(args.machine_rank))
@@ -178,13 +210,17 @@ def set_environment(args: argparse.Namespace) -> None:
 def _adopt_slurm(args: argparse.Namespace) -> None:
     """Takes the numbers of ``srun``'s tasks, of which each is a process of the run."""
     tasks, machines = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
-    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):  # where Fabric does not look at SLURM
+    # where Fabric does not look at SLURM
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         raise UserError(
-            f"srun started {tasks} tasks in an interactive job, each of which would train by itself: start one task "
-            "with --num-gpus, or name the job otherwise (srun --job-name=train)"
+            f"srun started {tasks} tasks in an interactive job, each of which would train by"
+            " itself: start one task with --num-gpus, or name the job otherwise (srun"
+            " --job-name=train)"
         )
     if tasks % machines:
-        raise UserError(f"srun started {tasks} tasks on {machines} machines: give each the same number of tasks")
+        raise UserError(
+            f"srun started {tasks} tasks on {machines} machines: give each the same number of tasks"
+        )
     args.num_gpus, args.num_machines = tasks // machines, machines
 
 
@@ -195,7 +231,9 @@ def _run(argv: Sequence[str] | None) -> int:
         register_file(path)
     train_given = "DATASETS.TRAIN" in args.opts[::2]
     datasets = register_datasets(args.dataset, eval_only=args.eval_only or train_given)
-    cfg = load_cfg(args.config_file or shipped_folder("configs") / "custom.yaml", [*datasets, *args.opts])
+    cfg = load_cfg(
+        args.config_file or shipped_folder("configs") / "custom.yaml", [*datasets, *args.opts]
+    )
     # Only now what takes seconds to import: a mistake in the command line is told at once.
     from clipmask.engine.evaluation import evaluate_checkpoint
     from clipmask.engine.train import train
@@ -212,8 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        argv: arguments without the program's name; None takes ``sys.argv``. More than one process needs None, for the
-            others are started with this process's own command line.
+        argv: arguments without the program's name; None takes ``sys.argv``. More than one process
+            needs None, for the others are started with this process's own command line.
 
     Returns:
         The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.

@@ -1,1 +1,3 @@
-"""What can be found out about a folder of pictures and label maps: guessing its descriptor, checking its files."""
+"""What can be found out about a folder of pictures and label maps: guessing its descriptor,
+checking its files.
+"""

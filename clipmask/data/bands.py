@@ -1,4 +1,6 @@
-"""TIFF files with more bands than red, green and blue, read by tifffile, an extra: pip install 'clipmask[bands]'."""
+"""TIFF files with more bands than red, green and blue, read by tifffile, an extra: pip install
+'clipmask[bands]'.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,15 @@ def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[An
     values = _all_bands(path)
     count = values.shape[-1]
     if max(bands) > count:
-        raise UserError(f"image {path}: has {count} bands, but bands is {list(bands)}; they are numbered from 1")
+        raise UserError(
+            f"image {path}: has {count} bands, but bands is {list(bands)}; they are numbered from 1"
+        )
     return np.ascontiguousarray(values[..., [band - 1 for band in bands]])
 
 
 def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
-    """Returns how many bands a TIFF file has, and whether it says that the first three are red, green and blue.
+    """Returns how many bands a TIFF file has, and whether it says that the first three are red,
+    green and blue.
 
     Raises:
         UserError: see ``read_bands``.
@@ -65,7 +70,10 @@ def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
     if values.ndim == 2:
         return values[..., None]
     if values.ndim != 3 or "Y" not in axes or "X" not in axes:
-        raise UserError(f"image {path}: has the axes {axes} of {values.shape}; bands, height and width are expected")
+        raise UserError(
+            f"image {path}: has the axes {axes} of {values.shape}; bands, height and width are"
+            " expected"
+        )
     band = next(place for place, axis in enumerate(axes) if axis not in "YX")
     return np.moveaxis(values, band, -1)
 

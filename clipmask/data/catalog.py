@@ -49,9 +49,9 @@ def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
         present: the files must be there.
 
     Raises:
-        UserError: the name is not registered (the known ones are listed); its metadata have no ``stuff_classes``;
-            they contradict themselves; its function fails or returns no samples; a sample lacks a file name, or the
-            file is not there.
+        UserError: the name is not registered (the known ones are listed); its metadata have no
+            ``stuff_classes``; they contradict themselves; its function fails or returns no samples;
+            a sample lacks a file name, or the file is not there.
     """
     metadata = _metadata(name)
     records = _records(name)
@@ -59,34 +59,44 @@ def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
         for key in _FILES[: 1 + labelled]:
             if key not in record:
                 raise UserError(
-                    f"dataset {name!r}: sample {i} ({record.get('file_name', 'no name')}) has no {key!r}; its dict "
-                    "needs 'file_name' and, for training and evaluation, 'sem_seg_file_name'"
+                    f"dataset {name!r}: sample {i} ({record.get('file_name', 'no name')}) has no"
+                    f" {key!r}; its dict needs 'file_name' and, for training and evaluation,"
+                    " 'sem_seg_file_name'"
                 )
     files = [record[key] for record in records for key in _FILES[: 1 + labelled]]
     missing = [file for file in files if present and not os.path.isfile(file)]
     if missing:
-        raise UserError(f"dataset {name!r}: {missing[0]}: no such file ({len(missing)} of its files are missing)")
+        raise UserError(
+            f"dataset {name!r}: {missing[0]}: no such file ({len(missing)} of its files are"
+            " missing)"
+        )
     image_format = ImageFormat.from_metadata(metadata)
     if image_format != PLAIN:
         records = [{"image_format": image_format, **record} for record in records]
-    return Dataset(records, Vocabulary.from_metadata(metadata.as_dict()), LabelFormat.from_metadata(metadata))
+    return Dataset(
+        records, Vocabulary.from_metadata(metadata.as_dict()), LabelFormat.from_metadata(metadata)
+    )
 
 
 def label_reader(name: str) -> Callable[..., NDArray[Any]]:
-    """Returns what reads the label maps of a registered dataset, for the evaluators' ``sem_seg_loading_fn``.
+    """Returns what reads the label maps of a registered dataset, for the evaluators'
+    ``sem_seg_loading_fn``.
 
-    The function returned takes a path, ``dtype`` (int unless said otherwise; None: that of ``read_labels``, a byte a
-    pixel for most) and ``size`` ((H, W) that the map must have, or None), and returns class ids (H, W), in which the
-    dataset's ``ignore_label`` is void. It reads as the dataset's ``LabelFormat`` says and raises the errors of
-    ``read_labels``.
+    The function returned takes a path, ``dtype`` (int unless said otherwise; None: that of
+    ``read_labels``, a byte a pixel for most) and ``size`` ((H, W) that the map must have, or None),
+    and returns class ids (H, W), in which the dataset's ``ignore_label`` is void. It reads as the
+    dataset's ``LabelFormat`` says and raises the errors of ``read_labels``.
 
     Raises:
-        UserError: the name is not registered, or its metadata lack class names or contradict themselves.
+        UserError: the name is not registered, or its metadata lack class names or contradict
+            themselves.
     """
     label_format = LabelFormat.from_metadata(_metadata(name))
 
     def read(
-        path: str | os.PathLike[str], dtype: DTypeLike | None = int, size: tuple[int, int] | None = None
+        path: str | os.PathLike[str],
+        dtype: DTypeLike | None = int,
+        size: tuple[int, int] | None = None,
     ) -> NDArray[Any]:
         labels = read_labels(path, label_format, size)
         return labels if dtype is None else labels.astype(dtype)
@@ -98,7 +108,8 @@ def dataset_vocabulary(name: str) -> Vocabulary:
     """Returns the classes of a registered dataset, whose files need not be there.
 
     Raises:
-        UserError: the name is not registered, or its metadata lack class names or contradict themselves.
+        UserError: the name is not registered, or its metadata lack class names or contradict
+            themselves.
     """
     return Vocabulary.from_metadata(_metadata(name).as_dict())
 
@@ -107,7 +118,8 @@ def class_names(name: str) -> tuple[str, ...]:
     """Returns the class names of a registered dataset, whose files need not be there.
 
     Raises:
-        UserError: the name is not registered, or its metadata lack class names or contradict themselves.
+        UserError: the name is not registered, or its metadata lack class names or contradict
+            themselves.
     """
     return tuple(_metadata(name).stuff_classes)
 
@@ -117,8 +129,9 @@ def _metadata(name: str) -> Any:
     known = DatasetCatalog.list()
     if name not in known:
         raise UserError(
-            f"dataset {name!r} is not registered; known are: {', '.join(sorted(known))}. "
-            "Your own is described by a YAML file that you give with --dataset, or registered by a module (--register)"
+            f"dataset {name!r} is not registered; known are: {', '.join(sorted(known))}. Your own"
+            " is described by a YAML file that you give with --dataset, or registered by a module"
+            " (--register)"
         )
     metadata = MetadataCatalog.get(name)
     names = metadata.get("stuff_classes", None)
@@ -137,7 +150,9 @@ def _check_metadata(name: str, metadata: Any) -> None:
     """Refuses metadata that would train something else than was meant, or fail hours later."""
     classes, colors = metadata.stuff_classes, metadata.get("stuff_colors", None)
     fault = None
-    if isinstance(classes, str) or not all(isinstance(item, str) and item.strip() for item in classes):
+    if isinstance(classes, str) or not all(
+        isinstance(item, str) and item.strip() for item in classes
+    ):
         fault = f"stuff_classes is {classes!r}; it must be a list of names"
     elif len(set(classes)) < len(classes):
         fault = f"stuff_classes names a class twice: {', '.join(classes)}"
@@ -147,11 +162,15 @@ def _check_metadata(name: str, metadata: Any) -> None:
         members = metadata.get("class_members", None)
         fault = (
             _members_fault(members, classes)
-            or _prompts_fault(metadata.get("class_prompts", None), [*classes, *_all_members(members)])
+            or _prompts_fault(
+                metadata.get("class_prompts", None), [*classes, *_all_members(members)]
+            )
             or _format_fault(metadata)
         )
     if fault:
-        raise UserError(f"dataset {name!r}: its metadata's {fault}. Correct it where the dataset is registered")
+        raise UserError(
+            f"dataset {name!r}: its metadata's {fault}. Correct it where the dataset is registered"
+        )
 
 
 def _format_fault(metadata: Any) -> str | None:
@@ -169,13 +188,24 @@ def _members_fault(members: Any, classes: Sequence[str]) -> str | None:
     if members is None:
         return None
     if not isinstance(members, Mapping) or not members.keys() <= set(classes):
-        return f"class_members is {members!r}; it must be a dict of class names ({', '.join(classes)}) to names"
+        return (
+            f"class_members is {members!r}; it must be a dict of class names ({', '.join(classes)})"
+            " to names"
+        )
     for name, parts in members.items():
-        if isinstance(parts, str) or not parts or not all(isinstance(part, str) and part.strip() for part in parts):
+        if (
+            isinstance(parts, str)
+            or not parts
+            or not all(isinstance(part, str) and part.strip() for part in parts)
+        ):
             return f"class_members has {parts!r} for {name!r}; it must be a list of names"
     names = [part for name in classes for part in members.get(name, [name])]
     twice = [name for name in names if names.count(name) > 1]
-    return f"class_members puts {twice[0]!r} into two classes: nothing could tell them apart" if twice else None
+    return (
+        f"class_members puts {twice[0]!r} into two classes: nothing could tell them apart"
+        if twice
+        else None
+    )
 
 
 def _all_members(members: Mapping[str, Sequence[str]] | None) -> list[str]:
@@ -187,15 +217,24 @@ def _prompts_fault(prompts: Any, classes: Sequence[str]) -> str | None:
     if prompts is None:
         return None
     if not isinstance(prompts, Mapping) or not prompts.keys() <= set(classes):
-        return f"class_prompts is {prompts!r}; it must be a dict of class names ({', '.join(classes)}) to texts"
+        return (
+            f"class_prompts is {prompts!r}; it must be a dict of class names ({', '.join(classes)})"
+            " to texts"
+        )
     for name, texts in prompts.items():
-        if isinstance(texts, str) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        if (
+            isinstance(texts, str)
+            or not texts
+            or not all(isinstance(text, str) and text.strip() for text in texts)
+        ):
             return f"class_prompts has {texts!r} for {name!r}; it must be a list of texts"
     return None
 
 
 def _records(name: str) -> list[dict[str, Any]]:
-    """Calls the function that was registered; what goes wrong in it is the registering module's to mend."""
+    """Calls the function that was registered; what goes wrong in it is the registering module's to
+    mend.
+    """
     try:
         records = DatasetCatalog.get(name)
     except UserError:
@@ -203,13 +242,17 @@ def _records(name: str) -> list[dict[str, Any]]:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
-            f"dataset {name!r}: the function registered for it raised {type(error).__name__}: {error} "
-            f"({last.filename}, line {last.lineno})"
+            f"dataset {name!r}: the function registered for it raised {type(error).__name__}:"
+            f" {error} ({last.filename}, line {last.lineno})"
         ) from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise UserError(f"dataset {name!r}: the function registered for it must return a list of dicts")
+        raise UserError(
+            f"dataset {name!r}: the function registered for it must return a list of dicts"
+        )
     if not records:
-        raise UserError(f"dataset {name!r} is empty: the function registered for it returned no samples")
+        raise UserError(
+            f"dataset {name!r} is empty: the function registered for it returned no samples"
+        )
     return records
 
 

@@ -1,30 +1,39 @@
-"""A dataset described by a YAML file: which pictures, which labels, which classes. No Python is needed to train on it.
+"""A dataset described by a YAML file: which pictures, which labels, which classes. No Python is
+needed to train on it.
 
     name: streets                # what the dataset is called; default: the file's name
-    images: images               # folder, searched with its subfolders; relative to this file, as all paths here
+    images: images               # folder, searched with its subfolders; relative to this file, as
+                                 all paths here
     labels: labels               # folder of the same tree
     image_suffix: .jpg           # default: any picture
     label_suffix: _mask.png      # stands in place of an image's suffix; default: .png
     image_prefix: img_           # default: none
     label_prefix: mask_          # stands in place of an image's prefix; default: none
-    label_folders: {img: mask}   # where train/img lies beside train/mask: see FileRule; default: none
-    labels_flat: true            # all label maps lie in one folder, whatever the pictures' folders; default: false
+    label_folders: {img: mask}   # where train/img lies beside train/mask: see FileRule; default:
+                                 none
+    labels_flat: true            # all label maps lie in one folder, whatever the pictures' folders;
+                                 default: false
     encoding: rgb                # ids, palette or rgb; default: ids
     ignore_id: 255               # of void pixels, or a list of such ids; default: 255
     void_colors: [[0, 0, 0]]     # palette, rgb: colours that are void
-    color_tolerance: 30          # palette, rgb: a colour this near to a known one counts as the nearest; default: 0
+    color_tolerance: 30          # palette, rgb: a colour this near to a known one counts as the
+                                 nearest; default: 0
     others: void                 # what other ids and colours are: void or error; default: error
-    transparent: void            # rgb: what transparent pixels are: void or a class's name; default: an error
-    image_range: [0, 4095]       # values that become black and white, or {percentiles: [1, 99]}; default: full
+    transparent: void            # rgb: what transparent pixels are: void or a class's name;
+                                 default: an error
+    image_range: [0, 4095]       # values that become black and white, or {percentiles: [1, 99]};
+                                 default: full
     classes:                     # in the order of their ids; the name alone is enough with ids
       # color and id may be lists of several
       - {name: road, color: [128, 64, 128], id: 0, synonyms: [street], prompts: ["asphalt seen from a car"]}
-    splits: {train: 0.8, val: 0.2}   # shares, text files of image paths, or subfolders of images; default: these shares
-    license: CC BY 4.0           # of the pictures and labels; it goes into checkpoints; default: unknown
+    splits: {train: 0.8, val: 0.2}   # shares, text files of image paths, or subfolders of images;
+                                     default: these shares
+    license: CC BY 4.0           # of the pictures and labels; it goes into checkpoints; default:
+                                 unknown
 
-``ids`` takes the pixel values of single-channel pictures (of one with a palette its indices) for ids; ``palette`` and
-``rgb`` go by colours, whatever way the file stores them.
-"""
+``ids`` takes the pixel values of single-channel pictures (of one with a palette its indices) for
+ids; ``palette`` and ``rgb`` go by colours, whatever way the file stores them.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -67,9 +76,11 @@ class Descriptor:
         classes: in the order of class ids.
         void_colors: that are void.
         splits: name to share, text file or subfolder.
-        color_tolerance: the distance up to which a colour counts as the nearest one of those that are known.
+        color_tolerance: the distance up to which a colour counts as the nearest one of those that
+            are known.
         others_are_void: what other ids and colours are: void, or an error.
-        transparent: the name of the class that transparent pixels are, ``void``, or None for an error.
+        transparent: the name of the class that transparent pixels are, ``void``, or None for an
+            error.
         image_format: which values of the pictures become black and white.
         split_seed: of shares; another one gives another draw.
         license: name of the licence of pictures and labels; None: not stated.
@@ -107,7 +118,9 @@ class Descriptor:
 
     @property
     def ignore_label(self) -> int:
-        """The id of void in label maps as they are read: the first of ``ignore_ids``, if it is above the class ids."""
+        """The id of void in label maps as they are read: the first of ``ignore_ids``, if it is
+        above the class ids.
+        """
         count = len(self.classes)
         if self.ignore_ids[0] >= count:
             return self.ignore_ids[0]
@@ -124,16 +137,21 @@ class Descriptor:
             if not self.others_are_void and all(value == target for value, target in table.items()):
                 return LabelFormat(len(self.classes), void)
             return LabelFormat(len(self.classes), void, table, self.others_are_void)
-        table.update((color, place) for place, item in enumerate(self.classes) for color in item.colors)
+        table.update(
+            (color, place) for place, item in enumerate(self.classes) for color in item.colors
+        )
         table.update(dict.fromkeys(self.void_colors, void))
         transparent = None
         if self.transparent is not None:
             names = [item.name for item in self.classes]
             transparent = void if self.transparent == "void" else names.index(self.transparent)
-        return LabelFormat(len(self.classes), void, table, self.others_are_void, self.color_tolerance, transparent)
+        return LabelFormat(
+            len(self.classes), void, table, self.others_are_void, self.color_tolerance, transparent
+        )
 
     def pairs(self) -> list[tuple[Path, Path]]:
-        """Returns all pictures in a fixed order, each with the path of its label map, whether that is there or not.
+        """Returns all pictures in a fixed order, each with the path of its label map, whether that
+        is there or not.
 
         Raises:
             UserError: there is no picture.
@@ -145,14 +163,19 @@ class Descriptor:
         return self.files.label_path(image)
 
     def samples(self) -> dict[str, list[dict[str, Any]]]:
-        """Returns the dataset dicts of each split in a fixed order; pictures without a label map are left out.
+        """Returns the dataset dicts of each split in a fixed order; pictures without a label map
+        are left out.
 
         Raises:
-            UserError: there is no picture, or none with a label map; a text file names an image that is not there.
+            UserError: there is no picture, or none with a label map; a text file names an image
+                that is not there.
         """
         return {
             split: [
-                {"file_name": str(self.images / image), "sem_seg_file_name": str(self.label_path(image))}
+                {
+                    "file_name": str(self.images / image),
+                    "sem_seg_file_name": str(self.label_path(image)),
+                }
                 for image in images
             ]
             for split, images in self._split.items()
@@ -170,13 +193,19 @@ class Descriptor:
         pictures = self.files.pictures()
         if not pictures:
             files = self.files
-            wanted = f"end in {files.image_suffix!r} (image_suffix)" if files.image_suffix else "end as a picture's"
+            wanted = (
+                f"end in {files.image_suffix!r} (image_suffix)"
+                if files.image_suffix
+                else "end as a picture's"
+            )
             if files.image_prefix:
                 wanted = f"begin with {files.image_prefix!r} (image_prefix) and {wanted}"
-            others = f", and not in {files.label_suffix!r} (label_suffix)" if files.labels_inside else ""
+            others = (
+                f", and not in {files.label_suffix!r} (label_suffix)" if files.labels_inside else ""
+            )
             raise UserError(
-                f"descriptor {self.path}: images: no picture in {self.images} or its subfolders: looked for files "
-                f"whose names {wanted}{others}"
+                f"descriptor {self.path}: images: no picture in {self.images} or its subfolders:"
+                f" looked for files whose names {wanted}{others}"
             )
         return pictures
 
@@ -185,15 +214,18 @@ class Descriptor:
         labelled = [image for image in self._pictures if self.label_path(image).is_file()]
         if not labelled:
             raise UserError(
-                f"descriptor {self.path}: none of the {len(self._pictures)} pictures in {self.images} has a label map: "
-                f"{self._pictures[0]} would need {self.label_path(self._pictures[0])}. Correct labels or label_suffix "
-                f"({self.files.label_suffix!r}, which stands in place of the picture's suffix)"
+                f"descriptor {self.path}: none of the {len(self._pictures)} pictures in"
+                f" {self.images} has a label map: {self._pictures[0]} would need"
+                f" {self.label_path(self._pictures[0])}. Correct labels or label_suffix"
+                f" ({self.files.label_suffix!r}, which stands in place of the picture's suffix)"
             )
         return labelled
 
     @cached_property
     def _split(self) -> dict[str, list[Path]]:
-        return split_paths(self.splits, self._pictures, self._labelled, self.path, self.images, self.split_seed)
+        return split_paths(
+            self.splits, self._pictures, self._labelled, self.path, self.images, self.split_seed
+        )
 
 
 def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
@@ -203,8 +235,8 @@ def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
         path: of the YAML file.
 
     Raises:
-        UserError: the file is missing or no YAML; a key is unknown, missing or has a wrong value; a folder is not
-            there. The message names file, key and value.
+        UserError: the file is missing or no YAML; a key is unknown, missing or has a wrong value; a
+            folder is not there. The message names file, key and value.
     """
     path = Path(path)
     fields = Fields(path, read_yaml(path))
@@ -265,9 +297,13 @@ def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
     names = {split: f"{descriptor.name}_{split}" for split in descriptor.splits}
     for name in names.values():
         known = _registered.get(name)
-        if name in DatasetCatalog.list() and (known is None or known.path.resolve() != descriptor.path.resolve()):
+        if name in DatasetCatalog.list() and (
+            known is None or known.path.resolve() != descriptor.path.resolve()
+        ):
             other = "already" if known is None else f"by {known.path}"
-            raise UserError(f"descriptor {path}: a dataset {name!r} is registered {other}; give another 'name:'")
+            raise UserError(
+                f"descriptor {path}: a dataset {name!r} is registered {other}; give another 'name:'"
+            )
     tell = functools.cache(functools.partial(_tell_left_out, descriptor))
     for split, name in names.items():
         if name in DatasetCatalog.list():
@@ -284,7 +320,8 @@ def _tell_left_out(descriptor: Descriptor) -> None:
     """Warns of pictures without labels, and of class names without meaning."""
     if descriptor.num_unlabelled:
         logger.warning(
-            "descriptor %s: %d of %d pictures have no label map and are left out; clipmask-data check lists them",
+            "descriptor %s: %d of %d pictures have no label map and are left out; clipmask-data"
+            " check lists them",
             descriptor.path,
             descriptor.num_unlabelled,
             len(descriptor.pairs()),
@@ -292,7 +329,8 @@ def _tell_left_out(descriptor: Descriptor) -> None:
     empty = placeholders(descriptor.class_names)
     if empty:
         logger.warning(
-            "descriptor %s: the class name%s %s mean%s nothing to CLIP, which embeds names: write what is to be seen",
+            "descriptor %s: the class name%s %s mean%s nothing to CLIP, which embeds names: write"
+            " what is to be seen",
             descriptor.path,
             "s" * (len(empty) > 1),
             ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else ""),
@@ -305,8 +343,9 @@ def _samples(descriptor: Descriptor, split: str, tell: Callable[[], None]) -> li
     tell()  # once, however often a run asks
     if not samples:
         raise UserError(
-            f"descriptor {descriptor.path}: the split {split!r} ({descriptor.splits[split]}) has no labelled picture; "
-            f"{descriptor.images} has {len(descriptor.pairs()) - descriptor.num_unlabelled} in all"
+            f"descriptor {descriptor.path}: the split {split!r} ({descriptor.splits[split]}) has no"
+            f" labelled picture; {descriptor.images} has"
+            f" {len(descriptor.pairs()) - descriptor.num_unlabelled} in all"
         )
     return samples
 

@@ -19,10 +19,27 @@ from clipmask.data.splits import Source
 from clipmask.errors import UserError
 
 KEYS = (
-    "name", "images", "labels", "image_prefix", "image_suffix", "label_prefix", "label_suffix", "label_folders",
-    "labels_flat", "encoding", "ignore_id", "void_colors", "color_tolerance", "others", "transparent", "image_range",
-    "bands", "classes", "splits", "license",
-)  # fmt: skip
+    "name",
+    "images",
+    "labels",
+    "image_prefix",
+    "image_suffix",
+    "label_prefix",
+    "label_suffix",
+    "label_folders",
+    "labels_flat",
+    "encoding",
+    "ignore_id",
+    "void_colors",
+    "color_tolerance",
+    "others",
+    "transparent",
+    "image_range",
+    "bands",
+    "classes",
+    "splits",
+    "license",
+)
 CLASS_KEYS = ("name", "color", "id", "synonyms", "includes", "prompts")
 
 
@@ -32,10 +49,12 @@ class DescribedClass:
 
     Attributes:
         name: what it is called everywhere.
-        ids: in label files that hold ids, one or more; its place in the list, unless said otherwise.
+        ids: in label files that hold ids, one or more; its place in the list, unless said
+            otherwise.
         colors: (r, g, b), 0..255, one or more, or none; it is drawn in the first.
         synonyms: other names, whose text embeddings are averaged with that of ``name``.
-        includes: names of which the class's pixels may show any; its probability is the sum of theirs.
+        includes: names of which the class's pixels may show any; its probability is the sum of
+            theirs.
         prompts: sentences for CLIP in place of the config's; ``{}`` in them stands for the name.
     """
 
@@ -96,10 +115,16 @@ class Fields:
         """A folder that is there."""
         value = self.content.get(key)
         if not isinstance(value, str) or not value:
-            self.fail(f"{key} is {'missing' if value is None else repr(value)}; name a folder, relative to this file")
+            self.fail(
+                f"{key} is {'missing' if value is None else repr(value)}; name a folder, relative"
+                " to this file"
+            )
         folder = Path(self.path.parent, Path(value).expanduser())
         if not folder.is_dir():
-            self.fail(f"{key}: {value}: no such folder ({folder.absolute()}); paths are relative to the descriptor")
+            self.fail(
+                f"{key}: {value}: no such folder ({folder.absolute()}); paths are relative to the"
+                " descriptor"
+            )
         return folder
 
     def part(self, key: str, default: str | None, example: str) -> str | None:
@@ -160,19 +185,25 @@ class Fields:
             self.fail(str(error))
 
     def classes(
-        self, encoding: str, ignore_ids: Sequence[int], void_colors: Sequence[RGB], transparent: str | None
+        self,
+        encoding: str,
+        ignore_ids: Sequence[int],
+        void_colors: Sequence[RGB],
+        transparent: str | None,
     ) -> tuple[DescribedClass, ...]:
-        """The classes, each of them different from the others and from void in what its files are read by.
+        """The classes, each of them different from the others and from void in what its files are
+        read by.
 
         Args:
             encoding, ignore_ids, void_colors: of the files.
-            transparent: the class that transparent pixels are, which needs no colour; or ``void``, or None.
+            transparent: the class that transparent pixels are, which needs no colour; or ``void``,
+                or None.
         """
         value = self.content.get("classes")
         if not isinstance(value, list) or not value:
             self.fail(
-                f"classes is {'missing' if value is None else repr(value)}; list the classes in the order of their "
-                "ids, such as [road, sky]"
+                f"classes is {'missing' if value is None else repr(value)}; list the classes in the"
+                " order of their ids, such as [road, sky]"
             )
         classes = tuple(self._class(item, place) for place, item in enumerate(value))
         self._once([name for item in classes for name in (item.name, *item.synonyms)], "the name")
@@ -182,17 +213,30 @@ class Fields:
             for item in classes:
                 if {*item.ids} & {*ignore_ids}:
                     self.fail(
-                        f"classes: {item.name!r} has the id {min({*item.ids} & {*ignore_ids})}, which is ignore_id; "
-                        "give ignore_id another"
+                        f"classes: {item.name!r} has the id {min({*item.ids} & {*ignore_ids})},"
+                        " which is ignore_id; give ignore_id another"
                     )
-        bare = [item.name for item in classes if not item.colors and (encoding == "ids" or item.name != transparent)]
+        bare = [
+            item.name
+            for item in classes
+            if not item.colors and (encoding == "ids" or item.name != transparent)
+        ]
         if bare and (encoding != "ids" or len(bare) < len(classes)):
-            why = f"encoding {encoding} reads labels by them" if encoding != "ids" else "others have one"
-            self.fail(f"classes: no color for {', '.join(map(repr, bare))}, but {why}; write color: [r, g, b]")
+            why = (
+                f"encoding {encoding} reads labels by them"
+                if encoding != "ids"
+                else "others have one"
+            )
+            self.fail(
+                f"classes: no color for {', '.join(map(repr, bare))}, but {why}; write color: [r,"
+                " g, b]"
+            )
         self._once([color for item in classes for color in item.colors], "the color")
         for item in classes:
             for color in {*item.colors} & {*void_colors}:
-                self.fail(f"void_colors has {list(color)}, which is the color of class {item.name!r}")
+                self.fail(
+                    f"void_colors has {list(color)}, which is the color of class {item.name!r}"
+                )
         if transparent not in (None, "void", *(item.name for item in classes)):
             self.fail(f"transparent is {transparent!r}; it is void, or one of the classes' names")
         return classes
@@ -205,20 +249,28 @@ class Fields:
         if isinstance(value, dict):
             value = {split: item for split, item in value.items() if split != "seed"}
         if not isinstance(value, dict) or not value:
-            self.fail(f"splits is {value!r}; say {{train: 0.8, val: 0.2}}, or name text files or subfolders of images")
+            self.fail(
+                f"splits is {value!r}; say {{train: 0.8, val: 0.2}}, or name text files or"
+                " subfolders of images"
+            )
         for split in value:
             if not isinstance(split, str) or not re.fullmatch(r"[\w.-]+", split):
-                self.fail(f"splits: {split!r} is no name of a split; use letters, digits, '_', '-' and '.'")
+                self.fail(
+                    f"splits: {split!r} is no name of a split; use letters, digits, '_', '-'"
+                    " and '.'"
+                )
         shares = {split: item for split, item in value.items() if _is_number(item)}
         if len(shares) == len(value):
             if min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
                 self.fail(
-                    f"splits: {_shown(shares)} sum to {sum(shares.values()):g}; shares are 0 or more and sum to 1"
+                    f"splits: {_shown(shares)} sum to {sum(shares.values()):g}; shares are 0 or"
+                    " more and sum to 1"
                 )
             return {split: float(share) for split, share in shares.items()}
         if shares:
             self.fail(
-                f"splits: {_shown(value)} mixes shares with files or folders; use one or the other for all splits"
+                f"splits: {_shown(value)} mixes shares with files or folders; use one or the other"
+                " for all splits"
             )
         return {split: self._place(split, item, images) for split, item in value.items()}
 
@@ -238,9 +290,13 @@ class Fields:
                 return file
             if folder.is_dir():
                 return folder
-            self.fail(f"splits: {split}: {value}: neither a text file ({file}) nor a subfolder of images ({folder})")
+            self.fail(
+                f"splits: {split}: {value}: neither a text file ({file}) nor a subfolder of images"
+                f" ({folder})"
+            )
         self.fail(
-            f"splits: {split} is {value!r}; it takes a share, a text file of image paths or a subfolder of images"
+            f"splits: {split} is {value!r}; it takes a share, a text file of image paths or a"
+            " subfolder of images"
         )
 
     def _class(self, value: Any, place: int) -> DescribedClass:
@@ -248,12 +304,15 @@ class Fields:
         fields = {"name": value} if isinstance(value, str) else value
         if not isinstance(fields, dict):
             hint = "; write it in quotes" if isinstance(value, bool | int | float) else ""
-            self.fail(f"{where} is {value!r}; it is a name, or {{name: ..., color: [r, g, b], ...}}{hint}")
+            self.fail(
+                f"{where} is {value!r}; it is a name, or {{name: ..., color: [r, g, b], ...}}{hint}"
+            )
         self._refuse_unknown(fields, CLASS_KEYS, f"{where}: ")
         name = fields.get("name")
         if not isinstance(name, str) or not name.strip(" ;"):
             self.fail(
-                f"{where}: name is {'missing' if name is None else repr(name)}; it is a text (in quotes if need be)"
+                f"{where}: name is {'missing' if name is None else repr(name)}; it is a text (in"
+                " quotes if need be)"
             )
         first, *others = [part.strip() for part in name.split(";") if part.strip()]
         return DescribedClass(
@@ -267,15 +326,24 @@ class Fields:
 
     def _texts(self, value: Any, where: str) -> tuple[str, ...]:
         texts = [value] if isinstance(value, str) else value or []
-        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        if not isinstance(texts, list) or not all(
+            isinstance(text, str) and text.strip() for text in texts
+        ):
             self.fail(f"{where} is {value!r}; it is a list of texts")
         return tuple(text.strip() for text in texts)
 
     def _ids(self, value: Any, where: str) -> tuple[int, ...]:
         several = value if isinstance(value, list | tuple) else [value]
         for item in several:
-            if isinstance(item, bool) or not isinstance(item, int) or not LEAST_ID <= item <= MOST_ID:
-                self.fail(f"{where} is {value!r}; it is a whole number, {LEAST_ID} to {MOST_ID}, or a list of such")
+            if (
+                isinstance(item, bool)
+                or not isinstance(item, int)
+                or not LEAST_ID <= item <= MOST_ID
+            ):
+                self.fail(
+                    f"{where} is {value!r}; it is a whole number, {LEAST_ID} to {MOST_ID}, or a"
+                    " list of such"
+                )
         if not several:
             self.fail(f"{where} is {value!r}; it is a whole number, or a list of such")
         return tuple(several)
@@ -284,7 +352,11 @@ class Fields:
         """Colours of a class: none, one, or a list."""
         if value is None:
             return ()
-        if isinstance(value, list | tuple) and value and all(isinstance(item, list | tuple | str) for item in value):
+        if (
+            isinstance(value, list | tuple)
+            and value
+            and all(isinstance(item, list | tuple | str) for item in value)
+        ):
             return tuple(self._color(item, where) for item in value)
         return (self._color(value, where),)
 
@@ -294,9 +366,14 @@ class Fields:
         if (
             not isinstance(value, list | tuple)
             or len(value) != 3
-            or any(isinstance(item, bool) or not isinstance(item, int) or not 0 <= item <= 255 for item in value)
+            or any(
+                isinstance(item, bool) or not isinstance(item, int) or not 0 <= item <= 255
+                for item in value
+            )
         ):
-            self.fail(f"{where} is {value!r}; it is [red, green, blue], each 0 to 255, or '#rrggbb'")
+            self.fail(
+                f"{where} is {value!r}; it is [red, green, blue], each 0 to 255, or '#rrggbb'"
+            )
         red, green, blue = value
         return red, green, blue
 
@@ -315,17 +392,26 @@ class Fields:
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Reads the keys of a descriptor; raises a ``UserError`` where the file is missing or no mapping in YAML."""
+    """Reads the keys of a descriptor; raises a ``UserError`` where the file is missing or no
+    mapping in YAML.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise UserError(f"descriptor {path}: no such file; it is a YAML file that describes a dataset") from error
+        raise UserError(
+            f"descriptor {path}: no such file; it is a YAML file that describes a dataset"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"descriptor {path}: can't be read ({error})") from error
     except yaml.YAMLError as error:
-        raise UserError(f"descriptor {path}: not plain YAML: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"descriptor {path}: not plain YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(content, dict):
-        raise UserError(f"descriptor {path}: not a mapping of keys to values; it needs images, labels and classes")
+        raise UserError(
+            f"descriptor {path}: not a mapping of keys to values; it needs images, labels and"
+            " classes"
+        )
     return content
 
 

@@ -21,9 +21,9 @@ class FileRule:
         label_suffix: stands in place of a picture's suffix.
         image_prefix: how pictures' names begin.
         label_prefix: stands in place of ``image_prefix``.
-        label_folders: where images and labels branch inside of the tree, as in ``train/img`` and ``train/mask``: name
-            of a folder on a picture's way -> its name (or several, ``v2.0/labels``) on the label map's. Only what lies
-            below one is a picture then.
+        label_folders: where images and labels branch inside of the tree, as in ``train/img`` and
+            ``train/mask``: name of a folder on a picture's way -> its name (or several,
+            ``v2.0/labels``) on the label map's. Only what lies below one is a picture then.
         flat: all label maps lie in ``labels`` itself, whatever the pictures' folders.
     """
 
@@ -48,9 +48,17 @@ class FileRule:
         """
         suffix = image.suffix if self.image_suffix is None else self.image_suffix
         stem = image.name[len(self.image_prefix) : -len(suffix)]
-        folders = [] if self.flat else [self.label_folders.get(folder, folder) for folder in image.parent.parts]
+        folders = (
+            []
+            if self.flat
+            else [self.label_folders.get(folder, folder) for folder in image.parent.parts]
+        )
         path = self.labels.joinpath(*folders, f"{self.label_prefix}{stem}{self.label_suffix}")
-        return path if path.is_file() else path.with_name(self._names(path.parent).get(path.name.lower(), path.name))
+        return (
+            path
+            if path.is_file()
+            else path.with_name(self._names(path.parent).get(path.name.lower(), path.name))
+        )
 
     def label_files(self) -> list[Path]:
         """Returns all files that are named and placed as label maps are, in order."""
@@ -58,7 +66,9 @@ class FileRule:
         found = []
         for path in self._files(self.labels):
             name, parts = path.name.lower(), path.parent.parts
-            if not name.endswith(self.label_suffix.lower()) or not name.startswith(self.label_prefix.lower()):
+            if not name.endswith(self.label_suffix.lower()) or not name.startswith(
+                self.label_prefix.lower()
+            ):
                 continue
             if not inside or any(_contains(parts, folder) for folder in inside):
                 found.append(self.labels / path)
@@ -70,11 +80,17 @@ class FileRule:
         return not self.label_folders and self.labels.is_relative_to(self.images)
 
     def _is_picture(self, path: Path) -> bool:
-        """Whether a file below ``images`` is one; label maps may lie beside or below the pictures."""
+        """Whether a file below ``images`` is one; label maps may lie beside or below the
+        pictures.
+        """
         name = path.name.lower()
-        if self.label_folders and not any(folder in self.label_folders for folder in path.parent.parts):
+        if self.label_folders and not any(
+            folder in self.label_folders for folder in path.parent.parts
+        ):
             return False
-        as_label = name.endswith(self.label_suffix.lower()) and name.startswith(self.label_prefix.lower())
+        as_label = name.endswith(self.label_suffix.lower()) and name.startswith(
+            self.label_prefix.lower()
+        )
         if self.labels_inside and as_label and (self.images / path).is_relative_to(self.labels):
             return False
         if not name.startswith(self.image_prefix.lower()):
@@ -84,7 +100,9 @@ class FileRule:
         return name.endswith(self.image_suffix.lower())
 
     def _files(self, folder: Path) -> Iterator[Path]:
-        """Yields the files of a tree, relative to it; hidden ones are passed over, links to folders are followed."""
+        """Yields the files of a tree, relative to it; hidden ones are passed over, links to folders
+        are followed.
+        """
         for root, _, names in os.walk(folder, followlinks=True):
             for name in names:
                 if not name.startswith("."):
@@ -93,7 +111,9 @@ class FileRule:
     def _names(self, folder: Path) -> dict[str, str]:
         """Returns the names in a folder by their lower case."""
         if folder not in self._listed:
-            self._listed[folder] = {name.lower(): name for name in (os.listdir(folder) if folder.is_dir() else ())}
+            self._listed[folder] = {
+                name.lower(): name for name in (os.listdir(folder) if folder.is_dir() else ())
+            }
         return self._listed[folder]
 
     @cached_property

@@ -20,11 +20,12 @@ class ImageFormat:
     """How picture files become 8-bit pictures. The value is immutable.
 
     Attributes:
-        range: the values that become 0 and 255; what lies beyond is cut. None: 0 and the most that the file's type
-            holds, so that 8-bit pictures stay as they are.
-        percentiles: take the range from each picture instead: these percentiles, 0..100, of its values in all bands.
-        bands: the numbers, from 1, of the three bands of TIFF files that are taken for red, green and blue; None: the
-            files are pictures in colour or grey.
+        range: the values that become 0 and 255; what lies beyond is cut. None: 0 and the most that
+            the file's type holds, so that 8-bit pictures stay as they are.
+        percentiles: take the range from each picture instead: these percentiles, 0..100, of its
+            values in all bands.
+        bands: the numbers, from 1, of the three bands of TIFF files that are taken for red, green
+            and blue; None: the files are pictures in colour or grey.
 
     Raises:
         UserError: a value makes no sense.
@@ -36,20 +37,27 @@ class ImageFormat:
 
     def __post_init__(self) -> None:
         if self.range is not None and not self.range[0] < self.range[1]:
-            raise UserError(f"image_range is {list(self.range)}; the first value must be below the second")
-        if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UserError(
-                f"image_range has the percentiles {list(self.percentiles)}; they are two numbers from 0 to 100, the "
-                "lower first"
+                f"image_range is {list(self.range)}; the first value must be below the second"
+            )
+        if (
+            self.percentiles is not None
+            and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100
+        ):
+            raise UserError(
+                f"image_range has the percentiles {list(self.percentiles)}; they are two numbers"
+                " from 0 to 100, the lower first"
             )
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> ImageFormat:
-        """Returns the format that ``image_range`` and ``bands`` in a dataset's or a checkpoint's metadata say.
+        """Returns the format that ``image_range`` and ``bands`` in a dataset's or a checkpoint's
+        metadata say.
 
         Args:
-            metadata: anything with ``get``. ``image_range`` is ``full`` (or absent), ``[low, high]`` or
-                ``{"percentiles": [low, high]}``; ``bands`` are three numbers from 1, or absent.
+            metadata: anything with ``get``. ``image_range`` is ``full`` (or absent), ``[low,
+                high]`` or ``{"percentiles": [low, high]}``; ``bands`` are three numbers from 1, or
+                absent.
 
         Raises:
             UserError: one is something else.
@@ -57,29 +65,42 @@ class ImageFormat:
         bands = metadata.get("bands", None)
         if bands is None:
             return cls._from_range(metadata.get("image_range", None))
-        whole = isinstance(bands, list | tuple) and all(isinstance(band, int) and band >= 1 for band in bands)
+        whole = isinstance(bands, list | tuple) and all(
+            isinstance(band, int) and band >= 1 for band in bands
+        )
         if not whole or len(bands) != 3 or any(isinstance(band, bool) for band in bands):
-            raise UserError(f"bands is {bands!r}; it is three numbers from 1, those of red, green and blue: [4, 3, 2]")
+            raise UserError(
+                f"bands is {bands!r}; it is three numbers from 1, those of red, green and blue: [4,"
+                " 3, 2]"
+            )
         red, green, blue = bands
-        return dataclasses.replace(cls._from_range(metadata.get("image_range", None)), bands=(red, green, blue))
+        return dataclasses.replace(
+            cls._from_range(metadata.get("image_range", None)), bands=(red, green, blue)
+        )
 
     @classmethod
     def _from_range(cls, value: Any) -> ImageFormat:
         if value is None or (isinstance(value, str) and value == "full"):
             return cls()
-        if isinstance(value, Mapping) and list(value) == ["percentiles"] and _is_pair(value["percentiles"]):
+        if (
+            isinstance(value, Mapping)
+            and list(value) == ["percentiles"]
+            and _is_pair(value["percentiles"])
+        ):
             low, high = value["percentiles"]
             return cls(percentiles=(float(low), float(high)))
         if _is_pair(value):
             low, high = value
             return cls(range=(float(low), float(high)))
         raise UserError(
-            f"image_range is {value!r}; it is full, [low, high] (the values that become black and white) or "
-            "{percentiles: [1, 99]} (of each picture)"
+            f"image_range is {value!r}; it is full, [low, high] (the values that become black and"
+            " white) or {percentiles: [1, 99]} (of each picture)"
         )
 
     def as_metadata(self) -> dict[str, Any]:
-        """Returns plain values from which ``from_metadata`` makes an equal format; none for the default."""
+        """Returns plain values from which ``from_metadata`` makes an equal format; none for the
+        default.
+        """
         bands = {} if self.bands is None else {"bands": list(self.bands)}
         if self.percentiles is not None:
             return {"image_range": {"percentiles": list(self.percentiles)}, **bands}
@@ -94,10 +115,15 @@ class ImageFormat:
         """Scales values to 0..255.
 
         Args:
-            pixels: of any shape; unsigned integers of up to 16 bits, or, where the format ``scales``, any numbers.
+            pixels: of any shape; unsigned integers of up to 16 bits, or, where the format
+                ``scales``, any numbers.
         """
         if not self.scales:
-            return pixels if pixels.dtype == np.uint8 else (pixels.astype(np.int64) // 257).astype(np.uint8)
+            return (
+                pixels
+                if pixels.dtype == np.uint8
+                else (pixels.astype(np.int64) // 257).astype(np.uint8)
+            )
         low, high = self.range or self._own_range(pixels)
         wide = pixels.astype(np.float32)
         wide -= low
@@ -105,11 +131,16 @@ class ImageFormat:
         return np.nan_to_num(wide, nan=0.0).clip(0, 255).round().astype(np.uint8)
 
     def _own_range(self, pixels: NDArray[Any]) -> tuple[float, float]:
-        """Returns the values at ``percentiles``; infinite values and those that are no number are left out."""
+        """Returns the values at ``percentiles``; infinite values and those that are no number are
+        left out.
+        """
         assert self.percentiles is not None
         if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
             ends = np.cumsum(np.bincount(pixels.ravel(), minlength=_BINS))
-            low, high = (int(np.searchsorted(ends, max(1, share / 100 * ends[-1]))) for share in self.percentiles)
+            low, high = (
+                int(np.searchsorted(ends, max(1, share / 100 * ends[-1])))
+                for share in self.percentiles
+            )
             return float(low), float(min(high, _BINS - 1))
         finite = pixels[np.isfinite(pixels)]
         if not finite.size:
@@ -124,4 +155,6 @@ PLAIN = ImageFormat()  # values as they are in 8 bits, else scaled by what their
 def _is_pair(value: Any) -> bool:
     if not isinstance(value, list | tuple | np.ndarray) or len(value) != 2:
         return False
-    return all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in value)
+    return all(
+        isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in value
+    )

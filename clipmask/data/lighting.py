@@ -1,17 +1,21 @@
-"""Other light, other weather, another camera: changes of training images that keep every edge where it is.
+"""Other light, other weather, another camera: changes of training images that keep every edge where
+it is.
 
-A street at dusk, in haze or through a cheap lens shows the same classes in other numbers. Where training images come
-from few drives, a network learns their light along with the streets; these changes take that crutch away. They are
-wider than INPUT.COLOR_AUG's, which stays within what one camera sees on one day.
+A street at dusk, in haze or through a cheap lens shows the same classes in other numbers. Where
+training images come from few drives, a network learns their light along with the streets; these
+changes take that crutch away. They are wider than INPUT.COLOR_AUG's, which stays within what one
+camera sees on one day.
 
-    exposure       v ** gamma                gamma log-uniform in [1 / 2.5, 2.5]: night-dark to washed out
+    exposure       v ** gamma                gamma log-uniform in [1 / 2.5, 2.5]: night-dark to
+                   washed out
     white balance  v * gain_c                gain of each channel log-uniform in [1 / 1.2, 1.2]
-    haze           (1 - a) v + a b           a in [0, 0.5], b in [0.4, 1]: less contrast, towards a grey veil
+    haze           (1 - a) v + a b           a in [0, 0.5], b in [0.4, 1]: less contrast, towards a
+                   grey veil
     blur           a Gaussian                sigma in [0.3, 1.5] pixels
     noise          + n, normal               standard deviation in [0, 0.06], grey or coloured
 
-with v in [0, 1]. Exposure, white balance and haze change each value by itself, so that the three are one table of 256
-values a channel, read once.
+with v in [0, 1]. Exposure, white balance and haze change each value by itself, so that the three
+are one table of 256 values a channel, read once.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ NOISE = 0.06
 
 
 class LightingJitter(nn.Module):
-    """Draws each of the five changes with the same probability, and applies those drawn in the order above.
+    """Draws each of the five changes with the same probability, and applies those drawn in the
+    order above.
 
     Args:
         probability: of each change, in [0, 1].
@@ -78,7 +83,9 @@ def apply_table(image: Tensor, table: Tensor) -> Tensor:
 
 
 def _add_noise(image: Tensor) -> Tensor:
-    """Adds noise to (3, H, W): grey or coloured, each for half of all images, of one strength over the image."""
+    """Adds noise to (3, H, W): grey or coloured, each for half of all images, of one strength over
+    the image.
+    """
     strength = 255 * NOISE * torch.rand(()).item()
     channels = 3 if torch.rand(()).item() < 0.5 else 1
     noise = torch.randn(channels, *image.shape[1:]) * strength

@@ -1,12 +1,13 @@
 """The loaders: which sample comes when, on which process, and with what chance.
 
-Training counts sample positions p = iteration * IMS_PER_BATCH + i, i = 0 .. IMS_PER_BATCH - 1; a run that is resumed
-with another IMS_PER_BATCH counts on from the position that it has come to. Position p shows the sample that
-``data/order.py`` says, augmented by a generator seeded from (seed, p). Nothing else enters, so that a run's data are
-the same bytes on any number of workers or processes, and after a resume.
+Training counts sample positions p = iteration * IMS_PER_BATCH + i, i = 0 .. IMS_PER_BATCH - 1; a
+run that is resumed with another IMS_PER_BATCH counts on from the position that it has come to.
+Position p shows the sample that ``data/order.py`` says, augmented by a generator seeded from (seed,
+p). Nothing else enters, so that a run's data are the same bytes on any number of workers or
+processes, and after a resume.
 
-Datasets that are trained together are read each in its own way. Where their classes or their ids of void differ, every
-sample says which are its own (``vocabulary``, ``ignore_label``).
+Datasets that are trained together are read each in its own way. Where their classes or their ids of
+void differ, every sample says which are its own (``vocabulary``, ``ignore_label``).
 """
 
 from __future__ import annotations
@@ -43,30 +44,35 @@ def build_train_loader(
     """Builds the loader of a training run.
 
     Args:
-        cfg: reads DATASETS.TRAIN and TRAIN_WEIGHTS, INPUT, SOLVER.IMS_PER_BATCH, SOLVER.MAX_ITER and
-            DATALOADER.NUM_WORKERS.
+        cfg: reads DATASETS.TRAIN and TRAIN_WEIGHTS, INPUT, SOLVER.IMS_PER_BATCH, SOLVER.MAX_ITER
+            and DATALOADER.NUM_WORKERS.
         seed: of the order and the augmentation, 0 or more.
-        start_iteration: the first optimiser step to yield; a resumed run gives how many it has done.
+        start_iteration: the first optimiser step to yield; a resumed run gives how many it has
+            done.
         start_sample: the position of its first sample; None: ``start_iteration`` * IMS_PER_BATCH.
         rank: of this process, 0 .. world_size - 1.
         world_size: processes that share each batch.
-        pin_memory: hand tensors out in page-locked memory, from which a CUDA device copies while the host goes on.
+        pin_memory: hand tensors out in page-locked memory, from which a CUDA device copies while
+            the host goes on.
 
     Returns:
-        One list of mapped samples per optimiser step, this process's share of the effective batch, until MAX_ITER.
+        One list of mapped samples per optimiser step, this process's share of the effective batch,
+        until MAX_ITER.
 
     Raises:
-        UserError: IMS_PER_BATCH is not a multiple of ``world_size``; a config value makes no sense; a dataset is
-            unknown or lacks something. A bad file raises it when it is read.
+        UserError: IMS_PER_BATCH is not a multiple of ``world_size``; a config value makes no sense;
+            a dataset is unknown or lacks something. A bad file raises it when it is read.
     """
     batch, steps = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER
     if batch < 1 or batch % world_size:
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH is {batch}, the images of one step over all processes; with {world_size} "
-            f"process(es) it must be a positive multiple of {world_size}"
+            f"SOLVER.IMS_PER_BATCH is {batch}, the images of one step over all processes; with"
+            f" {world_size} process(es) it must be a positive multiple of {world_size}"
         )
     if seed < 0:
-        raise UserError(f"the training loader needs a seed of 0 or more, not {seed}: set SEED in the config")
+        raise UserError(
+            f"the training loader needs a seed of 0 or more, not {seed}: set SEED in the config"
+        )
     if steps < 1:
         raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more")
     datasets = load_training_sets(cfg.DATASETS.TRAIN)
@@ -74,20 +80,27 @@ def build_train_loader(
     return DataLoader(
         TrainSamples(_parts(cfg, datasets), seed),
         batch_sampler=StepSampler(
-            order, batch, range(start_iteration, steps), first=start_sample, rank=rank, world_size=world_size
+            order,
+            batch,
+            range(start_iteration, steps),
+            first=start_sample,
+            rank=rank,
+            world_size=world_size,
         ),
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
         worker_init_fn=outlive_signals,
-        generator=torch.Generator(),  # its own: starting workers draws from it, and must not advance torch's
+        # its own: starting workers draws from it, and must not advance torch's
+        generator=torch.Generator(),
     )
 
 
 def build_test_loader(
     cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> DataLoader[Record]:
-    """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th of the dataset.
+    """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th of the
+    dataset.
 
     Each sample has the dataset's ``vocabulary``: it is segmented into the dataset's own classes.
 
@@ -99,11 +112,13 @@ def build_test_loader(
         pin_memory: as for ``build_train_loader``.
 
     Raises:
-        UserError: a config value makes no sense; the dataset is unknown or lacks something. A bad file raises it
-            when it is read.
+        UserError: a config value makes no sense; the dataset is unknown or lacks something. A bad
+            file raises it when it is read.
     """
     dataset = load_dataset(dataset_name, labelled=False)
-    records = [{"vocabulary": dataset.vocabulary, **record} for record in dataset.records[rank::world_size]]
+    records = [
+        {"vocabulary": dataset.vocabulary, **record} for record in dataset.records[rank::world_size]
+    ]
     return DataLoader(
         TestSamples(records, TestMapper.from_config(cfg)),
         batch_size=1,
@@ -119,15 +134,20 @@ def _order(cfg: CfgNode, sizes: Sequence[int], seed: int) -> Order:
     weights = tuple(cfg.DATASETS.TRAIN_WEIGHTS)
     if not weights:
         return EpochOrder(sum(sizes), seed)
-    if len(weights) != len(sizes) or not all(isinstance(weight, int | float) and weight > 0 for weight in weights):
+    if len(weights) != len(sizes) or not all(
+        isinstance(weight, int | float) and weight > 0 for weight in weights
+    ):
         raise UserError(
-            f"DATASETS.TRAIN_WEIGHTS is {weights}; it must be one number above 0 for each of the {len(sizes)} datasets "
-            f"of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}, or () to show every sample equally often"
+            f"DATASETS.TRAIN_WEIGHTS is {weights}; it must be one number above 0 for each of the"
+            f" {len(sizes)} datasets of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}, or () to show"
+            " every sample equally often"
         )
     return WeightedOrder(sizes, weights, seed)
 
 
-def _parts(cfg: CfgNode, datasets: Sequence[RegisteredDataset]) -> list[tuple[list[Record], Mapper]]:
+def _parts(
+    cfg: CfgNode, datasets: Sequence[RegisteredDataset]
+) -> list[tuple[list[Record], Mapper]]:
     """The samples of each dataset with what maps them."""
     spaces = {(dataset.vocabulary.label_space, dataset.ignore_label) for dataset in datasets}
     parts: list[tuple[list[Record], Mapper]] = []
@@ -168,7 +188,8 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         order: which sample stands at which position.
         batch_size: of all processes together; a multiple of ``world_size``.
         iterations: the optimiser steps to yield.
-        first: the position of the first sample of ``iterations``; None: as if all steps before had this batch size.
+        first: the position of the first sample of ``iterations``; None: as if all steps before had
+            this batch size.
         rank: of this process.
         world_size: number of processes.
         """
@@ -183,7 +204,11 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         share = self.batch_size // self.world_size
         for iteration in self.iterations:
-            start = self.first + (iteration - self.iterations.start) * self.batch_size + self.rank * share
+            start = (
+                self.first
+                + (iteration - self.iterations.start) * self.batch_size
+                + self.rank * share
+            )
             yield [(position, self.order(position)) for position in range(start, start + share)]
 
     def __len__(self) -> int:
@@ -195,8 +220,8 @@ class TrainSamples(Dataset[Record]):
 
     def __init__(self, parts: Sequence[tuple[list[Record], Mapper]], seed: int) -> None:
         """Args:
-        parts: for each dataset its dicts, and what reads and augments one, with chance from torch's default CPU
-            generator. Samples are numbered through all of them.
+        parts: for each dataset its dicts, and what reads and augments one, with chance from torch's
+            default CPU generator. Samples are numbered through all of them.
         seed: of the augmentation.
         """
         self.parts = list(parts)
@@ -205,10 +230,11 @@ class TrainSamples(Dataset[Record]):
     def __getitem__(self, key: tuple[int, int]) -> Record:
         position, number = key
         state, threads = torch.get_rng_state(), torch.get_num_threads()
-        # A worker process has one thread. In the main process several would add up a mean in another order, and the
-        # picture could differ in its last bit.
+        # A worker process has one thread. In the main process several would add up a mean in
+        # another order, and the picture could differ in its last bit.
         torch.set_num_threads(1)
-        # The CPU's generator alone: torch.manual_seed would also reset the GPU's, which dropout draws from.
+        # The CPU's generator alone: torch.manual_seed would also reset the GPU's, which dropout
+        # draws from.
         torch.default_generator.manual_seed(stream(self.seed, AUGMENTATION, position))
         try:
             return self._mapped(number)
@@ -251,7 +277,9 @@ def _num_workers(cfg: CfgNode) -> int:
     """Returns DATALOADER.NUM_WORKERS, no more than this process may use cores."""
     wanted = cfg.DATALOADER.NUM_WORKERS
     if wanted < 0:
-        raise UserError(f"DATALOADER.NUM_WORKERS is {wanted}; it must be 0 (load in the main process) or more")
+        raise UserError(
+            f"DATALOADER.NUM_WORKERS is {wanted}; it must be 0 (load in the main process) or more"
+        )
     return min(wanted, usable_cores())
 
 

@@ -23,7 +23,9 @@ class TrainMapper:
     Its chance comes from torch's default CPU generator: seeded alike, it returns the same bytes.
     """
 
-    def __init__(self, transform: TrainTransform, *, label_format: LabelFormat, format: str) -> None:
+    def __init__(
+        self, transform: TrainTransform, *, label_format: LabelFormat, format: str
+    ) -> None:
         """Args:
         transform: the augmentation.
         label_format: how the label files are read.
@@ -59,7 +61,11 @@ class TrainMapper:
             flip=cfg.INPUT.RANDOM_FLIP,
             color_aug=cfg.INPUT.COLOR_AUG,
             lighting=cfg.INPUT.LIGHTING_AUG,
-            test_size=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) if cfg.INPUT.SCALE_FROM_TEST_SIZE else None,
+            test_size=(
+                (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+                if cfg.INPUT.SCALE_FROM_TEST_SIZE
+                else None
+            ),
             shorter_side=_shorter_side(cfg),
         )
         return cls(transform, label_format=label_format, format=cfg.INPUT.FORMAT)
@@ -71,8 +77,8 @@ class TrainMapper:
             record: dataset dict with ``file_name`` and ``sem_seg_file_name``.
 
         Returns:
-            A copy with ``height`` and ``width`` of the original, ``image`` uint8 (3, h, w) in the channel order of
-            ``format`` and ``sem_seg`` (h, w), uint8 or int64, both augmented.
+            A copy with ``height`` and ``width`` of the original, ``image`` uint8 (3, h, w) in the
+            channel order of ``format`` and ``sem_seg`` (h, w), uint8 or int64, both augmented.
 
         Raises:
             UserError: a file is missing or wrong.
@@ -80,7 +86,9 @@ class TrainMapper:
         pixels, sample = _read(record)
         labels = read_labels(record["sem_seg_file_name"], self.label_format, pixels.shape[:2])
         # A view in the order of the file: only what is left of the picture is put into planes.
-        image, sem_seg = self.transform(torch.from_numpy(np.array(pixels)).permute(2, 0, 1), torch.from_numpy(labels))
+        image, sem_seg = self.transform(
+            torch.from_numpy(np.array(pixels)).permute(2, 0, 1), torch.from_numpy(labels)
+        )
         sample["image"] = _ordered(image, self.format)
         sample["sem_seg"] = sem_seg.contiguous()
         return sample
@@ -102,7 +110,9 @@ class TestMapper:
         """
         check_format(format)
         if min_size < 0:
-            raise UserError(f"INPUT.MIN_SIZE_TEST is {min_size}; it must be 0 (the picture's own size) or more")
+            raise UserError(
+                f"INPUT.MIN_SIZE_TEST is {min_size}; it must be 0 (the picture's own size) or more"
+            )
         if max_size < 1:
             raise UserError(f"INPUT.MAX_SIZE_TEST is {max_size}; it must be 1 or more")
         self.min_size = min_size
@@ -112,7 +122,11 @@ class TestMapper:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> TestMapper:
         """Builds it from the section INPUT; raises a ``UserError`` as the constructor does."""
-        return cls(min_size=cfg.INPUT.MIN_SIZE_TEST, max_size=cfg.INPUT.MAX_SIZE_TEST, format=cfg.INPUT.FORMAT)
+        return cls(
+            min_size=cfg.INPUT.MIN_SIZE_TEST,
+            max_size=cfg.INPUT.MAX_SIZE_TEST,
+            format=cfg.INPUT.FORMAT,
+        )
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Maps one sample.
@@ -121,8 +135,8 @@ class TestMapper:
             record: dataset dict with ``file_name``.
 
         Returns:
-            A copy with ``height`` and ``width`` of the original and ``image`` uint8 (3, h, w), resized, in the
-            channel order of ``format``.
+            A copy with ``height`` and ``width`` of the original and ``image`` uint8 (3, h, w),
+            resized, in the channel order of ``format``.
 
         Raises:
             UserError: the file is missing or wrong.
@@ -140,7 +154,11 @@ class TestMapper:
             ``height`` and ``width`` (H and W), and ``image`` as from ``__call__``.
         """
         image = resize_shortest_edge(_to_tensor(pixels), self.min_size, self.max_size)
-        return {"height": pixels.shape[0], "width": pixels.shape[1], "image": _ordered(image, self.format)}
+        return {
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
+            "image": _ordered(image, self.format),
+        }
 
 
 def _shorter_side(cfg: CfgNode) -> ShorterSide | None:
@@ -150,8 +168,9 @@ def _shorter_side(cfg: CfgNode) -> ShorterSide | None:
         return None
     if cfg.INPUT.SCALE_FROM_TEST_SIZE:
         raise UserError(
-            f"INPUT.MIN_SIZE_TRAIN {sizes} and INPUT.SCALE_FROM_TEST_SIZE both set the size of training pictures; set "
-            "one of them back, MIN_SIZE_TRAIN (0,) or SCALE_FROM_TEST_SIZE False"
+            f"INPUT.MIN_SIZE_TRAIN {sizes} and INPUT.SCALE_FROM_TEST_SIZE both set the size of"
+            " training pictures; set one of them back, MIN_SIZE_TRAIN (0,) or SCALE_FROM_TEST_SIZE"
+            " False"
         )
     return ShorterSide(sizes, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
 

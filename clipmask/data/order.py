@@ -1,9 +1,11 @@
-"""Which sample stands at which position of a training, a function of the seed and the position alone.
+"""Which sample stands at which position of a training, a function of the seed and the position
+alone.
 
     EpochOrder      all samples once an epoch:  p -> sample p mod n of epoch p div n
     WeightedOrder   several datasets by shares w_d:  p -> the dataset, then its next sample
 
-Either can be asked for any position, so a resumed run goes on where it was, on any number of processes.
+Either can be asked for any position, so a resumed run goes on where it was, on any number of
+processes.
 """
 
 from __future__ import annotations
@@ -55,8 +57,9 @@ class EpochOrder:
 class WeightedOrder:
     """Mixes datasets by weight; each dataset goes through its own samples epoch by epoch.
 
-    Position p belongs to the dataset in whose share of [0, 1) the number frac((p + 1) g) falls, g the golden ratio: any
-    stretch of positions, such as a batch, holds each dataset's share as nearly as whole numbers allow.
+    Position p belongs to the dataset in whose share of [0, 1) the number frac((p + 1) g) falls, g
+    the golden ratio: any stretch of positions, such as a batch, holds each dataset's share as
+    nearly as whole numbers allow.
 
     Args:
         sizes: samples of each dataset.
@@ -69,7 +72,8 @@ class WeightedOrder:
         self._first = np.cumsum([0, *sizes])
         self._orders = [EpochOrder(size, seed, dataset) for dataset, size in enumerate(sizes)]
         self._position = 0  # of the counts
-        self._counts = np.zeros(len(sizes), dtype=np.int64)  # samples of each dataset before that position
+        # samples of each dataset before that position
+        self._counts = np.zeros(len(sizes), dtype=np.int64)
 
     def __call__(self, position: int) -> int:
         """See ``Order``; quick where positions rise."""
@@ -79,7 +83,9 @@ class WeightedOrder:
 
     def _dataset(self, positions: np.ndarray) -> np.ndarray:
         places = np.modf((positions + 1) * _GOLDEN)[0]
-        return np.minimum(np.searchsorted(self._bounds, places, side="right"), len(self._orders) - 1)
+        return np.minimum(
+            np.searchsorted(self._bounds, places, side="right"), len(self._orders) - 1
+        )
 
     def _count_to(self, position: int) -> None:
         if position < self._position:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 _PLACEHOLDER = re.compile(
-    r"(class|label|category|object|cls|id|unnamed|color|colour|index|n/?a)?[\s_#-]*\d*", re.IGNORECASE
+    r"(class|label|category|object|cls|id|unnamed|color|colour|index|n/?a)?[\s_#-]*\d*",
+    re.IGNORECASE,
 )
 
 

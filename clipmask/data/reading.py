@@ -1,7 +1,7 @@
 """Reads pictures and label maps from files, and says which file is wrong and why.
 
-Every fault of a file becomes a ``UserError`` here, where it is first touched, so that no later stage meets pixels it
-does not expect.
+Every fault of a file becomes a ``UserError`` here, where it is first touched, so that no later
+stage meets pixels it does not expect.
 """
 
 from __future__ import annotations
@@ -22,9 +22,25 @@ from clipmask.errors import UserError
 
 # What counts as a picture where folders are searched; a file that is named itself is always tried.
 PICTURE_SUFFIXES = {
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".tga", ".tif", ".tiff", ".webp",
-}  # fmt: skip
+    ".avif",
+    ".bmp",
+    ".dib",
+    ".gif",
+    ".jfif",
+    ".jp2",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pgm",
+    ".png",
+    ".pnm",
+    ".ppm",
+    ".tga",
+    ".tif",
+    ".tiff",
+    ".webp",
+}
 _ORIENTATION_TAG = 0x0112  # of EXIF
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # by the value of that tag
     2: np.fliplr,
@@ -54,40 +70,46 @@ def read_image(
 ) -> NDArray[np.uint8]:
     """Reads a picture as 8-bit colour, upright.
 
-    The camera's orientation tag is applied. Palettes, grey and CMYK are converted, 16-bit values are scaled to 8 bits,
-    an alpha channel is dropped.
+    The camera's orientation tag is applied. Palettes, grey and CMYK are converted, 16-bit values
+    are scaled to 8 bits, an alpha channel is dropped.
 
     Args:
         path: any format that Pillow reads; of several frames the first.
         format: order of the channels, ``RGB`` or ``BGR``.
-        image_format: which values of the file become 0 and 255; by default those that its type holds.
+        image_format: which values of the file become 0 and 255; by default those that its type
+            holds.
 
     Returns:
         uint8 (H, W, 3), contiguous.
 
     Raises:
-        UserError: the file is missing, is not a picture, is damaged, or has pixels of more than 16 bits for which
-            ``image_format`` gives no range; or the format is unknown.
+        UserError: the file is missing, is not a picture, is damaged, or has pixels of more than 16
+            bits for which ``image_format`` gives no range; or the format is unknown.
     """
     check_format(format)
     if image_format.scales or image_format.bands:
         pixels = _eight_bits(read_values(path, image_format.bands), image_format, path)
         return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
     with _opened(path, "image") as image:
-        ImageOps.exif_transpose(image, in_place=True)  # without, a picture that stands upright would be copied
+        # without, a picture that stands upright would be copied
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I") or image.mode == "F":
             pixels = _wide_to_8_bits(np.asarray(image), path)
         else:
-            if image.mode in ("P", "PA"):  # a palette may hold transparent entries, which RGB has no room for
+            # a palette may hold transparent entries, which RGB has no room for
+            if image.mode in ("P", "PA"):
                 image = image.convert("RGBA")
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
 
 
-def _eight_bits(values: NDArray[Any], image_format: ImageFormat, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def _eight_bits(
+    values: NDArray[Any], image_format: ImageFormat, path: str | os.PathLike[str]
+) -> NDArray[np.uint8]:
     if not image_format.scales and values.dtype not in (np.uint8, np.uint16):
         raise UserError(
-            f"image {path}: holds {values.dtype} values; say image_range, the values that are black and white"
+            f"image {path}: holds {values.dtype} values; say image_range, the values that are black"
+            " and white"
         )
     return image_format.to_8_bits(values)
 
@@ -100,7 +122,8 @@ def read_values(path: str | os.PathLike[str], bands: Sequence[int] | None = None
         bands: see ``ImageFormat``.
 
     Returns:
-        (H, W, 3): uint8 or uint16, or int32 or float32 for files that hold such values; grey is repeated.
+        (H, W, 3): uint8 or uint16, or int32 or float32 for files that hold such values; grey is
+        repeated.
 
     Raises:
         UserError: the file is missing, is not a picture or is damaged.
@@ -114,7 +137,9 @@ def read_values(path: str | os.PathLike[str], bands: Sequence[int] | None = None
         elif _is_deep(path):
             values = _deep_colors(path)
         else:
-            values = np.asarray(image.convert("RGBA").convert("RGB") if "P" in image.mode else image.convert("RGB"))
+            values = np.asarray(
+                image.convert("RGBA").convert("RGB") if "P" in image.mode else image.convert("RGB")
+            )
     if values.dtype.kind in "iu" and values.dtype.byteorder == ">":
         values = values.astype(values.dtype.newbyteorder("="))
     if values.ndim == 2:
@@ -123,7 +148,9 @@ def read_values(path: str | os.PathLike[str], bands: Sequence[int] | None = None
 
 
 def _is_deep(path: str | os.PathLike[str]) -> bool:
-    """Whether a file has 16 bits for each of several channels, of which Pillow keeps the high byte."""
+    """Whether a file has 16 bits for each of several channels, of which Pillow keeps the high
+    byte.
+    """
     with Image.open(path) as image:  # what is decoded no longer tells
         return any(";16" in str(tile[3]) for tile in image.tile)
 
@@ -134,7 +161,10 @@ def _deep_colors(path: str | os.PathLike[str]) -> NDArray[np.uint16]:
 
     values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16:
-        raise UserError(f"image {path}: its 16-bit channels can't be read; save it as PNG or as uncompressed TIFF")
+        raise UserError(
+            f"image {path}: its 16-bit channels can't be read; save it as PNG or as uncompressed"
+            " TIFF"
+        )
     return values if values.ndim == 2 else np.ascontiguousarray(values[..., 2::-1])
 
 
@@ -144,8 +174,8 @@ def read_labels(
     """Reads a label map and checks every id in it; no later stage has to.
 
     Args:
-        path: a lossless picture: with one channel (or a palette, whose indices are the ids), or in colours, as
-            ``format`` says.
+        path: a lossless picture: with one channel (or a palette, whose indices are the ids), or in
+            colours, as ``format`` says.
         format: what its pixels may hold.
         size: (H, W) of the picture that the map belongs to; None: not compared.
 
@@ -153,8 +183,9 @@ def read_labels(
         (H, W) class ids, and ``format.ignore_label`` for void; of ``format.dtype``.
 
     Raises:
-        UserError: the file is missing, is not a picture, is damaged, lossy, or holds colours instead of ids; its size
-            differs from ``size``; an id or a colour must not occur; a colour is not opaque.
+        UserError: the file is missing, is not a picture, is damaged, lossy, or holds colours
+            instead of ids; its size differs from ``size``; an id or a colour must not occur; a
+            colour is not opaque.
     """
     raw = read_label_pixels(path, format)
     if size is not None and raw.shape != tuple(size):
@@ -178,23 +209,28 @@ def read_label_pixels(path: str | os.PathLike[str], format: LabelFormat) -> NDAr
         (H, W) ids as they are in the file; where ``format`` is of colours, r + 256 g + 65536 b.
 
     Raises:
-        UserError: the file is missing, is not a picture, is damaged, lossy, or of another kind than ``format`` reads.
+        UserError: the file is missing, is not a picture, is damaged, lossy, or of another kind than
+            ``format`` reads.
     """
     with _opened(path, "label map") as image:
         if image.format == "JPEG":
             raise UserError(
-                f"label map {path}: is a JPEG, whose compression changes ids; save it as single-channel PNG"
+                f"label map {path}: is a JPEG, whose compression changes ids; save it as"
+                " single-channel PNG"
             )
-        return _packed_colors(image, path, format) if format.colored else _raw_ids(image, path, format)
+        return (
+            _packed_colors(image, path, format) if format.colored else _raw_ids(image, path, format)
+        )
 
 
 def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelFormat) -> NDArray[Any]:
     """Returns the pixel values (H, W) of an opened label map, upright."""
     if image.mode not in _ID_MODES:
         raise UserError(
-            f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is expected; "
-            f"convert it to a single-channel PNG with ids 0..{format.num_classes - 1} and {format.ignore_label} for "
-            "void, or give the dataset its colours (label_values in its metadata; 'encoding: rgb' in a descriptor)"
+            f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is"
+            f" expected; convert it to a single-channel PNG with ids 0..{format.num_classes - 1}"
+            f" and {format.ignore_label} for void, or give the dataset its colours (label_values in"
+            " its metadata; 'encoding: rgb' in a descriptor)"
         )
     ImageOps.exif_transpose(image, in_place=True)
     ids = np.asarray(image)
@@ -202,24 +238,30 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelForm
         whole = ids.astype(np.int32)
         if not np.isfinite(ids).all() or (whole != ids).any():
             raise UserError(
-                f"label map {path}: holds numbers with fractions, such as {float(ids[whole != ids][0]):g}, where one "
-                "class id per pixel is expected"
+                f"label map {path}: holds numbers with fractions, such as"
+                f" {float(ids[whole != ids][0]):g}, where one class id per pixel is expected"
             )
         return whole
     return ids.astype(np.uint8) if ids.dtype == bool else ids
 
 
-def _packed_colors(image: Image.Image, path: str | os.PathLike[str], format: LabelFormat) -> NDArray[np.uint32]:
-    """Returns the colours (H, W) of an opened label map, upright, as ``LabelFormat.decode`` takes them."""
+def _packed_colors(
+    image: Image.Image, path: str | os.PathLike[str], format: LabelFormat
+) -> NDArray[np.uint32]:
+    """Returns the colours (H, W) of an opened label map, upright, as ``LabelFormat.decode`` takes
+    them.
+    """
     if image.mode not in _COLOR_MODES:
         raise UserError(
-            f"label map {path}: has {image.mode} pixels where 8-bit colours are expected; save it as an RGB PNG"
+            f"label map {path}: has {image.mode} pixels where 8-bit colours are expected; save it"
+            " as an RGB PNG"
         )
     ImageOps.exif_transpose(image, in_place=True)
     opaque = image.mode in ("1", "L", "P", "RGB") and "transparency" not in image.info
     if image.mode != "RGB" or not opaque:
         image = image.convert("RGBA")
-    # Pillow keeps RGB in four bytes too: the fourth costs nothing here, and three would have to be put together.
+    # Pillow keeps RGB in four bytes too: the fourth costs nothing here, and three would have to be
+    # put together.
     pixels = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
     raw = np.frombuffer(pixels, np.dtype("<u4")).reshape(image.height, image.width)
     colors = raw & np.uint32(0xFFFFFF)
@@ -229,8 +271,9 @@ def _packed_colors(image: Image.Image, path: str | os.PathLike[str], format: Lab
     clear = raw < least << 24
     if format.transparent is None:
         raise UserError(
-            f"label map {path}: {int(clear.sum())} pixels are transparent; save it as RGB, with opaque colours, or say "
-            "what they are (transparent: void or a class's name, in a descriptor)"
+            f"label map {path}: {int(clear.sum())} pixels are transparent; save it as RGB, with"
+            " opaque colours, or say what they are (transparent: void or a class's name, in a"
+            " descriptor)"
         )
     return np.where(clear, np.uint32(TRANSPARENT), colors)
 
@@ -239,28 +282,35 @@ def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], format: LabelForm
     """Raises a ``UserError`` about the values ``wrong`` (N,), which must not occur."""
     values, counts = np.unique(wrong, return_counts=True)
     if not format.colored:
-        listed = ", ".join(str(value) for value in values[:10]) + (", ..." if values.size > 10 else "")
+        listed = ", ".join(str(value) for value in values[:10]) + (
+            ", ..." if values.size > 10 else ""
+        )
         raise UserError(
-            f"label map {path}: class id {listed} out of range ({wrong.size} pixels); expected {_expected_ids(format)}"
+            f"label map {path}: class id {listed} out of range ({wrong.size} pixels); expected"
+            f" {_expected_ids(format)}"
         )
     most = counts.argmax()
     others = (
-        f"; {values.size - 1} more colours are unknown too, as after smoothing, resizing or a lossy format"
+        f"; {values.size - 1} more colours are unknown too, as after smoothing, resizing or a lossy"
+        " format"
         if values.size > 1
         else ""
     )
     known = ", ".join(str(unpacked(number)) for number in format.known if number != TRANSPARENT)
     raise UserError(
-        f"label map {path}: the colour {unpacked(int(values[most]))} ({counts[most]} pixels) is no class's and not "
-        f"void{others}. Known are {known}: give it to a class, "
-        "or make it void (void_colors in a descriptor, label_values in metadata). Smoothed edges: color_tolerance and "
-        "others: void in a descriptor"
+        f"label map {path}: the colour {unpacked(int(values[most]))} ({counts[most]} pixels) is no"
+        f" class's and not void{others}. Known are {known}: give it to a class, or make it void"
+        " (void_colors in a descriptor, label_values in metadata). Smoothed edges: color_tolerance"
+        " and others: void in a descriptor"
     )
 
 
 def _expected_ids(format: LabelFormat) -> str:
     if format.table is None:
-        return f"0..{format.num_classes - 1} ({format.num_classes} classes), or {format.ignore_label} for void"
+        return (
+            f"0..{format.num_classes - 1} ({format.num_classes} classes), or {format.ignore_label}"
+            " for void"
+        )
     return f"{', '.join(map(str, format.table))} (the ids of the classes and of void)"
 
 
@@ -272,7 +322,9 @@ def check_format(format: str) -> None:
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
-    """Opens and decodes a picture; whatever Pillow raises becomes a ``UserError`` that names ``what`` and the path."""
+    """Opens and decodes a picture; whatever Pillow raises becomes a ``UserError`` that names
+    ``what`` and the path.
+    """
     try:
         image = Image.open(path)
     except FileNotFoundError as error:
@@ -281,7 +333,8 @@ def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
         hint = ""
         if what == "image" and str(path).lower().endswith(TIFF_SUFFIXES):
             hint = (
-                "; if it has more bands than red, green and blue, say which to take: bands: [4, 3, 2] in a descriptor"
+                "; if it has more bands than red, green and blue, say which to take: bands: [4, 3,"
+                " 2] in a descriptor"
             )
         raise UserError(f"{what} {path}: is not an image in any known format{hint}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -298,8 +351,8 @@ def _wide_to_8_bits(pixels: NDArray, path: str | os.PathLike[str]) -> NDArray[np
     """Scales 16-bit grey (H, W) to 8-bit colour (H, W, 3)."""
     if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 65535:
         raise UserError(
-            f"image {path}: has more than 16 bits per pixel; save it with 8 or 16 bits per channel, or give the "
-            "dataset an image_range, the values that are black and white"
+            f"image {path}: has more than 16 bits per pixel; save it with 8 or 16 bits per channel,"
+            " or give the dataset an image_range, the values that are black and white"
         )
     grey = PLAIN.to_8_bits(pixels)
     return np.repeat(grey[..., None], 3, axis=-1)

@@ -1,8 +1,9 @@
 """Which picture of a described dataset belongs to which split.
 
-Shares are drawn by a hash of each picture's path relative to the folder of images, so neither the order of the files
-nor the machine matters. Of up to ``FEW`` pictures, the order of the hashes is cut so that each split gets its share to
-the picture. Of more, each picture's own hash decides, so that a file that is added moves no other.
+Shares are drawn by a hash of each picture's path relative to the folder of images, so neither the
+order of the files nor the machine matters. Of up to ``FEW`` pictures, the order of the hashes is
+cut so that each split gets its share to the picture. Of more, each picture's own hash decides, so
+that a file that is added moves no other.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def split_paths(
     """Shares pictures out.
 
     Args:
-        splits: shares that sum to 1; or for each a text file, which lists pictures (see ``named_pictures``); or a
-            folder below ``images``.
+        splits: shares that sum to 1; or for each a text file, which lists pictures (see
+            ``named_pictures``); or a folder below ``images``.
         pictures: all there are, relative to ``images``.
         labelled: those with a label map, in order; the others are in no split.
         descriptor: the YAML file, for messages.
@@ -44,7 +45,8 @@ def split_paths(
         For each split its pictures, in the order of ``labelled`` or of the text file.
 
     Raises:
-        UserError: a text file names a picture that is not there, or that could be several, or is empty.
+        UserError: a text file names a picture that is not there, or that could be several, or is
+            empty.
     """
     shares = {split: source for split, source in splits.items() if isinstance(source, float)}
     if shares:
@@ -57,11 +59,15 @@ def split_paths(
             found[split] = [image for image in labelled if image.is_relative_to(inside)]
         else:
             known = set(labelled)
-            found[split] = [image for image in _listed(source, pictures, descriptor, images) if image in known]
+            found[split] = [
+                image for image in _listed(source, pictures, descriptor, images) if image in known
+            ]
     return found
 
 
-def by_share(shares: Mapping[str, float], images: Sequence[Path], seed: int = 0) -> dict[str, list[Path]]:
+def by_share(
+    shares: Mapping[str, float], images: Sequence[Path], seed: int = 0
+) -> dict[str, list[Path]]:
     """Draws splits by shares, see the module's text.
 
     Args:
@@ -70,14 +76,17 @@ def by_share(shares: Mapping[str, float], images: Sequence[Path], seed: int = 0)
         seed: another one gives another draw.
 
     Returns:
-        For each split its images, in the order given. None with a share above 0 is empty if there are as many images
-        as splits.
+        For each split its images, in the order given. None with a share above 0 is empty if there
+        are as many images as splits.
     """
     wanted = [split for split, share in shares.items() if share > 0]
     draws = {image: _draw(image, seed) for image in images}
     if len(images) > FEW:
         ends = list(accumulate(shares[split] for split in wanted))
-        chosen = {image: wanted[min(bisect_right(ends, draw), len(wanted) - 1)] for image, draw in draws.items()}
+        chosen = {
+            image: wanted[min(bisect_right(ends, draw), len(wanted) - 1)]
+            for image, draw in draws.items()
+        }
     else:
         counts = _counts([shares[split] for split in wanted], len(images))
         order = [split for split, count in zip(wanted, counts, strict=True) for _ in range(count)]
@@ -86,7 +95,9 @@ def by_share(shares: Mapping[str, float], images: Sequence[Path], seed: int = 0)
 
 
 def _counts(shares: Sequence[float], total: int) -> list[int]:
-    """Returns whole numbers in the ratio of ``shares``, which sum to ``total``; 1 or more each, where that can be."""
+    """Returns whole numbers in the ratio of ``shares``, which sum to ``total``; 1 or more each,
+    where that can be.
+    """
     exact = [share * total for share in shares]
     counts = [int(number + 1e-9) for number in exact]
     by_rest = sorted(range(len(shares)), key=lambda place: counts[place] - exact[place])
@@ -105,22 +116,32 @@ def _draw(image: Path, seed: int) -> float:
 
 
 def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path) -> list[Path]:
-    """Returns the pictures that a text file lists, each once; empty lines and those with # are passed over."""
+    """Returns the pictures that a text file lists, each once; empty lines and those with # are
+    passed over.
+    """
     index = picture_index(pictures)
     chosen: dict[Path, None] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for number, line in enumerate(
+        file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1
+    ):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         exact = named_pictures(line, index)
         if len(exact) != 1:
-            fault = f"could be {' or '.join(sorted(map(str, exact))[:3])}" if exact else f"no such picture in {images}"
+            fault = (
+                f"could be {' or '.join(sorted(map(str, exact))[:3])}"
+                if exact
+                else f"no such picture in {images}"
+            )
             raise UserError(
-                f"descriptor {descriptor}: {file}, line {number}: {line.strip()!r}: {fault}; write paths relative to "
-                "images"
+                f"descriptor {descriptor}: {file}, line {number}: {line.strip()!r}: {fault}; write"
+                " paths relative to images"
             )
         chosen[exact.pop()] = None
     if not chosen:
-        raise UserError(f"descriptor {descriptor}: {file}: lists no pictures; write one path a line")
+        raise UserError(
+            f"descriptor {descriptor}: {file}: lists no pictures; write one path a line"
+        )
     return list(chosen)
 
 
@@ -128,7 +149,9 @@ Index = Mapping[str, set[Path]]
 
 
 def picture_index(pictures: Sequence[Path]) -> Index:
-    """Returns pictures by what a list may call them: their path or any end of it, with or without suffix."""
+    """Returns pictures by what a list may call them: their path or any end of it, with or without
+    suffix.
+    """
     index: defaultdict[str, set[Path]] = defaultdict(set)
     for picture in pictures:
         for start in range(len(picture.parts)):
@@ -141,9 +164,10 @@ def picture_index(pictures: Sequence[Path]) -> Index:
 def named_pictures(line: str, index: Index) -> set[Path]:
     """Returns the pictures that a line of a list may mean.
 
-    A line is a picture's path or any end of it, or has several columns between blanks, tabs or commas, such as picture
-    and label map: then the first counts. A path may begin elsewhere, on another machine or above the folder of images,
-    if it ends in the whole path that a picture has below that folder.
+    A line is a picture's path or any end of it, or has several columns between blanks, tabs or
+    commas, such as picture and label map: then the first counts. A path may begin elsewhere, on
+    another machine or above the folder of images, if it ends in the whole path that a picture has
+    below that folder.
 
     Args:
         line: one line.
@@ -159,7 +183,11 @@ def named_pictures(line: str, index: Index) -> set[Path]:
     for parts in ways[::-1]:  # a whole line would end in the path of its last column
         for start in range(1, len(parts)):
             name = "/".join(parts[start:])
-            found = {path for path in index.get(name, ()) if name in (path.as_posix(), path.with_suffix("").as_posix())}
+            found = {
+                path
+                for path in index.get(name, ())
+                if name in (path.as_posix(), path.with_suffix("").as_posix())
+            }
             if found:
                 return found
     return set()

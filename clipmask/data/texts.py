@@ -9,7 +9,8 @@ from clipmask.errors import UserError
 
 
 def read_texts(record: Mapping[str, Any]) -> list[str]:
-    """Returns what a dataset dict says of its image: the strings of ``"text"`` that are not blank, as written.
+    """Returns what a dataset dict says of its image: the strings of ``"text"`` that are not blank,
+    as written.
 
     Args:
         record: may have ``text``, a string or a list of strings; missing and None are no text.
@@ -21,7 +22,7 @@ def read_texts(record: Mapping[str, Any]) -> list[str]:
     strings = [] if text is None else [text] if isinstance(text, str) else text
     if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
         raise UserError(
-            f"image {record.get('file_name', '(no file name)')}: its 'text' is {text!r}; it must be a string or a list "
-            "of strings. Correct it where the dataset is registered"
+            f"image {record.get('file_name', '(no file name)')}: its 'text' is {text!r}; it must be"
+            " a string or a list of strings. Correct it where the dataset is registered"
         )
     return [string for string in strings if string.strip()]

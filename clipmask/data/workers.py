@@ -9,10 +9,12 @@ OUTLIVE_S = 30  # what schedulers wait, by default, between asking a job to end 
 
 
 def outlive_signals(worker: int = 0) -> None:
-    """Lets a loader's process outlive a signal that its run takes as a wish: the run still needs the step's samples.
+    """Lets a loader's process outlive a signal that its run takes as a wish: the run still needs
+    the step's samples.
 
-    Schedulers and terminals send signals to every process of a job. A process that SIGTERM alone shall end, as PyTorch
-    ends hanging ones, ends after ``OUTLIVE_S``; one whose run is gone ends by itself.
+    Schedulers and terminals send signals to every process of a job. A process that SIGTERM alone
+    shall end, as PyTorch ends hanging ones, ends after ``OUTLIVE_S``; one whose run is gone ends by
+    itself.
 
     Args:
         worker: its number, which ``DataLoader`` gives to a ``worker_init_fn``.

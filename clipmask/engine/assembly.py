@@ -1,4 +1,6 @@
-"""Datasets and model of a run, put together from the config and checked before anything long begins."""
+"""Datasets and model of a run, put together from the config and checked before anything long
+begins.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,21 @@ from clipmask.errors import UserError
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
 from clipmask.vocabulary import Vocabulary, different, shown_names, union
-from clipmask.weights.checkpoint import LeftOut, load_checkpoint, load_weights, of_backbone, trained_vocabularies
+from clipmask.weights.checkpoint import (
+    LeftOut,
+    load_checkpoint,
+    load_weights,
+    of_backbone,
+    trained_vocabularies,
+)
 from clipmask.weights.licenses import START, UNKNOWN, License, checkpoint_licenses, told
 
 logger = logging.getLogger(__name__)
 
 
-def evaluated_vocabularies(cfg: CfgNode, fabric: Fabric, *, withheld: bool = False) -> dict[str, Vocabulary]:
+def evaluated_vocabularies(
+    cfg: CfgNode, fabric: Fabric, *, withheld: bool = False
+) -> dict[str, Vocabulary]:
     """Loads the lists of DATASETS.TEST and returns the classes of each.
 
     One process of each machine goes first: a dataset may write its files at first use.
@@ -47,8 +57,9 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[Vocabulary, ...]:
     """Returns the different vocabularies that a run trains, after a look at all of its datasets.
 
     Raises:
-        UserError: nothing to train on; a test dataset has a name that is not trained; MODEL.CLIP.TEXT is annotation and
-            there is no text, or one is no string; and see ``evaluated_vocabularies``.
+        UserError: nothing to train on; a test dataset has a name that is not trained;
+            MODEL.CLIP.TEXT is annotation and there is no text, or one is no string; and see
+            ``evaluated_vocabularies``.
     """
     with fabric.rank_zero_first(local=True):
         datasets = load_training_sets(cfg.DATASETS.TRAIN)
@@ -60,19 +71,22 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[Vocabulary, ...]:
         unknown = [term.text for term in vocabulary.terms if term.text not in trained]
         if unknown:
             raise UserError(
-                f"DATASETS.TEST {name!r}: {', '.join(unknown)} are names that no dataset of DATASETS.TRAIN "
-                f"{tuple(cfg.DATASETS.TRAIN)} has ({', '.join(sorted(trained))}). Rename the classes of one, or test "
-                "it when the training is over, with --eval-only"
+                f"DATASETS.TEST {name!r}: {', '.join(unknown)} are names that no dataset of"
+                f" DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} has ({', '.join(sorted(trained))})."
+                " Rename the classes of one, or test it when the training is over, with"
+                " --eval-only"
             )
     return vocabularies
 
 
 def _check_texts(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> None:
     """Refuses a training without any text."""
-    if not any([read_texts(record) for record in records]):  # all are read: none may be something else
+    # all are read: none may be something else
+    if not any([read_texts(record) for record in records]):
         raise UserError(
-            f"MODEL.CLIP.TEXT annotation: no sample of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} has a 'text' in its "
-            "dict; give the images their text where the dataset is registered, or use vocabulary"
+            f"MODEL.CLIP.TEXT annotation: no sample of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}"
+            " has a 'text' in its dict; give the images their text where the dataset is"
+            " registered, or use vocabulary"
         )
 
 
@@ -104,8 +118,10 @@ def assemble(
         cfg: the config.
         fabric: knows the device.
         vocabularies: of the datasets of the training.
-        weights: path of the checkpoint that will be loaded, for which no pretrained parts are fetched; empty: none.
-        checkpoint: its content where all of it will be loaded, T included: no source of text is opened then.
+        weights: path of the checkpoint that will be loaded, for which no pretrained parts are
+            fetched; empty: none.
+        checkpoint: its content where all of it will be loaded, T included: no source of text is
+            opened then.
     """
     own = cfg.clone()
     own.defrost()
@@ -115,7 +131,9 @@ def assemble(
     return build_model(own, vocabularies, None if T is None else T.shape[1])
 
 
-def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[str, Any], source: str) -> None:
+def load_same_model(
+    model: ClipMask, checkpoint: dict[str, Any], weights: dict[str, Any], source: str
+) -> None:
     """Loads a checkpoint of the very model, for resuming and evaluation.
 
     Raises:
@@ -124,14 +142,16 @@ def load_same_model(model: ClipMask, checkpoint: dict[str, Any], weights: dict[s
     trained, own = trained_vocabularies(checkpoint), model.vocabularies
     if trained and [each.label_space for each in trained] != [each.label_space for each in own]:
         raise UserError(
-            f"{source} was trained on the classes {_listed(trained)}; the dataset has {_listed(own)}: "
-            "name its dataset, or start a new run from its weights with MODEL.WEIGHTS"
+            f"{source} was trained on the classes {_listed(trained)}; the dataset has"
+            f" {_listed(own)}: name its dataset, or start a new run from its weights with"
+            " MODEL.WEIGHTS"
         )
     load_weights(model, weights, source)
 
 
 def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
-    """Loads what fits of another run's weights; T stays behind if its names are others or it came from elsewhere.
+    """Loads what fits of another run's weights; T stays behind if its names are others or it came
+    from elsewhere.
 
     Args:
         model: changed in place.
@@ -149,12 +169,17 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
     backbone = of_backbone(weights, model.state_dict())
     if backbone is not None:
         logger.info(
-            "%s holds a backbone alone: %d of its %d weights start this one", source, len(backbone), len(weights)
+            "%s holds a backbone alone: %d of its %d weights start this one",
+            source,
+            len(backbone),
+            len(weights),
         )
         weights = backbone
     before = trained_vocabularies(checkpoint)
     why, stays = "", {"text.embedding", "text.mean", "text.vocabulary"}
-    if before and [term.text for term in union(before)] != [term.text for term in union(model.vocabularies)]:
+    if before and [term.text for term in union(before)] != [
+        term.text for term in union(model.vocabularies)
+    ]:
         why = f"those of the file are of other classes ({_few(before[0].names)})"
         context = weights.get("text.learner.context")
         if context is not None and context.ndim > 2:  # (K, M, W), each class its own
@@ -163,18 +188,27 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
         why = "those of the file come from another source or other prompts"
     stays = stays & weights.keys() if why else set()
     left_out = load_weights(
-        model, {name: value for name, value in weights.items() if name not in stays}, source, strict=False
+        model,
+        {name: value for name, value in weights.items() if name not in stays},
+        source,
+        strict=False,
     )
     own = model.state_dict()
     taken = (own.keys() & weights.keys()) - {item.name for item in left_out} - stays
     licenses = checkpoint_licenses(checkpoint)
-    logger.info("started from %s: %d of the model's %d tensors come from it", source, len(taken), len(own))
+    logger.info(
+        "started from %s: %d of the model's %d tensors come from it", source, len(taken), len(own)
+    )
     logger.info("  licences of that start: %s", told(licenses))
     if why:
-        logger.info("  text embeddings: computed for %s; %s", _few(model.vocabularies[0].names), why)
+        logger.info(
+            "  text embeddings: computed for %s; %s", _few(model.vocabularies[0].names), why
+        )
     for line in _grouped(item for item in left_out if item.name not in stays):
         logger.info("  %s", line)
-    return [item._replace(role=START) for item in licenses] or [License(START, Path(source).name, UNKNOWN)]
+    return [item._replace(role=START) for item in licenses] or [
+        License(START, Path(source).name, UNKNOWN)
+    ]
 
 
 def _listed(vocabularies: Sequence[Vocabulary]) -> str:
@@ -192,14 +226,18 @@ def _grouped(left_out: Iterable[LeftOut]) -> list[str]:
     for item in left_out:
         groups.setdefault((item.name.split(".")[0], item.reason), []).append(item)
     return [
-        f"{part}: {len(items)} {reason}, {'which is' if len(items) == 1 else 'first'} {items[0].name}"
-        + (f" {items[0].detail}" if items[0].detail else "")
+        f"{part}: {len(items)} {reason}, {'which is' if len(items) == 1 else 'first'}"
+        f" {items[0].name}" + (f" {items[0].detail}" if items[0].detail else "")
         for (part, reason), items in groups.items()
     ]
 
 
-def _same_text(checkpoint: Mapping[str, Any], clip: CfgNode, vocabularies: Sequence[Vocabulary]) -> bool:
-    """Whether a checkpoint's T came from where ``clip`` and the prompts say; what it does not say is taken to agree."""
+def _same_text(
+    checkpoint: Mapping[str, Any], clip: CfgNode, vocabularies: Sequence[Vocabulary]
+) -> bool:
+    """Whether a checkpoint's T came from where ``clip`` and the prompts say; what it does not say
+    is taken to agree.
+    """
     config = checkpoint.get("config")
     stored = yaml.safe_load(config) if isinstance(config, str) else None
     other = stored.get("MODEL", {}).get("CLIP", {}) if isinstance(stored, dict) else {}

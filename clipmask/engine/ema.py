@@ -1,8 +1,9 @@
-"""The exponential moving average of the weights: average <- decay * average + (1 - decay) * weights, after each step.
+"""The exponential moving average of the weights: average <- decay * average + (1 - decay) *
+weights, after each step.
 
-Floating-point buffers (the statistics of BatchNorm) are averaged with the weights that they belong to; other buffers
-(counters, the position indices of Swin) are copied. A text embedding that follows from weights is no average: it is
-computed from the averaged ones when it is next asked for.
+Floating-point buffers (the statistics of BatchNorm) are averaged with the weights that they belong
+to; other buffers (counters, the position indices of Swin) are copied. A text embedding that follows
+from weights is no average: it is computed from the averaged ones when it is next asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class WeightAverage:
         ema = get_ema_multi_avg_fn(decay)
 
         @torch.no_grad()
-        def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+        def update(
+            averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int
+        ) -> None:
             if averages[0].is_floating_point():
                 ema(list(averages), list(values), count)
                 return

@@ -40,27 +40,35 @@ from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.ranges import check_ranges
 from clipmask.vocabulary import shown_names
-from clipmask.weights.checkpoint import describe, load_checkpoint, trained_vocabularies, write_atomically
+from clipmask.weights.checkpoint import (
+    describe,
+    load_checkpoint,
+    trained_vocabularies,
+    write_atomically,
+)
 
 logger = logging.getLogger(__name__)
 
 Results = dict[str, dict[str, Any]]  # dataset -> {"sem_seg": {"mIoU": ..., ...}}
 
 
-def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, folder: Path | None) -> dict[str, Any]:
+def evaluate_dataset(
+    cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, folder: Path | None
+) -> dict[str, Any]:
     """Scores a model on one dataset, shared out over all processes, each of which must call this.
 
     Args:
         cfg: the config.
-        model: the bare model, on the device; its mode, and the random states, are as before afterwards.
+        model: the bare model, on the device; its mode, and the random states, are as before
+            afterwards.
         fabric: launched.
         name: of the dataset.
-        folder: OUTPUT_DIR; under inference/``name`` go the predictions, the confusion matrix and, where the dataset
-            has ``server_ids``, label PNGs in server_ids/. None writes nothing.
+        folder: OUTPUT_DIR; under inference/``name`` go the predictions, the confusion matrix and,
+            where the dataset has ``server_ids``, label PNGs in server_ids/. None writes nothing.
 
     Returns:
-        ``{"sem_seg": {...}}`` in the main process, with ``cityscapes`` beside it where Cityscapes' official script ran;
-        empty in others, and for a dataset whose labels are withheld.
+        ``{"sem_seg": {...}}`` in the main process, with ``cityscapes`` beside it where Cityscapes'
+        official script ran; empty in others, and for a dataset whose labels are withheld.
 
     Raises:
         UserError: a file can't be read or written.
@@ -80,12 +88,16 @@ def evaluate_dataset(cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, f
         try:
             results = evaluate(with_views(cfg, model), loader, evaluator, progress=shown)
         except OSError as error:
-            raise UserError(f"the evaluation on {name} stopped: {describe(error)}; the weights are saved") from error
+            raise UserError(
+                f"the evaluation on {name} stopped: {describe(error)}; the weights are saved"
+            ) from error
     return {task: _readable(scores, class_names(name)) for task, scores in results.items()}
 
 
 def _readable(scores: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Calls the scores of a class with synonyms, ``IoU-car;automobile``, by its first: ``IoU-car``."""
+    """Calls the scores of a class with synonyms, ``IoU-car;automobile``, by its first:
+    ``IoU-car``.
+    """
     shown = dict(zip(names, shown_names(names), strict=True))
     return {
         f"{metric}-{shown[rest]}" if dash and rest in shown else key: value
@@ -97,15 +109,18 @@ def _readable(scores: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 class _Scores(SemSegEvaluator):
     """``SemSegEvaluator`` with the scores that both of its implementations have.
 
-    Detectron2's adds boundary scores of its own where OpenCV is installed, and what is installed must change no metric.
-    They compare differences of neighbouring ids, so that what they say depends on the order of the classes.
+    Detectron2's adds boundary scores of its own where OpenCV is installed, and what is installed
+    must change no metric. They compare differences of neighbouring ids, so that what they say
+    depends on the order of the classes.
     """
 
     def __init__(self, name: str, folder: Path | None, read_labels: Callable[..., Any]) -> None:
         self._read, self._folder = read_labels, folder
         self._size: tuple[int, int] | None = None
         super().__init__(
-            name, output_dir=None if folder is None else str(folder), sem_seg_loading_fn=self._read_at_size
+            name,
+            output_dir=None if folder is None else str(folder),
+            sem_seg_loading_fn=self._read_at_size,
         )
         self._compute_boundary_iou = False  # Detectron2's: not even computed
 
@@ -115,7 +130,8 @@ class _Scores(SemSegEvaluator):
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[Any]) -> None:
         for sample, output in zip(inputs, outputs, strict=True):
             height, width = output["sem_seg"].shape[-2:]
-            self._size = (height, width)  # a label map of another size is told by its name, on both sides
+            # a label map of another size is told by its name, on both sides
+            self._size = (height, width)
             super().process([sample], [output])
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
@@ -123,22 +139,28 @@ class _Scores(SemSegEvaluator):
         if not results:
             return None
         boundary = ("BoundaryIoU-", "min(IoU")
-        scores = {key: float(value) for key, value in results["sem_seg"].items() if not key.startswith(boundary)}
+        scores = {
+            key: float(value)
+            for key, value in results["sem_seg"].items()
+            if not key.startswith(boundary)
+        }
         if self._folder is not None:  # numpy's numbers would keep torch.load from reading it
             torch.save(scores, self._folder / "sem_seg_evaluation.pth")
         return OrderedDict(sem_seg=scores)
 
 
 def build_evaluator(name: str, output: str | Path | None = None) -> Together:
-    """Returns what scores a registered dataset: IoU, accuracy, boundary IoU, and what belongs to the dataset.
+    """Returns what scores a registered dataset: IoU, accuracy, boundary IoU, and what belongs to
+    the dataset.
 
     Args:
         name: of the dataset; one whose labels are withheld is only predicted.
-        output: folder for predictions, confusion matrix and label PNGs for a server; made if missing. None writes
-            nothing.
+        output: folder for predictions, confusion matrix and label PNGs for a server; made if
+            missing. None writes nothing.
 
     Returns:
-        An evaluator for ``clipmask.evaluation.evaluate`` and for Detectron2's ``inference_on_dataset``.
+        An evaluator for ``clipmask.evaluation.evaluate`` and for Detectron2's
+        ``inference_on_dataset``.
 
     Raises:
         UserError: the dataset is not registered or lacks something.
@@ -149,14 +171,19 @@ def build_evaluator(name: str, output: str | Path | None = None) -> Together:
     evaluators: list[DatasetEvaluator] = []
     if not labels_withheld(name):
         read_labels = _read_once(name)
-        evaluators = [_Scores(name, folder, read_labels), LabelMapEvaluator(name, folder, read_labels)]
+        evaluators = [
+            _Scores(name, folder, read_labels),
+            LabelMapEvaluator(name, folder, read_labels),
+        ]
     if folder is not None and server_ids(name) is not None:
         evaluators.append(ServerIdEvaluator(name, folder / "server_ids"))
     return Together(evaluators)
 
 
 def _read_once(name: str) -> Callable[..., Any]:
-    """Returns a ``label_reader`` for several evaluators: a file is decoded for the first of them."""
+    """Returns a ``label_reader`` for several evaluators: a file is decoded for the first of
+    them.
+    """
     read = functools.lru_cache(maxsize=1)(functools.partial(label_reader(name), dtype=None))
 
     def read_again(path: str, dtype: Any = int, size: tuple[int, int] | None = None) -> Any:
@@ -165,8 +192,12 @@ def _read_once(name: str) -> Callable[..., Any]:
     return read_again
 
 
-def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Path | None = None) -> Results:
-    """Scores a model on each of DATASETS.TEST; see ``evaluate_dataset``. Empty in all but the main process."""
+def evaluate_datasets(
+    cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Path | None = None
+) -> Results:
+    """Scores a model on each of DATASETS.TEST; see ``evaluate_dataset``. Empty in all but the main
+    process.
+    """
     results: Results = {}
     for name in cfg.DATASETS.TEST:
         scores = evaluate_dataset(cfg, model, fabric, name, folder)
@@ -175,8 +206,11 @@ def evaluate_datasets(cfg: CfgNode, model: ClipMask, fabric: Fabric, folder: Pat
     return results
 
 
-def write_scores(folder: Path, results: Results, weights: str | Path, iteration: int | None) -> None:
-    """Writes inference/DATASET/scores.json for each dataset; numbers that are not finite become null.
+def write_scores(
+    folder: Path, results: Results, weights: str | Path, iteration: int | None
+) -> None:
+    """Writes inference/DATASET/scores.json for each dataset; numbers that are not finite become
+    null.
 
     Args:
         folder: OUTPUT_DIR.
@@ -200,7 +234,8 @@ def write_scores(folder: Path, results: Results, weights: str | Path, iteration:
 
 
 def flatten(results: Results) -> dict[str, float]:
-    """Names each score as Detectron2 does: ``sem_seg/mIoU``, after ``dataset/`` where there are several datasets.
+    """Names each score as Detectron2 does: ``sem_seg/mIoU``, after ``dataset/`` where there are
+    several datasets.
 
     Of several there is ``mean/sem_seg/mIoU`` besides, the mean over the datasets.
     """
@@ -210,12 +245,16 @@ def flatten(results: Results) -> dict[str, float]:
             start = f"{task}/" if len(results) == 1 else f"{dataset}/{task}/"
             flat |= {start + key: float(value) for key, value in scores.items()}
     if len(results) > 1:
-        flat["mean/sem_seg/mIoU"] = sum(tasks["sem_seg"]["mIoU"] for tasks in results.values()) / len(results)
+        flat["mean/sem_seg/mIoU"] = sum(
+            tasks["sem_seg"]["mIoU"] for tasks in results.values()
+        ) / len(results)
     return flat
 
 
 def score_name(datasets: Sequence[str]) -> str:
-    """Returns what ``flatten`` calls the score that the best checkpoint is chosen by: mIoU, the mean over datasets."""
+    """Returns what ``flatten`` calls the score that the best checkpoint is chosen by: mIoU, the
+    mean over datasets.
+    """
     return "sem_seg/mIoU" if len(datasets) < 2 else "mean/sem_seg/mIoU"
 
 
@@ -223,8 +262,8 @@ def check_expected(cfg: CfgNode, results: Results) -> None:
     """Compares scores with TEST.EXPECTED_RESULTS, as Detectron2's ``verify_results`` does.
 
     Args:
-        cfg: its items are [task, metric, value, tolerance], such as ["sem_seg", "mIoU", 74.8, 0.5]; where several
-            datasets are tested, the task is dataset/task.
+        cfg: its items are [task, metric, value, tolerance], such as ["sem_seg", "mIoU", 74.8, 0.5];
+            where several datasets are tested, the task is dataset/task.
         results: of all processes.
 
     Raises:
@@ -250,16 +289,24 @@ def log_tables(results: Results) -> None:
         logger.info("%s:\n%s", dataset, per_class_table(scores))
         if "cityscapes" in scores:
             means = scores["cityscapes"]
-            logger.info("Cityscapes' script: IoU %.2f of classes, %.2f of categories", means["IoU"], means["IoU_sup"])
+            logger.info(
+                "Cityscapes' script: IoU %.2f of classes, %.2f of categories",
+                means["IoU"],
+                means["IoU_sup"],
+            )
     if len(results) > 1:
-        logger.info("mean of %d datasets: mIoU %.2f", len(results), flatten(results)["mean/sem_seg/mIoU"])
+        logger.info(
+            "mean of %d datasets: mIoU %.2f", len(results), flatten(results)["mean/sem_seg/mIoU"]
+        )
 
 
-def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines: int = 1) -> Results:
+def evaluate_checkpoint(
+    cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1, num_machines: int = 1
+) -> Results:
     """Scores a checkpoint on DATASETS.TEST and logs the tables.
 
-    A dataset with other classes than the checkpoint's is scored too: they become the model's vocabulary. One without
-    labels is only predicted, if it has ``server_ids``.
+    A dataset with other classes than the checkpoint's is scored too: they become the model's
+    vocabulary. One without labels is only predicted, if it has ``server_ids``.
 
     Args:
         cfg: MODEL.WEIGHTS names the checkpoint.
@@ -279,7 +326,10 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
         found = newest_checkpoint(folder, training=False) if resume else None
         source = found.path if found else cfg.MODEL.WEIGHTS
         if not source:
-            raise UserError(f"nothing to evaluate: say MODEL.WEIGHTS PATH, or --resume for the last one of {folder}")
+            raise UserError(
+                "nothing to evaluate: say MODEL.WEIGHTS PATH, or --resume for the last one of"
+                f" {folder}"
+            )
         if not cfg.DATASETS.TEST:
             raise UserError("DATASETS.TEST is empty: name the dataset(s) to evaluate on")
         start = time.perf_counter()
@@ -294,7 +344,11 @@ def evaluate_checkpoint(cfg: CfgNode, *, resume: bool = False, num_gpus: int = 1
             model.check_vocabulary(tested[name])
         for name in cfg.DATASETS.TEST:
             if tested[name].label_space != model.vocabulary.label_space:
-                logger.info("%s is segmented into classes of its own: %s", name, ", ".join(tested[name].shown))
+                logger.info(
+                    "%s is segmented into classes of its own: %s",
+                    name,
+                    ", ".join(tested[name].shown),
+                )
             scores = evaluate_dataset(cfg, model, fabric, name, folder)
             if scores:
                 results[name] = scores

@@ -1,4 +1,6 @@
-"""The folder of a run, OUTPUT_DIR: which checkpoint it goes on from, what a new run leaves alone, who writes to it."""
+"""The folder of a run, OUTPUT_DIR: which checkpoint it goes on from, what a new run leaves alone,
+who writes to it.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,18 @@ except ImportError:  # Windows: there the folder has no lock
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-NEEDED = ("optimizer", "scheduler", "meter", "rng", "iteration")  # of a checkpoint that training goes on from
+# of a checkpoint that training goes on from
+NEEDED = ("optimizer", "scheduler", "meter", "rng", "iteration")
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
-_RUN_FILES = ("config.yaml", "metrics.json", LAST, "model_*.pth", "events.out.tfevents.*", "pictures", "inference")
+_RUN_FILES = (
+    "config.yaml",
+    "metrics.json",
+    LAST,
+    "model_*.pth",
+    "events.out.tfevents.*",
+    "pictures",
+    "inference",
+)
 
 
 class Found(NamedTuple):
@@ -41,10 +52,11 @@ class Found(NamedTuple):
 
 
 def newest_checkpoint(folder: Path, *, training: bool = True) -> Found | None:
-    """Returns the newest checkpoint of a folder that can be used; None where the folder holds none at all.
+    """Returns the newest checkpoint of a folder that can be used; None where the folder holds none
+    at all.
 
-    This is the one that ``last_checkpoint`` names. Where that file is missing or names nothing that can be read, it is
-    the ``model_*.pth`` with the highest iteration; a warning names both.
+    This is the one that ``last_checkpoint`` names. Where that file is missing or names nothing that
+    can be read, it is the ``model_*.pth`` with the highest iteration; a warning names both.
 
     Args:
         folder: OUTPUT_DIR.
@@ -62,7 +74,9 @@ def newest_checkpoint(folder: Path, *, training: bool = True) -> Found | None:
             problems.append(str(error))
             continue
         if problems:
-            logger.warning("%s; the newest checkpoint that can be used is %s", "; ".join(problems), path)
+            logger.warning(
+                "%s; the newest checkpoint that can be used is %s", "; ".join(problems), path
+            )
         return Found(path, checkpoint)
     if problems:
         raise UserError(f"no checkpoint of {folder} can be used: {'; '.join(problems)}")
@@ -70,7 +84,9 @@ def newest_checkpoint(folder: Path, *, training: bool = True) -> Found | None:
 
 
 def _candidates(folder: Path, problems: list[str]) -> Iterator[Path]:
-    """The checkpoint that is named, then the others from the newest on; a name that is none goes to ``problems``."""
+    """The checkpoint that is named, then the others from the newest on; a name that is none goes to
+    ``problems``.
+    """
     pointed = None
     try:
         pointed = last_checkpoint(folder)
@@ -85,7 +101,9 @@ def _candidates(folder: Path, problems: list[str]) -> Iterator[Path]:
 
 
 def _age(path: Path) -> int:
-    """The last finished step of a checkpoint, by its name or else by its content; -1 where neither says."""
+    """The last finished step of a checkpoint, by its name or else by its content; -1 where neither
+    says.
+    """
     if match := _NUMBERED.fullmatch(path.name):
         return int(match[1])
     try:
@@ -98,8 +116,8 @@ def _check(path: Path, checkpoint: dict[str, Any], training: bool) -> None:
     missing = [key for key in NEEDED if key not in checkpoint] if training else []
     if missing:
         raise UserError(
-            f"checkpoint {path}: holds no {', '.join(missing)}, so training can't go on from it; start a new run from "
-            "its weights with MODEL.WEIGHTS"
+            f"checkpoint {path}: holds no {', '.join(missing)}, so training can't go on from it;"
+            " start a new run from its weights with MODEL.WEIGHTS"
         )
 
 
@@ -112,13 +130,14 @@ def refuse_earlier_run(folder: Path) -> None:
     files = [*folder.glob("model_*.pth"), *folder.glob(LAST)]
     if files:
         raise UserError(
-            f"OUTPUT_DIR {folder} holds an earlier run ({min(files).name}): --resume goes on with it, --start-over "
-            "begins again and moves its files aside; or name another OUTPUT_DIR"
+            f"OUTPUT_DIR {folder} holds an earlier run ({min(files).name}): --resume goes on with"
+            " it, --start-over begins again and moves its files aside; or name another OUTPUT_DIR"
         )
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Moves what an earlier run has made into a new folder ``earlier_N`` of OUTPUT_DIR; log.txt stays and is continued.
+    """Moves what an earlier run has made into a new folder ``earlier_N`` of OUTPUT_DIR; log.txt
+    stays and is continued.
 
     Returns:
         The new folder; None where there was nothing to move.
@@ -127,7 +146,8 @@ def set_aside(folder: Path) -> Path | None:
         UserError: a file can't be moved.
     """
     files = [path for pattern in _RUN_FILES for path in sorted(folder.glob(pattern))]
-    if not any(path.name != "config.yaml" for path in files):  # that alone tells nothing that the new one does not
+    # that alone tells nothing that the new one does not
+    if not any(path.name != "config.yaml" for path in files):
         return None
     number = 1
     while (aside := folder / f"earlier_{number}").exists():
@@ -137,7 +157,9 @@ def set_aside(folder: Path) -> Path | None:
         for path in files:
             path.rename(aside / path.name)
     except OSError as error:
-        raise UserError(f"the earlier run in {folder} can't be moved to {aside} ({error})") from error
+        raise UserError(
+            f"the earlier run in {folder} can't be moved to {aside} ({error})"
+        ) from error
     logger.info("what an earlier run had left in %s was moved to %s", folder, aside)
     return aside
 
@@ -156,7 +178,8 @@ class RunFolder:
         self.path = path
         self._lock = self._take()
         for left in path.iterdir():
-            if TEMPORARY.fullmatch(left.name):  # a process was killed while it wrote; nobody else writes here now
+            # a process was killed while it wrote; nobody else writes here now
+            if TEMPORARY.fullmatch(left.name):
                 left.unlink(missing_ok=True)
 
     def restore(self) -> bool:
@@ -185,7 +208,9 @@ class RunFolder:
             lock = (self.path / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
             reason = describe(error)
-            raise UserError(f"OUTPUT_DIR {self.path} can't be written to ({reason}); name another folder") from error
+            raise UserError(
+                f"OUTPUT_DIR {self.path} can't be written to ({reason}); name another folder"
+            ) from error
         try:
             _lock(lock, self.path)
         except BaseException:
@@ -196,7 +221,8 @@ class RunFolder:
 
 @contextmanager
 def run_folder(folder: Path, main: bool = True) -> Iterator[RunFolder | None]:
-    """Makes OUTPUT_DIR, keeps other jobs out of it, and sends the messages of the run to its log.txt, while it lasts.
+    """Makes OUTPUT_DIR, keeps other jobs out of it, and sends the messages of the run to its
+    log.txt, while it lasts.
 
     Args:
         folder: OUTPUT_DIR.
@@ -215,7 +241,8 @@ def run_folder(folder: Path, main: bool = True) -> Iterator[RunFolder | None]:
 
 
 def best_score(folder: Path, datasets: Sequence[str]) -> float:
-    """Returns the score that model_best.pth says it has on DATASETS.TEST; minus infinity where it says none.
+    """Returns the score that model_best.pth says it has on DATASETS.TEST; minus infinity where it
+    says none.
 
     One with the score on other datasets is renamed, for it can't be compared and is not to be lost.
     """
@@ -230,34 +257,48 @@ def best_score(folder: Path, datasets: Sequence[str]) -> float:
     told = yaml.safe_load(str(content.get("config", ""))) or {}
     tested = list(told.get("DATASETS", {}).get("TEST") or datasets)
     if tested != list(datasets):
-        kept = path.with_name(f"model_best_{re.sub(r'[^A-Za-z0-9_-]', '_', '+'.join(tested))[:200]}.pth")
+        kept = path.with_name(
+            f"model_best_{re.sub(r'[^A-Za-z0-9_-]', '_', '+'.join(tested))[:200]}.pth"
+        )
         path.replace(kept)
-        logger.warning("%s was the best on %s; it is called %s now", path, " + ".join(tested), kept.name)
+        logger.warning(
+            "%s was the best on %s; it is called %s now", path, " + ".join(tested), kept.name
+        )
         return -math.inf
     score = content.get("score")
     return float(score) if isinstance(score, int | float) else -math.inf
 
 
 def _lock(lock: IO[str], folder: Path) -> None:
-    """Locks the open file for this process, and writes into it who that is; the system frees it when the process ends.
+    """Locks the open file for this process, and writes into it who that is; the system frees it
+    when the process ends.
 
-    A record lock, for it is not inherited: a loader process that outlives a killed run for some seconds holds nothing.
+    A record lock, for it is not inherited: a loader process that outlives a killed run for some
+    seconds holds nothing.
     """
     if fcntl is None:
         return
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        raise UserError(f"OUTPUT_DIR {folder} is in use: {_owner(lock)} writes to it; name another folder, or wait for "
-                        "it or end it") from None  # fmt: skip
+        raise UserError(
+            f"OUTPUT_DIR {folder} is in use: {_owner(lock)} writes to it; name another folder, or wait for "  # noqa: E501
+            "it or end it"
+        ) from None
     except OSError as error:  # some network file systems
         logger.warning(
-            "%s: its file system has no locks (%s); see to it that one job alone writes there", folder, error
+            "%s: its file system has no locks (%s); see to it that one job alone writes there",
+            folder,
+            error,
         )
         return
     lock.seek(0)
     lock.truncate()
-    owner = {"host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    owner = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
     lock.write(json.dumps(owner) + "\n")
     lock.flush()
 

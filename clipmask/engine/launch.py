@@ -1,7 +1,7 @@
 """Processes, device and precision of a run: Lightning Fabric, set up from the config.
 
-With several devices each process runs the same command line: Fabric starts the others of this machine itself, or finds
-that torchrun or SLURM has started them.
+With several devices each process runs the same command line: Fabric starts the others of this
+machine itself, or finds that torchrun or SLURM has started them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 class InputKeepingPrecision(MixedPrecision):
     """Fabric's mixed precision without its rounding of the arguments of ``forward``.
 
-    Autocast rounds inside the model where that is safe. Rounding the arguments to 16 bits would make the loss
-    normaliser, a count, inexact beyond 256.
+    Autocast rounds inside the model where that is safe. Rounding the arguments to 16 bits would
+    make the loss normaliser, a count, inexact beyond 256.
     """
 
     def convert_input(self, data: Any) -> Any:
@@ -37,7 +37,9 @@ class InputKeepingPrecision(MixedPrecision):
 
 
 def is_main_process() -> bool:
-    """Tells, also before the launch, whether this process is the one that writes files and talks."""
+    """Tells, also before the launch, whether this process is the one that writes files and
+    talks.
+    """
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
     return all(os.environ.get(rank, "0") == "0" for rank in ranks)
 
@@ -61,7 +63,9 @@ def resolve_precision(enabled: bool, dtype: str, device: torch.device) -> str:
     if not enabled:
         return "32-true"
     if device.type == "mps":
-        raise UserError("SOLVER.AMP.ENABLED True is for cuda and cpu; with MODEL.DEVICE mps say False")
+        raise UserError(
+            "SOLVER.AMP.ENABLED True is for cuda and cpu; with MODEL.DEVICE mps say False"
+        )
     if dtype == "fp16" and device.type == "cpu":
         logger.warning("SOLVER.AMP.DTYPE is fp16, which a CPU does not train in: using bf16")
         dtype = "bf16"
@@ -71,7 +75,8 @@ def resolve_precision(enabled: bool, dtype: str, device: torch.device) -> str:
 def reduce_sum(fabric: Fabric, value: Tensor) -> Tensor:
     """Returns the sum of every process's ``value``, of one shape.
 
-    ``Fabric.all_reduce`` would wait for all processes in a barrier first, which a reduction does by itself.
+    ``Fabric.all_reduce`` would wait for all processes in a barrier first, which a reduction does by
+    itself.
     """
     if fabric.world_size == 1:
         return value
@@ -86,8 +91,8 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
     Args:
         cfg: MODEL.DEVICE and SOLVER.AMP are read.
         num_gpus: devices per machine; on a CPU, processes (gloo) that share its cores.
-        num_machines: machines; the address and this machine's number come from the environment (MASTER_ADDR,
-            MASTER_PORT, NODE_RANK), which ``--dist-url`` and ``--machine-rank`` set.
+        num_machines: machines; the address and this machine's number come from the environment
+            (MASTER_ADDR, MASTER_PORT, NODE_RANK), which ``--dist-url`` and ``--machine-rank`` set.
 
     Raises:
         UserError: more devices than there are, or a device that can't be shared out so.
@@ -96,15 +101,20 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
         raise UserError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
     if cfg.SOLVER.IMS_PER_BATCH % (num_gpus * num_machines):
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} can't be shared out equally over --num-gpus {num_gpus} "
-            f"on {num_machines} machine(s): make it a multiple of {num_gpus * num_machines}"
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} can't be shared out equally over"
+            f" --num-gpus {num_gpus} on {num_machines} machine(s): make it a multiple of"
+            f" {num_gpus * num_machines}"
         )
     device = resolve_device(cfg.MODEL.DEVICE)
     if device.type == "cuda" and num_gpus > torch.cuda.device_count():
-        raise UserError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+        raise UserError(
+            f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()} CUDA device(s)"
+        )
     several = num_gpus * num_machines > 1
     if several and (device.type == "mps" or device.index is not None):
-        raise UserError(f"MODEL.DEVICE {cfg.MODEL.DEVICE} names one device; several processes need cuda or cpu")
+        raise UserError(
+            f"MODEL.DEVICE {cfg.MODEL.DEVICE} names one device; several processes need cuda or cpu"
+        )
     precision = resolve_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, device)
     mixed = precision != "32-true"
     fabric = Fabric(
@@ -132,7 +142,9 @@ def end_children(fabric: Fabric) -> None:
 
 @contextmanager
 def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator[Fabric]:
-    """``launch``, and the end of it: closes the process group; after an error no other process is left waiting."""
+    """``launch``, and the end of it: closes the process group; after an error no other process is
+    left waiting.
+    """
     fabric = launch(cfg, num_gpus, num_machines)
     try:
         yield fabric

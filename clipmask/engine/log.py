@@ -1,4 +1,6 @@
-"""Where the messages of the logger ``clipmask`` go: the console, around progress bars, and log.txt."""
+"""Where the messages of the logger ``clipmask`` go: the console, around progress bars, and
+log.txt.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,17 @@ from clipmask.weights.checkpoint import describe
 
 LOGGER = "clipmask"
 ONLY_FILE = {"only_file": True}  # `extra` of a message that the command prints by itself
-SHOWN_BY_BAR = {"shown_by_bar": True}  # `extra` of a message that the progress bar tells a terminal already
+# `extra` of a message that the progress bar tells a terminal already
+SHOWN_BY_BAR = {"shown_by_bar": True}
 
 
 class _ConsoleHandler(logging.Handler):
     """Writes to stdout, above a progress bar where one is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "only_file", False) or (getattr(record, "shown_by_bar", False) and sys.stderr.isatty()):
+        if getattr(record, "only_file", False) or (
+            getattr(record, "shown_by_bar", False) and sys.stderr.isatty()
+        ):
             return
         tqdm.write(self.format(record), file=sys.stdout)
         sys.stdout.flush()
@@ -45,7 +50,8 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def run_log(folder: str | Path, main: bool = True) -> Iterator[None]:
-    """Sends the messages of a run to the console and to ``folder``/log.txt while it lasts, and what ended it.
+    """Sends the messages of a run to the console and to ``folder``/log.txt while it lasts, and what
+    ended it.
 
     Args:
         folder: made if need be; an earlier log.txt is continued.
@@ -62,7 +68,9 @@ def run_log(folder: str | Path, main: bool = True) -> Iterator[None]:
             Path(folder).mkdir(parents=True, exist_ok=True)
             handlers.append(_LogFile(Path(folder) / "log.txt", encoding="utf-8"))
         except OSError as error:
-            raise UserError(f"OUTPUT_DIR {folder} can't be written to ({error}); name another folder") from error
+            raise UserError(
+                f"OUTPUT_DIR {folder} can't be written to ({error}); name another folder"
+            ) from error
     for handler in handlers:
         handler.setFormatter(_Formatter())
         log.addHandler(handler)
@@ -78,7 +86,9 @@ def run_log(folder: str | Path, main: bool = True) -> Iterator[None]:
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):
-    """log.txt, made again where it was removed. Where it can't be written to, the run goes on, as the console says."""
+    """log.txt, made again where it was removed. Where it can't be written to, the run goes on, as
+    the console says.
+    """
 
     _failed = False
 
@@ -105,7 +115,10 @@ class _LogFile(logging.handlers.WatchedFileHandler):
     def _tell(self, error: OSError) -> None:
         if not self._failed:  # once
             self._failed = True
-            tqdm.write(f"WARNING: {self.baseFilename} can't be written to: {describe(error)}", file=sys.stderr)
+            tqdm.write(
+                f"WARNING: {self.baseFilename} can't be written to: {describe(error)}",
+                file=sys.stderr,
+            )
 
 
 @contextmanager
@@ -125,9 +138,13 @@ def _last_words(log: logging.Logger) -> Iterator[None]:
 
 
 def _log_of_others(folder: str | Path) -> logging.Logger:
-    """A logger that appends to log.txt, with the number of this process; the file is opened at the first message."""
+    """A logger that appends to log.txt, with the number of this process; the file is opened at the
+    first message.
+    """
     log = logging.Logger(f"{LOGGER} process")
     handler = logging.FileHandler(Path(folder) / "log.txt", encoding="utf-8", delay=True)
-    handler.setFormatter(_Formatter(f"process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: "))
+    handler.setFormatter(
+        _Formatter(f"process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: ")
+    )
     log.addHandler(handler)
     return log

@@ -56,8 +56,8 @@ class Meter:
         """Returns the means since the last call, over steps and processes, and starts anew.
 
         Returns:
-            ``total_loss`` and each loss (absent if no step was applied), ``time`` and ``data_time`` in seconds per
-            step, and ``skipped_steps`` where there were any.
+            ``total_loss`` and each loss (absent if no step was applied), ``time`` and ``data_time``
+            in seconds per step, and ``skipped_steps`` where there were any.
         """
         values: dict[str, float] = {}
         if self._sums:

@@ -1,4 +1,6 @@
-"""Pictures for the eye: a few validation images beside truth, prediction and errors, the same at each evaluation."""
+"""Pictures for the eye: a few validation images beside truth, prediction and errors, the same at
+each evaluation.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from clipmask.visualizer import comparison, palette
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """Chooses ``wanted`` of ``count`` positions, evenly spread and each once; all where there are fewer."""
+    """Chooses ``wanted`` of ``count`` positions, evenly spread and each once; all where there are
+    fewer.
+    """
     wanted = min(count, wanted)
     return [(2 * index + 1) * count // (2 * wanted) for index in range(wanted)]
 
@@ -36,13 +40,18 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
         folder: where the files go; made if need be.
 
     Returns:
-        Name to picture, uint8 (H, W, 3), RGB; a file is called as its image, with its folder where two would meet.
+        Name to picture, uint8 (H, W, 3), RGB; a file is called as its image, with its folder where
+        two would meet.
     """
     dataset = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(dataset)
     names, ignore_label = list(metadata.stuff_classes), metadata.ignore_label
     colors = metadata.get("stuff_colors", None) or palette(names)
-    records = [record for record in load_dataset(dataset, labelled=False).records if "sem_seg_file_name" in record]
+    records = [
+        record
+        for record in load_dataset(dataset, labelled=False).records
+        if "sem_seg_file_name" in record
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     read_truth = label_reader(dataset)
     chosen = [records[index] for index in spread(len(records), cfg.TEST.NUM_PICTURES)]
@@ -58,7 +67,8 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
 
 
 def draw_sample(cfg: CfgNode, model: ClipMask, sample: dict[str, Any]) -> np.ndarray:
-    """Draws a training sample as the model is given it, augmented, beside truth, prediction and errors.
+    """Draws a training sample as the model is given it, augmented, beside truth, prediction and
+    errors.
 
     Args:
         cfg: the config.
@@ -70,9 +80,12 @@ def draw_sample(cfg: CfgNode, model: ClipMask, sample: dict[str, Any]) -> np.nda
     """
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     names = list(sample["vocabulary"].names if "vocabulary" in sample else metadata.stuff_classes)
-    own = names == list(metadata.stuff_classes)  # of several datasets, the sample may be of another one
+    # of several datasets, the sample may be of another one
+    own = names == list(metadata.stuff_classes)
     image = sample["image"].permute(1, 2, 0).cpu().numpy()
-    inputs: dict[str, Any] = {key: sample[key] for key in ("image", "text", "vocabulary") if key in sample}
+    inputs: dict[str, Any] = {
+        key: sample[key] for key in ("image", "text", "vocabulary") if key in sample
+    }
     labels = _labels(model, model, [inputs])[0]
     return comparison(
         np.ascontiguousarray(image[..., ::-1] if cfg.INPUT.FORMAT == "BGR" else image),
@@ -89,7 +102,9 @@ def _predictions(
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Pairs each record with its predicted label map, (H, W)."""
     mapper, segmenter = TestMapper.from_config(cfg), with_views(cfg, model)
-    return list(zip(records, _labels(model, segmenter, (mapper(record) for record in records)), strict=True))
+    return list(
+        zip(records, _labels(model, segmenter, (mapper(record) for record in records)), strict=True)
+    )
 
 
 def _labels(model: ClipMask, segmenter: Any, samples: Iterable[dict[str, Any]]) -> list[np.ndarray]:
@@ -104,4 +119,5 @@ def _labels(model: ClipMask, segmenter: Any, samples: Iterable[dict[str, Any]]) 
             return [segmenter.predict_labels([sample])[0].cpu().numpy() for sample in samples]
     finally:
         for module, training in modes.items():
-            module.training = training  # each its own: frozen parts stay in evaluation during training
+            # each its own: frozen parts stay in evaluation during training
+            module.training = training

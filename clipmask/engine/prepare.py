@@ -1,4 +1,6 @@
-"""What a run does before its first step: it finds its checkpoint, draws its seed, builds and loads its model."""
+"""What a run does before its first step: it finds its checkpoint, draws its seed, builds and loads
+its model.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
 from clipmask.config import dump_cfg
-from clipmask.engine.assembly import assemble, check_datasets, load_same_model, look_up_texts, start_from
+from clipmask.engine.assembly import (
+    assemble,
+    check_datasets,
+    load_same_model,
+    look_up_texts,
+    start_from,
+)
 from clipmask.engine.folder import newest_checkpoint, set_aside
 from clipmask.engine.random_state import draw_seed, seed_everything
 from clipmask.engine.state import TrainingState, differences, trained_weights
@@ -21,8 +29,11 @@ from clipmask.weights.licenses import License
 logger = logging.getLogger(__name__)
 
 
-def prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> tuple[TrainingState, Path | None]:
-    """Seeds, builds the model and loads what it starts from; the config that the run goes by is written down.
+def prepare(
+    cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool
+) -> tuple[TrainingState, Path | None]:
+    """Seeds, builds the model and loads what it starts from; the config that the run goes by is
+    written down.
 
     Returns:
         The state, and the checkpoint that it was resumed from.
@@ -37,7 +48,8 @@ def prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> tuple[T
     started: list[License] = []
     if checkpoint is None and cfg.MODEL.WEIGHTS:
         started = start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
-    with fabric.rank_zero_first(local=True):  # one process of a machine asks CLIP, the others find its cache
+    # one process of a machine asks CLIP, the others find its cache
+    with fabric.rank_zero_first(local=True):
         model.prepare()
         look_up_texts(cfg, model)
     state = TrainingState(cfg, model, fabric, cfg.SEED, started)
@@ -45,11 +57,14 @@ def prepare(cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool) -> tuple[T
         state.restore(checkpoint)
         logger.info("resumed from %s, after step %d", source, state.iteration + 1)
         if changed := differences(checkpoint, cfg):
-            logger.warning("resumed with another config than the checkpoint's: %s", "; ".join(changed))
+            logger.warning(
+                "resumed with another config than the checkpoint's: %s", "; ".join(changed)
+            )
         if state.iteration >= cfg.SOLVER.MAX_ITER:
             raise UserError(
-                f"SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}: {source} has {state.iteration + 1} steps behind it, and "
-                "MAX_ITER counts from the beginning of the run: name more, or score it with --eval-only"
+                f"SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}: {source} has {state.iteration + 1} steps"
+                " behind it, and MAX_ITER counts from the beginning of the run: name more, or"
+                " score it with --eval-only"
             )
     if fabric.is_global_zero:
         if checkpoint is None:
@@ -68,7 +83,9 @@ def write_config(cfg: CfgNode, folder: Path) -> None:
 
 
 def _resumed(fabric: Fabric, folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
-    """The checkpoint that a run goes on from, in every process; None, with a note, where there is none yet."""
+    """The checkpoint that a run goes on from, in every process; None, with a note, where there is
+    none yet.
+    """
     found = newest_checkpoint(folder) if fabric.is_global_zero else None
     source: Path | None = fabric.broadcast(found.path if found else None)
     if source is None:
@@ -78,12 +95,16 @@ def _resumed(fabric: Fabric, folder: Path) -> tuple[Path | None, dict[str, Any] 
 
 
 def _with_seed(cfg: CfgNode, fabric: Fabric, checkpoint: dict[str, Any] | None) -> CfgNode:
-    """Returns a frozen config with the run's seed: the checkpoint's, else the config's, else one that is drawn."""
+    """Returns a frozen config with the run's seed: the checkpoint's, else the config's, else one
+    that is drawn.
+    """
     seed = cfg.SEED
     if checkpoint is not None:
         seed = checkpoint.get("seed", seed)
         if 0 <= cfg.SEED != seed:
-            logger.warning("SEED %d: the resumed run keeps the seed it began with, %d", cfg.SEED, seed)
+            logger.warning(
+                "SEED %d: the resumed run keeps the seed it began with, %d", cfg.SEED, seed
+            )
     seed = int(fabric.broadcast(draw_seed() if seed < 0 else seed))
     own = cfg.clone()
     own.defrost()
@@ -97,13 +118,15 @@ def _log_run(cfg: CfgNode, state: TrainingState) -> None:
     queries = cfg.MODEL.CLIPMASK.NUM_QUERIES
     if classes > queries:
         logger.warning(
-            "MODEL.CLIPMASK.NUM_QUERIES %d: a picture can't show more classes than that, and there are %d",
+            "MODEL.CLIPMASK.NUM_QUERIES %d: a picture can't show more classes than that, and there"
+            " are %d",
             queries,
             classes,
         )
     parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
     logger.info(
-        "training %s on %s, %d process(es) on %s: %.1f M trainable parameters, steps %d to %d of %d images, seed %d",
+        "training %s on %s, %d process(es) on %s: %.1f M trainable parameters, steps %d to %d of %d"
+        " images, seed %d",
         cfg.MODEL.META_ARCHITECTURE,
         " + ".join(cfg.DATASETS.TRAIN),
         state.fabric.world_size,

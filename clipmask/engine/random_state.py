@@ -1,7 +1,7 @@
 """The global random states: Python's, NumPy's, PyTorch's and CUDA's.
 
-Data order and augmentation do not depend on them (they are seeded by position); initial weights, dropout and the points
-at which the model samples its losses do.
+Data order and augmentation do not depend on them (they are seeded by position); initial weights,
+dropout and the points at which the model samples its losses do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def seed_everything(seed: int) -> None:
         seed: not negative.
     """
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global state is what other libraries draw from)
+    # Other libraries draw from NumPy's global state.
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
@@ -37,7 +38,13 @@ def get_random_state() -> dict[str, Any]:
     kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     state: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
+        "numpy": (
+            kind,
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            gauss,
+        ),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():

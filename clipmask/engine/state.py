@@ -1,4 +1,6 @@
-"""Everything that a run carries from one step to the next, and how it goes into a checkpoint and comes back."""
+"""Everything that a run carries from one step to the next, and how it goes into a checkpoint and
+comes back.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,14 @@ from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask
 from clipmask.vocabulary import Vocabulary
-from clipmask.weights.licenses import License, backbone_licenses, checkpoint_licenses, data_licenses, joined, plain
+from clipmask.weights.licenses import (
+    License,
+    backbone_licenses,
+    checkpoint_licenses,
+    data_licenses,
+    joined,
+    plain,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +47,8 @@ class TrainingState:
         model: with its first weights loaded; ``fabric.setup`` takes it to the device.
         fabric: launched.
         seed: of the run.
-        started: licences of the checkpoint that the weights were taken from; none where there was no checkpoint.
+        started: licences of the checkpoint that the weights were taken from; none where there was
+            no checkpoint.
 
     Attributes:
         model: the bare model.
@@ -50,7 +60,12 @@ class TrainingState:
     """
 
     def __init__(
-        self, cfg: CfgNode, model: ClipMask, fabric: Fabric, seed: int, started: Sequence[License] = ()
+        self,
+        cfg: CfgNode,
+        model: ClipMask,
+        fabric: Fabric,
+        seed: int,
+        started: Sequence[License] = (),
     ) -> None:
         self.cfg, self.model, self.fabric, self.seed = cfg, model, fabric, seed
         optimizer = build_optimizer(cfg, model.to(fabric.device))
@@ -63,7 +78,9 @@ class TrainingState:
         self.samples = 0
         self.images: int | None = None
         self.wishes = Wishes()
-        self.licenses = joined([*data_licenses(cfg.DATASETS.TRAIN), *(started or backbone_licenses(cfg))])
+        self.licenses = joined(
+            [*data_licenses(cfg.DATASETS.TRAIN), *(started or backbone_licenses(cfg))]
+        )
         seed_everything(seed + 1 + fabric.global_rank)  # processes draw their own dropout
 
     @property
@@ -72,7 +89,9 @@ class TrainingState:
         return self.model if self.average is None else self.average.model
 
     def update_average(self) -> None:
-        """Takes a finished step into the average. It begins after the first, when all buffers have their shapes."""
+        """Takes a finished step into the average. It begins after the first, when all buffers have
+        their shapes.
+        """
         if self.cfg.SOLVER.EMA_DECAY <= 0:
             return
         if self.average is None:
@@ -80,7 +99,9 @@ class TrainingState:
         self.average.update(self.model)
 
     def weights(self) -> dict[str, Any]:
-        """Returns what evaluation needs of a checkpoint: the weights that count and what they belong to."""
+        """Returns what evaluation needs of a checkpoint: the weights that count and what they
+        belong to.
+        """
         return {
             "model": self.evaluated_model.state_dict(),
             "iteration": self.iteration,
@@ -97,7 +118,11 @@ class TrainingState:
         average = self.average
         return {
             **self.weights(),
-            "ema": None if average is None else {"updates": average.updates, "trained": self.model.state_dict()},
+            "ema": (
+                None
+                if average is None
+                else {"updates": average.updates, "trained": self.model.state_dict()}
+            ),
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
@@ -116,15 +141,19 @@ class TrainingState:
         missing = {"optimizer", "scheduler", "meter", "rng", "iteration"} - checkpoint.keys()
         if missing:
             raise UserError(
-                f"--resume: the last checkpoint holds no {', '.join(sorted(missing))}, so training can't continue from "
-                "it; start a new run from its weights with MODEL.WEIGHTS"
+                f"--resume: the last checkpoint holds no {', '.join(sorted(missing))}, so training"
+                " can't continue from it; start a new run from its weights with MODEL.WEIGHTS"
             )
-        restore_optimizer(self._optimizer, self.scheduler, checkpoint["optimizer"], checkpoint["scheduler"])
+        restore_optimizer(
+            self._optimizer, self.scheduler, checkpoint["optimizer"], checkpoint["scheduler"]
+        )
         self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
         self.meter.load_state_dict(checkpoint["meter"], self.fabric.device)
         self.iteration = checkpoint["iteration"]
         self.samples, self.images = _position(checkpoint), checkpoint.get("images")
-        self.licenses = joined([*checkpoint_licenses(checkpoint), *data_licenses(self.cfg.DATASETS.TRAIN)])
+        self.licenses = joined(
+            [*checkpoint_licenses(checkpoint), *data_licenses(self.cfg.DATASETS.TRAIN)]
+        )
         ema = checkpoint.get("ema")
         if ema is not None and self.cfg.SOLVER.EMA_DECAY > 0:
             self.average = WeightAverage(self.model, self.cfg.SOLVER.EMA_DECAY)
@@ -138,7 +167,9 @@ class TrainingState:
             self.fabric.world_size,
             len(states),
         )
-        seed_everything(self.seed + 1 + self.fabric.global_rank + self.fabric.world_size * (self.iteration + 1))
+        seed_everything(
+            self.seed + 1 + self.fabric.global_rank + self.fabric.world_size * (self.iteration + 1)
+        )
 
 
 def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -148,18 +179,25 @@ def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(checkpoint: dict[str, Any], cfg: CfgNode) -> list[str]:
-    """Returns ``KEY before -> now`` for each value of a checkpoint's config that ``cfg`` has otherwise.
+    """Returns ``KEY before -> now`` for each value of a checkpoint's config that ``cfg`` has
+    otherwise.
 
     OUTPUT_DIR, SEED and the keys that came after the checkpoint are left out.
     """
     told = yaml.safe_load(str(checkpoint.get("config", ""))) or {}
     before, now = leaf_keys(CfgNode(told)), leaf_keys(CfgNode(yaml.safe_load(dump_cfg(cfg))))
-    keys = [key for key in now if key in before and before[key] != now[key] and key not in ("OUTPUT_DIR", "SEED")]
+    keys = [
+        key
+        for key in now
+        if key in before and before[key] != now[key] and key not in ("OUTPUT_DIR", "SEED")
+    ]
     return [f"{key} {before[key]} -> {now[key]}" for key in keys]
 
 
 def _position(checkpoint: dict[str, Any]) -> int:
-    """How many samples a run had trained on; earlier checkpoints tell their steps and batch size."""
+    """How many samples a run had trained on; earlier checkpoints tell their steps and batch
+    size.
+    """
     if "samples" in checkpoint:
         return int(checkpoint["samples"])
     told = yaml.safe_load(str(checkpoint["config"]))
@@ -176,7 +214,8 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
 
 
 def _plain_metadata(dataset: str, vocabularies: Sequence[Vocabulary]) -> dict[str, Any]:
-    """What a checkpoint says of its classes: void of the first dataset, and what vocabularies consist of.
+    """What a checkpoint says of its classes: void of the first dataset, and what vocabularies
+    consist of.
 
     Args:
         dataset: the first of DATASETS.TRAIN.
@@ -196,7 +235,14 @@ def _plain_metadata(dataset: str, vocabularies: Sequence[Vocabulary]) -> dict[st
 
 def _versions() -> dict[str, str]:
     versions = {"python": python_version()}
-    for package in ("clipmask", "torch", "torchvision", "timm", "open_clip_torch", "lightning-fabric"):
+    for package in (
+        "clipmask",
+        "torch",
+        "torchvision",
+        "timm",
+        "open_clip_torch",
+        "lightning-fabric",
+    ):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -1,10 +1,11 @@
 """One optimiser step over this process's share of the effective batch.
 
-The losses of a step are sums over its images divided by counts over its images. The counts are taken over
-all micro-batches and processes before the first backward pass, so neither accumulation nor the number of devices
-changes the gradient, given frozen BatchNorm (its statistics are otherwise those of a micro-batch; synchronised over
-processes, but not over accumulation steps) and samples of one size, which absolute crops make (samples of different
-sizes are padded to the largest beside them, and the convolutions see that border).
+The losses of a step are sums over its images divided by counts over its images. The counts are
+taken over all micro-batches and processes before the first backward pass, so neither accumulation
+nor the number of devices changes the gradient, given frozen BatchNorm (its statistics are otherwise
+those of a micro-batch; synchronised over processes, but not over accumulation steps) and samples of
+one size, which absolute crops make (samples of different sizes are padded to the largest beside
+them, and the convolutions see that border).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class StepResult:
     Attributes:
         losses: name to scalar, on the device; summed over the micro-batches of this process.
         applied: False where the loss or the gradient was not finite: the weights are as before.
-        failed: not applied, and not for the loss scaling of fp16 alone, which finds its scale by such steps.
+        failed: not applied, and not for the loss scaling of fp16 alone, which finds its scale by
+            such steps.
         wishes: what any process would have happen now; the same in all of them.
     """
 
@@ -42,16 +44,23 @@ class StepResult:
 
 
 def micro_batches(batch: list[Any], limit: int) -> list[list[Any]]:
-    """Splits a batch into as few parts of at most ``limit`` as possible, of nearly equal size; 0: no limit."""
+    """Splits a batch into as few parts of at most ``limit`` as possible, of nearly equal size; 0:
+    no limit.
+    """
     parts = math.ceil(len(batch) / limit) if limit else 1
     bounds = [len(batch) * part // parts for part in range(parts + 1)]
     return [batch[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def on_device(batch: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
-    """Returns the samples with their tensors on ``device``; the host does not wait for copies from pinned memory."""
+    """Returns the samples with their tensors on ``device``; the host does not wait for copies from
+    pinned memory.
+    """
     return [
-        {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in one.items()}
+        {
+            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in one.items()
+        }
         for one in batch
     ]
 
@@ -66,7 +75,8 @@ def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: Cfg
     """
     fabric, statistics = state.fabric, BatchStatistics(state.model)
     state.optimizer.zero_grad(set_to_none=True)
-    batch = on_device(batch, fabric.device)  # here once: the targets are counted before the model sees them
+    # here once: the targets are counted before the model sees them
+    batch = on_device(batch, fabric.device)
     losses = _accumulate_gradients(state, micro_batches(batch, solver.MAX_IMS_PER_DEVICE))
     clip = solver.CLIP_GRADIENTS
     together = clip.ENABLED and clip.CLIP_TYPE == "full_model"
@@ -109,14 +119,21 @@ def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[
 
 
 def _agree(state: TrainingState, total: Tensor, norm: Tensor | None) -> tuple[bool, bool, Wishes]:
-    """Whether the loss, and both loss and gradient norm, are finite in every process, and what any of them wishes.
+    """Whether the loss, and both loss and gradient norm, are finite in every process, and what any
+    of them wishes.
 
     This is the step's one wait.
     """
     assert norm is not None
-    finite = torch.stack([total.isfinite(), total.isfinite() & norm.to(total.device).isfinite()]).float()
-    wishes = torch.tensor([state.wishes.stop, state.wishes.save], dtype=finite.dtype).to(total.device)
-    loss_finite, all_finite, stop, save = reduce_sum(state.fabric, torch.cat([finite, wishes])).tolist()
+    finite = torch.stack(
+        [total.isfinite(), total.isfinite() & norm.to(total.device).isfinite()]
+    ).float()
+    wishes = torch.tensor([state.wishes.stop, state.wishes.save], dtype=finite.dtype).to(
+        total.device
+    )
+    loss_finite, all_finite, stop, save = reduce_sum(
+        state.fabric, torch.cat([finite, wishes])
+    ).tolist()
     size = state.fabric.world_size
     return loss_finite == size, all_finite == size, Wishes(stop > 0, save > 0)
 

@@ -1,8 +1,10 @@
-"""How a run is asked to end: by Ctrl-C, or by the signals of schedulers, SIGTERM, SIGUSR1 and SIGHUP.
+"""How a run is asked to end: by Ctrl-C, or by the signals of schedulers, SIGTERM, SIGUSR1 and
+SIGHUP.
 
-The first one is a wish. The processes of a run agree on it in the reduction that each step makes anyway, save a
-checkpoint after the same step, and end. Where nothing could be lost, before the first step and while pictures are
-scored, the first one ends the run right away. A second one ends the process at once, whatever it does.
+The first one is a wish. The processes of a run agree on it in the reduction that each step makes
+anyway, save a checkpoint after the same step, and end. Where nothing could be lost, before the
+first step and while pictures are scored, the first one ends the run right away. A second one ends
+the process at once, whatever it does.
 """
 
 from __future__ import annotations
@@ -22,8 +24,14 @@ from typing import Any
 
 from clipmask.errors import RunStopped
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
-ONE_WISH_S = 1.0  # schedulers and launchers pass a signal on that the process has too: within this time it is the same
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
+# schedulers and launchers pass a signal on that the process has too: within this time it is the
+# same
+ONE_WISH_S = 1.0
 
 
 @dataclass
@@ -40,7 +48,8 @@ class Wishes:
 
 
 class StopSignals:
-    """Listens while its context lasts; outside the main thread, where Python takes no signals, it hears none.
+    """Listens while its context lasts; outside the main thread, where Python takes no signals, it
+    hears none.
 
     Attributes:
         wishes: ``stop`` becomes true with the first signal.
@@ -59,23 +68,33 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             return self
         for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and background jobs of a shell want it
+            # as nohup and background jobs of a shell want it
+            if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._heard)
         if self._before:
             self._ours, theirs = socket.socketpair()
             theirs.setblocking(False)
-            self._theirs, self._fd = theirs, signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, args=(self._ours,), daemon=True, name="second-signal").start()
+            self._theirs, self._fd = (
+                theirs,
+                signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False),
+            )
+            threading.Thread(
+                target=self._watch, args=(self._ours,), daemon=True, name="second-signal"
+            ).start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._before:
             signal.set_wakeup_fd(self._fd)
-            self._theirs.close()  # the thread reads the end of it and ends; its own socket goes with it
+            # the thread reads the end of it and ends; its own socket goes with it
+            self._theirs.close()
             self._before = {}
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
@@ -86,7 +105,9 @@ class StopSignals:
                 raise self.exception()
 
     def _watch(self, ours: socket.socket) -> None:
-        """Ends the process at a second signal: from a thread, for the main one may hang where it hears none."""
+        """Ends the process at a second signal: from a thread, for the main one may hang where it
+        hears none.
+        """
         first = None
         with ours:
             while received := ours.recv(1):
@@ -98,7 +119,10 @@ class StopSignals:
                     for child in self.children:
                         child.kill()
                     name = signal.Signals(received[0]).name
-                    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{name}: ended at once\n".encode())
+                    os.write(
+                        sys.__stderr__.fileno() if sys.__stderr__ else 2,
+                        f"{name}: ended at once\n".encode(),
+                    )
                     os._exit(128 + received[0])
 
     def exception(self) -> RunStopped:
@@ -116,7 +140,8 @@ class StopSignals:
 
     @contextmanager
     def at_once(self, here: bool = True) -> Iterator[None]:
-        """Part of ``waiting`` in which nothing can be lost: a signal, also one that has come, ends the run.
+        """Part of ``waiting`` in which nothing can be lost: a signal, also one that has come, ends
+        the run.
 
         Args:
             here: whether this process ends; the others of a run wait for it.

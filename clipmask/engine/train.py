@@ -45,18 +45,24 @@ MAX_FAILED_STEPS = 5  # in a row; then the run stops
 
 
 def train(
-    cfg: CfgNode, *, resume: bool = False, start_over: bool = False, num_gpus: int = 1, num_machines: int = 1
+    cfg: CfgNode,
+    *,
+    resume: bool = False,
+    start_over: bool = False,
+    num_gpus: int = 1,
+    num_machines: int = 1,
 ) -> Results:
     """Trains, evaluates and saves a model as the config says.
 
-    The folder OUTPUT_DIR then holds config.yaml, log.txt, metrics.json, TensorBoard's events, model_0000999.pth ...,
-    model_final.pth, model_best.pth (the best mIoU on the first test dataset), last_checkpoint, pictures/ and
-    inference/.
+    The folder OUTPUT_DIR then holds config.yaml, log.txt, metrics.json, TensorBoard's events,
+    model_0000999.pth ..., model_final.pth, model_best.pth (the best mIoU on the first test
+    dataset), last_checkpoint, pictures/ and inference/.
 
     Args:
         cfg: the config.
         resume: continue from OUTPUT_DIR's last checkpoint, exactly as if the run had not stopped.
-        start_over: begin again in an OUTPUT_DIR that holds a run, whose files are moved to its folder earlier_N.
+        start_over: begin again in an OUTPUT_DIR that holds a run, whose files are moved to its
+            folder earlier_N.
         num_gpus: devices (on a CPU: processes) per machine.
         num_machines: machines; each runs this.
 
@@ -64,13 +70,16 @@ def train(
         Dataset to ``{"sem_seg": {...}}`` of the last evaluation, in the main process.
 
     Raises:
-        UserError: the config, the data or a checkpoint is not usable; OUTPUT_DIR holds a run and neither ``resume``
-            nor ``start_over`` is said, or another job writes to it; training met no finite loss any more.
+        UserError: the config, the data or a checkpoint is not usable; OUTPUT_DIR holds a run and
+            neither ``resume`` nor ``start_over`` is said, or another job writes to it; training met
+            no finite loss any more.
     """
     check_ranges(leaf_keys(cfg))
     folder, main = Path(cfg.OUTPUT_DIR), is_main_process()
     if resume and start_over:
-        raise UserError("--resume goes on with a run, --start-over begins it again: say one of them")
+        raise UserError(
+            "--resume goes on with a run, --start-over begins it again: say one of them"
+        )
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(run_folder(folder, main))
         if main and not (resume or start_over):
@@ -115,7 +124,11 @@ class _Run:
     """
 
     def __init__(
-        self, state: TrainingState, folder: RunFolder | Path, saved: Path | None, signals: StopSignals
+        self,
+        state: TrainingState,
+        folder: RunFolder | Path,
+        saved: Path | None,
+        signals: StopSignals,
     ) -> None:
         self.own = folder if isinstance(folder, RunFolder) else None
         folder = folder.path if isinstance(folder, RunFolder) else folder
@@ -126,7 +139,9 @@ class _Run:
         self.start, self.total = state.iteration + 1, state.cfg.SOLVER.MAX_ITER
         self.failed_steps = self.skipped = 0
         self.labelled = False
-        self.writers = RunWriters(folder, self.start, self.total) if self.fabric.is_global_zero else None
+        self.writers = (
+            RunWriters(folder, self.start, self.total) if self.fabric.is_global_zero else None
+        )
         self.best = -math.inf
         if self.writers and self.cfg.DATASETS.TEST:
             tested = self.cfg.DATASETS.TEST
@@ -171,13 +186,16 @@ class _Run:
         before, self.state.images = self.state.images, count
         if before not in (None, count):
             logger.warning(
-                "resumed with %d training images instead of %d: the order within the epoch is another one",
+                "resumed with %d training images instead of %d: the order within the epoch is"
+                " another one",
                 count,
                 before,
             )
 
     def _between(self, wishes: Wishes) -> None:
-        """What is due between two steps. First the checkpoint: no signal, and no fault of a test image, costs steps."""
+        """What is due between two steps. First the checkpoint: no signal, and no fault of a test
+        image, costs steps.
+        """
         iteration = self.state.iteration
         regular = _due(iteration, self.cfg.SOLVER.CHECKPOINT_PERIOD)
         evaluation = bool(self.cfg.DATASETS.TEST) and _due(iteration, self.cfg.TEST.EVAL_PERIOD)
@@ -189,10 +207,14 @@ class _Run:
             self._evaluate(final=False)
 
     def _evaluate_if_missed(self) -> None:
-        """Makes up for the evaluation after the step that a run is resumed from, if it was cut short."""
+        """Makes up for the evaluation after the step that a run is resumed from, if it was cut
+        short.
+        """
         if not (0 < self.start < self.total and _due(self.start - 1, self.cfg.TEST.EVAL_PERIOD)):
             return
-        if self.fabric.broadcast(self.writers is not None and not self.writers.scored(self.start - 1)):
+        if self.fabric.broadcast(
+            self.writers is not None and not self.writers.scored(self.start - 1)
+        ):
             self._evaluate(final=False)
 
     def finish(self) -> Results:
@@ -205,7 +227,9 @@ class _Run:
         log_tables(results)
         logger.info("checkpoint: %s", self.folder / "model_final.pth")
         if results and self.cfg.TEST.NUM_PICTURES:
-            logger.info("pictures: %s; predictions: %s", self.folder / "pictures", self.folder / "inference")
+            logger.info(
+                "pictures: %s; predictions: %s", self.folder / "pictures", self.folder / "inference"
+            )
         if self.writers:
             check_expected(self.cfg, results)
         logger.info("total time %s", timedelta(seconds=round(time.perf_counter() - self.began)))
@@ -216,14 +240,23 @@ class _Run:
         """Says that steps were skipped; a training of which more than half were is none."""
         if not self.skipped:
             return
-        told = f"{self.skipped} of {self.total - self.start} steps were skipped, for their loss or gradient not finite"
+        told = (
+            f"{self.skipped} of {self.total - self.start} steps were skipped, for their loss or"
+            " gradient not finite"
+        )
         if 2 * self.skipped > self.total - self.start:
-            raise UserError(f"{told}: log.txt names the pictures of each; look at them, or lower SOLVER.BASE_LR")
+            raise UserError(
+                f"{told}: log.txt names the pictures of each; look at them, or lower SOLVER.BASE_LR"
+            )
         logger.warning("%s", told)
 
     def where(self) -> str:
         """Says how far the run has come, and what ``--resume`` would do."""
-        goes_on = f"--resume continues from {self.saved}" if self.saved else "there is no checkpoint to resume from yet"
+        goes_on = (
+            f"--resume continues from {self.saved}"
+            if self.saved
+            else "there is no checkpoint to resume from yet"
+        )
         return f"after step {self.state.iteration + 1} of {self.total}; {goes_on}"
 
     def close(self) -> None:
@@ -235,25 +268,35 @@ class _Run:
         """Names the files of a step that failed; stops the run after a few in a row."""
         if not self.labelled:  # once a line of the log, so it takes no time
             void = self.state.model.ignore_label  # of a sample that does not say its own
-            self.labelled = any(bool((one["sem_seg"] != one.get("ignore_label", void)).any()) for one in batch)
+            self.labelled = any(
+                bool((one["sem_seg"] != one.get("ignore_label", void)).any()) for one in batch
+            )
         if not result.failed:
             self.failed_steps = 0
             return
         self.failed_steps += 1
         self.skipped += 1
         files = [
-            name for names in gather(self.fabric, [str(sample["file_name"]) for sample in batch]) for name in names
+            name
+            for names in gather(self.fabric, [str(sample["file_name"]) for sample in batch])
+            for name in names
         ]
         step = self.state.iteration + 1
-        logger.warning("step %d skipped: its loss or gradient is not finite; its images: %s", step, ", ".join(files))
+        logger.warning(
+            "step %d skipped: its loss or gradient is not finite; its images: %s",
+            step,
+            ", ".join(files),
+        )
         if self.failed_steps == MAX_FAILED_STEPS:
             name = f"stopped_{self.state.iteration:07d}.pth"
-            self._save(name, last=False)  # what --resume continues from must be from before the trouble
+            # what --resume continues from must be from before the trouble
+            self._save(name, last=False)
             raise UserError(
-                f"training stopped at step {step}: loss or gradient was not finite in {MAX_FAILED_STEPS} steps in a "
-                f"row. The weights before the first of them are in {self.folder / name}. Look at the images named in "
-                "log.txt beside it; go on from the last regular checkpoint with --resume and a lower SOLVER.BASE_LR, "
-                "with SOLVER.CLIP_GRADIENTS.ENABLED True, or with SOLVER.AMP.ENABLED False"
+                f"training stopped at step {step}: loss or gradient was not finite in"
+                f" {MAX_FAILED_STEPS} steps in a row. The weights before the first of them are in"
+                f" {self.folder / name}. Look at the images named in log.txt beside it; go on from"
+                " the last regular checkpoint with --resume and a lower SOLVER.BASE_LR, with"
+                " SOLVER.CLIP_GRADIENTS.ENABLED True, or with SOLVER.AMP.ENABLED False"
             )
 
     def _log(self, rate: float) -> None:
@@ -262,7 +305,10 @@ class _Run:
         if self.writers is None:
             return
         if not labelled:
-            logger.warning("no pixel of the pictures since the last line has a class: their label maps are all void")
+            logger.warning(
+                "no pixel of the pictures since the last line has a class: their label maps are all"
+                " void"
+            )
         self._guard_folder()
         left = self.total - 1 - self.state.iteration
         values = {
@@ -275,22 +321,29 @@ class _Run:
         self.writers.progress(self.state.iteration, values)
 
     def _guard_folder(self) -> None:
-        """Makes OUTPUT_DIR again where it was removed, and lets all processes save after the next step."""
+        """Makes OUTPUT_DIR again where it was removed, and lets all processes save after the next
+        step.
+        """
         if self.own is None or not self.own.restore():
             return
-        logger.warning("OUTPUT_DIR %s was removed: it is made again, a checkpoint follows", self.folder)
+        logger.warning(
+            "OUTPUT_DIR %s was removed: it is made again, a checkpoint follows", self.folder
+        )
         write_config(self.cfg, self.folder)
         self.saved = self.passing = None
         self.state.wishes.save = True
 
-    def _save(self, name: str, *, last: bool = True, passing: bool = False, needed: bool = True) -> None:
+    def _save(
+        self, name: str, *, last: bool = True, passing: bool = False, needed: bool = True
+    ) -> None:
         """Saves a checkpoint, in the main process.
 
         Args:
             name: of the file.
             last: whether ``--resume`` is to continue from here.
             passing: it is none of CHECKPOINT_PERIOD and is removed when there is a later one.
-            needed: whether the run ends where it can't be written; else it goes on and tries again when due.
+            needed: whether the run ends where it can't be written; else it goes on and tries again
+                when due.
         """
         checkpoint = self.state.checkpoint()
         self.state.wishes.save = False
@@ -319,7 +372,9 @@ class _Run:
         start, iteration = time.perf_counter(), self.state.iteration
         model, main = self.state.evaluated_model, self.fabric.is_global_zero
         with self.signals.at_once(main):
-            results = evaluate_datasets(self.cfg, model, self.fabric, self.folder if final else None)
+            results = evaluate_datasets(
+                self.cfg, model, self.fabric, self.folder if final else None
+            )
             if self.writers and results:
                 self._keep_best(results)
                 self.writers.scalars(iteration, flatten(results))
@@ -335,7 +390,9 @@ class _Run:
         assert self.writers is not None
         try:
             with preserved_random_state():
-                pictures = draw_pictures(self.cfg, model, self.folder / "pictures" / f"{iteration:07d}")
+                pictures = draw_pictures(
+                    self.cfg, model, self.folder / "pictures" / f"{iteration:07d}"
+                )
         except (OSError, UserError) as error:
             logger.warning("no pictures after step %d: %s", iteration + 1, describe(error))
             return
@@ -345,10 +402,19 @@ class _Run:
     def _keep_best(self, results: Results) -> None:
         score = flatten(results)[score_name(self.cfg.DATASETS.TEST)]
         better = score > self.best
-        logger.info("mIoU %.2f after step %d%s", score, self.state.iteration + 1, ", the best so far" if better else "")
+        logger.info(
+            "mIoU %.2f after step %d%s",
+            score,
+            self.state.iteration + 1,
+            ", the best so far" if better else "",
+        )
         if better:
             self.best = score
             try:
-                save_checkpoint(self.folder / "model_best.pth", {**self.state.weights(), "score": score}, last=False)
+                save_checkpoint(
+                    self.folder / "model_best.pth",
+                    {**self.state.weights(), "score": score},
+                    last=False,
+                )
             except UserError as error:
                 logger.warning("%s; training goes on without the best model so far", error)

@@ -23,9 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsFile:
-    """metrics.json: one JSON object a line, each with ``iteration``; values that are not finite become null.
+    """metrics.json: one JSON object a line, each with ``iteration``; values that are not finite
+        become null.
 
-    Where it can't be written, or was removed, the lines wait in memory and all are written with a later one.
+    Where it can't be written, or was removed, the lines wait in memory and all are written with a
+    later one.
 
     Args:
         path: the file; made if absent.
@@ -36,8 +38,14 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-        self.kept = [record for line in lines if (record := _parse(line)) is not None and keep(record)]
+        lines = (
+            path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if path.is_file()
+            else []
+        )
+        self.kept = [
+            record for line in lines if (record := _parse(line)) is not None and keep(record)
+        ]
         self._path = path
         self._lines = [json.dumps(record) + "\n" for record in self.kept]
         self._file: IO[str] | None = None  # open while it holds all lines
@@ -57,11 +65,16 @@ class MetricsFile:
         except (OSError, UserError) as error:
             self._forget_file()
             if not self._waiting:  # once
-                logger.warning("%s is not written, its lines wait in memory: %s", self._path.name, describe(error))
+                logger.warning(
+                    "%s is not written, its lines wait in memory: %s",
+                    self._path.name,
+                    describe(error),
+                )
             self._waiting = True
 
     def _write_all(self) -> None:
-        # Not before there is something to write: a run that fails at its start takes nothing from an earlier one.
+        # Not before there is something to write: a run that fails at its start takes nothing from
+        # an earlier one.
         self._forget_file()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path, lambda file: file.write("".join(self._lines).encode()))
@@ -92,7 +105,8 @@ class RunWriters:
 
     Args:
         folder: OUTPUT_DIR.
-        start: the first step to come, 0-based; numbers of later steps of an earlier run are dropped.
+        start: the first step to come, 0-based; numbers of later steps of an earlier run are
+            dropped.
         total: MAX_ITER.
     """
 
@@ -120,10 +134,15 @@ class RunWriters:
 
     def scored(self, iteration: int) -> bool:
         """Tells whether the part of the run that is continued has scores of this step."""
-        return any(record["iteration"] == iteration and "time" not in record for record in self._metrics.kept)
+        return any(
+            record["iteration"] == iteration and "time" not in record
+            for record in self._metrics.kept
+        )
 
     def best(self, name: str) -> float:
-        """Returns the highest value of ``name`` in the part of the run that is continued; -inf where there is none."""
+        """Returns the highest value of ``name`` in the part of the run that is continued; -inf
+        where there is none.
+        """
         values = (record.get(name) for record in self._metrics.kept)
         return max((value for value in values if value is not None), default=-math.inf)
 
@@ -134,18 +153,30 @@ class RunWriters:
             self._show("add_scalar", name, value, iteration)
 
     def progress(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Tells where training stands: in the bar, in log.txt and, without a terminal, on the console."""
+        """Tells where training stands: in the bar, in log.txt and, without a terminal, on the
+        console.
+        """
         shown = {"loss": f"{values['total_loss']:.3f}"} if "total_loss" in values else {}
         shown |= {"lr": f"{values['lr']:.2e}", "img/s": f"{values['img/s']:.1f}"}
         self._bar.set_postfix(shown, refresh=False)
-        last = {name: value for name, value in values.items() if name.startswith("loss") and not name[-1].isdigit()}
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in last.items())  # deeper layers: in metrics.json
+        last = {
+            name: value
+            for name, value in values.items()
+            if name.startswith("loss") and not name[-1].isdigit()
+        }
+        # deeper layers: in metrics.json
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in last.items())
         words = "  ".join(f"{name} {value}" for name, value in shown.items())
         eta = timedelta(seconds=round(values["eta_seconds"]))
         logger.info(
-            "step %d/%d  %s  eta %s%s", iteration + 1, self._total, words, eta, f"  ({losses})" if losses else "",
+            "step %d/%d  %s  eta %s%s",
+            iteration + 1,
+            self._total,
+            words,
+            eta,
+            f"  ({losses})" if losses else "",
             extra=SHOWN_BY_BAR,
-        )  # fmt: skip
+        )
 
     def advance(self) -> None:
         """Counts a step in the bar."""
@@ -156,7 +187,9 @@ class RunWriters:
         self._show("add_image", name, image, iteration, dataformats="HWC")
 
     def _show(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Calls a method of TensorBoard's writer, until that fails: its own thread meets a full disk, and gives up."""
+        """Calls a method of TensorBoard's writer, until that fails: its own thread meets a full
+        disk, and gives up.
+        """
         if self._board is None:
             return
         try:

@@ -15,13 +15,16 @@ from clipmask.vocabulary import shown_names
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_DRAWN = 200  # classes; a picture of more has cells and names that nobody can read, and takes gigabytes
-_FULL_CELL, _SMALL_CELL = 0.46, 0.17  # inches: with room for a percentage, and for a line of the names
+# classes; a picture of more has cells and names that nobody can read, and takes gigabytes
+MOST_DRAWN = 200
+# inches: with room for a percentage, and for a line of the names
+_FULL_CELL, _SMALL_CELL = 0.46, 0.17
 _MAX_SIDE = 9.5  # inches of all cells; with more classes cells shrink down to the small size
 
 
 def write_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """Writes pixel counts as CSV: a row for each class of the truth, a column for each predicted one.
+    """Writes pixel counts as CSV: a row for each class of the truth, a column for each predicted
+    one.
 
     Args:
         confusion: (K, K) pixels, truth by prediction.
@@ -38,15 +41,16 @@ def write_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
     """Draws the share of each true class' pixels that was predicted as each class.
 
-    Percentages stand in the cells while those are large enough (some 20 classes). A class that does not occur in the
-    truth has a grey row.
+    Percentages stand in the cells while those are large enough (some 20 classes). A class that does
+    not occur in the truth has a grey row.
 
     Args:
         confusion: (K, K) pixels, truth by prediction.
         names: of the K classes; of ``car;automobile`` the first is shown.
         path: the PNG file.
     """
-    # The object API leaves pyplot's global state, and the backend that the user's own program chose, alone.
+    # The object API leaves pyplot's global state, and the backend that the user's own program
+    # chose, alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
@@ -72,7 +76,8 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> N
     if cell >= 0.4:
         _write_percentages(axes, shares)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # its font lacks some scripts; the table has all names
+        # its font lacks some scripts; the table has all names
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         canvas.print_png(path)
 
 
@@ -81,4 +86,6 @@ def _write_percentages(axes: Axes, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.05:  # nan is not
             color = "white" if share > 35 else "black"
-            axes.text(column, row, f"{share:.1f}", ha="center", va="center", fontsize=7, color=color)
+            axes.text(
+                column, row, f"{share:.1f}", ha="center", va="center", fontsize=7, color=color
+            )

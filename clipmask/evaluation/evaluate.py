@@ -1,4 +1,6 @@
-"""The loop that shows a test set to a model and an evaluator, and the table that its scores are read in."""
+"""The loop that shows a test set to a model and an evaluator, and the table that its scores are
+read in.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,20 @@ def evaluate(
 ) -> OrderedDict[str, Any]:
     """Runs ``model`` over this process' share of a test set and returns the scores over all of it.
 
-    The model runs in evaluation mode without gradients; afterwards each of its submodules is in the mode it was in.
-    Hand in the module itself, not its DistributedDataParallel wrapper: processes may have unequal numbers of batches.
+    The model runs in evaluation mode without gradients; afterwards each of its submodules is in the
+    mode it was in. Hand in the module itself, not its DistributedDataParallel wrapper: processes
+    may have unequal numbers of batches.
 
     Args:
-        model: dataset dicts in, one output for each out, ``{"sem_seg": (K, H, W)}`` for ``SemSegEvaluator``.
+        model: dataset dicts in, one output for each out, ``{"sem_seg": (K, H, W)}`` for
+            ``SemSegEvaluator``.
         loader: batches of dataset dicts; ``len`` gives the bar its end.
         evaluator: any evaluator; reset first.
         progress: draw a bar on stderr, on the main process only.
 
     Returns:
-        What the evaluator returned, such as ``{"sem_seg": {"mIoU": ...}}``; empty on all but the main process.
+        What the evaluator returned, such as ``{"sem_seg": {"mIoU": ...}}``; empty on all but the
+        main process.
     """
     is_main = not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
     bar = tqdm(
@@ -46,7 +51,8 @@ def evaluate(
         desc="evaluating",
         unit="batch",
         disable=not (progress and is_main),
-        mininterval=0.5 if sys.stderr.isatty() else 30.0,  # seconds; a redirected bar is a line for each update
+        # seconds; a redirected bar is a line for each update
+        mininterval=0.5 if sys.stderr.isatty() else 30.0,
     )
     evaluator.reset()
     images, start = 0, time.perf_counter()
@@ -54,15 +60,23 @@ def evaluate(
         for batch in loader:
             evaluator.process(batch, model(batch))
             images += len(batch)
-            bar.set_postfix_str(f"{images / (time.perf_counter() - start):.1f} images/s", refresh=False)
+            bar.set_postfix_str(
+                f"{images / (time.perf_counter() - start):.1f} images/s", refresh=False
+            )
             bar.update()
     return OrderedDict(evaluator.evaluate() or {})
 
 
 @contextmanager
 def _evaluation_mode(model: Any) -> Iterator[None]:
-    """Switches a module to evaluation; restores each submodule by itself, as frozen ones stay in it while training."""
-    modes = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
+    """Switches a module to evaluation; restores each submodule by itself, as frozen ones stay in it
+    while training.
+    """
+    modes = (
+        {module: module.training for module in model.modules()}
+        if isinstance(model, nn.Module)
+        else {}
+    )
     if isinstance(model, nn.Module):
         model.eval()
     try:
@@ -76,12 +90,12 @@ def per_class_table(results: Mapping[str, Any]) -> str:
     """Lays out the scores of semantic segmentation for a terminal.
 
     Args:
-        results: what ``evaluate`` returned with a ``SemSegEvaluator``, alone or with a ``LabelMapEvaluator``:
-            ``{"sem_seg": {metric: percent}}``.
+        results: what ``evaluate`` returned with a ``SemSegEvaluator``, alone or with a
+            ``LabelMapEvaluator``: ``{"sem_seg": {metric: percent}}``.
 
     Returns:
-        A line for each class with its IoU, ACC and, where there is one, BIoU ('-' where it does not occur), then one
-        with the means; no newline at the end.
+        A line for each class with its IoU, ACC and, where there is one, BIoU ('-' where it does not
+        occur), then one with the means; no newline at the end.
     """
     scores: Mapping[str, float] = results["sem_seg"]
     names = [key.removeprefix("IoU-") for key in scores if key.startswith("IoU-")]
@@ -92,8 +106,14 @@ def per_class_table(results: Mapping[str, Any]) -> str:
 
     columns = ["IoU", "ACC", "BIoU"] if "mBIoU" in scores else ["IoU", "ACC"]
     rule = "-" * (width + 9 * len(columns))
-    rows = [row(name, *(_percent(scores[f"{column}-{name}"]) for column in columns)) for name in names]
-    means = [f"{key} {_percent(scores[key])}" for key in ("mIoU", "fwIoU", "mACC", "pACC", "mBIoU") if key in scores]
+    rows = [
+        row(name, *(_percent(scores[f"{column}-{name}"]) for column in columns)) for name in names
+    ]
+    means = [
+        f"{key} {_percent(scores[key])}"
+        for key in ("mIoU", "fwIoU", "mACC", "pACC", "mBIoU")
+        if key in scores
+    ]
     return "\n".join([row("class", *columns), rule, *rows, rule, "   ".join(means)])
 
 
@@ -102,6 +122,8 @@ def _percent(value: float) -> str:
 
 
 def _columns(text: str) -> int:
-    """Returns the columns that ``text`` takes in a terminal, where an East Asian character takes two."""
+    """Returns the columns that ``text`` takes in a terminal, where an East Asian character takes
+    two.
+    """
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -1,4 +1,6 @@
-"""What is read off two label maps beyond Detectron2's scores: boundary IoU, and which class is taken for which."""
+"""What is read off two label maps beyond Detectron2's scores: boundary IoU, and which class is
+taken for which.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from clipmask.evaluation.together import label_map
 
 
 class LabelMapEvaluator(DatasetEvaluator):
-    """Boundary IoU (see ``boundary.py``) and the confusion matrix of a dataset, over all processes."""
+    """Boundary IoU (see ``boundary.py``) and the confusion matrix of a dataset, over all
+    processes.
+    """
 
     def __init__(
         self,
@@ -30,15 +34,20 @@ class LabelMapEvaluator(DatasetEvaluator):
     ) -> None:
         """Args:
         dataset_name: registered, with label maps.
-        output_dir: where confusion_matrix.csv and, up to 200 classes, confusion_matrix.png go; None: not written.
-        read_labels: what to read them with, called as what ``label_reader`` returns, which is the default.
+        output_dir: where confusion_matrix.csv and, up to 200 classes, confusion_matrix.png go;
+            None: not written.
+        read_labels: what to read them with, called as what ``label_reader`` returns, which is the
+            default.
 
         Raises:
             UserError: the dataset is not registered, or its metadata are not usable.
         """
         self._read_labels = read_labels or label_reader(dataset_name)
-        records = load_dataset(dataset_name, labelled=True, present=False).records  # each is told when it is read
-        self._files = {str(record["file_name"]): str(record["sem_seg_file_name"]) for record in records}
+        # each is told when it is read
+        records = load_dataset(dataset_name, labelled=True, present=False).records
+        self._files = {
+            str(record["file_name"]): str(record["sem_seg_file_name"]) for record in records
+        }
         metadata = MetadataCatalog.get(dataset_name)
         self._names = tuple(metadata.stuff_classes)
         self._ignore_label: int = metadata.ignore_label
@@ -50,7 +59,8 @@ class LabelMapEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forgets all batches seen."""
         count = len(self._names)
-        self._confusion = np.zeros((count + 1, count + 1), dtype=np.int64)  # (true, predicted); the last is void
+        # (true, predicted); the last is void
+        self._confusion = np.zeros((count + 1, count + 1), dtype=np.int64)
         self._shared = np.zeros(count, dtype=np.int64)  # |G_d ∩ P_d| of each class
         self._either = np.zeros(count, dtype=np.int64)  # |G_d ∪ P_d|
 
@@ -59,16 +69,19 @@ class LabelMapEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts; ``file_name`` finds the label map in the catalog.
-            outputs: for each, ``labels``, (H, W) class ids at the size of the label map, or ``sem_seg``, (K, H, W)
-                scores.
+            outputs: for each, ``labels``, (H, W) class ids at the size of the label map, or
+                ``sem_seg``, (K, H, W) scores.
 
         Raises:
-            UserError: a label map is missing, unreadable, of another size, or holds an id that is no class.
+            UserError: a label map is missing, unreadable, of another size, or holds an id that is
+                no class.
         """
         count = len(self._names)
         for sample, output in zip(inputs, outputs, strict=True):
             predicted = output["labels"] if "labels" in output else label_map(output["sem_seg"])
-            truth = self._read_labels(self._files[str(sample["file_name"])], dtype=self._dtype, size=predicted.shape)
+            truth = self._read_labels(
+                self._files[str(sample["file_name"])], dtype=self._dtype, size=predicted.shape
+            )
             truth = np.where(truth == self._ignore_label, count, truth)
             cells = np.multiply(truth, count + 1, dtype=np.int64) + predicted
             cells = np.bincount(cells.ravel(), minlength=self._confusion.size)
@@ -78,10 +91,11 @@ class LabelMapEvaluator(DatasetEvaluator):
             self._either += either
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """Writes the confusion matrix and returns ``{"sem_seg": {"mBIoU": ..., "BIoU-<class>": ...}}``, in percent.
+        """Writes the confusion matrix and returns ``{"sem_seg": {"mBIoU": ..., "BIoU-<class>":
+        ...}}``, in percent.
 
-        A class that does not occur in the truth is nan, and so is one that has no contour in truth or prediction;
-        mBIoU is the mean over the others. None on all processes but the main one.
+        A class that does not occur in the truth is nan, and so is one that has no contour in truth
+        or prediction; mBIoU is the mean over the others. None on all processes but the main one.
         """
         parts = gather_to_main((self._confusion, self._shared, self._either))
         if not parts:
@@ -96,5 +110,7 @@ class LabelMapEvaluator(DatasetEvaluator):
         scored = (confusion[:-1, :-1].sum(axis=1) > 0) & (either > 0)
         scores = np.where(scored, 100 * shared / np.maximum(either, 1), math.nan)
         mean = float(scores[scored].mean()) if scored.any() else math.nan
-        of_classes = {f"BIoU-{name}": float(score) for name, score in zip(self._names, scores, strict=True)}
+        of_classes = {
+            f"BIoU-{name}": float(score) for name, score in zip(self._names, scores, strict=True)
+        }
         return {"sem_seg": {"mBIoU": mean, **of_classes}}

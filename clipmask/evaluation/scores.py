@@ -1,4 +1,6 @@
-"""Scores of label maps, in the words of the evaluators: IoU of each class, mIoU, and the share of right pixels."""
+"""Scores of label maps, in the words of the evaluators: IoU of each class, mIoU, and the share of
+right pixels.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ def label_map(scores: Tensor) -> np.ndarray:
     Returns:
         (H, W): uint8 where K fits, else int64.
     """
-    labels = scores.max(dim=0).indices  # what argmax says, the first of equals too, in a quarter of its time on a CPU
+    # what argmax says, the first of equals too, in a quarter of its time on a CPU
+    labels = scores.max(dim=0).indices
     # Narrow before the transfer: a byte a pixel leaves the device in an eighth of the time.
     return (labels.to(torch.uint8) if len(scores) <= 256 else labels).cpu().numpy()
 
@@ -45,16 +46,20 @@ class Together(DatasetEvaluator):
 
         Args:
             inputs: dataset dicts.
-            outputs: for each ``{"sem_seg": (K, H, W)}``; the evaluators find ``labels``, (H, W) ids, beside it.
+            outputs: for each ``{"sem_seg": (K, H, W)}``; the evaluators find ``labels``, (H, W)
+                ids, beside it.
         """
         outputs = [{**output, "labels": label_map(output["sem_seg"])} for output in outputs]
         for evaluator in self.evaluators:
             evaluator.process(inputs, outputs)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Returns task -> {metric: score}; the scores of evaluators with the same task stand side by side."""
+        """Returns task -> {metric: score}; the scores of evaluators with the same task stand side
+        by side.
+        """
         results: dict[str, dict[str, float]] = {}
-        for evaluator in self.evaluators:  # each gathers over the processes, so none is left out on any of them
+        # each gathers over the processes, so none is left out on any of them
+        for evaluator in self.evaluators:
             for task, scores in (evaluator.evaluate() or {}).items():
                 results.setdefault(task, {}).update(scores)
         return results

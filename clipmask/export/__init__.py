@@ -1,1 +1,3 @@
-"""From a trained model to a network that runs without this package: ONNX, OpenVINO, torch.export."""
+"""From a trained model to a network that runs without this package: ONNX, OpenVINO,
+torch.export.
+"""

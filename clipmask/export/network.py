@@ -1,10 +1,13 @@
 """The network that is exported: pictures in, label maps or scores out, with all that lies between.
 
-    pictures (B, 3, H, W) uint8 RGB -> resized to what the model sees -> normalised, padded -> ClipMask -> (B, H, W)
+    pictures (B, 3, H, W) uint8 RGB -> resized to what the model sees -> normalised, padded ->
+    ClipMask -> (B, H, W)
 
-The graph holds for pictures of every size where ``size`` is None, and for every vocabulary where T is an input.
+The graph holds for pictures of every size where ``size`` is None, and for every vocabulary where T
+is an input.
 
-Shapes: B pictures of one size, H and W their rows and columns, h and w those that the model sees, K classes, D text
+Shapes: B pictures of one size, H and W their rows and columns, h and w those that the model sees, K
+    classes, D text
 width.
 """
 
@@ -47,12 +50,18 @@ class ExportedNetwork(nn.Module):
         bgr: bool = False,
     ) -> None:
         super().__init__()
-        self.model, self.seen, self.scores, self.bgr = copy.deepcopy(model).eval(), seen, scores, bgr
+        self.model, self.seen, self.scores, self.bgr = (
+            copy.deepcopy(model).eval(),
+            seen,
+            scores,
+            bgr,
+        )
         for module in self.model.modules():
             if isinstance(module, Injection):
                 module.free_size = size is None
         with torch.no_grad():
-            self.register_buffer("T", model.text.select(model.text(), model.vocabulary).clone())  # (S, D), centred
+            # (S, D), centred
+            self.register_buffer("T", model.text.select(model.text(), model.vocabulary).clone())
         self.register_buffer("columns", model.columns_of(model.vocabulary))
         self.num_classes = len(model.vocabulary)
         if size is not None and seen is not None:
@@ -64,8 +73,8 @@ class ExportedNetwork(nn.Module):
 
         Args:
             image: (B, 3, H, W) uint8, RGB.
-            text: (K, D) float32, CLIP's embeddings of the class names, each of unit length, for a model whose classes
-                have no members; None: those of the model.
+            text: (K, D) float32, CLIP's embeddings of the class names, each of unit length, for a
+                model whose classes have no members; None: those of the model.
 
         Returns:
             uint8 (B, H, W), ids of classes, or float32 (B, K, H, W), see the class.
@@ -75,8 +84,13 @@ class ExportedNetwork(nn.Module):
         if self.bgr:
             pixels = pixels.flip(1)
         if self.seen is not None:
-            # As one matrix an axis: runtimes agree on products, not on how pictures are made smaller.
-            pixels = (self.get_buffer("resize0") @ pixels @ self.get_buffer("resize1").T).round().clamp(0, 255)
+            # As one matrix an axis: runtimes agree on products, not on how pictures are made
+            # smaller.
+            pixels = (
+                (self.get_buffer("resize0") @ pixels @ self.get_buffer("resize1").T)
+                .round()
+                .clamp(0, 255)
+            )
         height, width = seen = size if self.seen is None else self.seen
         pixels = (pixels - model.pixel_mean) / model.pixel_std
         rows, columns = (ceil_div(length, model.divisor) * model.divisor for length in seen)
@@ -86,7 +100,9 @@ class ExportedNetwork(nn.Module):
         masks = outputs.pred_masks[..., : ceil_div(height, 4), : ceil_div(width, 4)]
         logits = outputs.pred_logits[-1]  # (B, Q, S + 1), of names
         if self.columns is not None:
-            logits = class_logits(logits.unsqueeze(1), [self.columns], [self.num_classes]).squeeze(1)
+            logits = class_logits(logits.unsqueeze(1), [self.columns], [self.num_classes]).squeeze(
+                1
+            )
         scores = plain_scores(logits, masks, size, input_size=seen)
         return scores if self.scores else scores.argmax(1).to(torch.uint8)
 
@@ -94,4 +110,6 @@ class ExportedNetwork(nn.Module):
 def _resizing(have: int, want: int) -> Tensor:
     """The matrix (want, have) of bilinear resizing with antialiasing along one axis."""
     eye = torch.eye(have)[None, None]
-    return F.interpolate(eye, size=(want, have), mode="bilinear", align_corners=False, antialias=True)[0, 0]
+    return F.interpolate(
+        eye, size=(want, have), mode="bilinear", align_corners=False, antialias=True
+    )[0, 0]

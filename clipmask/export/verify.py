@@ -1,4 +1,6 @@
-"""An exported network beside the model that it was made from: the same pictures, the same answers."""
+"""An exported network beside the model that it was made from: the same pictures, the same
+answers.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ class Agreement:
     Attributes:
         labels: share of the pixels with the model's class, in [0, 1].
         difference: largest difference of a score; None where the network gives labels.
-        seconds: of a picture in the network and in the model, the fastest of a few runs each, on the CPU with as many
-            threads as torch has; None where it was not measured.
+        seconds: of a picture in the network and in the model, the fastest of a few runs each, on
+            the CPU with as many threads as torch has; None where it was not measured.
         pictures: how many were compared.
     """
 
@@ -37,11 +39,17 @@ class Agreement:
     pictures: int
 
     def __str__(self) -> str:
-        told = f"{100 * self.labels:.3f} % of the pixels of {self.pictures} picture(s) have the model's class"
+        told = (
+            f"{100 * self.labels:.3f} % of the pixels of {self.pictures} picture(s) have the"
+            " model's class"
+        )
         if self.difference is not None:
             told += f", scores differ by {self.difference:.1e} at most"
         if self.seconds is not None:
-            told += f"; {1000 * self.seconds[0]:.0f} ms a picture, {1000 * self.seconds[1]:.0f} ms in PyTorch"
+            told += (
+                f"; {1000 * self.seconds[0]:.0f} ms a picture, {1000 * self.seconds[1]:.0f} ms in"
+                " PyTorch"
+            )
         return told
 
 
@@ -83,23 +91,30 @@ def compare(
 
 
 def check(agreement: Agreement, half: bool) -> None:
-    """Raises a ``UserError`` where a network disagrees with its model, so that its file is not handed on."""
+    """Raises a ``UserError`` where a network disagrees with its model, so that its file is not
+    handed on.
+    """
     least = LEAST_AGREEMENT_HALF if half else LEAST_AGREEMENT
     if agreement.labels < least:
         raise UserError(
-            f"the exported network disagrees with its model and was not kept: {agreement}; at least {100 * least} % "
-            "are asked. Another --format may do, or another version of torch or of the runtime"
+            f"the exported network disagrees with its model and was not kept: {agreement}; at least"
+            f" {100 * least} % are asked. Another --format may do, or another version of torch or"
+            " of the runtime"
         )
 
 
 def made_pictures(sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
-    """Makes pictures of soft coloured areas, the same ones each time: uint8 (H, W, 3) of each size."""
+    """Makes pictures of soft coloured areas, the same ones each time: uint8 (H, W, 3) of each
+    size.
+    """
     from PIL import Image
 
     generator = np.random.default_rng(0)
     pictures = []
     for height, width in sizes:
-        coarse = Image.fromarray(generator.integers(0, 256, (height // 24 + 2, width // 24 + 2, 3), dtype=np.uint8))
+        coarse = Image.fromarray(
+            generator.integers(0, 256, (height // 24 + 2, width // 24 + 2, 3), dtype=np.uint8)
+        )
         pictures.append(np.array(coarse.resize((width, height), Image.Resampling.BICUBIC)))
     return pictures
 

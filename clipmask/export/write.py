@@ -1,4 +1,6 @@
-"""Writes an exported network in one of three formats, all of them from one ``torch.export`` program."""
+"""Writes an exported network in one of three formats, all of them from one ``torch.export``
+program.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ LEAST_HALF = 64  # elements of a weight that is stored in 16 bits
 Run = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], NDArray[Any]]
 
 
-def make_program(network: ExportedNetwork, size: tuple[int, int] | None, text: Tensor | None) -> Any:
+def make_program(
+    network: ExportedNetwork, size: tuple[int, int] | None, text: Tensor | None
+) -> Any:
     """Traces a network into a ``torch.export.ExportedProgram``, for any number of pictures.
 
     Args:
@@ -36,8 +40,11 @@ def make_program(network: ExportedNetwork, size: tuple[int, int] | None, text: T
         UserError: a part of the network, the backbone say, can't be traced.
     """
     dynamic = torch.export.Dim.DYNAMIC
-    height, width = size or (101, 139)  # of unlike lengths, so that no two dimensions are taken for one
-    inputs: dict[str, Tensor] = {IMAGE: torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)}
+    # of unlike lengths, so that no two dimensions are taken for one
+    height, width = size or (101, 139)
+    inputs: dict[str, Tensor] = {
+        IMAGE: torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
+    }
     free: dict[str, Any] = {IMAGE: {0: dynamic} if size else {0: dynamic, 2: dynamic, 3: dynamic}}
     if text is not None:
         inputs[TEXT], free[TEXT] = text.clone(), {0: dynamic}
@@ -80,7 +87,9 @@ def write_torch(program: Any, path: Path, description: str, half: bool) -> None:
 
 
 def write_openvino(program: Any, path: Path, description: str, half: bool) -> None:
-    """Writes OpenVINO's pair of files, .xml and .bin, by way of ONNX; arguments as for ``write_onnx``."""
+    """Writes OpenVINO's pair of files, .xml and .bin, by way of ONNX; arguments as for
+    ``write_onnx``.
+    """
     openvino = _import("openvino")
     onnx_file = path.with_suffix(".onnx")
     try:
@@ -107,14 +116,18 @@ def _onnx_run(path: Path) -> Run:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda image, text: session.run(None, {IMAGE: image} if text is None else {IMAGE: image, TEXT: text})[0]
+    return lambda image, text: session.run(
+        None, {IMAGE: image} if text is None else {IMAGE: image, TEXT: text}
+    )[0]
 
 
 def _openvino_run(path: Path) -> Run:
     openvino = _import("openvino")
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.compile_model(path, "CPU", threads)
-    return lambda image, text: compiled({IMAGE: image} if text is None else {IMAGE: image, TEXT: text})[0]
+    return lambda image, text: compiled(
+        {IMAGE: image} if text is None else {IMAGE: image, TEXT: text}
+    )[0]
 
 
 def _torch_run(path: Path) -> Run:
@@ -136,11 +149,17 @@ def _halve(model: Any) -> None:
     casts = []
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < LEAST_HALF or np.abs(values).max() > np.finfo(np.float16).max:
+        if (
+            values.dtype != np.float32
+            or values.size < LEAST_HALF
+            or np.abs(values).max() > np.finfo(np.float16).max
+        ):
             continue
         name = weight.name
         weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-        casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
+        casts.append(
+            onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
+        )
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
@@ -152,4 +171,6 @@ def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"{name} is not installed, which this needs: pip install 'clipmask[export]'") from error
+        raise UserError(
+            f"{name} is not installed, which this needs: pip install 'clipmask[export]'"
+        ) from error

@@ -20,7 +20,8 @@ def load_cv2() -> Any:
         import cv2
     except ImportError as error:
         raise UserError(
-            f"films and the webcam need OpenCV, which can't be imported here ({error}); pip install opencv-python, or "
-            "opencv-python-headless on a machine without a display. Pictures (--input) work without it"
+            f"films and the webcam need OpenCV, which can't be imported here ({error}); pip install"
+            " opencv-python, or opencv-python-headless on a machine without a display. Pictures"
+            " (--input) work without it"
         ) from error
     return cv2

@@ -1,4 +1,6 @@
-"""What is written of a segmented film: other films, a folder of label maps, a line of JSON for each frame."""
+"""What is written of a segmented film: other films, a folder of label maps, a line of JSON for each
+frame.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,16 @@ FILM_KINDS = ("overlay", "labels", "color", "json")  # what can be written of a 
 
 
 class FilmResults:
-    """Results of a film's frames, written as they come; films and JSON have their names only once they are whole.
+    """Results of a film's frames, written as they come; films and JSON have their names only once
+    they are whole.
 
-    ``overlay`` and ``color`` are films. ``labels`` is a folder of PNGs, each called by the number of its frame in the
-    film that was read. ``json`` is a file of lines such as ``{"frame": 30, "time": 1.2, "shares": {"road": 41.3}}``:
-    the same number, its time in seconds, and percentages.
+    ``overlay`` and ``color`` are films. ``labels`` is a folder of PNGs, each called by the number
+    of its frame in the film that was read. ``json`` is a file of lines such as ``{"frame": 30,
+    "time": 1.2, "shares": {"road": 41.3}}``: the same number, its time in seconds, and percentages.
 
     Args:
-        target: a film; or how the names of all files begin, ``target_overlay.mp4``, ``target_labels/``,
-            ``target.jsonl``.
+        target: a film; or how the names of all files begin, ``target_overlay.mp4``,
+            ``target_labels/``, ``target.jsonl``.
         kinds: some of ``FILM_KINDS``.
         rate: frames per second of the films.
         size: (height, width) of the frames.
@@ -34,17 +37,27 @@ class FilmResults:
     Attributes:
         frames: how many were written.
         rate: as given.
-        size: (height, width) of the films, which are even; that of the frames where no film is written.
+        size: (height, width) of the films, which are even; that of the frames where no film is
+            written.
 
     Raises:
         UserError: a kind is none of a film's, or something can't be written.
     """
 
     def __init__(
-        self, target: Path, kinds: Sequence[str], rate: float, size: tuple[int, int], opacity: float, *, single: bool
+        self,
+        target: Path,
+        kinds: Sequence[str],
+        rate: float,
+        size: tuple[int, int],
+        opacity: float,
+        *,
+        single: bool,
     ) -> None:
         if not set(kinds) <= set(FILM_KINDS):
-            raise UserError(f"--save {','.join(kinds)}: what can be saved of a film is {', '.join(FILM_KINDS)}")
+            raise UserError(
+                f"--save {','.join(kinds)}: what can be saved of a film is {', '.join(FILM_KINDS)}"
+            )
         self.frames, self.rate, self.size, self._opacity = 0, rate, size, opacity
         self._films: dict[str, Film] = {}
         self._labels = target.with_name(f"{target.name}_labels") if "labels" in kinds else None
@@ -74,7 +87,8 @@ class FilmResults:
             frame: its number in the film that was read, from 0.
             time: its seconds from that film's beginning.
         """
-        if "overlay" in self._films:  # names stand in the strip inside: one below would change the size
+        # names stand in the strip inside: one below would change the size
+        if "overlay" in self._films:
             self._films["overlay"].write(result.overlay(self._opacity, legend="inside"))
         if "color" in self._films:
             self._films["color"].write(colorize(result.labels, result.colors))

@@ -1,20 +1,26 @@
-"""Class scores averaged over time along the motion of what is seen: less flicker, and nothing smeared that moves.
+"""Class scores averaged over time along the motion of what is seen: less flicker, and nothing
+smeared that moves.
 
-    m_t(p) = s_t(p) + a_t(p) (m_{t-1}(p + v_t(p)) - s_t(p))        a_t(p) = strength * colour_t(p) * return_t(p)
+    m_t(p) = s_t(p) + a_t(p) (m_{t-1}(p + v_t(p)) - s_t(p))        a_t(p) = strength * colour_t(p) *
+                                                                   return_t(p)
 
-s_t are the scores of frame t and m_t those that are given out. v_t leads from each pixel to where it was in the frame
-before: dense optical flow (DIS, Kroeger et al., ECCV 2016, OpenCV's). The memory m_{t-1} counts only where that motion
+s_t are the scores of frame t and m_t those that are given out. v_t leads from each pixel to where
+it was in the frame
+before: dense optical flow (DIS, Kroeger et al., ECCV 2016, OpenCV's). The memory m_{t-1} counts
+    only where that motion
 explains the picture, in which both factors fall from 1 to 0:
 
-    colour_t    with the difference between the colour at p and that at p + v_t(p) before, where the usual difference in
-                the frame, such as the camera's noise makes it, is no difference
+    colour_t    with the difference between the colour at p and that at p + v_t(p) before, where the
+                usual difference in the frame, such as the camera's noise makes it, is no difference
     return_t    with the distance by which the flow from the frame before back to this one misses p
 
-so what appears, is uncovered, changes its look or comes into the picture has its own scores at once. An average without
-motion was measured too: on films of a moving camera it costs more than it mends (docs/results.md).
+so what appears, is uncovered, changes its look or comes into the picture has its own scores at
+once. An average without motion was measured too: on films of a moving camera it costs more than it
+mends (docs/results.md).
 
-Frames of more than ``MAX_PIXELS`` are remembered and compared smaller, and the difference m_t - s_t, enlarged, is added
-to the full scores: where nothing is remembered these stay what they were, to the bit.
+Frames of more than ``MAX_PIXELS`` are remembered and compared smaller, and the difference m_t -
+s_t, enlarged, is added to the full scores: where nothing is remembered these stay what they were,
+to the bit.
 
 Shapes: K classes, H and W rows and columns of a frame, h and w those of the memory.
 """
@@ -38,7 +44,8 @@ MAX_PIXELS = 2**19  # of the memory, and with K x h x w bounded too its time and
 MAX_ELEMENTS = 2**24
 LEAST_SIDE = 16  # pixels: below, there is no flow to be had
 BLUR = 1.5  # standard deviation in pixels by which colours are blurred before they are compared
-LEAST_TOLERANCE = 10.0  # of 255 levels: a difference in colour that is none, in a picture without noise
+# of 255 levels: a difference in colour that is none, in a picture without noise
+LEAST_TOLERANCE = 10.0
 USUAL = 3.0  # and in one with noise, so many times the median difference
 RETURN = (1.0, 0.05)  # pixels, and pixels per pixel of motion, by which the way back may miss
 CUT = 0.25  # of the memory: where less is left on average, the scene was cut
@@ -54,19 +61,22 @@ class _Frame(NamedTuple):
 class Smoothing:
     """Smooths the class scores of a film's frames, which are given one after the other.
 
-    It holds one map of scores and one frame, however long the film. It starts afresh by itself at a scene's cut, and
-    when the size of the frames or the number of classes changes. The same frames give the same result (with another
-    number of OpenCV's threads, up to a few pixels: it parts the picture between them).
+    It holds one map of scores and one frame, however long the film. It starts afresh by itself at a
+    scene's cut, and when the size of the frames or the number of classes changes. The same frames
+    give the same result (with another number of OpenCV's threads, up to a few pixels: it parts the
+    picture between them).
 
-    ``predictor.stream(frames, smoothing=Smoothing())`` uses it; alone, it goes with the scores of any model:
+    ``predictor.stream(frames, smoothing=Smoothing())`` uses it; alone, it goes with the scores of
+    any model:
 
         smoothing = Smoothing(0.7)
         for frame, scores in ...:
             labels = smoothing(frame, scores).argmax(0)
 
     Args:
-        strength: the share of the memory in the average where the picture continues, 0 (no smoothing) to below 1. What
-            a frame says counts half after ``log(0.5) / log(strength)`` further ones: 1.4 frames for 0.6, 6.6 for 0.9.
+        strength: the share of the memory in the average where the picture continues, 0 (no
+            smoothing) to below 1. What a frame says counts half after ``log(0.5) / log(strength)``
+            further ones: 1.4 frames for 0.6, 6.6 for 0.9.
 
     Raises:
         UserError: the strength is none, or OpenCV can't be loaded.
@@ -74,7 +84,10 @@ class Smoothing:
 
     def __init__(self, strength: float = STRENGTH) -> None:
         if not 0 <= strength < 1:
-            raise UserError(f"smoothing {strength:g}: its strength is at least 0 (none) and below 1, such as 0.7")
+            raise UserError(
+                f"smoothing {strength:g}: its strength is at least 0 (none) and below 1, such"
+                " as 0.7"
+            )
         self.strength = strength
         self._cv2 = load_cv2()
         self._flow = self._cv2.DISOpticalFlow.create(self._cv2.DISOPTICAL_FLOW_PRESET_FAST)
@@ -92,8 +105,8 @@ class Smoothing:
 
         Args:
             frame: uint8 (H, W, 3), RGB.
-            scores: (K, H, W) float, on any device; they are changed in place, as a second map of that size would be
-                dear.
+            scores: (K, H, W) float, on any device; they are changed in place, as a second map of
+                that size would be dear.
 
         Returns:
             ``scores``, smoothed.
@@ -103,8 +116,8 @@ class Smoothing:
         """
         if frame.dtype != np.uint8 or frame.shape != (*scores.shape[1:], 3):
             raise UserError(
-                f"can't smooth scores {tuple(scores.shape)} by a frame {frame.shape} of {frame.dtype}: the scores are "
-                "(K, H, W), the frame is (H, W, 3) of uint8"
+                f"can't smooth scores {tuple(scores.shape)} by a frame {frame.shape} of"
+                f" {frame.dtype}: the scores are (K, H, W), the frame is (H, W, 3) of uint8"
             )
         full = (frame.shape[0], frame.shape[1])
         size = memory_size(len(scores), full)
@@ -118,8 +131,11 @@ class Smoothing:
         if before is None or self._memory is None:
             memory = low.clone()
         else:
-            grid, kept = (torch.from_numpy(part).to(scores.device) for part in before)  # (h, w, 2), (h, w)
-            past = F.grid_sample(self._memory[None], grid[None], padding_mode="border", align_corners=True)[0]
+            # (h, w, 2), (h, w)
+            grid, kept = (torch.from_numpy(part).to(scores.device) for part in before)
+            past = F.grid_sample(
+                self._memory[None], grid[None], padding_mode="border", align_corners=True
+            )[0]
             memory = torch.lerp(low, past.to(low.dtype), kept.to(low.dtype))
             if low is scores:
                 scores.copy_(memory)
@@ -131,12 +147,19 @@ class Smoothing:
 
     def _look(self, frame: NDArray[np.uint8], size: tuple[int, int]) -> _Frame:
         cv2 = self._cv2
-        small = frame if frame.shape[:2] == size else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+        small = (
+            frame
+            if frame.shape[:2] == size
+            else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+        )
         colors = cv2.GaussianBlur(small, (0, 0), BLUR).astype(np.float32)
         return _Frame(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), colors)
 
-    def _continued(self, before: _Frame, now: _Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """Returns where each pixel was, (h, w, 2) in -1..1 as ``grid_sample`` has it, and the memory's share (h, w).
+    def _continued(
+        self, before: _Frame, now: _Frame
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Returns where each pixel was, (h, w, 2) in -1..1 as ``grid_sample`` has it, and the
+        memory's share (h, w).
 
         None: the scene was cut.
         """
@@ -157,9 +180,13 @@ class Smoothing:
         grid = np.stack([2 * x / (columns - 1) - 1, 2 * y / (rows - 1) - 1], axis=-1)
         return grid, (self.strength * kept).astype(np.float32)
 
-    def _at(self, values: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> Any:
+    def _at(
+        self, values: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
+    ) -> Any:
         """Reads (h, w, channels) at places in between."""
-        return self._cv2.remap(values, x, y, self._cv2.INTER_LINEAR, borderMode=self._cv2.BORDER_REPLICATE)
+        return self._cv2.remap(
+            values, x, y, self._cv2.INTER_LINEAR, borderMode=self._cv2.BORDER_REPLICATE
+        )
 
 
 def memory_size(classes: int, size: tuple[int, int]) -> tuple[int, int]:

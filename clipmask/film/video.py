@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from clipmask.errors import UserError
 from clipmask.film.opencv import load_cv2
 
-# What a film may be called, and the codecs to try for it; an OpenCV without FFmpeg has fewer of them.
+# What a film may be called, and the codecs to try for it; an OpenCV without FFmpeg has fewer of
+# them.
 CODECS = {
     ".mp4": ("mp4v", "avc1"),
     ".avi": ("MJPG", "XVID", "mp4v"),
@@ -32,7 +33,8 @@ USUAL_RATE = 25.0  # frames per second of a film that does not tell
 
 
 class Video:
-    """A film or camera, read frame by frame; its first frame is read at once, to know that there is one.
+    """A film or camera, read frame by frame; its first frame is read at once, to know that there is
+    one.
 
     Args:
         source: path of a film, or the number of a camera.
@@ -58,9 +60,12 @@ class Video:
         if self._first is None:
             self.close()
             if camera:
-                raise UserError(f"--webcam {source}: no camera {source} on this machine gives a picture")
+                raise UserError(
+                    f"--webcam {source}: no camera {source} on this machine gives a picture"
+                )
             raise UserError(
-                f"--video-input {source}: no frame can be read; it is no film, damaged, or OpenCV lacks its codec"
+                f"--video-input {source}: no frame can be read; it is no film, damaged, or OpenCV"
+                " lacks its codec"
             )
         self.size = (self._first.shape[0], self._first.shape[1])
         rate = self._capture.get(self._cv2.CAP_PROP_FPS)
@@ -79,7 +84,11 @@ class Video:
         while frame is not None:
             moment = self._capture.get(self._cv2.CAP_PROP_POS_MSEC) / 1000
             # Streams without a clock have every frame at 0.
-            self.time = moment if math.isfinite(moment) and moment > 0 else self.read / (self.rate or USUAL_RATE)
+            self.time = (
+                moment
+                if math.isfinite(moment) and moment > 0
+                else self.read / (self.rate or USUAL_RATE)
+            )
             self.read += 1
             yield frame
             frame = self._read()
@@ -95,8 +104,8 @@ class Film:
     Odd sizes, which the codecs don't have, get their last row or column twice.
 
     Args:
-        path: the file. Without an ending of ``CODECS``, the first of ``.mp4``, ``.avi`` and ``.mkv`` that OpenCV can
-            write here is added.
+        path: the file. Without an ending of ``CODECS``, the first of ``.mp4``, ``.avi`` and
+            ``.mkv`` that OpenCV can write here is added.
         rate: frames per second.
         size: (height, width) of the frames.
 
@@ -112,7 +121,9 @@ class Film:
         self._cv2 = load_cv2()
         self.rate = rate or USUAL_RATE
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        suffixes = (path.suffix.lower(),) if path.suffix.lower() in CODECS else (".mp4", ".avi", ".mkv")
+        suffixes = (
+            (path.suffix.lower(),) if path.suffix.lower() in CODECS else (".mp4", ".avi", ".mkv")
+        )
         suffix, codec = self._choose(suffixes)
         self.path = path if path.suffix.lower() == suffix else path.with_name(path.name + suffix)
         try:
@@ -128,7 +139,11 @@ class Film:
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Adds a frame, uint8 (H, W, 3) in RGB."""
         rows, columns = self.size[0] - frame.shape[0], self.size[1] - frame.shape[1]
-        even = np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge") if rows or columns else frame
+        even = (
+            np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
+            if rows or columns
+            else frame
+        )
         self._writer.write(np.ascontiguousarray(even[..., ::-1]))
         self.frames += 1
 
@@ -143,8 +158,9 @@ class Film:
         if readable != self.frames:
             self.discard()
             raise UserError(
-                f"{self.path}: of {self.frames} frames written {readable} can be read back, so the film was not kept; "
-                "is the disk full? Otherwise choose another ending, such as --output film.avi"
+                f"{self.path}: of {self.frames} frames written {readable} can be read back, so the"
+                " film was not kept; is the disk full? Otherwise choose another ending, such as"
+                " --output film.avi"
             )
         os.replace(self._partial, self.path)
 
@@ -154,7 +170,9 @@ class Film:
         self._partial.unlink(missing_ok=True)
 
     def _choose(self, suffixes: tuple[str, ...]) -> tuple[str, str]:
-        """Returns the first ending and codec that a film of this size and rate was really written with."""
+        """Returns the first ending and codec that a film of this size and rate was really written
+        with.
+        """
         with tempfile.TemporaryDirectory() as folder:
             for suffix in suffixes:
                 for codec in CODECS[suffix]:
@@ -168,9 +186,10 @@ class Film:
                     if self._readable(trial) == 3:
                         return suffix, codec
         raise UserError(
-            f"this OpenCV can write no film of {self.size[1]}x{self.size[0]} pixels at {self.rate:g} frames per second "
-            f"as {' or '.join(suffixes)}; choose another ending of {', '.join(CODECS)} with --output, or install "
-            "opencv-python from PyPI, which has FFmpeg"
+            f"this OpenCV can write no film of {self.size[1]}x{self.size[0]} pixels at"
+            f" {self.rate:g} frames per second as {' or '.join(suffixes)}; choose another ending of"
+            f" {', '.join(CODECS)} with --output, or install opencv-python from PyPI, which has"
+            " FFmpeg"
         )
 
     def _open(self, path: Path, codec: str) -> Any:
@@ -192,7 +211,9 @@ class Film:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a wish to stop, which the body asks for; the second interrupts as ever."""
+    """Turns the first Ctrl-C into a wish to stop, which the body asks for; the second interrupts as
+    ever.
+    """
     wished = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield wished.is_set  # only the main thread may handle signals
@@ -220,20 +241,29 @@ class Window:
     def __init__(self, title: str) -> None:
         self._cv2, self._title = load_cv2(), title
         screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        if sys.platform.startswith("linux") and not screen:  # Qt would end the process, without an exception
-            raise UserError("--webcam shows a window, but there is no display here (DISPLAY is not set)")
+        # Qt would end the process, without an exception
+        if sys.platform.startswith("linux") and not screen:
+            raise UserError(
+                "--webcam shows a window, but there is no display here (DISPLAY is not set)"
+            )
         try:
             self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL)
         except self._cv2.error as error:
             raise UserError(
-                "--webcam shows a window, which this OpenCV can't (opencv-python-headless?); pip install opencv-python"
+                "--webcam shows a window, which this OpenCV can't (opencv-python-headless?); pip"
+                " install opencv-python"
             ) from error
 
     def show(self, image: NDArray[np.uint8]) -> bool:
-        """Shows uint8 (H, W, 3), RGB; tells whether to go on: no after q, Escape or the window's closing."""
+        """Shows uint8 (H, W, 3), RGB; tells whether to go on: no after q, Escape or the window's
+        closing.
+        """
         self._cv2.imshow(self._title, np.ascontiguousarray(image[..., ::-1]))
         key = self._cv2.waitKey(1) & 0xFF
-        return key not in (ord("q"), 27) and self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1
+        return (
+            key not in (ord("q"), 27)
+            and self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1
+        )
 
     def close(self) -> None:
         """Closes it."""

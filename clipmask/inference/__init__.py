@@ -4,8 +4,8 @@
     result = predictor("street.jpg")
     result.save("street_overlay.png")
 
-A checkpoint of ClipMask is enough: model and class names come from it, and CLIP is not needed before the
-vocabulary changes.
+A checkpoint of ClipMask is enough: model and class names come from it, and CLIP is not needed
+before the vocabulary changes.
 """
 
 from clipmask.inference.pixels import Picture

@@ -1,4 +1,6 @@
-"""An exported network in ONNX Runtime, in the place of a model: the same inputs, the same results."""
+"""An exported network in ONNX Runtime, in the place of a model: the same inputs, the same
+results.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,12 @@ class ExportedModel:
         vocabulary: the classes.
         image_format: how the training's picture files were read.
         description: see ``clipmask.weights.exported``.
-        cfg: the config of the training, except that pictures are taken as they are: the network resizes them itself.
+        cfg: the config of the training, except that pictures are taken as they are: the network
+            resizes them itself.
 
     Raises:
-        UserError: ONNX Runtime is not installed or lacks the device, or the file is missing or no such network.
+        UserError: ONNX Runtime is not installed or lacks the device, or the file is missing or no
+            such network.
     """
 
     image_text = None  # an exported network takes no texts of pictures
@@ -67,20 +71,27 @@ class ExportedModel:
             UserError: the network gives labels alone, or takes pictures of another size.
         """
         if self.description["output"] != "scores":
-            raise UserError(f"{self.path} gives labels and no scores: export the model with --scores for them")
+            raise UserError(
+                f"{self.path} gives labels and no scores: export the model with --scores for them"
+            )
         return [{"sem_seg": torch.from_numpy(self._run(inputs))} for inputs in batched_inputs]
 
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
         """Returns one map (H, W) of class ids a picture, uint8; see ``ClipMask.predict_labels``."""
         answers = [torch.from_numpy(self._run(inputs)) for inputs in batched_inputs]
-        return answers if self.description["output"] == "labels" else [best_labels(scores) for scores in answers]
+        return (
+            answers
+            if self.description["output"] == "labels"
+            else [best_labels(scores) for scores in answers]
+        )
 
     def _run(self, inputs: Mapping[str, Any]) -> NDArray[Any]:
         image, size = inputs["image"], self.description["size"]
         if size is not None and list(image.shape[1:]) != list(size):
             raise UserError(
-                f"{self.path} takes pictures of {size[1]}x{size[0]} pixels (width x height), this one has "
-                f"{image.shape[2]}x{image.shape[1]}: resize it, or export the model without --size"
+                f"{self.path} takes pictures of {size[1]}x{size[0]} pixels (width x height), this"
+                f" one has {image.shape[2]}x{image.shape[1]}: resize it, or export the model"
+                " without --size"
             )
         given = {IMAGE: image.to(torch.uint8).cpu().numpy()[None]}
         if self._text is not None:
@@ -91,29 +102,32 @@ class ExportedModel:
         """Segments other classes from now on; see ``ClipMask.set_vocabulary``.
 
         Raises:
-            UserError: the network's vocabulary is fixed; there are more than 255 classes, or one with members; or they
-                can't be embedded, or at another width.
+            UserError: the network's vocabulary is fixed; there are more than 255 classes, or one
+                with members; or they can't be embedded, or at another width.
         """
         if self._trained is None:
             raise UserError(
-                f"{self.path}: its classes are fixed, {', '.join(self.vocabulary.names)}. Export the model with "
-                "--free-vocabulary to change them"
+                f"{self.path}: its classes are fixed, {', '.join(self.vocabulary.names)}. Export"
+                " the model with --free-vocabulary to change them"
             )
         if len(classes) > 255 or len(classes.terms) > len(classes):
             raise UserError(
-                f"{self.path} takes up to 255 classes, each with one name or synonyms, and none with members"
+                f"{self.path} takes up to 255 classes, each with one name or synonyms, and none"
+                " with members"
             )
         known = dict(zip(self.description["names"], self._trained, strict=True))
         if not classes.embeddings and all(name in known for name in classes.names):
             rows = np.stack([known[name] for name in classes.names])
         else:
             clip = self.cfg.MODEL.CLIP
-            source = text_source(clip.NAME, clip.PRETRAINED, classes.embeddings or clip.EMBEDDINGS, clip.PROMPTS)
+            source = text_source(
+                clip.NAME, clip.PRETRAINED, classes.embeddings or clip.EMBEDDINGS, clip.PROMPTS
+            )
             rows = source.encode(classes.terms).float().cpu().numpy()
         if rows.shape[1] != self._trained.shape[1]:
             raise UserError(
-                f"the text embeddings have width {rows.shape[1]}, the network takes {self._trained.shape[1]}: use the "
-                "CLIP model of the training (MODEL.CLIP.NAME)"
+                f"the text embeddings have width {rows.shape[1]}, the network takes"
+                f" {self._trained.shape[1]}: use the CLIP model of the training (MODEL.CLIP.NAME)"
             )
         self._text, self.vocabulary = np.ascontiguousarray(rows), classes
 
@@ -125,13 +139,20 @@ def _open(path: Path, device: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError(f"{path}: ONNX Runtime is not installed: pip install 'clipmask[export]'") from error
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device.partition(":")[0])
+        raise UserError(
+            f"{path}: ONNX Runtime is not installed: pip install 'clipmask[export]'"
+        ) from error
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(
+        device.partition(":")[0]
+    )
     if provider not in onnxruntime.get_available_providers():
         raise UserError(f"{path}: the installed ONNX Runtime does not run on {device!r}; say cpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:  # ONNX Runtime has an exception of its own for each of its status codes
-        raise UserError(f"{path}: damaged, or no ONNX file ({str(error).splitlines()[0]})") from error
+    # ONNX Runtime has an exception of its own for each of its status codes
+    except Exception as error:
+        raise UserError(
+            f"{path}: damaged, or no ONNX file ({str(error).splitlines()[0]})"
+        ) from error

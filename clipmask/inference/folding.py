@@ -1,9 +1,11 @@
-"""Batch normalisations folded into the convolutions before them: at inference both are one linear map.
+"""Batch normalisations folded into the convolutions before them: at inference both are one linear
+map.
 
     BN(W * x) = (g / s) W * x + (b - g m / s)      s = sqrt(var + eps)
 
-The pairs are found by running the network once and watching which convolution's result a normalisation takes, so any
-network will do, whatever its modules are called and whichever normalisation it uses that has torch's attributes.
+The pairs are found by running the network once and watching which convolution's result a
+normalisation takes, so any network will do, whatever its modules are called and whichever
+normalisation it uses that has torch's attributes.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ from clipmask.modeling import ClipMask
 
 logger = logging.getLogger(__name__)
 
-# Attributes of torch's BatchNorm, and of timm's and torchvision's frozen ones and those with an activation.
+# Attributes of torch's BatchNorm, and of timm's and torchvision's frozen ones and those with an
+# activation.
 _ATTRIBUTES = ("running_mean", "running_var", "weight", "bias", "eps")
 
 
 def prepare_for_inference(model: ClipMask) -> ClipMask:
     """Makes a model as fast as it can be for predictions alone: same scores up to rounding.
 
-    Batch normalisations go into the convolutions before them, and no parameter has gradients any more. The model can't
-    be trained afterwards, and weights of its former layers no longer fit.
+    Batch normalisations go into the convolutions before them, and no parameter has gradients any
+    more. The model can't be trained afterwards, and weights of its former layers no longer fit.
 
     Args:
         model: changed in place; its device stays.
@@ -39,8 +42,13 @@ def prepare_for_inference(model: ClipMask) -> ClipMask:
     """
     model.eval().requires_grad_(False)
     side = model.divisor * ((64 + model.divisor - 1) // model.divisor)
-    example = torch.linspace(-2, 2, side * side).view(1, 1, side, side).expand(1, len(model.pixel_mean), -1, -1)
-    # On the CPU: on GPUs convolutions round to TF32, more coarsely than the comparison of results allows.
+    example = (
+        torch.linspace(-2, 2, side * side)
+        .view(1, 1, side, side)
+        .expand(1, len(model.pixel_mean), -1, -1)
+    )
+    # On the CPU: on GPUs convolutions round to TF32, more coarsely than the comparison of results
+    # allows.
     device = model.device
     model.backbone = fold_batch_norms(model.backbone.cpu(), example).to(device)
     return model
@@ -48,15 +56,18 @@ def prepare_for_inference(model: ClipMask) -> ClipMask:
 
 @torch.no_grad()
 def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
-    """Folds every batch normalisation that alone takes the result of a convolution into that convolution.
+    """Folds every batch normalisation that alone takes the result of a convolution into that
+    convolution.
 
     Args:
-        network: in evaluation mode; maps a batch of pictures to a tensor, a list of them or a dict. Left as it is.
+        network: in evaluation mode; maps a batch of pictures to a tensor, a list of them or a dict.
+            Left as it is.
         example: a batch that it can take, of values as they will be.
 
     Returns:
-        A copy with fewer modules and the same results up to rounding; ``network`` itself where nothing can be folded,
-        or where it does more with a convolution's result than its modules show and the copy fails or has other results.
+        A copy with fewer modules and the same results up to rounding; ``network`` itself where
+        nothing can be folded, or where it does more with a convolution's result than its modules
+        show and the copy fails or has other results.
     """
     assert not network.training, "in training a batch normalisation depends on the batch"
     copy_ = copy.deepcopy(network)
@@ -68,10 +79,14 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
             for new, old in zip(_results(copy_(example)), _results(network(example)), strict=True)
         )
     except Exception as error:  # anybody's network, and it runs as well without
-        logger.info("batch normalisations stay as they are: the network without them fails (%s)", error)
+        logger.info(
+            "batch normalisations stay as they are: the network without them fails (%s)", error
+        )
         return network
     if not same:
-        logger.info("batch normalisations stay as they are: without them the network has other results")
+        logger.info(
+            "batch normalisations stay as they are: without them the network has other results"
+        )
     return copy_ if pairs and same else network
 
 
@@ -79,7 +94,13 @@ def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
     """Gives the convolutions their normalisations' scale and shift, and takes these out."""
     for conv, norm in pairs:
         weight, bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight,
+            conv.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
         )
         conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
     folded = {id(norm) for _, norm in pairs}
@@ -88,7 +109,9 @@ def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
             if id(child) in folded:
                 # timm's normalisations may hold the dropout and the activation that follow.
                 rest = [
-                    part for part in (getattr(child, "drop", None), getattr(child, "act", None)) if part is not None
+                    part
+                    for part in (getattr(child, "drop", None), getattr(child, "act", None))
+                    if part is not None
                 ]
                 setattr(parent, name, nn.Sequential(*rest))
 
@@ -98,7 +121,8 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
     # By the result's identity; the result is held, so that no other has it.
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     takers: dict[int, list[nn.Module]] = {}
-    runs: dict[int, int] = {}  # a convolution that runs twice has two normalisations, or one network two meanings
+    # a convolution that runs twice has two normalisations, or one network two meanings
+    runs: dict[int, int] = {}
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         for value in inputs:
@@ -108,7 +132,11 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
         if type(module) is nn.Conv2d:
             made[id(output)] = (module, output)
 
-    leaves = [module for module in network.modules() if not any(True for _ in module.children()) or _is_norm(module)]
+    leaves = [
+        module
+        for module in network.modules()
+        if not any(True for _ in module.children()) or _is_norm(module)
+    ]
     hooks = [module.register_forward_hook(watch) for module in leaves]
     try:
         outputs = network(example)

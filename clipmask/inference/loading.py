@@ -1,6 +1,7 @@
 """A trained model from a checkpoint, with or without a config beside it.
 
-The trained vocabulary's text embedding lies in the weights: neither CLIP nor a file of embeddings has to be there.
+The trained vocabulary's text embedding lies in the weights: neither CLIP nor a file of embeddings
+has to be there.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, I
 
     Args:
         cfg: MODEL.WEIGHTS names the checkpoint.
-        checkpoint: its content. Its class names count; where it has none, those of the config's first dataset.
+        checkpoint: its content. Its class names count; where it has none, those of the config's
+            first dataset.
 
     Returns:
-        The model, whose vocabularies are those of the training, with what is known of colours and server ids; and how
-        the training's picture files were read.
+        The model, whose vocabularies are those of the training, with what is known of colours and
+        server ids; and how the training's picture files were read.
 
     Raises:
         UserError: the weights don't fit, or there are no class names.
@@ -39,17 +41,22 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, I
     embedding, terms = weights.get("text.embedding"), union(vocabularies)
     if embedding is not None and len(embedding) != len(terms):
         raise UserError(
-            f"{source} was trained on {len(embedding)} classes, but the config's dataset has {len(terms)} "
-            f"({', '.join(term.text for term in terms)}): set DATASETS.TRAIN to the dataset that it was trained on"
+            f"{source} was trained on {len(embedding)} classes, but the config's dataset has"
+            f" {len(terms)} ({', '.join(term.text for term in terms)}): set DATASETS.TRAIN to the"
+            " dataset that it was trained on"
         )
     vocabularies = tuple(_with_server_ids(cfg, vocabulary) for vocabulary in vocabularies)
-    model = build_model(cfg, vocabularies, text_width=None if embedding is None else embedding.shape[1])
+    model = build_model(
+        cfg, vocabularies, text_width=None if embedding is None else embedding.shape[1]
+    )
     load_weights(model, weights, source)
     return model, ImageFormat.from_metadata(_metadata(cfg, checkpoint))
 
 
 def _metadata(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is known of the training's dataset: from the checkpoint, else from the config's first dataset."""
+    """What is known of the training's dataset: from the checkpoint, else from the config's first
+    dataset.
+    """
     own = checkpoint.get("metadata")
     if isinstance(own, dict):
         return own
@@ -71,7 +78,9 @@ def _configured(cfg: CfgNode, source: str) -> tuple[Vocabulary, ...]:
 
 
 def _with_server_ids(cfg: CfgNode, vocabulary: Vocabulary) -> Vocabulary:
-    """The classes with a benchmark server's ids: their own, or those of a dataset of the config with these classes."""
+    """The classes with a benchmark server's ids: their own, or those of a dataset of the config
+    with these classes.
+    """
     if any(item.server_id is not None for item in vocabulary.classes):
         return vocabulary
     for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):

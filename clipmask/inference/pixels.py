@@ -15,17 +15,21 @@ from clipmask.data import read_image
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.errors import UserError
 
-# A path; the content of a file, or a file that is open for reading bytes; a PIL image; pixels, see ``to_pixels``.
-Picture = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.generic] | torch.Tensor
+# A path; the content of a file, or a file that is open for reading bytes; a PIL image; pixels, see
+# ``to_pixels``.
+Picture = (
+    str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.generic] | torch.Tensor
+)
 
 
 def to_pixels(image: Picture, image_format: ImageFormat = PLAIN) -> NDArray[np.uint8]:
     """Returns uint8 (H, W, 3), RGB.
 
     Args:
-        image: a path, the bytes of a picture's file, such a file opened, a PIL image or pixels: an array (H, W), grey,
-            or (H, W, 1), (H, W, 3) or (H, W, 4), whose fourth channel, opacity, is left out; or a tensor (C, H, W) of
-            as many channels. uint8 0..255, or floating-point numbers in [0, 1].
+        image: a path, the bytes of a picture's file, such a file opened, a PIL image or pixels: an
+            array (H, W), grey, or (H, W, 1), (H, W, 3) or (H, W, 4), whose fourth channel, opacity,
+            is left out; or a tensor (C, H, W) of as many channels. uint8 0..255, or floating-point
+            numbers in [0, 1].
         image_format: how files are read by their path, see ``read_image``.
 
     Raises:
@@ -41,7 +45,10 @@ def to_pixels(image: Picture, image_format: ImageFormat = PLAIN) -> NDArray[np.u
         return _of_pil(image)
     if isinstance(image, torch.Tensor):
         if image.ndim not in (2, 3):
-            raise UserError(f"not a picture: {image.dtype} tensor {tuple(image.shape)}; give (channels, height, width)")
+            raise UserError(
+                f"not a picture: {image.dtype} tensor {tuple(image.shape)}; give (channels, height,"
+                " width)"
+            )
         array = image.detach().cpu()
         array = array.float() if array.is_floating_point() else array  # numpy has no bfloat16
         return _of_array(array.numpy() if image.ndim == 2 else array.permute(1, 2, 0).numpy())
@@ -53,34 +60,49 @@ def _opened(file: IO[bytes]) -> Image.Image:
         opened = Image.open(file)
         opened.load()
         return opened
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:  # Pillow's for broken content
+    # Pillow's for broken content
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise UserError(f"not a picture: bytes that Pillow can't read ({error})") from error
 
 
 def _of_pil(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I") or image.mode == "F":
-        raise UserError(f"a PIL image of mode {image.mode}: give its path instead, or convert it to 8 bits")
+        raise UserError(
+            f"a PIL image of mode {image.mode}: give its path instead, or convert it to 8 bits"
+        )
     upright = ImageOps.exif_transpose(image)
-    return np.array(upright.convert("RGBA").convert("RGB") if upright.mode in ("P", "PA") else upright.convert("RGB"))
+    return np.array(
+        upright.convert("RGBA").convert("RGB")
+        if upright.mode in ("P", "PA")
+        else upright.convert("RGB")
+    )
 
 
 def _of_array(image: Any) -> NDArray[np.uint8]:
     """Checks an array of pixels, and brings it to three channels of 8 bits."""
     if not isinstance(image, np.ndarray):
-        kind = "None, as cv2.imread returns for a file it can't read" if image is None else type(image).__name__
-        raise UserError(f"not a picture: {kind}; give a path, a PIL image, the bytes of a file, an array or a tensor")
+        kind = (
+            "None, as cv2.imread returns for a file it can't read"
+            if image is None
+            else type(image).__name__
+        )
+        raise UserError(
+            f"not a picture: {kind}; give a path, a PIL image, the bytes of a file, an array or a"
+            " tensor"
+        )
     shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
     if not shaped or not (image.dtype == np.uint8 or np.issubdtype(image.dtype, np.floating)):
         raise UserError(
-            f"not a picture: {image.dtype} array {image.shape}; give (height, width) or (height, width, 1, 3 or 4), "
-            "uint8 or floating-point numbers in [0, 1], in RGB"
+            f"not a picture: {image.dtype} array {image.shape}; give (height, width) or (height,"
+            " width, 1, 3 or 4), uint8 or floating-point numbers in [0, 1], in RGB"
         )
     if not image.size:
         raise UserError(f"not a picture: an array {image.shape} without pixels")
     if image.dtype != np.uint8:
         if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
             raise UserError(
-                f"not a picture: {image.dtype} array with values outside [0, 1]; divide by 255, or give uint8"
+                f"not a picture: {image.dtype} array with values outside [0, 1]; divide by 255, or"
+                " give uint8"
             )
         image = (image * 255).round().astype(np.uint8)
     if image.ndim == 2 or image.shape[2] == 1:

@@ -39,26 +39,29 @@ logger = logging.getLogger(__name__)
 # A frame's pixels (H, W, 3) and scores (K, H, W) to its scores as they are over time.
 Smoothing = Callable[[NDArray[np.uint8], Tensor], Tensor]
 
-LARGE = 4_000_000  # pixels of a picture, as the model sees it, from which on segmenting it whole is worth a word
+# pixels of a picture, as the model sees it, from which on segmenting it whole is worth a word
+LARGE = 4_000_000
 
 
 class Predictor:
     """A model ready to segment pictures of any kind and size.
 
     Args:
-        cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of TEST are read.
+        cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of
+            TEST are read.
         model: is put into evaluation mode, and stays on its device; or an exported one.
         batch_size: pictures of one size that go through the model together.
 
     Attributes:
         names: the class names, in the order of their ids.
-        colors: [r, g, b], 0..255, of each class: by its name from a fixed palette (``clipmask.visualizer.palette``),
-            but for those of ``set_colors``.
+        colors: [r, g, b], 0..255, of each class: by its name from a fixed palette
+            (``clipmask.visualizer.palette``), but for those of ``set_colors``.
         dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
         server_ids: class name to the id of the benchmark's server; likewise.
         paint_background: whether overlays paint a class called background; False unless it is set.
         image_format: how picture files are read: as those of the training were.
-        licenses: of the data that the model was trained on, and of the weights that its training started from.
+        licenses: of the data that the model was trained on, and of the weights that its training
+            started from.
 
     Raises:
         UserError: the batch size is below 1.
@@ -79,8 +82,12 @@ class Predictor:
         self._segmenter = with_views(cfg, self.model)
         self.image_format, self.licenses = image_format, tuple(licenses)
         classes = model.vocabulary.classes
-        self.dataset_colors = {item.term.text: list(item.color) for item in classes if item.color is not None}
-        self.server_ids = {item.term.text: item.server_id for item in classes if item.server_id is not None}
+        self.dataset_colors = {
+            item.term.text: list(item.color) for item in classes if item.color is not None
+        }
+        self.server_ids = {
+            item.term.text: item.server_id for item in classes if item.server_id is not None
+        }
         terms = model.text.terms if isinstance(model, ClipMask) else model.vocabulary.terms
         self._trained = frozenset(term.text for term in terms)
         self.names = model.vocabulary.names
@@ -98,11 +105,14 @@ class Predictor:
         *,
         batch_size: int = 1,
     ) -> Predictor:
-        """Makes a predictor from a checkpoint of ClipMask and nothing else; code in the file does not run.
+        """Makes a predictor from a checkpoint of ClipMask and nothing else; code in the file does
+        not run.
 
         Args:
-            path: the file; or one that ``clipmask-export`` wrote in the format ONNX, which runs in ONNX Runtime.
-            device: cuda, cuda:1, mps or cpu; None: the one of the training's config, the CPU where that is absent.
+            path: the file; or one that ``clipmask-export`` wrote in the format ONNX, which runs in
+                ONNX Runtime.
+            device: cuda, cuda:1, mps or cpu; None: the one of the training's config, the CPU where
+                that is absent.
             opts: config keys and values in turn, over the checkpoint's config.
             batch_size: see the class.
 
@@ -123,8 +133,9 @@ class Predictor:
         text = checkpoint.get("config")
         if not isinstance(text, str):
             raise UserError(
-                f"checkpoint {path}: holds weights but not the config of their model; name it: --config-file FILE "
-                f"--opts MODEL.WEIGHTS {path} (in Python: Predictor.from_config(cfg))"
+                f"checkpoint {path}: holds weights but not the config of their model; name it:"
+                f" --config-file FILE --opts MODEL.WEIGHTS {path} (in Python:"
+                " Predictor.from_config(cfg))"
             )
         cfg = stored_cfg(text, path, [*opts, *([] if device is None else ["MODEL.DEVICE", device])])
         cfg.MODEL.WEIGHTS = str(path)
@@ -132,38 +143,50 @@ class Predictor:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | os.PathLike[str], device: str | None = None, opts: Sequence[str] = (), *, batch_size: int = 1
+        cls,
+        name: str | os.PathLike[str],
+        device: str | None = None,
+        opts: Sequence[str] = (),
+        *,
+        batch_size: int = 1,
     ) -> Predictor:
         """Makes a predictor from a model's name.
 
         Args:
-            name: ``street-mobilenetv2``, which comes with the package; ``hf-hub:owner/name``; or the path of
-                a folder or file, see ``clipmask.weights.names.find_weights``.
+            name: ``street-mobilenetv2``, which comes with the package; ``hf-hub:owner/name``; or
+                the path of a folder or file, see ``clipmask.weights.names.find_weights``.
             device, opts, batch_size: as for ``from_checkpoint``.
 
         Raises:
-            UserError: there is no such model, the hub does not give it, or as for ``from_checkpoint``.
+            UserError: there is no such model, the hub does not give it, or as for
+                ``from_checkpoint``.
         """
-        return cls.from_checkpoint(find_weights(os.fspath(name)), device, opts, batch_size=batch_size)
+        return cls.from_checkpoint(
+            find_weights(os.fspath(name)), device, opts, batch_size=batch_size
+        )
 
     @classmethod
-    def from_config(cls, cfg: CfgNode | str | os.PathLike[str], *, batch_size: int = 1) -> Predictor:
+    def from_config(
+        cls, cfg: CfgNode | str | os.PathLike[str], *, batch_size: int = 1
+    ) -> Predictor:
         """Makes a predictor from a config and the weights that its MODEL.WEIGHTS names.
 
-        The class names are those in the weights' file; if it has none, such as one of Detectron2's, those of the
-        config's dataset.
+        The class names are those in the weights' file; if it has none, such as one of Detectron2's,
+        those of the config's dataset.
 
         Args:
             cfg: a config or the path of one.
             batch_size: see the class.
 
         Raises:
-            UserError: no weights are named, they can't be read or don't fit, or there are no class names.
+            UserError: no weights are named, they can't be read or don't fit, or there are no class
+                names.
         """
         cfg = cfg.clone() if isinstance(cfg, CfgNode) else load_cfg(Path(cfg))
         if not cfg.MODEL.WEIGHTS:
             raise UserError(
-                "MODEL.WEIGHTS is empty: name the trained model's file, --opts MODEL.WEIGHTS FILE on the command line"
+                "MODEL.WEIGHTS is empty: name the trained model's file, --opts MODEL.WEIGHTS FILE"
+                " on the command line"
             )
         return cls._assemble(cfg, load_checkpoint(cfg.MODEL.WEIGHTS), batch_size)
 
@@ -180,34 +203,49 @@ class Predictor:
         )
 
     def set_colors(self, colors: Mapping[str, Sequence[int]]) -> None:
-        """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors`` are such.
+        """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors``
+        are such.
 
         Args:
-            colors: class name, or the first of its synonyms, to [r, g, b], 0..255. Classes that are not in it have
-                those of the palette.
+            colors: class name, or the first of its synonyms, to [r, g, b], 0..255. Classes that are
+                not in it have those of the palette.
 
         Raises:
             UserError: a colour is no such triple.
         """
         for name, color in colors.items():
             numbers = [int(value) for value in color if isinstance(value, int | np.integer)]
-            if len(color) != 3 or len(numbers) != 3 or not all(0 <= number <= 255 for number in numbers):
-                raise UserError(f"colour of {name!r}: {color!r} is not [r, g, b] with whole numbers from 0 to 255")
-        self._given = {name.casefold(): [int(value) for value in color] for name, color in colors.items()}
+            if (
+                len(color) != 3
+                or len(numbers) != 3
+                or not all(0 <= number <= 255 for number in numbers)
+            ):
+                raise UserError(
+                    f"colour of {name!r}: {color!r} is not [r, g, b] with whole numbers from 0"
+                    " to 255"
+                )
+        self._given = {
+            name.casefold(): [int(value) for value in color] for name, color in colors.items()
+        }
         self._choose_colors()
 
     def _choose_colors(self) -> None:
         shown = dict(zip(self.names, shown_names(self.names), strict=True))
-        own = {name: self._given.get(name.casefold()) or self._given.get(shown[name].casefold()) for name in self.names}
+        own = {
+            name: self._given.get(name.casefold()) or self._given.get(shown[name].casefold())
+            for name in self.names
+        }
         self.colors = palette(self.names, {name: color for name, color in own.items() if color})
 
-    def set_vocabulary(self, names: Sequence[str] | Vocabulary, embeddings: str | None = None) -> None:
+    def set_vocabulary(
+        self, names: Sequence[str] | Vocabulary, embeddings: str | None = None
+    ) -> None:
         """Segments other classes from now on.
 
         Args:
             names: the class names, ``a;b`` for synonyms; or a vocabulary, such as a dataset's.
-            embeddings: an .npz with their CLIP embeddings; None computes them with the CLIP model of the training,
-                which is not needed for names of the training alone.
+            embeddings: an .npz with their CLIP embeddings; None computes them with the CLIP model
+                of the training, which is not needed for names of the training alone.
 
         Raises:
             UserError: no names or one twice; a linear classifier; the embeddings can't be had.
@@ -220,15 +258,18 @@ class Predictor:
             if embeddings is not None or learned:
                 raise
             raise MissingText(
-                f"{error}. A file of embeddings for these names alone will do: --embeddings FILE.npz"
+                f"{error}. A file of embeddings for these names alone will do: --embeddings"
+                " FILE.npz"
             ) from error
         self.names = self.model.vocabulary.names
         known = all(term.text in self._trained for term in vocabulary.terms)
         self._choose_colors()
-        if self.cfg.MODEL.CLIP.EMBEDDINGS == "random" and not (known and embeddings in (None, "random")):
+        if self.cfg.MODEL.CLIP.EMBEDDINGS == "random" and not (
+            known and embeddings in (None, "random")
+        ):
             logger.warning(
-                "this model was trained with MODEL.CLIP.EMBEDDINGS random: new class names mean nothing to it, and "
-                "what it paints for them is arbitrary"
+                "this model was trained with MODEL.CLIP.EMBEDDINGS random: new class names mean"
+                " nothing to it, and what it paints for them is arbitrary"
             )
 
     @overload
@@ -237,7 +278,9 @@ class Predictor:
     ) -> Segmentation: ...
 
     @overload
-    def __call__(self, images: Iterable[Picture], text: str | Sequence[str] | None = None) -> list[Segmentation]: ...
+    def __call__(
+        self, images: Iterable[Picture], text: str | Sequence[str] | None = None
+    ) -> list[Segmentation]: ...
 
     def __call__(
         self, images: Picture | Iterable[Picture], text: str | Sequence[str] | None = None
@@ -245,16 +288,18 @@ class Predictor:
         """Segments one picture or several.
 
         Args:
-            images: a picture, see ``clipmask.inference.pixels.to_pixels``: a path, bytes, an open file, a PIL image, an
-                array or a tensor; or any iterable of these.
-            text: what is said of each of them, one string or several; for models that were trained with texts of
-                images (MODEL.CLIP.TEXT annotation). None: they are shown the vocabulary.
+            images: a picture, see ``clipmask.inference.pixels.to_pixels``: a path, bytes, an open
+                file, a PIL image, an array or a tensor; or any iterable of these.
+            text: what is said of each of them, one string or several; for models that were trained
+                with texts of images (MODEL.CLIP.TEXT annotation). None: they are shown the
+                vocabulary.
 
         Returns:
             One result for one picture; for several a list, in their order.
 
         Raises:
-            UserError: a file can't be read, or something is not a picture; or the model takes no texts.
+            UserError: a file can't be read, or something is not a picture; or the model takes no
+                texts.
         """
         one = isinstance(images, str | bytes | Mapping) or hasattr(images, "read")
         one = one or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4)
@@ -275,11 +320,14 @@ class Predictor:
 
         Args:
             images: as for a call; may be endless.
-            on_error: told of each picture that can't be read, which is then left out; None: the error is raised.
-            smoothing: for pictures that are the frames of a film, in order: labels are then those of scores averaged
-                over time, and so are the scores that ``scores`` keeps; others are those of the frame alone.
+            on_error: told of each picture that can't be read, which is then left out; None: the
+                error is raised.
+            smoothing: for pictures that are the frames of a film, in order: labels are then those
+                of scores averaged over time, and so are the scores that ``scores`` keeps; others
+                are those of the frame alone.
             text: as for a call.
-            scores: results keep their scores, 4 bytes a class and pixel, so that the model need not run again.
+            scores: results keep their scores, 4 bytes a class and pixel, so that the model need not
+                run again.
 
         Yields:
             The results, in the order of the pictures.
@@ -289,8 +337,8 @@ class Predictor:
         """
         if text is not None and self.model.image_text is None:
             raise UserError(
-                "this model takes no text of a picture: it was trained with MODEL.CLIP.TEXT vocabulary, not "
-                "annotation. Class names are set by set_vocabulary"
+                "this model takes no text of a picture: it was trained with MODEL.CLIP.TEXT"
+                " vocabulary, not annotation. Class names are set by set_vocabulary"
             )
         given = {} if text is None else {"text": text if isinstance(text, str) else list(text)}
         segment = functools.partial(self._segment, smoothing=smoothing, given=given, scores=scores)
@@ -306,8 +354,11 @@ class Predictor:
             if batch and (len(batch) == self.batch_size or batch[0][1].shape != pixels.shape):
                 yield from segment(batch)
                 batch = []
-            batch.append((os.fspath(image) if isinstance(image, str | os.PathLike) else None, pixels))
-            if len(batch) == self.batch_size:  # at once, so that a camera's picture is not one behind
+            batch.append(
+                (os.fspath(image) if isinstance(image, str | os.PathLike) else None, pixels)
+            )
+            # at once, so that a camera's picture is not one behind
+            if len(batch) == self.batch_size:
                 yield from segment(batch)
                 batch = []
         if batch:
@@ -335,31 +386,48 @@ class Predictor:
                     frames = zip(batch, kept, strict=True)
                     maps = [best_labels(smoothing(pixels, seen)) for (_, pixels), seen in frames]
         for index, ((source, pixels), labels) in enumerate(zip(batch, maps, strict=True)):
-            score: Callable[[Segmentation], NDArray[np.float32]] = functools.partial(self._scores, given=given)
+            score: Callable[[Segmentation], NDArray[np.float32]] = functools.partial(
+                self._scores, given=given
+            )
             if scores:
                 score = functools.partial(_kept_scores, kept[index].float().cpu().numpy())
             label_map = labels.cpu().numpy()
             yield Segmentation(
-                pixels, label_map, self.names, self.colors, source, score, self.server_ids, self.paint_background
+                pixels,
+                label_map,
+                self.names,
+                self.colors,
+                source,
+                score,
+                self.server_ids,
+                self.paint_background,
             )
 
     def _tell_of_size(self, height: int, width: int) -> None:
-        """Warns, once, of the first large picture that goes through the model whole; all of a batch are of its size."""
-        windowed = isinstance(self._segmenter, ClipMaskWithViews) and self._segmenter.views.window is not None
+        """Warns, once, of the first large picture that goes through the model whole; all of a batch
+        are of its size.
+        """
+        windowed = (
+            isinstance(self._segmenter, ClipMaskWithViews)
+            and self._segmenter.views.window is not None
+        )
         if windowed or self._told_of_size or height * width <= LARGE:
             return
         self._told_of_size = True
         logger.warning(
-            "pictures of %dx%d pixels (width x height) are segmented whole, which takes time and memory; ways out: "
-            "--sliding-window (TEST.SLIDING_WINDOW.ENABLED True), or INPUT.MIN_SIZE_TEST, such as 1024, to see them "
-            "smaller",
+            "pictures of %dx%d pixels (width x height) are segmented whole, which takes time and"
+            " memory; ways out: --sliding-window (TEST.SLIDING_WINDOW.ENABLED True), or"
+            " INPUT.MIN_SIZE_TEST, such as 1024, to see them smaller",
             width,
             height,
         )
 
     def _scores(self, result: Segmentation, *, given: Mapping[str, Any]) -> NDArray[np.float32]:
-        if result.names is not self.names:  # each change of vocabulary makes a new tuple, also for equal names
-            raise UserError("scores() of a result from before set_vocabulary: segment the picture again")
+        # each change of vocabulary makes a new tuple, also for equal names
+        if result.names is not self.names:
+            raise UserError(
+                "scores() of a result from before set_vocabulary: segment the picture again"
+            )
         with torch.inference_mode():
             outputs: Any = self._segmenter([{**self._mapper.from_array(result.image), **given}])
         return outputs[0]["sem_seg"].float().cpu().numpy()

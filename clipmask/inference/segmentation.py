@@ -24,7 +24,8 @@ from clipmask.vocabulary import shown_names
 # What can be saved of a segmentation.
 KINDS = ("overlay", "labels", "color", "scores", "json", "server_ids", "comparison")
 ENDINGS = {"scores": ".npz", "json": ".json"}  # of those that are no pictures
-# Endings of pictures that come back as they were; all others may compress, resize or reduce colours.
+# Endings of pictures that come back as they were; all others may compress, resize or reduce
+# colours.
 _EXACT = (".png", ".tif", ".tiff", ".bmp", ".dib", ".pgm", ".ppm", ".pnm", ".tga")
 
 
@@ -38,8 +39,8 @@ class Segmentation:
         names: of the K classes.
         colors: [r, g, b], 0..255, of each class.
         source: the path that the picture came from; None where it was given as pixels.
-        server_ids: class name to the id that a benchmark's server has for it; empty where the model's dataset has no
-            such ids.
+        server_ids: class name to the id that a benchmark's server has for it; empty where the
+            model's dataset has no such ids.
         paint_background: whether overlays paint a class called background.
     """
 
@@ -74,19 +75,27 @@ class Segmentation:
         shares = class_shares(self.labels, len(self.names))
         return {name: float(share) for name, share in zip(self.names, shares, strict=True)}
 
-    def overlay(self, opacity: float = 0.5, legend: bool | Literal["inside"] = True) -> NDArray[np.uint8]:
+    def overlay(
+        self, opacity: float = 0.5, legend: bool | Literal["inside"] = True
+    ) -> NDArray[np.uint8]:
         """Draws the classes over the picture.
 
         Args:
             opacity: of the colours, 0 to 1.
-            legend: True adds a strip below with the classes and their shares; ``"inside"`` lays it over the lowest
-                rows, so that frames of a film keep their size.
+            legend: True adds a strip below with the classes and their shares; ``"inside"`` lays it
+                over the lowest rows, so that frames of a film keep their size.
 
         Returns:
             uint8 (H + height of the legend, W, 3).
         """
         return overlay(
-            self.image, self.labels, self.names, self.colors, opacity, legend, paint_background=self.paint_background
+            self.image,
+            self.labels,
+            self.names,
+            self.colors,
+            opacity,
+            legend,
+            paint_background=self.paint_background,
         )
 
     def comparison(self, truth: NDArray[Any]) -> NDArray[np.uint8]:
@@ -110,17 +119,25 @@ class Segmentation:
             truth: see ``comparison``; adds scores.
 
         Returns:
-            ``source``: path of the picture, or None; ``width``, ``height`` in pixels; ``names``: of all classes, in the
-            order of their ids; ``classes``: for each class in the picture, by id, ``id``, ``name`` (of synonyms the
-            first), ``pixels``, ``share`` (percent), ``box`` (``[left, top, right, bottom]`` in pixels from the upper
-            left corner, right and bottom being the first outside) and, where there is one, ``server_id``. With a truth
-            ``mIoU`` and ``pACC`` of the picture in percent (None if all is void), and for each class ``IoU`` (None
-            where it is not in the truth); classes that were missed are listed too, with no pixels and ``box`` None.
+            ``source``: path of the picture, or None; ``width``, ``height`` in pixels; ``names``: of
+                all classes, in the
+            order of their ids; ``classes``: for each class in the picture, by id, ``id``, ``name``
+            (of synonyms the first), ``pixels``, ``share`` (percent), ``box`` (``[left, top, right,
+            bottom]`` in pixels from the upper left corner, right and bottom being the first
+            outside) and, where there is one, ``server_id``. With a truth ``mIoU`` and ``pACC`` of
+            the picture in percent (None if all is void), and for each class ``IoU`` (None where it
+            is not in the truth); classes that were missed are listed too, with no pixels and
+            ``box`` None.
         """
         height, width = self.labels.shape
         pixels = np.bincount(self.labels.ravel(), minlength=len(self.names))
         boxes = ndimage.find_objects(self.labels.astype(np.int64) + 1, len(self.names))
-        summary: dict[str, Any] = {"source": self.source, "width": width, "height": height, "names": list(self.names)}
+        summary: dict[str, Any] = {
+            "source": self.source,
+            "width": width,
+            "height": height,
+            "names": list(self.names),
+        }
         classes: list[dict[str, Any]] = [
             {
                 "id": k,
@@ -128,7 +145,11 @@ class Segmentation:
                 "pixels": int(pixels[k]),
                 "share": round(100 * float(pixels[k]) / self.labels.size, 4),
                 "box": _box(boxes[k]),
-                **({"server_id": self.server_ids[self.names[k]]} if self.names[k] in self.server_ids else {}),
+                **(
+                    {"server_id": self.server_ids[self.names[k]]}
+                    if self.names[k] in self.server_ids
+                    else {}
+                ),
             }
             for k, name in enumerate(shown_names(self.names))
         ]
@@ -154,16 +175,17 @@ class Segmentation:
 
         Args:
             path: the file; its ending chooses a picture's format.
-            what: ``overlay`` (see there, with legend), ``labels`` (ids into ``names``, in one channel), ``color`` (each
-                class in its plain colour), ``server_ids`` (one channel, in the ids of the dataset's server),
-                ``scores`` (an .npz with ``names`` and ``scores``, float16 (K, H, W): 2 bytes a class and pixel before
-                compression), ``json`` (see ``summary``) or ``comparison`` (see there; needs ``truth``).
+            what: ``overlay`` (see there, with legend), ``labels`` (ids into ``names``, in one
+                channel), ``color`` (each class in its plain colour), ``server_ids`` (one channel,
+                in the ids of the dataset's server), ``scores`` (an .npz with ``names`` and
+                ``scores``, float16 (K, H, W): 2 bytes a class and pixel before compression),
+                ``json`` (see ``summary``) or ``comparison`` (see there; needs ``truth``).
             opacity: of the overlay's colours.
             truth: (H, W) ids, for ``comparison`` and ``json``.
 
         Raises:
-            UserError: ``what`` is none of these, or has no truth or server ids; the format is unknown or would change
-                ids; or the file can't be written.
+            UserError: ``what`` is none of these, or has no truth or server ids; the format is
+                unknown or would change ids; or the file can't be written.
         """
         path = Path(path)
         if what not in KINDS:
@@ -171,19 +193,32 @@ class Segmentation:
         if what in ENDINGS and path.suffix.lower() != ENDINGS[what]:
             raise UserError(f"{path}: {what} are saved as {ENDINGS[what]}")
         known = path.suffix.lower() in Image.registered_extensions()
-        if what in ("labels", "color", "server_ids") and known and path.suffix.lower() not in _EXACT:
-            raise UserError(f"{path}: {path.suffix} would change the {what}, or may; save them as .png")
+        if (
+            what in ("labels", "color", "server_ids")
+            and known
+            and path.suffix.lower() not in _EXACT
+        ):
+            raise UserError(
+                f"{path}: {path.suffix} would change the {what}, or may; save them as .png"
+            )
         write = self._writer(what, opacity, truth)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
-        except (ValueError, KeyError) as error:  # Pillow's for an ending that it does not know, or only reads
-            raise UserError(f"{path}: pictures can't be written with the ending {path.suffix!r}; use .png") from error
+        # Pillow's for an ending that it does not know, or only reads
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{path}: pictures can't be written with the ending {path.suffix!r}; use .png"
+            ) from error
         except OSError as error:
             raise UserError(f"{path}: can't be written ({error})") from error
 
-    def _writer(self, what: str, opacity: float, truth: NDArray[Any] | None) -> Callable[[Path], object]:
-        """Returns what writes a file; all that can be wrong with the result itself is found before."""
+    def _writer(
+        self, what: str, opacity: float, truth: NDArray[Any] | None
+    ) -> Callable[[Path], object]:
+        """Returns what writes a file; all that can be wrong with the result itself is found
+        before.
+        """
         if what == "json":
             text = json.dumps(self.summary(truth), ensure_ascii=False, indent=1) + "\n"
             return lambda path: path.write_text(text, encoding="utf-8")
@@ -202,7 +237,9 @@ class Segmentation:
             return server_id_table(self.names, self.server_ids)[self.labels]
         if what == "comparison":
             if truth is None:
-                raise UserError("a comparison needs the truth: save(path, 'comparison', truth=labels)")
+                raise UserError(
+                    "a comparison needs the truth: save(path, 'comparison', truth=labels)"
+                )
             return self.comparison(truth)
         return self.labels if self.labels.dtype == np.uint8 else self.labels.astype(np.uint16)
 
@@ -214,12 +251,16 @@ class Segmentation:
 
 
 def result_name(stem: str, what: str) -> str:
-    """Returns what the file of a picture's result is called: ``a_overlay.png``, ``a_classes.json``."""
+    """Returns what the file of a picture's result is called: ``a_overlay.png``,
+    ``a_classes.json``.
+    """
     # Not a.json: tools that draw labels keep their work under that name beside the picture.
     return f"{stem}_classes.json" if what == "json" else f"{stem}_{what}{ENDINGS.get(what, '.png')}"
 
 
-def server_id_table(names: Sequence[str], server_ids: Mapping[str, int]) -> NDArray[np.unsignedinteger[Any]]:
+def server_id_table(
+    names: Sequence[str], server_ids: Mapping[str, int]
+) -> NDArray[np.unsignedinteger[Any]]:
     """Returns the server's id of each class, (K,), as narrow as they allow.
 
     Raises:
@@ -227,19 +268,26 @@ def server_id_table(names: Sequence[str], server_ids: Mapping[str, int]) -> NDAr
     """
     if not server_ids:
         raise UserError(
-            "there are no server ids: neither the checkpoint nor the config's dataset has 'server_ids' in its metadata "
-            "(Cityscapes has). The ids of 'labels' are places in the list of class names"
+            "there are no server ids: neither the checkpoint nor the config's dataset has"
+            " 'server_ids' in its metadata (Cityscapes has). The ids of 'labels' are places in the"
+            " list of class names"
         )
     missing = [name for name in names if name not in server_ids]
     if missing:
-        raise UserError(f"no server id is known for {', '.join(missing)}; there are {', '.join(server_ids)}")
+        raise UserError(
+            f"no server id is known for {', '.join(missing)}; there are {', '.join(server_ids)}"
+        )
     ids = [server_ids[name] for name in names]
     return np.array(ids, dtype=np.min_scalar_type(max(ids)))
 
 
 def _box(region: tuple[slice, ...] | None) -> list[int] | None:
     """``[left, top, right, bottom]`` of the rows and columns of a region."""
-    return None if region is None else [region[1].start, region[0].start, region[1].stop, region[0].stop]
+    return (
+        None
+        if region is None
+        else [region[1].start, region[0].start, region[1].stop, region[0].stop]
+    )
 
 
 def _number(value: float) -> float | None:

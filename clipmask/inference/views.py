@@ -1,13 +1,18 @@
-"""Test-time augmentation and sliding windows: scales, the mirror image, overlapping windows, averaged.
+"""Test-time augmentation and sliding windows: scales, the mirror image, overlapping windows,
+averaged.
 
-    score_k(p) = 1 / |V| sum_{v in V} sum_{w in windows(v)} a_w(p) score_k(p; v, w)        sum_w a_w(p) = 1
+    score_k(p) = 1 / |V| sum_{v in V} sum_{w in windows(v)} a_w(p) score_k(p; v, w)        sum_w
+                                                                                           a_w(p) =
+                                                                                           1
 
-V holds the image at every scale, as it is and mirrored. A window goes through the model as an image by itself; its
-scores are read straight at the output's pixels (class_maps.py), so nothing is interpolated twice, and added into one
-buffer, so no two maps of K x H x W exist. a_w is a product of two triangles over the window's rows and columns: where
-two windows overlap, one fades linearly into the other.
+V holds the image at every scale, as it is and mirrored. A window goes through the model as an image
+by itself; its scores are read straight at the output's pixels (class_maps.py), so nothing is
+interpolated twice, and added into one buffer, so no two maps of K x H x W exist. a_w is a product
+of two triangles over the window's rows and columns: where two windows overlap, one fades linearly
+into the other.
 
-Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H and W output rows and columns.
+Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H and W output rows and
+    columns.
 """
 
 from __future__ import annotations
@@ -28,9 +33,11 @@ from clipmask.modeling.class_maps import best_labels, score_strips, target_size
 from clipmask.modeling.mask_decoder import DecoderOutput
 from clipmask.validate import check_views
 
-# Pixels of windows that go through the model together: two windows of 512 x 1024, or one view that is larger.
+# Pixels of windows that go through the model together: two windows of 512 x 1024, or one view that
+# is larger.
 BATCH_PIXELS = 2**20
-# The weight at a window's very edge, relative to 0.5 in its middle; above 0, as a pixel may be in one window only.
+# The weight at a window's very edge, relative to 0.5 in its middle; above 0, as a pixel may be in
+# one window only.
 LEAST_WEIGHT = 1e-3
 Model = TypeVar("Model")
 
@@ -43,9 +50,11 @@ class Span(NamedTuple):
         stop: the one after its last.
         first: the first output row or column whose centre lies in it.
         last: the one after the last such.
-        offset: where output row ``first`` begins, in pixels of the view from ``start``; may be a little below 0.
+        offset: where output row ``first`` begins, in pixels of the view from ``start``; may be a
+            little below 0.
         covered: pixels of the view that the output rows ``first`` .. ``last`` cover.
-        weight: (last - first,) float32, above 0; over all windows of an axis they sum to one at each output row.
+        weight: (last - first,) float32, above 0; over all windows of an axis they sum to one at
+            each output row.
     """
 
     start: int
@@ -74,7 +83,8 @@ class Crop(NamedTuple):
 
 
 def windows(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
-    """Places windows along one axis: as few as the overlap allows, evenly, the first and last flush with the borders.
+    """Places windows along one axis: as few as the overlap allows, evenly, the first and last flush
+    with the borders.
 
     Args:
         length: pixels of the view along this axis.
@@ -108,12 +118,16 @@ def spans(length: int, output: int, size: int, overlap: float) -> list[Span]:
     total = torch.zeros(output, dtype=torch.float64)
     found = []
     for start, stop in windows(length, size, overlap):
-        # ceil(edge * output / length - 1 / 2): the first output pixel whose centre is at the edge or beyond.
+        # ceil(edge * output / length - 1 / 2): the first output pixel whose centre is at the edge
+        # or beyond.
         first, last = (-((length - 2 * edge * output) // (2 * length)) for edge in (start, stop))
         inside = (centre[first:last] - start) / (stop - start)  # 0 .. 1
         weight = torch.minimum(inside, 1 - inside).clamp_min(LEAST_WEIGHT)
         total[first:last] += weight
-        offset, covered = (first * length - start * output) / output, (last - first) * length / output
+        offset, covered = (
+            (first * length - start * output) / output,
+            (last - first) * length / output,
+        )
         found.append(Span(start, stop, first, last, offset, covered, weight))
     return [
         span._replace(weight=(span.weight / total[span.first : span.last]).float())
@@ -129,7 +143,8 @@ class Views:
     Attributes:
         scales: factors on the image's size.
         flip: show the mirror image too.
-        window: height and width in pixels of windows that each view is cut into; None: it is seen whole.
+        window: height and width in pixels of windows that each view is cut into; None: it is seen
+            whole.
         overlap: least share of a window that lies in the next, in [0, 1).
     """
 
@@ -169,7 +184,8 @@ class Views:
         """
         target = target_size(inputs)
         for scale, mirrored in itertools.product(self.scales, (False, True)[: 1 + self.flip]):
-            # Mirrored before it is resized: the views of a mirrored picture are then the same, to the bit.
+            # Mirrored before it is resized: the views of a mirrored picture are then the same, to
+            # the bit.
             view = _resized(inputs["image"].flip(-1) if mirrored else inputs["image"], scale)
             extent = (view.shape[-2], view.shape[-1])
             rows, columns = (
@@ -182,9 +198,11 @@ class Views:
 
 
 class ClipMaskWithViews(nn.Module):
-    """A model that segments several views of each image and averages their scores, for evaluation alone.
+    """A model that segments several views of each image and averages their scores, for evaluation
+    alone.
 
-    It stands around a model as ``SemanticSegmentorWithTTA`` does in Detectron2, and predicts as the model does.
+    It stands around a model as ``SemanticSegmentorWithTTA`` does in Detectron2, and predicts as the
+    model does.
 
     Args:
         model: the model; it stays usable by itself, and its later changes count here too.
@@ -196,7 +214,9 @@ class ClipMaskWithViews(nn.Module):
         self.model, self.views = model, views
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
-        """Returns one ``{"sem_seg": (K, H, W)}`` an image; see ``ClipMask.forward`` in evaluation."""
+        """Returns one ``{"sem_seg": (K, H, W)}`` an image; see ``ClipMask.forward`` in
+        evaluation.
+        """
         return [{"sem_seg": self._scores(inputs)} for inputs in batched_inputs]
 
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
@@ -209,7 +229,8 @@ class ClipMaskWithViews(nn.Module):
 
 
 def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
-    """Returns what predicts as the config says: the model, or the model with views where the config enables some.
+    """Returns what predicts as the config says: the model, or the model with views where the config
+    enables some.
 
     Args:
         cfg: TEST.AUG and TEST.SLIDING_WINDOW are read.
@@ -223,8 +244,9 @@ def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
         return model
     if not isinstance(model, ClipMask):
         raise UserError(
-            "TEST.AUG.ENABLED and TEST.SLIDING_WINDOW.ENABLED work with a model in PyTorch whose "
-            f"MODEL.META_ARCHITECTURE is ClipMask or derived from it; {type(model).__name__} is none"
+            "TEST.AUG.ENABLED and TEST.SLIDING_WINDOW.ENABLED work with a model in PyTorch whose"
+            f" MODEL.META_ARCHITECTURE is ClipMask or derived from it; {type(model).__name__} is"
+            " none"
         )
     return ClipMaskWithViews(model, views)
 
@@ -233,7 +255,8 @@ def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
 def augmented_scores(
     decode: Callable[[list[dict[str, Any]]], DecoderOutput], inputs: dict[str, Any], views: Views
 ) -> Tensor:
-    """Returns the scores (K, H, W) of one image, float32, at least 0: the mean over its views, blended over windows.
+    """Returns the scores (K, H, W) of one image, float32, at least 0: the mean over its views,
+    blended over windows.
 
     Args:
         decode: the model, from dataset dicts to (class, mask) pairs.
@@ -246,7 +269,9 @@ def augmented_scores(
         if total is None:
             classes = outputs.pred_logits.shape[-1] - 1
             total = outputs.pixels.new_zeros((classes, *target_size(inputs)), dtype=torch.float32)
-        for crop, logits, masks in zip(batch, outputs.pred_logits[-1], outputs.pred_masks, strict=True):
+        for crop, logits, masks in zip(
+            batch, outputs.pred_logits[-1], outputs.pred_masks, strict=True
+        ):
             _add(total, logits, masks, crop)
     assert total is not None, "every view has a window"
     return total.div_(views.count)
@@ -268,7 +293,9 @@ def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop) -> None:
 
 
 def _batches(crops: Iterable[Crop]) -> Iterator[list[Crop]]:
-    """Groups crops that follow each other and are of one size, so that none is padded, up to BATCH_PIXELS."""
+    """Groups crops that follow each other and are of one size, so that none is padded, up to
+    BATCH_PIXELS.
+    """
     batch: list[Crop] = []
     for crop in crops:
         shape = crop.inputs["image"].shape
@@ -285,4 +312,6 @@ def _resized(image: Tensor, scale: float) -> Tensor:
     size = [max(1, round(length * scale)) for length in image.shape[1:]]
     if size == list(image.shape[1:]):
         return image
-    return v2.functional.resize_image(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
+    return v2.functional.resize_image(
+        image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
+    )

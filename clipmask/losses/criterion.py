@@ -1,18 +1,22 @@
 """The training loss: match, then class cross-entropy and mask losses of every layer.
 
     loss_cls  = w_cls  sum over queries of v_c (-log softmax(logits)_c) / sum over queries of v_c
-    loss_bce  = w_bce  sum over matched pairs of BCE / number of pairs                         Eq. (14)
+    loss_bce  = w_bce  sum over matched pairs of BCE / number of pairs                         Eq.
+              (14)
     loss_dice = w_dice sum over matched pairs of Dice / number of pairs                        optional
 
-c is the class matched to the query, or no object, which has v = ``no_object_weight`` (else 1). Both denominators belong
-to the effective batch: they follow from its number of matched (image, class) pairs and of images, so a batch split
-over devices or accumulation steps gives the same gradient as a whole one.
+c is the class matched to the query, or no object, which has v = ``no_object_weight`` (else 1). Both
+denominators belong to the effective batch: they follow from its number of matched (image, class)
+pairs and of images, so a batch split over devices or accumulation steps gives the same gradient as
+a whole one.
 
-Masks are compared as inference reads them: enlarged bilinearly, to ``loss_stride`` pixels a cell. Where that is less
-than ``stride``, thin things no longer share their cells with what is beside them.
+Masks are compared as inference reads them: enlarged bilinearly, to ``loss_stride`` pixels a cell.
+Where that is less than ``stride``, thin things no longer share their cells with what is beside
+them.
 
-Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one image, n = h * w cells.
-"""
+Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one
+    image, n = h * w cells.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -86,12 +90,13 @@ class Criterion:
             mask_embed: (L, B, Q, E).
             pixels: (B, E, h, w); mask logits are ``mask_embed . pixels``.
             labels: one integer map (H_i, W_i) an image on the same device.
-            normalizer: (2,) float, the pairs and images that the sums are divided by; None counts this batch.
+            normalizer: (2,) float, the pairs and images that the sums are divided by; None counts
+                this batch.
             spaces: how each image's ids are read; None: K classes and ``ignore_label`` in all.
 
         Returns:
-            Scalars ``loss_cls``, ``loss_bce`` and, if weighted, ``loss_dice`` of the last layer, and of the earlier
-            ones the same names with ``_0``, ``_1``, ... appended.
+            Scalars ``loss_cls``, ``loss_bce`` and, if weighted, ``loss_dice`` of the last layer,
+            and of the earlier ones the same names with ``_0``, ``_1``, ... appended.
         """
         num_classes = pred_logits.shape[-1] - 1
         spaces = spaces or self._same_space(labels, num_classes)
@@ -104,7 +109,12 @@ class Criterion:
 
         # Reduced precision ends here: sums over tens of thousands of pixels need float32.
         with torch.autocast(pixels.device.type, enabled=False):
-            terms = {"loss_cls": self.class_weight * self._class_loss(pred_logits.float(), matches, pairs, images)}
+            terms = {
+                "loss_cls": (
+                    self.class_weight
+                    * self._class_loss(pred_logits.float(), matches, pairs, images)
+                )
+            }
             own = in_slots(labels, matches.label, num_classes, spaces)
             masks = self._mask_losses(mask_embed.float(), pixels.float(), matches.query, own)
         for name, (weight, sums) in masks.items():
@@ -116,7 +126,9 @@ class Criterion:
             for name, values in terms.items()
         }
 
-    def _class_loss(self, logits: Tensor, matches: Matches, pairs: Tensor, images: Tensor) -> Tensor:
+    def _class_loss(
+        self, logits: Tensor, matches: Matches, pairs: Tensor, images: Tensor
+    ) -> Tensor:
         """(L,) weighted cross-entropy; queries without a match are no object."""
         layers, batch, queries, width = logits.shape
         # One slot more than there are queries takes the writes of absent matches.
@@ -133,17 +145,24 @@ class Criterion:
         return [LabelSpace(num_classes, self.ignore_label)] * len(labels)
 
     def matching_targets(
-        self, labels: Sequence[Tensor], pixels: Tensor, num_classes: int, spaces: Sequence[LabelSpace] | None = None
+        self,
+        labels: Sequence[Tensor],
+        pixels: Tensor,
+        num_classes: int,
+        spaces: Sequence[LabelSpace] | None = None,
     ) -> Targets:
         """Returns what the matcher compares with; arguments as in ``__call__``."""
         spaces = spaces or self._same_space(labels, num_classes)
         height, width = (-(-length // self.matcher.factor) for length in pixels.shape[-2:])
-        return make_targets(labels, (height, width), self.stride * self.matcher.factor, num_classes, spaces)
+        return make_targets(
+            labels, (height, width), self.stride * self.matcher.factor, num_classes, spaces
+        )
 
     def _mask_losses(
         self, embed: Tensor, pixels: Tensor, query: Tensor, labels: Sequence[Tensor]
     ) -> dict[str, tuple[float, Tensor]]:
-        """Each mask loss by name with its weight: sums over matched pairs, (L,). Only matched queries get a mask.
+        """Each mask loss by name with its weight: sums over matched pairs, (L,). Only matched
+        queries get a mask.
 
         Args:
             embed: (L, B, Q, E).
@@ -154,7 +173,9 @@ class Criterion:
         layers, _, most = query.shape
         index = query.clamp_min(0).unsqueeze(-1).expand(-1, -1, -1, embed.shape[-1])
         chosen = embed.gather(2, index).movedim(0, 1).flatten(1, 2)  # (B, L * M, E)
-        logits = self._enlarged((chosen @ pixels.flatten(2)).unflatten(2, pixels.shape[-2:]), labels)
+        logits = self._enlarged(
+            (chosen @ pixels.flatten(2)).unflatten(2, pixels.shape[-2:]), labels
+        )
         height, width = logits.shape[-2:]
         logits = logits.flatten(2).unflatten(1, (layers, most))  # (B, L, M, n)
         slots = [LabelSpace(most, most)] * len(labels)
@@ -172,9 +193,11 @@ class Criterion:
         return terms
 
     def _enlarged(self, logits: Tensor, labels: Sequence[Tensor]) -> Tensor:
-        """Brings (B, masks, h, w) from ``stride`` to ``loss_stride`` as inference does: each image by itself.
+        """Brings (B, masks, h, w) from ``stride`` to ``loss_stride`` as inference does: each image
+        by itself.
 
-        At an image's border its own cells go on, and not the padding beyond; there results are 0, where nothing counts.
+        At an image's border its own cells go on, and not the padding beyond; there results are 0,
+        where nothing counts.
         """
         factor = self.stride // self.loss_stride
         if factor == 1:
@@ -183,6 +206,8 @@ class Criterion:
         images = []
         for masks, label in zip(logits, labels, strict=True):
             rows, columns = (-(-length // self.stride) for length in label.shape)
-            own = F.interpolate(masks[None, :, :rows, :columns], scale_factor=factor, mode="bilinear")[0]
+            own = F.interpolate(
+                masks[None, :, :rows, :columns], scale_factor=factor, mode="bilinear"
+            )[0]
             images.append(F.pad(own, (0, width - own.shape[-1], 0, height - own.shape[-2])))
         return torch.stack(images)

@@ -1,12 +1,15 @@
-"""Mask losses against soft targets: binary cross-entropy (Eq. 14) and dice, as means over labelled pixels.
+"""Mask losses against soft targets: binary cross-entropy (Eq. 14) and dice, as means over labelled
+pixels.
 
 With logits x, coverage y in [0, 1] and labelled share w of each cell n,
 
-    BCE  = sum_n w_n (softplus(x_n) - x_n y_n) / sum_n w_n                                       (14)
-    Dice = 1 - (2 sum_n w_n p_n y_n + 1) / (sum_n w_n p_n + sum_n w_n y_n + 1),   p = sigmoid(x)  (V-Net, smoothed)
+    BCE  = sum_n w_n (softplus(x_n) - x_n y_n) / sum_n w_n
+         (14)
+    Dice = 1 - (2 sum_n w_n p_n y_n + 1) / (sum_n w_n p_n + sum_n w_n y_n + 1),   p = sigmoid(x)
+                                                                                  (V-Net, smoothed)
 
--[y log p + (1 - y) log(1 - p)] = softplus(x) - x y, which needs no logarithm of a small number. Void and padding have
-w = 0.
+-[y log p + (1 - y) log(1 - p)] = softplus(x) - x y, which needs no logarithm of a small number.
+Void and padding have w = 0.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def weighted_means(logits: Tensor, cover: Tensor, weight: Tensor, dice: bool) -> tuple[Tensor, Tensor | None]:
+def weighted_means(
+    logits: Tensor, cover: Tensor, weight: Tensor, dice: bool
+) -> tuple[Tensor, Tensor | None]:
     """Compares every query with every class: matrix products, nothing at queries x classes x cells.
 
     Args:
@@ -52,7 +57,9 @@ def paired_bce(logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
 
 
 def paired_dice(logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
-    """Dice of each mask with its own target; arguments and result as in ``paired_bce``, values in [0, 1)."""
+    """Dice of each mask with its own target; arguments and result as in ``paired_bce``, values in
+    [0, 1).
+    """
     probability = logits.sigmoid() * weight
     overlap = (probability * coverage).sum(-1)
     sizes = probability.sum(-1) + (coverage * weight).sum(-1)

@@ -2,14 +2,16 @@
 
 The cost of query q for class k of an image is, with weights as in the loss,
 
-    C[q, k] = - w_cls softmax(logits_q)_k + w_bce BCE(mask_q, coverage_k) + w_dice Dice(mask_q, coverage_k)
+    C[q, k] = - w_cls softmax(logits_q)_k + w_bce BCE(mask_q, coverage_k) + w_dice Dice(mask_q,
+    coverage_k)
 
-(MaskFormer, Sec. 3.2, with Eq. 14 of the paper as mask cost). All layers and images are costed in one batch, and the
-costs leave the device in one transfer together with which classes are present; ``scipy`` then solves each small
-assignment. Masks are compared on means over 2 x 2 of their cells, at stride 8: a pairing does not hang on single
-pixels, and it is a quarter of the work.
+(MaskFormer, Sec. 3.2, with Eq. 14 of the paper as mask cost). All layers and images are costed in
+one batch, and the costs leave the device in one transfer together with which classes are present;
+``scipy`` then solves each small assignment. Masks are compared on means over 2 x 2 of their cells,
+at stride 8: a pairing does not hang on single pixels, and it is a quarter of the work.
 
-Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one image, n cells.
+Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one
+    image, n cells.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ class Matches(NamedTuple):
     """Which query stands for which class.
 
     Attributes:
-        query: (L, B, M) int64, the query matched to each present class, -1 where there is none (an image with fewer
-            than M classes, or more classes than queries).
+        query: (L, B, M) int64, the query matched to each present class, -1 where there is none (an
+            image with fewer than M classes, or more classes than queries).
         label: (B, M) int64, the present classes of each image in rising order, -1 beyond them.
     """
 
@@ -54,7 +56,9 @@ class Matcher:
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
 
     @torch.no_grad()
-    def __call__(self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets) -> Matches:
+    def __call__(
+        self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets
+    ) -> Matches:
         """Finds the cheapest pairing of each layer and image.
 
         Args:
@@ -73,25 +77,38 @@ class Matcher:
             torch.from_numpy(label).to(cost.device, non_blocking=True),
         )
 
-    def cost(self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets) -> Tensor:
-        """Returns C, (L, B, Q, K) in float32 whatever the precision around it; arguments as in ``__call__``."""
+    def cost(
+        self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets
+    ) -> Tensor:
+        """Returns C, (L, B, Q, K) in float32 whatever the precision around it; arguments as in
+        ``__call__``.
+        """
         with torch.autocast(pixels.device.type, enabled=False):
             embed = mask_embed.float().movedim(0, 1)  # (B, L, Q, E)
-            pooled = F.avg_pool2d(pixels.float(), self.factor, ceil_mode=True, count_include_pad=False)
+            pooled = F.avg_pool2d(
+                pixels.float(), self.factor, ceil_mode=True, count_include_pad=False
+            )
             weight = targets.weight.flatten(1).unsqueeze(1)  # (B, 1, n)
             cover = targets.coverage.flatten(2) * weight  # (B, K, n), times the labelled share
             layers = []
             for embed_l in embed.unbind(1):  # layer by layer: Q x n logits of one layer at a time
                 logits = embed_l @ pooled.flatten(2)  # (B, Q, n)
                 bce, dice = weighted_means(logits, cover, weight, dice=self.dice_weight > 0)
-                layers.append(self.bce_weight * bce + (self.dice_weight * dice if dice is not None else 0))
-            cost = torch.stack(layers) - self.class_weight * pred_logits.float().softmax(-1)[..., :-1]
-        # A diverged step must still come to an end on every process; its loss is not finite and the step is skipped.
+                layers.append(
+                    self.bce_weight * bce + (self.dice_weight * dice if dice is not None else 0)
+                )
+            cost = (
+                torch.stack(layers) - self.class_weight * pred_logits.float().softmax(-1)[..., :-1]
+            )
+        # A diverged step must still come to an end on every process; its loss is not finite and the
+        # step is skipped.
         return cost.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
 
 
 def to_host(cost: Tensor, present: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Copies costs (L, B, Q, K) and presence (B, K), bool, to the host, side by side: the step's one transfer."""
+    """Copies costs (L, B, Q, K) and presence (B, K), bool, to the host, side by side: the step's
+    one transfer.
+    """
     host = torch.cat([cost.flatten(), present.to(cost.dtype).flatten()]).cpu().numpy()
     return host[: cost.numel()].reshape(cost.shape), host[cost.numel() :].reshape(present.shape) > 0
 

@@ -1,9 +1,10 @@
 """Targets from label maps, made on the model's device without asking the host.
 
-A label map is reduced to a grid of cells: for each cell and class the share of the cell's labelled pixels that the
-class covers. Thin poles keep their weight there, where sampling one pixel a cell would hit or miss them, and void
-pixels and padding drop out exactly, because a cell counts with its labelled share alone. Matching compares on a coarse
-grid and with every class, the losses on a fine one and with the classes that an image shows.
+A label map is reduced to a grid of cells: for each cell and class the share of the cell's labelled
+pixels that the class covers. Thin poles keep their weight there, where sampling one pixel a cell
+would hit or miss them, and void pixels and padding drop out exactly, because a cell counts with its
+labelled share alone. Matching compares on a coarse grid and with every class, the losses on a fine
+one and with the classes that an image shows.
 
 Shapes: B batch, K classes, H and W pixels, h and w cells.
 """
@@ -34,7 +35,8 @@ class Targets(NamedTuple):
     """What the matcher and the mask losses compare with.
 
     Attributes:
-        coverage: (B, K, h, w) share of each cell's labelled pixels, in [0, 1]; 0 where none is labelled.
+        coverage: (B, K, h, w) share of each cell's labelled pixels, in [0, 1]; 0 where none is
+            labelled.
         weight: (B, h, w) share of each cell's pixels that is labelled, in [0, 1].
         present: (B, K) bool, the classes with any labelled pixel.
     """
@@ -45,7 +47,11 @@ class Targets(NamedTuple):
 
 
 def make_targets(
-    labels: Sequence[Tensor], grid: tuple[int, int], stride: int, num_classes: int, spaces: Sequence[LabelSpace]
+    labels: Sequence[Tensor],
+    grid: tuple[int, int],
+    stride: int,
+    num_classes: int,
+    spaces: Sequence[LabelSpace],
 ) -> Targets:
     """Reduces label maps to a grid.
 
@@ -63,14 +69,17 @@ def make_targets(
     counts = labels[0].new_zeros((len(labels), num_classes + 1, height, width), dtype=torch.float32)
     ones = counts.new_ones((1, 1, 1)).expand(1, height, width)
     for image, (label, space) in enumerate(zip(labels, spaces, strict=True)):
-        # Padding is num_classes, which is no class either and, unlike the ignore label, fits the labels' type.
+        # Padding is num_classes, which is no class either and, unlike the ignore label, fits the
+        # labels' type.
         padded = F.pad(
-            label, (0, width * stride - label.shape[1], 0, height * stride - label.shape[0]), value=num_classes
+            label,
+            (0, width * stride - label.shape[1], 0, height * stride - label.shape[0]),
+            value=num_classes,
         )
         for dy in range(stride):
             for dx in range(stride):
-                # One pixel of every cell at a time: a small index, where all pixels at once would need eight
-                # bytes for each.
+                # One pixel of every cell at a time: a small index, where all pixels at once would
+                # need eight bytes for each.
                 index = class_index(padded[dy::stride, dx::stride], space, num_classes)
                 counts[image].scatter_add_(0, index.unsqueeze(0), ones)
     counts = counts[:, :num_classes]
@@ -82,8 +91,11 @@ def make_targets(
     )
 
 
-def in_slots(labels: Sequence[Tensor], classes: Tensor, num_classes: int, spaces: Sequence[LabelSpace]) -> list[Tensor]:
-    """Renames each map's classes to their places among those that the image shows, so that targets need no others.
+def in_slots(
+    labels: Sequence[Tensor], classes: Tensor, num_classes: int, spaces: Sequence[LabelSpace]
+) -> list[Tensor]:
+    """Renames each map's classes to their places among those that the image shows, so that targets
+    need no others.
 
     Args:
         labels, num_classes, spaces: as above.
@@ -95,7 +107,9 @@ def in_slots(labels: Sequence[Tensor], classes: Tensor, num_classes: int, spaces
     batch, most = classes.shape
     place = classes.new_full((batch, num_classes + 1), most)
     place.scatter_(
-        1, classes.masked_fill(classes < 0, num_classes), torch.arange(most, device=classes.device).expand(batch, -1)
+        1,
+        classes.masked_fill(classes < 0, num_classes),
+        torch.arange(most, device=classes.device).expand(batch, -1),
     )
     place[:, num_classes] = most  # where void lies, and where the -1 were written
     return [
@@ -120,7 +134,9 @@ def count_pairs(labels: Sequence[Tensor], spaces: Sequence[LabelSpace], num_quer
 
 
 def class_index(label: Tensor, space: LabelSpace, void: int) -> Tensor:
-    """Returns ids as int64 with void, and whatever is no class of the image's, at ``void``; same shape."""
+    """Returns ids as int64 with void, and whatever is no class of the image's, at ``void``; same
+    shape.
+    """
     index = label.long()
     outside = (index == space.ignore_label) | (index < 0) | (index >= space.num_classes)
     return index.masked_fill(outside, void)

@@ -1,8 +1,8 @@
 """The backbone that a config names: a timm model, or any other of ``BACKBONE_REGISTRY``.
 
-``TimmBackbone`` makes any timm model with features at strides 4, 8, 16 and 32 a Detectron2 ``Backbone``, and any plain
-vision transformer, whose one map becomes a ``SimplePyramid``. Its maps are named as Detectron2 names ResNet's: ``res2``
-(stride 4) to ``res5`` (stride 32).
+``TimmBackbone`` makes any timm model with features at strides 4, 8, 16 and 32 a Detectron2
+``Backbone``, and any plain vision transformer, whose one map becomes a ``SimplePyramid``. Its maps
+are named as Detectron2 names ResNet's: ``res2`` (stride 4) to ``res5`` (stride 32).
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 from clipmask.weights.hub import check_cached
 
-# Classifiers of ImageNet in the files of Detectron2's and MaskFormer's model zoos, whose backbones have none; ``norm.``
-# stands before Swin's.
+# Classifiers of ImageNet in the files of Detectron2's and MaskFormer's model zoos, whose backbones
+# have none; ``norm.`` stands before Swin's.
 CLASSIFIERS = ("stem.fc.", "fc.", "fc1000.", "linear.", "head.", "norm.", "pred.", "classifier.")
-# The norms of the outputs of Swin's stages, which its classifiers have not: they begin as they are drawn.
+# The norms of the outputs of Swin's stages, which its classifiers have not: they begin as they are
+# drawn.
 OF_OUTPUTS = ("norm0.", "norm1.", "norm2.", "norm3.")
 PATCHES = (8, 14, 16, 32)  # sides of the patches of plain transformers, pixels
 PYRAMID_WIDTH = 256  # channels of each map of a plain transformer's pyramid, as in ViTDet
@@ -38,19 +39,21 @@ class TimmBackbone(Backbone):
 
     Args:
         name: timm's model name, e.g. ``resnet50`` or ``swin_tiny_patch4_window7_224``.
-        weights: ``pretrained`` (timm's default weights for the name), one of timm's tags for it, the path of a local
-            file or an address (see weights/foreign.py, weights/addresses.py; the whole classifier or its trunk), or
-            ``random``.
+        weights: ``pretrained`` (timm's default weights for the name), one of timm's tags for it,
+            the path of a local file or an address (see weights/foreign.py, weights/addresses.py;
+            the whole classifier or its trunk), or ``random``.
         timm_args: further arguments of ``timm.create_model``.
         freeze_at: 0 freezes nothing, 1 the stem, n >= 2 everything up to the feature ``res{n}``.
-        norm: ``BN``, ``FrozenBN`` or ``SyncBN``; what becomes of the model's batch normalisations. Empty: nothing.
-        strict: whether a local file must hold every weight and nothing else; otherwise each difference is logged.
+        norm: ``BN``, ``FrozenBN`` or ``SyncBN``; what becomes of the model's batch normalisations.
+            Empty: nothing.
+        strict: whether a local file must hold every weight and nothing else; otherwise each
+            difference is logged.
         last: the deepest feature wanted; stages after it are not built.
         in_channels: channels of the images.
 
     Raises:
-        UserError: timm lacks the model or refuses an argument; the model lacks one of the strides; the file is missing,
-            damaged or does not fit; the weights can't be downloaded.
+        UserError: timm lacks the model or refuses an argument; the model lacks one of the strides;
+            the file is missing, damaged or does not fit; the weights can't be downloaded.
     """
 
     def __init__(
@@ -68,7 +71,9 @@ class TimmBackbone(Backbone):
         super().__init__()
         self._strides = {name: stride for name, stride in STRIDES.items() if name <= last}
         if not 0 <= freeze_at <= 5:
-            raise UserError(f"MODEL.BACKBONE.FREEZE_AT {freeze_at}: use 0 (nothing) to 5 (everything)")
+            raise UserError(
+                f"MODEL.BACKBONE.FREEZE_AT {freeze_at}: use 0 (nothing) to 5 (everything)"
+            )
         args = {"in_chans": in_channels, **(timm_args or {})}
         wanted = list(self._strides.values())
         plan = _plan(name, args, wanted)
@@ -109,7 +114,9 @@ class TimmBackbone(Backbone):
             flat = name.removeprefix("model.").replace(".", "_")
             if any(name.startswith(f"{stage}.") for stage in stages):
                 continue
-            inside = [index for index, end in enumerate(ends) if flat == end or flat.startswith(f"{end}_")]
+            inside = [
+                index for index, end in enumerate(ends) if flat == end or flat.startswith(f"{end}_")
+            ]
             holds = [index for index, end in enumerate(ends) if end.startswith(f"{flat}_")]
             if holds and not inside:
                 continue  # a container of stages: its children are looked at one by one
@@ -144,7 +151,9 @@ class TimmBackbone(Backbone):
 
 
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
-    """Builds the backbone that the config names; weights that come with ``MODEL.WEIGHTS`` are not fetched first."""
+    """Builds the backbone that the config names; weights that come with ``MODEL.WEIGHTS`` are not
+    fetched first.
+    """
     node = cfg.MODEL.BACKBONE
     return TimmBackbone(
         node.TIMM_NAME,
@@ -158,7 +167,8 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     )
 
 
-# Detic has a backbone of this name too. In ClipMask's models the name means ours, whoever was registered first.
+# Detic has a backbone of this name too. In ClipMask's models the name means ours, whoever was
+# registered first.
 if build_timm_backbone.__name__ not in BACKBONE_REGISTRY:
     BACKBONE_REGISTRY.register(build_timm_backbone)
 
@@ -168,7 +178,8 @@ class _Plan(NamedTuple):
 
     Attributes:
         indices: of them in ``feature_info``.
-        patch: 0; of a plain transformer, whose only feature becomes a pyramid, the side of its patches in pixels.
+        patch: 0; of a plain transformer, whose only feature becomes a pyramid, the side of its
+            patches in pixels.
     """
 
     indices: tuple[int, ...]
@@ -182,7 +193,8 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _P
     whole = _create(name, args, num_classes=0)
     taken = inspect.signature(type(whole).__init__).parameters
     if "strict_img_size" in taken:
-        args = {"strict_img_size": False, **args}  # Swin otherwise takes images of its training size alone
+        # Swin otherwise takes images of its training size alone
+        args = {"strict_img_size": False, **args}
     if plan.patch and "dynamic_img_size" in taken:
         args = {"dynamic_img_size": True, **args}  # likewise plain transformers
     args = {**args, "features_only": True, "out_indices": plan.indices}
@@ -199,7 +211,8 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _P
             aside=tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads)),
             made_for="Name the model they were made for in MODEL.BACKBONE.TIMM_NAME and TIMM_ARGS",
         )
-        # Through timm's own loading, because it renames what the feature extractor holds under other names.
+        # Through timm's own loading, because it renames what the feature extractor holds under
+        # other names.
         overlay = {"state_dict": whole.state_dict(), "source": "", "custom_load": False}
         builder_log = logging.getLogger("timm.models._builder")
         builder_log.disabled = True  # it would list the layers after the last feature as unexpected
@@ -210,8 +223,13 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _P
     if Path(weights).suffix in WEIGHT_ENDINGS:
         raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
     tagged = name if weights == "pretrained" else f"{name.partition('.')[0]}.{weights}"
-    if weights != "pretrained" and tagged not in timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True):
-        known = [model.partition(".")[2] for model in timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)]
+    if weights != "pretrained" and tagged not in timm.list_models(
+        f"{name.partition('.')[0]}.*", pretrained=True
+    ):
+        known = [
+            model.partition(".")[2]
+            for model in timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        ]
         raise UserError(
             f"MODEL.BACKBONE.WEIGHTS {weights!r} is neither a file nor a timm tag of {name}; "
             f"its tags: {', '.join(known) or 'none'}"
@@ -225,14 +243,17 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _P
     except Exception as error:  # every hub and network library has exceptions of its own
         _check_cached(tagged)
         raise UserError(
-            f"backbone weights {tagged} could not be had from timm's hub ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no message'}). Set MODEL.BACKBONE.WEIGHTS to a local "
-            "file of them, to another tag that is in the local cache, or to random to train from scratch on purpose"
+            f"backbone weights {tagged} could not be had from timm's hub ({type(error).__name__}:"
+            f" {str(error).splitlines()[0] if str(error) else 'no message'}). Set"
+            " MODEL.BACKBONE.WEIGHTS to a local file of them, to another tag that is in the local"
+            " cache, or to random to train from scratch on purpose"
         ) from error
 
 
 def _check_cached(name: str) -> None:
-    """Raises a ``UserError`` where the hub's cache holds other weights of that timm name than the hub announced."""
+    """Raises a ``UserError`` where the hub's cache holds other weights of that timm name than the
+    hub announced.
+    """
     from timm.models import get_pretrained_cfg
 
     repository = getattr(get_pretrained_cfg(name), "hf_hub_id", None)
@@ -241,7 +262,9 @@ def _check_cached(name: str) -> None:
 
 
 def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
-    """``timm.create_model`` without weights; its complaints about name and arguments as one message."""
+    """``timm.create_model`` without weights; its complaints about name and arguments as one
+    message.
+    """
     import timm
 
     if not timm.is_model(name.partition(".")[0]):
@@ -253,7 +276,9 @@ def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
     try:
         return timm.create_model(name, pretrained=False, **args, **more)
     except (TypeError, RuntimeError, AssertionError, ValueError) as error:
-        raise UserError(f"timm can't build {name} with MODEL.BACKBONE.TIMM_ARGS {args}: {error}") from error
+        raise UserError(
+            f"timm can't build {name} with MODEL.BACKBONE.TIMM_ARGS {args}: {error}"
+        ) from error
 
 
 def _plan(name: str, args: dict[str, Any], strides: list[int]) -> _Plan:
@@ -262,15 +287,18 @@ def _plan(name: str, args: dict[str, Any], strides: list[int]) -> _Plan:
     reductions = model.feature_info.reduction()
     last = {reduction: index for index, reduction in enumerate(reductions)}
     # A transformer's own class is inside.
-    any_size = "dynamic_img_size" in inspect.signature(type(getattr(model, "model", model))).parameters
+    any_size = (
+        "dynamic_img_size" in inspect.signature(type(getattr(model, "model", model))).parameters
+    )
     if len(last) == 1 and any_size and reductions[0] in PATCHES:
         return _Plan((-1,), reductions[0])
     missing = [str(stride) for stride in strides if stride not in last]
     if missing:
         raise UserError(
-            f"MODEL.BACKBONE.TIMM_NAME {name}: no feature at stride {', '.join(missing)} (it has "
-            f"{', '.join(map(str, reductions))}); choose a hierarchical model such as a ResNet, Swin or ConvNeXt, or a "
-            f"plain transformer with patches of {', '.join(map(str, PATCHES))} pixels"
+            f"MODEL.BACKBONE.TIMM_NAME {name}: no feature at stride {', '.join(missing)} (it has"
+            f" {', '.join(map(str, reductions))}); choose a hierarchical model such as a ResNet,"
+            " Swin or ConvNeXt, or a plain transformer with patches of"
+            f" {', '.join(map(str, PATCHES))} pixels"
         )
     return _Plan(tuple(last[stride] for stride in strides))
 
@@ -279,16 +307,17 @@ def build_backbone(cfg: CfgNode) -> Any:
     """Builds the backbone of ``BACKBONE_REGISTRY`` that the config names, with its weights.
 
     Args:
-        cfg: ``MODEL.BACKBONE.NAME`` is registered. For another than ``build_timm_backbone``, which has weights by name,
-            ``MODEL.BACKBONE.WEIGHTS`` is a file, an address or ``random``; like there, they are not
-            read where they come with ``MODEL.WEIGHTS``.
+        cfg: ``MODEL.BACKBONE.NAME`` is registered. For another than ``build_timm_backbone``, which
+            has weights by name, ``MODEL.BACKBONE.WEIGHTS`` is a file, an address or ``random``;
+            like there, they are not read where they come with ``MODEL.WEIGHTS``.
 
     Returns:
         A ``Backbone``, Detectron2's or our own, with the features that ``named_features`` tells.
 
     Raises:
-        UserError: the weights are neither, or don't fit; the builder reads a key that the config lacks, or refuses a
-            value; a feature is missing, or its stride is none that ClipMask takes.
+        UserError: the weights are neither, or don't fit; the builder reads a key that the config
+            lacks, or refuses a value; a feature is missing, or its stride is none that ClipMask
+            takes.
     """
     name, input_shape = cfg.MODEL.BACKBONE.NAME, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
     if name == build_timm_backbone.__name__:
@@ -299,45 +328,57 @@ def build_backbone(cfg: CfgNode) -> Any:
     except UserError:
         raise
     except AttributeError as error:
-        if not str(error).isidentifier():  # a config's complaint is the bare key; any other is a fault in the builder
+        # a config's complaint is the bare key; any other is a fault in the builder
+        if not str(error).isidentifier():
             raise
         raise UserError(
-            f"MODEL.BACKBONE.NAME {name} reads a key {error} that this config does not have. Detectron2's backbones "
-            "need Detectron2's config: cfg = detectron2.config.get_cfg(), then clipmask.add_clipmask_config(cfg). A "
-            "backbone of your own: add its keys to the config before anything is merged into it"
+            f"MODEL.BACKBONE.NAME {name} reads a key {error} that this config does not have."
+            " Detectron2's backbones need Detectron2's config: cfg = detectron2.config.get_cfg(),"
+            " then clipmask.add_clipmask_config(cfg). A backbone of your own: add its keys to the"
+            " config before anything is merged into it"
         ) from error
-    except (AssertionError, KeyError, ValueError, ImportError) as error:  # how Detectron2's builders refuse a value
+    # how Detectron2's builders refuse a value
+    except (AssertionError, KeyError, ValueError, ImportError) as error:
         raise UserError(
-            f"MODEL.BACKBONE.NAME {name} refuses this config ({type(error).__name__}: {error}). ClipMask takes a "
-            f"backbone with features at strides {', '.join(map(str, STRIDES.values()))} (Detectron2's ResNet: "
-            f"MODEL.RESNETS.OUT_FEATURES {list(STRIDES)}), and no operators that Detectron2 must have compiled, where "
-            "it has not"
+            f"MODEL.BACKBONE.NAME {name} refuses this config ({type(error).__name__}: {error})."
+            " ClipMask takes a backbone with features at strides"
+            f" {', '.join(map(str, STRIDES.values()))} (Detectron2's ResNet:"
+            f" MODEL.RESNETS.OUT_FEATURES {list(STRIDES)}), and no operators that Detectron2 must"
+            " have compiled, where it has not"
         ) from error
     named_features(cfg, backbone)
     weights = _file_of_weights(cfg)
     if weights is not None:
         own = backbone.state_dict()
-        unbuilt = tuple(f"{stage}." for stage in STRIDES if not any(key.startswith(f"{stage}.") for key in own))
+        unbuilt = tuple(
+            f"{stage}." for stage in STRIDES if not any(key.startswith(f"{stage}.") for key in own)
+        )
         load_weight_file(
             backbone,
             weights,
             cfg.MODEL.BACKBONE.WEIGHTS_STRICT,
             aside=(*CLASSIFIERS, *unbuilt),
             drawn=OF_OUTPUTS,
-            made_for=f"Configure {name} as the model they were made for (Detectron2's ResNet: MODEL.RESNETS)",
+            made_for=(
+                f"Configure {name} as the model they were made for (Detectron2's ResNet:"
+                " MODEL.RESNETS)"
+            ),
         )
     return set_norms(backbone, cfg.MODEL.BACKBONE.NORM)
 
 
 def _with_all_stages(cfg: CfgNode) -> CfgNode:
-    """Returns a config in which Detectron2's ResNets, with and without an FPN, give all stages that are used.
+    """Returns a config in which Detectron2's ResNets, with and without an FPN, give all stages that
+    are used.
 
     Their defaults, res4 alone and nothing, are those of detectors, and serve no ClipMask.
     """
     stages = ["res2", *cfg.MODEL.CLIPMASK.SCALES]
     sections = {"RESNETS": ("OUT_FEATURES", ["res4"]), "FPN": ("IN_FEATURES", [])}
     defaults = {
-        name: key for name, (key, default) in sections.items() if name in cfg.MODEL and cfg.MODEL[name][key] == default
+        name: key
+        for name, (key, default) in sections.items()
+        if name in cfg.MODEL and cfg.MODEL[name][key] == default
     }
     if not defaults:
         return cfg
@@ -349,13 +390,19 @@ def _with_all_stages(cfg: CfgNode) -> CfgNode:
 
 
 def named_features(cfg: CfgNode, backbone: Any) -> dict[str, str]:
-    """Returns what the backbone calls res2 and each of MODEL.CLIPMASK.SCALES, see ``choose_features``."""
+    """Returns what the backbone calls res2 and each of MODEL.CLIPMASK.SCALES, see
+    ``choose_features``.
+    """
     node = cfg.MODEL.CLIPMASK
-    return choose_features(cfg.MODEL.BACKBONE.NAME, backbone.output_shape(), ["res2", *node.SCALES], node.IN_FEATURES)
+    return choose_features(
+        cfg.MODEL.BACKBONE.NAME, backbone.output_shape(), ["res2", *node.SCALES], node.IN_FEATURES
+    )
 
 
 def _file_of_weights(cfg: CfgNode) -> Path | None:
-    """The file that a backbone other than timm's takes its weights from; None where they are drawn or come later."""
+    """The file that a backbone other than timm's takes its weights from; None where they are drawn
+    or come later.
+    """
     name, weights = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.WEIGHTS
     if cfg.MODEL.WEIGHTS or weights == "random":
         return None
@@ -366,8 +413,8 @@ def _file_of_weights(cfg: CfgNode) -> Path | None:
     if Path(weights).suffix in WEIGHT_ENDINGS:
         raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
     raise UserError(
-        f"MODEL.BACKBONE.WEIGHTS {weights!r}: {name} has no weights of its own here, only timm's backbones "
-        "(MODEL.BACKBONE.NAME build_timm_backbone) have. Set it to a file (.pth, .safetensors, or .pkl of "
-        "Detectron2's model zoo), to its address (https://, detectron2://), or to random to train from scratch on "
-        "purpose"
+        f"MODEL.BACKBONE.WEIGHTS {weights!r}: {name} has no weights of its own here, only timm's"
+        " backbones (MODEL.BACKBONE.NAME build_timm_backbone) have. Set it to a file (.pth,"
+        " .safetensors, or .pkl of Detectron2's model zoo), to its address (https://,"
+        " detectron2://), or to random to train from scratch on purpose"
     )

@@ -1,10 +1,12 @@
 """From (class, mask) pairs to class maps and label maps, at any size.
 
-    score_k(p) = sum_q softmax(logits_q)_k sigmoid(mask_q(p))        (MaskFormer, Sec. 3.4, semantic inference)
+    score_k(p) = sum_q softmax(logits_q)_k sigmoid(mask_q(p))        (MaskFormer, Sec. 3.4, semantic
+                                                                     inference)
 
-mask_q(p) is the stride-4 mask read bilinearly at the centre of output pixel p. ``plain_scores`` is this formula as it
-stands. Where the Q masks of a whole picture would be large, the output is made in strips of rows instead: only one
-strip of the Q masks exists at a time, and for label maps only one strip of the K scores.
+mask_q(p) is the stride-4 mask read bilinearly at the centre of output pixel p. ``plain_scores`` is
+this formula as it stands. Where the Q masks of a whole picture would be large, the output is made
+in strips of rows instead: only one strip of the Q masks exists at a time, and for label maps only
+one strip of the K scores.
 
 Shapes: Q queries, K classes, h and w rows and columns at stride 4, H and W output rows and columns.
 """
@@ -18,22 +20,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Elements of Q full-size masks, or of K score maps, up to which a picture is not cut into strips: 32 MiB in float32.
+# Elements of Q full-size masks, or of K score maps, up to which a picture is not cut into strips:
+# 32 MiB in float32.
 WHOLE_ELEMENTS = 8 * 2**20
-# Elements of one strip of masks or scores: 8 MiB in float32, small enough for caches and large enough for kernels.
+# Elements of one strip of masks or scores: 8 MiB in float32, small enough for caches and large
+# enough for kernels.
 STRIP_ELEMENTS = 2 * 2**20
 # Classes whose scores are compared at once.
 CLASS_BLOCK = 128
 
 
 def target_size(inputs: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns H and W of an image's result: ``height`` and ``width`` of its dataset dict, the image's own without."""
+    """Returns H and W of an image's result: ``height`` and ``width`` of its dataset dict, the
+    image's own without.
+    """
     height, width = inputs["image"].shape[-2:]
     return int(inputs.get("height", height)), int(inputs.get("width", width))
 
 
 def class_scores(
-    logits: Tensor, masks: Tensor, input_size: tuple[int, int], output_size: tuple[int, int], stride: int = 4
+    logits: Tensor,
+    masks: Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    stride: int = 4,
 ) -> Tensor:
     """Returns the scores (K, H, W) of one image, float, at least 0.
 
@@ -53,9 +63,14 @@ def class_scores(
 
 
 def label_map(
-    logits: Tensor, masks: Tensor, input_size: tuple[int, int], output_size: tuple[int, int], stride: int = 4
+    logits: Tensor,
+    masks: Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    stride: int = 4,
 ) -> Tensor:
-    """Returns the class of largest score at each pixel (H, W), uint8 up to 255 classes and int64 beyond.
+    """Returns the class of largest score at each pixel (H, W), uint8 up to 255 classes and int64
+    beyond.
 
     No map of K x H x W is made; arguments as in ``class_scores``.
     """
@@ -90,14 +105,19 @@ def plain_scores(
         scale = (size[0] * stride / input_size[0], size[1] * stride / input_size[1])
         # A row and a column more, equal to the last: rounding can then cost no pixel.
         batch = F.pad(batch, (0, 1 + int(1 / scale[1]), 0, 1 + int(1 / scale[0])), mode="replicate")
-    large = F.interpolate(batch, scale_factor=scale, mode="bilinear", align_corners=False).sigmoid_()
+    large = F.interpolate(
+        batch, scale_factor=scale, mode="bilinear", align_corners=False
+    ).sigmoid_()
     large = large[..., : size[0], : size[1]].reshape(*masks.shape[:-2], *size)
-    with torch.autocast(masks.device.type, enabled=False):  # scores are float32 whatever the caller's precision
+    # scores are float32 whatever the caller's precision
+    with torch.autocast(masks.device.type, enabled=False):
         return torch.einsum("...kq,...qhw->...khw", probability, large)
 
 
 def _is_plain(logits: Tensor, input_size: tuple[int, int], output_size: tuple[int, int]) -> bool:
-    """Whether an image is as large as its result, and small enough to be segmented without strips."""
+    """Whether an image is as large as its result, and small enough to be segmented without
+    strips.
+    """
     pixels = output_size[0] * output_size[1]
     return tuple(input_size) == tuple(output_size) and max(logits.shape) * pixels <= WHOLE_ELEMENTS
 
@@ -108,15 +128,17 @@ def _probability(logits: Tensor) -> Tensor:
 
 
 def best_labels(scores: Tensor) -> Tensor:
-    """Returns the class of largest score (K, H, W) at each pixel, (H, W), of the type of ``label_map``."""
+    """Returns the class of largest score (K, H, W) at each pixel, (H, W), of the type of
+    ``label_map``.
+    """
     return _largest(scores).to(_label_type(len(scores)))
 
 
 def _largest(scores: Tensor) -> Tensor:
     """The index of the largest of K scores (K, ...), int64.
 
-    On CPUs ``max`` gives argmax's indices many times faster, but takes four times as long for each score where it has
-    a thousand of them as where it has a hundred.
+    On CPUs ``max`` gives argmax's indices many times faster, but takes four times as long for each
+    score where it has a thousand of them as where it has a hundred.
     """
     best, index = scores[:CLASS_BLOCK].max(0)
     for first in range(CLASS_BLOCK, len(scores), CLASS_BLOCK):
@@ -167,20 +189,29 @@ def _resized(
     offset: tuple[float, float],
     rows: int,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Strips of some rows of the masks at any scale and offset: the first row, and (Q, rows, at least W)."""
+    """Strips of some rows of the masks at any scale and offset: the first row, and (Q, rows, at
+    least W).
+    """
     _, cells_y, cells_x = masks.shape
     height, width = output_size
-    upper, lower, share = _neighbours(height, cells_y, input_size[0] / stride, offset[0] / stride, masks.device)
-    # Output columns that begin where the masks do are left to torch's own kernel, which knows no offset.
+    upper, lower, share = _neighbours(
+        height, cells_y, input_size[0] / stride, offset[0] / stride, masks.device
+    )
+    # Output columns that begin where the masks do are left to torch's own kernel, which knows no
+    # offset.
     across = None
     if offset[1] != 0:
-        across = _neighbours(width, cells_x, input_size[1] / stride, offset[1] / stride, masks.device)
+        across = _neighbours(
+            width, cells_x, input_size[1] / stride, offset[1] / stride, masks.device
+        )
     scale = width * stride / input_size[1]
     for first in range(0, height, rows):
         part = slice(first, first + rows)
-        strip = torch.lerp(masks[:, upper[part]], masks[:, lower[part]], share[part, None])  # (Q, rows, w)
+        # (Q, rows, w)
+        strip = torch.lerp(masks[:, upper[part]], masks[:, lower[part]], share[part, None])
         if across is None:
-            # More columns than there are, equal to the last: rounding can then cost no output column.
+            # More columns than there are, equal to the last: rounding can then cost no output
+            # column.
             strip = F.pad(strip, (0, 1 + int(1 / scale)), mode="replicate")
             strip = F.interpolate(strip, scale_factor=scale, mode="linear", align_corners=False)
         else:
@@ -192,10 +223,12 @@ def _resized(
 def _neighbours(
     count: int, cells: int, covered: float, offset: float, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The two cells between whose centres each of ``count`` output rows lies, and the second one's share.
+    """The two cells between whose centres each of ``count`` output rows lies, and the second one's
+    share.
 
-    The first and last rows read beyond the outermost centres, which is the outermost cell itself, as bilinear
-    interpolation has it everywhere. ``covered`` and ``offset`` are in cells; all three results are (count,).
+    The first and last rows read beyond the outermost centres, which is the outermost cell itself,
+    as bilinear interpolation has it everywhere. ``covered`` and ``offset`` are in cells; all three
+    results are (count,).
     """
     centre = (torch.arange(count, device=device) + 0.5) * (covered / count) + (offset - 0.5)
     centre = centre.clamp(0, cells - 1)

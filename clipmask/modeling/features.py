@@ -1,4 +1,6 @@
-"""Which of a backbone's features are res2 .. res5, whatever the backbone calls them, and the kind of its norms."""
+"""Which of a backbone's features are res2 .. res5, whatever the backbone calls them, and the kind
+of its norms.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,26 @@ def choose_features(
         backbone: its name, for errors.
         shapes: of its features.
         wanted: names of ours, res2 first.
-        named: MODEL.CLIPMASK.IN_FEATURES, the backbone's names of those wanted, in this order; empty: those of the same
-            names, or else the ones at strides 4, 8, 16 and 32.
+        named: MODEL.CLIPMASK.IN_FEATURES, the backbone's names of those wanted, in this order;
+            empty: those of the same names, or else the ones at strides 4, 8, 16 and 32.
 
     Returns:
         Our name -> the backbone's, each once.
 
     Raises:
-        UserError: a feature is missing, or there are several of its stride; the strides are none that ClipMask takes.
+        UserError: a feature is missing, or there are several of its stride; the strides are none
+            that ClipMask takes.
     """
     given = ", ".join(f"{name} (stride {shape.stride})" for name, shape in shapes.items())
     if named:
-        if len(named) != len(wanted) or len(set(named)) < len(named) or not set(named) <= shapes.keys():
+        if (
+            len(named) != len(wanted)
+            or len(set(named)) < len(named)
+            or not set(named) <= shapes.keys()
+        ):
             raise UserError(
-                f"MODEL.CLIPMASK.IN_FEATURES {list(named)}: name {len(wanted)} features of {backbone}, finest first "
-                f"and each once; it gives {given}"
+                f"MODEL.CLIPMASK.IN_FEATURES {list(named)}: name {len(wanted)} features of"
+                f" {backbone}, finest first and each once; it gives {given}"
             )
         chosen = dict(zip(wanted, named, strict=True))
     elif set(wanted) <= shapes.keys():
@@ -47,41 +54,48 @@ def choose_features(
     else:
         chosen = _by_stride(backbone, shapes, wanted, given)
     strides = [shapes[chosen[name]].stride or 0 for name in wanted]
-    if strides[0] != STRIDES["res2"] or any(not coarse or coarse % fine for fine, coarse in pairwise(strides)):
+    if strides[0] != STRIDES["res2"] or any(
+        not coarse or coarse % fine for fine, coarse in pairwise(strides)
+    ):
         raise UserError(
-            f"MODEL.BACKBONE.NAME {backbone} gives {', '.join(chosen.values())} at strides "
-            f"{', '.join(map(str, strides))}; ClipMask takes res2 at stride 4 and each other at a multiple of the "
-            "stride before it"
+            f"MODEL.BACKBONE.NAME {backbone} gives {', '.join(chosen.values())} at strides"
+            f" {', '.join(map(str, strides))}; ClipMask takes res2 at stride 4 and each other at a"
+            " multiple of the stride before it"
         )
     return chosen
 
 
-def _by_stride(backbone: str, shapes: Mapping[str, ShapeSpec], wanted: Sequence[str], given: str) -> dict[str, str]:
+def _by_stride(
+    backbone: str, shapes: Mapping[str, ShapeSpec], wanted: Sequence[str], given: str
+) -> dict[str, str]:
     at: dict[int, list[str]] = defaultdict(list)
     for name, shape in shapes.items():
         at[shape.stride or 0].append(name)
     missing = [str(STRIDES[name]) for name in wanted if not at[STRIDES[name]]]
     if missing:
         raise UserError(
-            f"MODEL.BACKBONE.NAME {backbone} gives {given}, but nothing at stride {', '.join(missing)}: ClipMask takes "
-            f"strides {', '.join(str(STRIDES[name]) for name in wanted)} (res2 and MODEL.CLIPMASK.SCALES). For "
-            f"Detectron2's build_resnet_backbone set MODEL.RESNETS.OUT_FEATURES {list(STRIDES)}"
+            f"MODEL.BACKBONE.NAME {backbone} gives {given}, but nothing at stride"
+            f" {', '.join(missing)}: ClipMask takes strides"
+            f" {', '.join(str(STRIDES[name]) for name in wanted)} (res2 and MODEL.CLIPMASK.SCALES)."
+            " For Detectron2's build_resnet_backbone set MODEL.RESNETS.OUT_FEATURES"
+            f" {list(STRIDES)}"
         )
     several = [names for name in wanted if len(names := at[STRIDES[name]]) > 1]
     if several:
         raise UserError(
-            f"MODEL.BACKBONE.NAME {backbone} gives {' and '.join(several[0])} at the same stride; say which to take "
-            "with MODEL.CLIPMASK.IN_FEATURES"
+            f"MODEL.BACKBONE.NAME {backbone} gives {' and '.join(several[0])} at the same stride;"
+            " say which to take with MODEL.CLIPMASK.IN_FEATURES"
         )
     return {name: at[STRIDES[name]][0] for name in wanted}
 
 
 def set_norms(model: nn.Module, norm: str) -> nn.Module:
-    """Makes the batch normalisations of a backbone those of MODEL.BACKBONE.NORM, with their weights and statistics.
+    """Makes the batch normalisations of a backbone those of MODEL.BACKBONE.NORM, with their weights
+    and statistics.
 
     Args:
-        model: changed in place. Fixed normalisations of layers that do not train, as FREEZE_AT leaves them in
-            Detectron2's backbones, stay fixed.
+        model: changed in place. Fixed normalisations of layers that do not train, as FREEZE_AT
+            leaves them in Detectron2's backbones, stay fixed.
         norm: BN, FrozenBN or SyncBN; empty: as they are.
 
     Returns:
@@ -93,7 +107,10 @@ def set_norms(model: nn.Module, norm: str) -> nn.Module:
     from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 
     if norm not in NORMS:
-        raise UserError(f"MODEL.BACKBONE.NORM {norm!r}: use one of {', '.join(NORMS[1:])}, or nothing: as it is built")
+        raise UserError(
+            f"MODEL.BACKBONE.NORM {norm!r}: use one of {', '.join(NORMS[1:])}, or nothing: as it is"
+            " built"
+        )
     if norm == "FrozenBN":
         return freeze_batch_norm_2d(model)
     if norm:
@@ -102,12 +119,15 @@ def set_norms(model: nn.Module, norm: str) -> nn.Module:
 
 
 def _release(model: nn.Module) -> None:
-    """Puts batch normalisations in the place of fixed ones, where the layer that they belong to trains."""
+    """Puts batch normalisations in the place of fixed ones, where the layer that they belong to
+    trains.
+    """
     for parent in list(model.modules()):
         if not any(parameter.requires_grad for parameter in parent.parameters()):
             continue
         for name, child in parent.named_children():
-            if type(child).__name__ == "FrozenBatchNorm2d":  # Detectron2's, torchvision's and timm's have this name
+            # Detectron2's, torchvision's and timm's have this name
+            if type(child).__name__ == "FrozenBatchNorm2d":
                 setattr(parent, name, _trainable(child))
 
 

@@ -1,8 +1,9 @@
 """What the injections take where images have text of their own: MODEL.CLIP.TEXT ``annotation``.
 
-The paper's T is CLIP's encoding of the "textual annotation". Each image's strings become its rows of a (B, L, D)
-batch, centred as T is; an image without text has the vocabulary's rows. In training a share of the texts is left out,
-so that the model works without them too. Classifier and text queries have the vocabulary's T in any case.
+The paper's T is CLIP's encoding of the "textual annotation". Each image's strings become its rows
+of a (B, L, D) batch, centred as T is; an image without text has the vocabulary's rows. In training
+a share of the texts is left out, so that the model works without them too. Classifier and text
+queries have the vocabulary's T in any case.
 
 Shapes: B batch, K classes, L strings of the image that has most, D text width.
 """
@@ -25,7 +26,8 @@ class ImageText(nn.Module):
     """Gathers the texts of a batch, encoded, padded and with a mask.
 
     Args:
-        drop: share of the images whose text is left out in training, in [0, 1); drawn from torch's CPU generator.
+        drop: share of the images whose text is left out in training, in [0, 1); drawn from torch's
+            CPU generator.
     """
 
     def __init__(self, drop: float) -> None:
@@ -39,12 +41,16 @@ class ImageText(nn.Module):
         return cls(clip.TEXT_DROP) if clip.TEXT == "annotation" else None
 
     def forward(
-        self, batched_inputs: Sequence[Mapping[str, Any]], own: Sequence[Tensor], encoder: TextEmbedding
+        self,
+        batched_inputs: Sequence[Mapping[str, Any]],
+        own: Sequence[Tensor],
+        encoder: TextEmbedding,
     ) -> tuple[Tensor, Tensor | None]:
         """Returns the rows of each image, and which of them are no padding.
 
         Args:
-            batched_inputs: one dict an image; ``text`` is a string or a list of strings, or missing.
+            batched_inputs: one dict an image; ``text`` is a string or a list of strings, or
+                missing.
             own: for each image the rows (S, D) of its vocabulary, centred.
             encoder: embeds the strings.
 
@@ -75,8 +81,8 @@ def padded_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         rows: (L_i, D) of each image.
 
     Returns:
-        (B, L, D), padded with zeros, and bool (B, L), False on padding; None where nothing is padded. Where all images
-        have the very same tensor, that tensor (L, D) and None.
+        (B, L, D), padded with zeros, and bool (B, L), False on padding; None where nothing is
+        padded. Where all images have the very same tensor, that tensor (L, D) and None.
     """
     if all(own is rows[0] for own in rows):
         return rows[0], None
@@ -84,6 +90,7 @@ def padded_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     padded = pad_sequence(list(rows), batch_first=True)  # (B, L, D)
     if len(set(lengths)) == 1:
         return padded, None
-    # Python numbers against a range made on the device: a tensor made of a list would wait for the device.
+    # Python numbers against a range made on the device: a tensor made of a list would wait for the
+    # device.
     places = torch.arange(padded.shape[1], device=padded.device)
     return padded, torch.stack([places < length for length in lengths])

@@ -4,21 +4,27 @@
     K_i   = concat[T_ri, FC_i(r_i)]                   (4), (6), (8)
     r_new_i = LayerNorm(r_i + MultiHead(r_i, K_i))    (5), (7), (9)
 
-The paper does not name the axis of the concatenation. Over tokens (``TokenInjection``) text tokens stand beside image
-tokens: together they are keys and values, the image's own cells are the queries. Over channels (``ChannelInjection``)
-the mean t of the T_ri stands beside every cell's channels and makes the queries; the image is keys and values:
+The paper does not name the axis of the concatenation. Over tokens (``TokenInjection``) text tokens
+stand beside image
+tokens: together they are keys and values, the image's own cells are the queries. Over channels
+    (``ChannelInjection``)
+the mean t of the T_ri stands beside every cell's channels and makes the queries; the image is keys
+and values:
 
-    r_new_i = LayerNorm(r_i + MultiHead(FC(concat[t, FC_i(r_i)]), r_i)),    FC(concat[t, r]) = W_t t + W_r r + b
+    r_new_i = LayerNorm(r_i + MultiHead(FC(concat[t, FC_i(r_i)]), r_i)),    FC(concat[t, r]) = W_t t
+                                                                            + W_r r + b
 
-With a fixed vocabulary t is one constant c for all images and cells, and FC(concat[c, r]) = W_r r + (W_t c + b) is
-a linear layer of r alone, whose bias could learn the same without text. Channels are therefore for texts that
-differ from image to image (MODEL.CLIP.TEXT annotation) and refused otherwise.
+With a fixed vocabulary t is one constant c for all images and cells, and FC(concat[c, r]) = W_r r +
+(W_t c + b) is a linear layer of r alone, whose bias could learn the same without text. Channels are
+therefore for texts that differ from image to image (MODEL.CLIP.TEXT annotation) and refused
+otherwise.
 
-The paper attends to all pixels; averaging the image keys down to a bounded number makes the cost linear in H * W. The
-halves of the concatenation are normalised because FC_ri(T) and FC_i(r_i) come at unrelated magnitudes, and whichever
-is larger would own the result.
+The paper attends to all pixels; averaging the image keys down to a bounded number makes the cost
+linear in H * W. The halves of the concatenation are normalised because FC_ri(T) and FC_i(r_i) come
+at unrelated magnitudes, and whichever is larger would own the result.
 
-Shapes: B batch, K classes, L texts of an image, D text width, C channels, N = H * W cells, M image keys.
+Shapes: B batch, K classes, L texts of an image, D text width, C channels, N = H * W cells, M image
+    keys.
 """
 
 from __future__ import annotations
@@ -26,7 +32,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import Attention, Positions, as_map, ceil_div, pool, pool_to_slots, tokens
+from clipmask.modeling.layers import (
+    Attention,
+    Positions,
+    as_map,
+    ceil_div,
+    pool,
+    pool_to_slots,
+    tokens,
+)
 
 
 class Injection(nn.Module):
@@ -39,9 +53,9 @@ class Injection(nn.Module):
         max_image_keys: bound on M; 0 takes every cell as a key, as the paper writes.
 
     Attributes:
-        free_size: pool the image keys into ``max_image_keys`` slots, of which attention leaves the unused ones out: the
-            same result, by a graph that holds for maps of every size. For exported networks; there images are not
-            padded.
+        free_size: pool the image keys into ``max_image_keys`` slots, of which attention leaves the
+            unused ones out: the same result, by a graph that holds for maps of every size. For
+            exported networks; there images are not padded.
     """
 
     def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
@@ -95,13 +109,17 @@ class Injection(nn.Module):
         """Pools a scale (B, C, H, W) to image keys.
 
         Returns:
-            The keys (B, M, C), their positions (B or 1, M, C) float32, and which of them hold image, (B or 1, 1, M), or
-            None where all do.
+            The keys (B, M, C), their positions (B or 1, M, C) float32, and which of them hold
+            image, (B or 1, 1, M), or None where all do.
         """
         dim, height, width = r.shape[1:]
         if self.free_size and self.max_image_keys:
             slots = pool_to_slots(r, self.max_image_keys)
-            return slots.tokens, positions.of_cells(slots.rows, slots.columns, stride * slots.factor, dim), slots.used
+            return (
+                slots.tokens,
+                positions.of_cells(slots.rows, slots.columns, stride * slots.factor, dim),
+                slots.used,
+            )
         factor = self._key_factor(height, width)
         key_map = pool(r, factor, valid)  # (B, C, h, w), h * w = M
         place = positions((key_map.shape[-2], key_map.shape[-1]), stride * factor, dim)
@@ -109,20 +127,31 @@ class Injection(nn.Module):
         open_ = None if valid is None else (pool(valid.unsqueeze(1).float(), factor) > 0).flatten(2)
         return tokens(key_map), place, open_
 
-    def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns queries (B, N, C) and keys (B, L + M, C) or (B, M, C), of cells, image keys (B, M, C) and text."""
+    def _attended(
+        self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns queries (B, N, C) and keys (B, L + M, C) or (B, M, C), of cells, image keys (B,
+        M, C) and text.
+        """
         raise NotImplementedError
 
     def _key_factor(self, height: int, width: int) -> int:
         """The smallest block side that brings the image keys under their bound."""
         factor = 1
-        while self.max_image_keys and ceil_div(height, factor) * ceil_div(width, factor) > self.max_image_keys:
+        while (
+            self.max_image_keys
+            and ceil_div(height, factor) * ceil_div(width, factor) > self.max_image_keys
+        ):
             factor += 1
         return factor
 
     @staticmethod
-    def _mask(before: int, image: Tensor | None, text_valid: Tensor | None, keys: Tensor) -> Tensor | None:
-        """(B or 1, 1, keys): a text is open where it is no padding, an image key where ``image`` says so."""
+    def _mask(
+        before: int, image: Tensor | None, text_valid: Tensor | None, keys: Tensor
+    ) -> Tensor | None:
+        """(B or 1, 1, keys): a text is open where it is no padding, an image key where ``image``
+        says so.
+        """
         text_valid = text_valid if before else None
         if image is None and text_valid is None:
             return None
@@ -136,12 +165,16 @@ class Injection(nn.Module):
 class TokenInjection(Injection):
     """The concatenation over tokens, see the head of this file; arguments as for ``Injection``."""
 
-    def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _attended(
+        self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         return cells, self.norm_keys(torch.cat([text, self.image(image)], dim=1))  # (B, L + M, C)
 
 
 class ChannelInjection(Injection):
-    """The concatenation over channels, see the head of this file; arguments as for ``Injection``."""
+    """The concatenation over channels, see the head of this file; arguments as for
+    ``Injection``.
+    """
 
     def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
         super().__init__(dim, text_dim, num_heads, max_image_keys)
@@ -149,11 +182,15 @@ class ChannelInjection(Injection):
         self.join_text = nn.Linear(dim, dim)
         self.join_image = nn.Linear(dim, dim, bias=False)
 
-    def _attended(self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _attended(
+        self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         if text_valid is None:
             t = text.mean(1, keepdim=True)  # (B, 1, C)
         else:
             share = text_valid.unsqueeze(-1).to(text.dtype)
             t = (text * share).sum(1, keepdim=True) / share.sum(1, keepdim=True)
-        queries = self.join_text(self.norm_keys(t)) + self.join_image(self.norm_keys(self.image(cells)))
+        queries = self.join_text(self.norm_keys(t)) + self.join_image(
+            self.norm_keys(self.image(cells))
+        )
         return queries, image

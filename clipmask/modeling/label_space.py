@@ -1,12 +1,15 @@
 """From logits of names to logits of classes: what a query says of a dataset's own label space.
 
-A query scores names, the rows of T. A class is one name, or any of its members, whose probabilities add up:
+A query scores names, the rows of T. A class is one name, or any of its members, whose probabilities
+add up:
 
-    softmax over classes = sum over members of softmax over names    <=>    logit_k = log sum_{s in k} exp(logit_s)
+    softmax over classes = sum over members of softmax over names    <=>    logit_k = log sum_{s in
+                                                                     k} exp(logit_s)
 
-so that an image of a coarse list teaches the fine names below it: the gradient of the class is that of the sum. Images
-of one batch may have different lists. Each is scored against its own; where it has fewer classes than another image,
-the logits of those that it lacks are ``ABSENT``, whose probability is exactly 0.
+so that an image of a coarse list teaches the fine names below it: the gradient of the class is that
+of the sum. Images of one batch may have different lists. Each is scored against its own; where it
+has fewer classes than another image, the logits of those that it lacks are ``ABSENT``, whose
+probability is exactly 0.
 
 Shapes: L predictions, B batch, Q queries, S names, K classes, M most members of a class.
 """
@@ -24,7 +27,9 @@ from clipmask.vocabulary import Vocabulary
 ABSENT = -1e4  # far below any logit (they are at most 100), and a number in 16 bits too
 
 
-def class_logits(logits: Tensor, columns: Sequence[Tensor | None], num_classes: Sequence[int]) -> Tensor:
+def class_logits(
+    logits: Tensor, columns: Sequence[Tensor | None], num_classes: Sequence[int]
+) -> Tensor:
     """Brings logits of names to each image's own classes.
 
     Args:

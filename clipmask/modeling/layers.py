@@ -1,4 +1,5 @@
-"""The pieces that several parts of the model share: attention, normalisation, positions, pooling, upsampling.
+"""The pieces that several parts of the model share: attention, normalisation, positions, pooling,
+upsampling.
 
 Shapes: B batch, C channels, N and M numbers of tokens, H and W rows and columns of a feature map.
 """
@@ -14,20 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# The largest side of a block that ``pool_to_slots`` finds: maps at stride 8 of pictures of 8192 pixels have no larger.
+# The largest side of a block that ``pool_to_slots`` finds: maps at stride 8 of pictures of 8192
+# pixels have no larger.
 LARGEST_FACTOR = 1024
 Number = TypeVar("Number", int, Tensor)
 
 
 def ceil_div(a: int, b: Number) -> Number:
-    """Returns a / b rounded up, for a >= 0 and b > 0; runtimes disagree on -(-a // b), which divides below 0."""
+    """Returns a / b rounded up, for a >= 0 and b > 0; runtimes disagree on -(-a // b), which
+    divides below 0.
+    """
     return (a + b - 1) // b
 
 
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each pixel of a (B, C, H, W) map.
 
-    Unlike group or batch normalisation it mixes no pixels, so padding cannot reach the valid part of an image.
+    Unlike group or batch normalisation it mixes no pixels, so padding cannot reach the valid part
+    of an image.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +41,8 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class SeparableBlock(nn.Module):
-    """x + GELU(pointwise(norm(depthwise 5x5(x)))): neighbours meet, far cheaper than in a dense convolution.
+    """x + GELU(pointwise(norm(depthwise 5x5(x)))): neighbours meet, far cheaper than in a dense
+    convolution.
 
     Args:
         dim: C.
@@ -53,8 +59,8 @@ class SeparableBlock(nn.Module):
 
         Args:
             x: (B, C, H, W).
-            valid: bool (B, H, W), False on padding, or None where there is none. The convolution then meets zeros
-                beyond the image, as it does at the edge of the batch.
+            valid: bool (B, H, W), False on padding, or None where there is none. The convolution
+                then meets zeros beyond the image, as it does at the edge of the batch.
 
         Returns:
             (B, C, H, W)
@@ -67,8 +73,8 @@ class SeparableBlock(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention, MultiHead(Q, K, V) = W_o concat_h softmax(Q_h K_h^T / sqrt(d)) V_h.
 
-    It runs through ``torch.nn.functional.scaled_dot_product_attention``, which never stores the weights where a
-    fused kernel serves.
+    It runs through ``torch.nn.functional.scaled_dot_product_attention``, which never stores the
+    weights where a fused kernel serves.
 
     Args:
         dim: C, the width of queries, keys, values and result.
@@ -87,19 +93,26 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """Attends from ``query`` (B, N, C) to ``key`` and ``value`` (B, M, C).
 
         Args:
             query: (B, N, C).
             key: (B, M, C).
             value: (B, M, C).
-            mask: bool, broadcastable to (B, N, M); True where attention is allowed. Each query needs one.
+            mask: bool, broadcastable to (B, N, M); True where attention is allowed. Each query
+                needs one.
 
         Returns:
             (B, N, C)
         """
-        q, k, v = self._split(self.query(query)), self._split(self.key(key)), self._split(self.value(value))
+        q, k, v = (
+            self._split(self.query(query)),
+            self._split(self.key(key)),
+            self._split(self.value(value)),
+        )
         heads = F.scaled_dot_product_attention(
             q,
             k,
@@ -128,20 +141,25 @@ class MLP(nn.Sequential):
 
 
 def tokens(x: Tensor) -> Tensor:
-    """Turns a map (B, C, H, W) into tokens (B, H * W, C), row by row; a view where the map is channels-last."""
+    """Turns a map (B, C, H, W) into tokens (B, H * W, C), row by row; a view where the map is
+    channels-last.
+    """
     return x.flatten(2).transpose(1, 2)
 
 
 def as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Turns tokens (B, H * W, C) back into a map (B, C, H, W), channels-last as the model's maps all are.
+    """Turns tokens (B, H * W, C) back into a map (B, C, H, W), channels-last as the model's maps
+    all are.
 
-    Split first, permuted then: the other way round a batch of one gets strides by which torch does not know the map for
-    channels-last, and resizing it takes ten times as long.
+    Split first, permuted then: the other way round a batch of one gets strides by which torch does
+    not know the map for channels-last, and resizing it takes ten times as long.
     """
     return x.unflatten(1, grid).permute(0, 3, 1, 2)
 
 
-def valid_cells(sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride: int, device: torch.device) -> Tensor:
+def valid_cells(
+    sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride: int, device: torch.device
+) -> Tensor:
     """Says which cells of a feature grid hold any pixel of their image.
 
     Args:
@@ -153,7 +171,8 @@ def valid_cells(sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride:
     Returns:
         (B, H, W) bool
     """
-    # Python numbers against a range made on the device: a tensor made of a list would wait for the device to copy it.
+    # Python numbers against a range made on the device: a tensor made of a list would wait for the
+    # device to copy it.
     y, x = torch.arange(grid[0], device=device), torch.arange(grid[1], device=device)
     inside_y = torch.stack([y < ceil_div(height, stride) for height, _ in sizes])  # (B, H)
     inside_x = torch.stack([x < ceil_div(width, stride) for _, width in sizes])  # (B, W)
@@ -161,13 +180,18 @@ def valid_cells(sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride:
 
 
 def sine_positions(
-    sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride: int, dim: int, device: torch.device
+    sizes: Sequence[tuple[int, int]],
+    grid: tuple[int, int],
+    stride: int,
+    dim: int,
+    device: torch.device,
 ) -> Tensor:
     """Fixed sine and cosine encoding of where each cell's centre lies in its own image.
 
-    Positions are relative to the image without padding (0 at its top left, 1 at its bottom right), so they do not
-    depend on what an image is batched with; the form is that of "Attention is all you need", Sec. 3.5, with the
-    first half of the channels for y and the second for x, at wavelengths from 1 to 10,000 image sizes.
+    Positions are relative to the image without padding (0 at its top left, 1 at its bottom right),
+    so they do not depend on what an image is batched with; the form is that of "Attention is all
+    you need", Sec. 3.5, with the first half of the channels for y and the second for x, at
+    wavelengths from 1 to 10,000 image sizes.
 
     Args:
         sizes: height and width of each image in pixels, before padding; or of all of them, once.
@@ -238,8 +262,8 @@ class Positions:
 def cut(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """Returns the first rows and columns of a map (B, C, H, W), as many as ``grid`` says.
 
-    The slice is of the pixels' rows of channels: the gradient of a plain slice comes back channels-first, and every map
-    before it would be copied from one layout to the other.
+    The slice is of the pixels' rows of channels: the gradient of a plain slice comes back
+    channels-first, and every map before it would be copied from one layout to the other.
     """
     return x.permute(0, 2, 3, 1)[:, : grid[0], : grid[1]].permute(0, 3, 1, 2)
 
@@ -261,7 +285,9 @@ def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
         return F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
     weight = valid.unsqueeze(1).to(x.dtype)
     share = F.avg_pool2d(weight, factor, ceil_mode=True, count_include_pad=False)
-    return F.avg_pool2d(x * weight, factor, ceil_mode=True, count_include_pad=False) / share.clamp_min(1e-6)
+    return F.avg_pool2d(
+        x * weight, factor, ceil_mode=True, count_include_pad=False
+    ) / share.clamp_min(1e-6)
 
 
 class KeySlots(NamedTuple):
@@ -285,8 +311,8 @@ class KeySlots(NamedTuple):
 def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
     """Averages square blocks of cells, the smallest of which there are no more than ``slots``.
 
-    It does what ``pool`` does with a factor found in Python, by operations on tensors of fixed numbers of elements, so
-    that one graph holds for maps of every size.
+    It does what ``pool`` does with a factor found in Python, by operations on tensors of fixed
+    numbers of elements, so that one graph holds for maps of every size.
 
     Args:
         x: (B, C, H, W), H and W up to ``LARGEST_FACTOR``.
@@ -297,7 +323,10 @@ def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
     blocks = ceil_div(height, sides) * ceil_div(width, sides)  # fewer for larger sides
     factor = 1 + (blocks > slots).sum()
     rows, columns = ceil_div(height, factor), ceil_div(width, factor)
-    y, x_ = torch.arange(height, device=x.device) // factor, torch.arange(width, device=x.device) // factor
+    y, x_ = (
+        torch.arange(height, device=x.device) // factor,
+        torch.arange(width, device=x.device) // factor,
+    )
     slot = (y[:, None] * columns + x_).flatten()  # (N,)
     index = slot[None, :, None].expand(batch, -1, dim)
     sums = x.new_zeros((batch, slots, dim)).scatter_add(1, index, tokens(x))
@@ -311,15 +340,16 @@ def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
 def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None = None) -> Tensor:
     """Enlarges a map by an exact integer factor, bilinearly, and cuts it to a grid.
 
-    A factor and not a target size: the cells of a coarse map then stay where they lie in the image even where
-    the image is no multiple of the coarse stride.
+    A factor and not a target size: the cells of a coarse map then stay where they lie in the image
+    even where the image is no multiple of the coarse stride.
 
     Args:
         x: (B, C, H, W).
         factor: how many fine cells one coarse cell spans.
         grid: rows and columns wanted, at most ``factor`` times those of ``x``.
-        valid: bool (B, H, W), False on padding, which then has no share in any cell: at its border an image continues
-            as at the edge of a batch, with its last cells. None where there is no padding.
+        valid: bool (B, H, W), False on padding, which then has no share in any cell: at its border
+            an image continues as at the edge of a batch, with its last cells. None where there is
+            no padding.
 
     Returns:
         (B, C, *grid); 0 where no valid cell is near.

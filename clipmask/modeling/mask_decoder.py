@@ -1,15 +1,18 @@
 """Mask decoder: Q queries look at the three injected scales in turn and become (class, mask) pairs.
 
-The framing is MaskFormer's ("Per-Pixel Classification is Not All You Need for Semantic Segmentation", Sec. 3), which
-the paper builds on; each layer attends only where the mask predicted before it is positive ("Masked-attention Mask
-Transformer", Eq. 2-4). The class of a query is the scaled cosine between its embedding and T plus a learned no-object
-logit: under cross-entropy that is InfoNCE over the vocabulary, the contrastive loss of the paper's introduction.
+The framing is MaskFormer's ("Per-Pixel Classification is Not All You Need for Semantic
+Segmentation", Sec. 3), which the paper builds on; each layer attends only where the mask predicted
+before it is positive ("Masked-attention Mask Transformer", Eq. 2-4). The class of a query is the
+scaled cosine between its embedding and T plus a learned no-object
+logit: under cross-entropy that is InfoNCE over the vocabulary, the contrastive loss of the paper's
+    introduction.
 
     logit_k  = exp(s) cos(W_q x, W_t T_k)       k = 1 .. K
     logit_0  = w . x + b                        no object, kept last
     mask     = MLP(x) . pixels                  at every pixel of the stride-4 embedding
 
-Shapes: B batch, Q queries, S names, K classes, D text width, C channels, E channels at stride 4, L predictions (decoder
+Shapes: B batch, Q queries, S names, K classes, D text width, C channels, E channels at stride 4, L
+    predictions (decoder
 layers and one before them), h and w rows and columns at stride 4.
 """
 
@@ -31,16 +34,18 @@ from clipmask.modeling.pixel_decoder import PixelFeatures
 class DecoderOutput:
     """The contract between the mask decoder and everything after it.
 
-    Masks are kept as the two factors of their product: in training only matched queries need a mask with a gradient,
-    and multiplying later saves all others.
+    Masks are kept as the two factors of their product: in training only matched queries need a mask
+    with a gradient, and multiplying later saves all others.
 
     Attributes:
-        pred_logits: (L, B, Q, S + 1) logits of names of every prediction, last layer last; no object at index S.
-            ``ClipMask`` makes (L, B, Q, K + 1) class logits of them, see ``label_space.py``.
+        pred_logits: (L, B, Q, S + 1) logits of names of every prediction, last layer last; no
+            object at index S. ``ClipMask`` makes (L, B, Q, K + 1) class logits of them, see
+            ``label_space.py``.
         mask_embed: (L, B, Q, E) mask embeddings of the same predictions.
         pixels: (B, E, h, w) per-pixel embedding at stride 4.
         valid: bool (B, h, w), False on padding, or None.
-        sizes: height and width of each image in pixels, without padding; one entry where all are of one size.
+        sizes: height and width of each image in pixels, without padding; one entry where all are of
+            one size.
 
     In evaluation only the last prediction is made: L = 1.
     """
@@ -58,7 +63,8 @@ class DecoderOutput:
 
 
 class DecoderLayer(nn.Module):
-    """Masked cross-attention to one scale, self-attention between queries, feed-forward; normalised after each.
+    """Masked cross-attention to one scale, self-attention between queries, feed-forward; normalised
+    after each.
 
     Args:
         dim: C.
@@ -116,10 +122,14 @@ class CosineClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
 
     def forward(self, x: Tensor, T: Tensor) -> Tensor:
-        """Scores queries ``x`` (B, Q, C) against names; ``T`` (S, D) or (B, S, D), centred; returns (B, Q, S + 1)."""
+        """Scores queries ``x`` (B, Q, C) against names; ``T`` (S, D) or (B, S, D), centred; returns
+        (B, Q, S + 1).
+        """
         with torch.autocast(x.device.type, enabled=False):  # bf16 would round logits of 100 by 0.4
             x, T = x.float(), T.float()
-            cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(self.text(T), dim=-1).transpose(-2, -1)
+            cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(
+                self.text(T), dim=-1
+            ).transpose(-2, -1)
             scale = self.log_scale.clamp(max=math.log(self.largest_scale)).exp()
             return torch.cat([scale * cosine, self.no_object(x)], dim=-1)
 
@@ -129,7 +139,8 @@ class LinearClassifier(nn.Linear):
 
     Args:
         dim: C.
-        num_classes: K; where several datasets are trained together, of all of them one after the other.
+        num_classes: K; where several datasets are trained together, of all of them one after the
+            other.
     """
 
     def __init__(self, dim: int, num_classes: int) -> None:
@@ -155,7 +166,8 @@ class MaskDecoder(nn.Module):
         ffn_dim: hidden width of the feed-forward blocks.
         dropout: dropped share in training, in [0, 1).
         classifier: a ``CosineClassifier`` or a ``LinearClassifier``.
-        text_queries: the first K queries start from FC(T_k) besides what they learn; matching stays free.
+        text_queries: the first K queries start from FC(T_k) besides what they learn; matching stays
+            free.
     """
 
     def __init__(
@@ -178,7 +190,9 @@ class MaskDecoder(nn.Module):
         self.place = nn.Embedding(num_queries, dim)
         self.query_text = nn.Linear(text_dim, dim) if text_queries else None
         self.level = nn.Embedding(num_scales, dim)
-        self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, ffn_dim, dropout) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, num_heads, ffn_dim, dropout) for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(dim)
         self.classifier = classifier
         self.mask_head = MLP(dim, dim, dim, mask_dim)
@@ -213,12 +227,15 @@ class MaskDecoder(nn.Module):
             text_queries=node.TEXT_QUERIES,
         )
 
-    def forward(self, features: PixelFeatures, T: Tensor, text_valid: Tensor | None = None) -> DecoderOutput:
+    def forward(
+        self, features: PixelFeatures, T: Tensor, text_valid: Tensor | None = None
+    ) -> DecoderOutput:
         """Decodes one batch.
 
         Args:
             features: scales and per-pixel embedding of the pixel decoder.
-            T: (S, D), centred text embeddings of the names to choose from, or (B, S, D), each image's own.
+            T: (S, D), centred text embeddings of the names to choose from, or (B, S, D), each
+                image's own.
             text_valid: bool (B, S), False on padding of ``T``, or None where there is none.
 
         Returns:
@@ -246,10 +263,13 @@ class MaskDecoder(nn.Module):
         )
 
     def _start(self, T: Tensor, text_valid: Tensor | None) -> Tensor:
-        """(Q, C) or (B, Q, C), queries before the first layer; names beyond Q have no query of their own."""
+        """(Q, C) or (B, Q, C), queries before the first layer; names beyond Q have no query of
+        their own.
+        """
         if self.query_text is None:
             return self.query.weight
-        # Filled up by Q rows whatever S is, and then cut: the graph of an exported network holds for every S.
+        # Filled up by Q rows whatever S is, and then cut: the graph of an exported network holds
+        # for every S.
         count = len(self.query.weight)
         from_text = self.query_text(T)
         if text_valid is not None:
@@ -257,23 +277,33 @@ class MaskDecoder(nn.Module):
         return self.query.weight + F.pad(from_text, (0, 0, 0, count))[..., :count, :]
 
     def _keys(self, features: PixelFeatures) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-        """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, E, N), valid (B, 1, N)."""
+        """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, E, N),
+        valid (B, 1, N).
+        """
         prepared = []
         for index in reversed(range(len(features.scales))):
-            scale, stride, valid = features.scales[index], features.strides[index], features.valid[index]
+            scale, stride, valid = (
+                features.scales[index],
+                features.strides[index],
+                features.valid[index],
+            )
             height, width = scale.shape[-2:]
             value = tokens(scale) + self.level.weight[index]
             positions = features.positions((height, width), stride, scale.shape[1])
-            # The mean of mask logits over a cell is the logit of the mean embedding: masks for attention are made
-            # at each scale's own resolution and never at stride 4.
-            pooled = pool(features.pixels.detach(), stride // features.pixel_stride, features.valid[-1])
+            # The mean of mask logits over a cell is the logit of the mean embedding: masks for
+            # attention are made at each scale's own resolution and never at stride 4.
+            pooled = pool(
+                features.pixels.detach(), stride // features.pixel_stride, features.valid[-1]
+            )
             open_ = None if valid is None else valid.flatten(1)[:, None]
             prepared.append((value + positions.to(value.dtype), value, pooled.flatten(2), open_))
         return prepared
 
     @staticmethod
     def _open_cells(embed: Tensor, pixels: Tensor, valid: Tensor | None) -> Tensor:
-        """(B, Q, N): where the current mask is positive; a query whose mask is empty may look everywhere."""
+        """(B, Q, N): where the current mask is positive; a query whose mask is empty may look
+        everywhere.
+        """
         positive = embed.detach() @ pixels > 0
         if valid is None:
             return positive | ~positive.any(-1, keepdim=True)

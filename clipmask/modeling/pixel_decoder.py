@@ -1,15 +1,18 @@
-"""Pixel decoder: backbone features and T become three injected scales and one embedding per pixel (Sec. 3.2).
+"""Pixel decoder: backbone features and T become three injected scales and one embedding per pixel
+(Sec. 3.2).
 
     r_i      = project(features_i)                    i = 1, 2, 3 (strides 8, 16, 32)
     r_new_i  = inject(r_i, T)                         Eq. (1)-(9), text_fusion.py
     fused    = fuse(r_new_1, r_new_2, r_new_3)        Eq. (10)-(13), scale_fusion.py
     fused    = inject(fused, T)                       "merge ... with the original text"
-    pixels   = embed(smooth(up(fused) + lateral(res2)))   stride 4: the lateral gives masks their resolution
+    pixels   = embed(smooth(up(fused) + lateral(res2)))   stride 4: the lateral gives masks their
+             resolution
 
-Three quarters of all cells lie at stride 4, where C channels would cost more than half of a ResNet-50: the fused map
-and all that follows have E of them.
+Three quarters of all cells lie at stride 4, where C channels would cost more than half of a
+ResNet-50: the fused map and all that follows have E of them.
 
-Shapes: B batch, C channels, E channels at stride 4, K classes, L texts of an image, D text width, H and W image size in
+Shapes: B batch, C channels, E channels at stride 4, K classes, L texts of an image, D text width, H
+    and W image size in
 pixels.
 """
 
@@ -24,7 +27,15 @@ from torch import Tensor, nn
 
 from clipmask.d2 import ShapeSpec
 from clipmask.modeling.injection import ChannelInjection, TokenInjection
-from clipmask.modeling.layers import ChannelNorm, Positions, SeparableBlock, ceil_div, cut, upsample, valid_cells
+from clipmask.modeling.layers import (
+    ChannelNorm,
+    Positions,
+    SeparableBlock,
+    ceil_div,
+    cut,
+    upsample,
+    valid_cells,
+)
 from clipmask.modeling.scale_fusion import ScaleFusion
 
 
@@ -37,7 +48,8 @@ class PixelFeatures(NamedTuple):
         pixels: (B, E, H / 4, W / 4), rounded up, the per-pixel embedding.
         pixel_stride: pixels per cell of it, 4.
         positions: of the batch, with each image's size.
-        valid: per scale and last for ``pixels``, bool (B, h, w), False on padding; None where no image is padded.
+        valid: per scale and last for ``pixels``, bool (B, h, w), False on padding; None where no
+            image is padded.
     """
 
     scales: tuple[Tensor, ...]
@@ -58,9 +70,11 @@ class PixelDecoder(nn.Module):
         dim: C.
         mask_dim: E.
         text_dim: D.
-        num_heads: heads of the injections into the scales; that into the fused map has E / C times as many.
+        num_heads: heads of the injections into the scales; that into the fused map has E / C times
+            as many.
         max_image_keys: see ``Injection``.
-        injection: tokens or channels, see text_fusion.py; none leaves T out of the features, the ablation without CLIP.
+        injection: tokens or channels, see text_fusion.py; none leaves T out of the features, the
+            ablation without CLIP.
         fusion: see ``ScaleFusion``.
     """
 
@@ -85,25 +99,36 @@ class PixelDecoder(nn.Module):
         self.strides = tuple(strides[name] for name in scales)
         self.pixel_stride = strides[self.lateral_name]
         self.project = nn.ModuleDict(
-            {name: nn.Sequential(nn.Conv2d(channels[name], dim, 1), ChannelNorm(dim)) for name in scales}
+            {
+                name: nn.Sequential(nn.Conv2d(channels[name], dim, 1), ChannelNorm(dim))
+                for name in scales
+            }
         )
         names = [] if injection == "none" else [*scales, "fused"]
         kind = ChannelInjection if injection == "channels" else TokenInjection
-        # Heads of the fused map are as wide as those of the scales, or wider: narrow ones cost more than they do.
+        # Heads of the fused map are as wide as those of the scales, or wider: narrow ones cost more
+        # than they do.
         most = max(1, num_heads * mask_dim // dim)
         fewer = next(heads for heads in range(most, 0, -1) if mask_dim % heads == 0)
         sizes = {name: (mask_dim, fewer) if name == "fused" else (dim, num_heads) for name in names}
         self.inject = nn.ModuleDict(
-            {name: kind(width, text_dim, heads, max_image_keys) for name, (width, heads) in sizes.items()}
+            {
+                name: kind(width, text_dim, heads, max_image_keys)
+                for name, (width, heads) in sizes.items()
+            }
         )
         self.fuse = ScaleFusion(dim, mask_dim, len(self.scale_names), fusion)
-        self.lateral = nn.Sequential(nn.Conv2d(channels[self.lateral_name], mask_dim, 1), ChannelNorm(mask_dim))
+        self.lateral = nn.Sequential(
+            nn.Conv2d(channels[self.lateral_name], mask_dim, 1), ChannelNorm(mask_dim)
+        )
         # Separable convolutions: dense 3x3 ones at stride 4 would cost more than all the rest here.
         self.smooth = nn.ModuleList(SeparableBlock(mask_dim) for _ in range(2))
         self.embed = nn.Conv2d(mask_dim, mask_dim, 1)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, shapes: Mapping[str, ShapeSpec], text_dim: int) -> PixelDecoder:
+    def from_config(
+        cls, cfg: CfgNode, shapes: Mapping[str, ShapeSpec], text_dim: int
+    ) -> PixelDecoder:
         """Builds it from MODEL.CLIPMASK.
 
         Args:
@@ -137,7 +162,8 @@ class PixelDecoder(nn.Module):
         Args:
             features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch.
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
-            sizes: height and width of each image in pixels, without padding; one entry where all are of one size.
+            sizes: height and width of each image in pixels, without padding; one entry where all
+                are of one size.
             text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
 
         Returns:
@@ -151,32 +177,43 @@ class PixelDecoder(nn.Module):
         fused = self.fuse(injected, self.strides, valid)
         fused = self._inject("fused", fused, T, positions, self.strides[0], valid[0], text_valid)
 
-        # No map at stride 4 has a name before the last: they are the largest, and a name would keep them.
+        # No map at stride 4 has a name before the last: they are the largest, and a name would keep
+        # them.
         pixels = self.lateral(self._cut(features[self.lateral_name], sizes, self.pixel_stride))
         valid.append(self._valid(pixels, sizes, self.pixel_stride))
         grid = (pixels.shape[-2], pixels.shape[-1])
-        # If in place, then into the enlarged map, which no module made: what modules return belongs to their hooks. It
-        # may be a view, whose gradients would come back channels-first.
-        raised = upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]).to(pixels.dtype)
+        # If in place, then into the enlarged map, which no module made: what modules return belongs
+        # to their hooks. It may be a view, whose gradients would come back channels-first.
+        raised = upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]).to(
+            pixels.dtype
+        )
         pixels = raised + pixels if torch.is_grad_enabled() else raised.add_(pixels)
         del raised
         for block in self.smooth:
             pixels = block(pixels, valid[-1])
         scales = tuple(injected)
-        return PixelFeatures(scales, self.strides, self.embed(pixels), self.pixel_stride, positions, tuple(valid))
+        return PixelFeatures(
+            scales, self.strides, self.embed(pixels), self.pixel_stride, positions, tuple(valid)
+        )
 
     def _inject(self, name: str, r: Tensor, *arguments: object) -> Tensor:
         return self.inject[name](r, *arguments) if name in self.inject else r
 
     @staticmethod
     def _cut(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor:
-        """Drops the rows and columns that hold no pixel of any image: padding to the size divisibility."""
-        height, width = sizes[0] if len(sizes) == 1 else [max(lengths) for lengths in zip(*sizes, strict=True)]
+        """Drops the rows and columns that hold no pixel of any image: padding to the size
+        divisibility.
+        """
+        height, width = (
+            sizes[0] if len(sizes) == 1 else [max(lengths) for lengths in zip(*sizes, strict=True)]
+        )
         return cut(map_, (ceil_div(height, stride), ceil_div(width, stride)))
 
     @staticmethod
     def _valid(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor | None:
-        """The cells that hold image, or None where all do: attention without a mask takes the fast path."""
+        """The cells that hold image, or None where all do: attention without a mask takes the fast
+        path.
+        """
         if len(sizes) == 1:
             return None
         height, width = map_.shape[-2:]

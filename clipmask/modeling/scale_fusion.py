@@ -5,11 +5,12 @@
     r_12 = FC_12(concat[r_new_1, r_new_2])                       (12)
     r_fusion = FC_fusion(concat[r_new_1, r_new_2, r_new_3])      (13)
 
-The maps are brought to r1's grid and the four results are added. An FC of a concatenation is a sum of FCs,
-FC(concat[a, b]) = W_a a + W_b b + bias, and bilinear resizing is linear and keeps constants, so each part is projected
-on its own grid and resized afterwards: the same function up to rounding, and most of the work falls on small maps. Each
-term has its own normalisation and activation; without one between them the four and their sum would be one linear
-map, and the pairwise terms nothing.
+The maps are brought to r1's grid and the four results are added. An FC of a concatenation is a sum
+of FCs, FC(concat[a, b]) = W_a a + W_b b + bias, and bilinear resizing is linear and keeps
+constants, so each part is projected on its own grid and resized afterwards: the same function up to
+rounding, and most of the work falls on small maps. Each term has its own normalisation and
+activation; without one between them the four and their sum would be one linear map, and the
+pairwise terms nothing.
 
 Shapes: B batch, C channels of the scales, E channels of the result, H and W rows and columns of r1.
 """
@@ -33,8 +34,9 @@ class ScaleFusion(nn.Module):
         dim: C.
         out_dim: E.
         num_scales: how many scales there are.
-        mode: ``both``, ``joint`` (Eq. 13 alone) or ``pairwise`` (Eq. 10-12 alone). With two scales the only pair is
-            the joint term, with one scale there is a single term; neither is computed twice.
+        mode: ``both``, ``joint`` (Eq. 13 alone) or ``pairwise`` (Eq. 10-12 alone). With two scales
+            the only pair is the joint term, with one scale there is a single term; neither is
+            computed twice.
 
     Raises:
         ValueError: unknown ``mode``.
@@ -50,14 +52,18 @@ class ScaleFusion(nn.Module):
         self.terms: list[tuple[int, ...]] = list(dict.fromkeys([*pairs, *joint]))
         # One convolution a scale makes its part of every term at once; each term has one bias.
         self.parts = nn.ModuleList(
-            nn.Conv2d(dim, out_dim * sum(scale in term for term in self.terms), 1, bias=False) for scale in scales
+            nn.Conv2d(dim, out_dim * sum(scale in term for term in self.terms), 1, bias=False)
+            for scale in scales
         )
         self.bias = nn.ParameterList(torch.zeros(out_dim) for _ in self.terms)
         self.norms = nn.ModuleList(ChannelNorm(out_dim) for _ in self.terms)
         self.norm = ChannelNorm(out_dim)
 
     def forward(
-        self, scales: Sequence[Tensor], strides: Sequence[int], valid: Sequence[Tensor | None] | None = None
+        self,
+        scales: Sequence[Tensor],
+        strides: Sequence[int],
+        valid: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
         """Returns the normalised sum of all terms on the first scale's grid.
 
@@ -71,11 +77,15 @@ class ScaleFusion(nn.Module):
         """
         height, width = scales[0].shape[-2:]
         pieces: list[list[Tensor]] = [[] for _ in self.terms]
-        for index, (scale, stride, part) in enumerate(zip(scales, strides, self.parts, strict=True)):
+        for index, (scale, stride, part) in enumerate(
+            zip(scales, strides, self.parts, strict=True)
+        ):
             mask = None if valid is None else valid[index]
             resized = upsample(part(scale), stride // strides[0], (height, width), mask)
             members = [position for position, term in enumerate(self.terms) if index in term]
-            for position, piece in zip(members, resized.split(len(self.bias[0]), dim=1), strict=True):
+            for position, piece in zip(
+                members, resized.split(len(self.bias[0]), dim=1), strict=True
+            ):
                 pieces[position].append(piece)
         fused = torch.zeros((), device=scales[0].device)
         for (first, *others), bias, norm in zip(pieces, self.bias, self.norms, strict=True):

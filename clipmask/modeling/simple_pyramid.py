@@ -1,8 +1,10 @@
-"""A simple feature pyramid: the maps of strides 4, 8, 16 and 32 that a plain vision transformer does not have.
+"""A simple feature pyramid: the maps of strides 4, 8, 16 and 32 that a plain vision transformer
+does not have.
 
-Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", 2022 (ViTDet), Sec. 3: the last map of
-the transformer, at stride 16, is enlarged four times and twice by transposed convolutions, kept, and halved by pooling;
-each of the four then passes a 1x1 and a 3x3 convolution with layer norms over the channels.
+Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", 2022 (ViTDet), Sec.
+3: the last map of the transformer, at stride 16, is enlarged four times and twice by transposed
+convolutions, kept, and halved by pooling; each of the four then passes a 1x1 and a 3x3 convolution
+with layer norms over the channels.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class SimplePyramid(nn.Module):
         self.levels = nn.ModuleList(_level(channels, width, stride) for stride in strides)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Makes the pyramid of ``x`` (B, channels, H / 16, W / 16): (B, width, H / stride, W / stride) a stride."""
+        """Makes the pyramid of ``x`` (B, channels, H / 16, W / 16): (B, width, H / stride, W /
+        stride) a stride.
+        """
         return [level(x) for level in self.levels]
 
 
@@ -58,7 +62,8 @@ def _level(channels: int, width: int, stride: int) -> nn.Sequential:
 
 
 def resized_for(images: Tensor, patch: int) -> Tensor:
-    """Resizes images (B, 3, H, W), sides multiples of 16, so that patches of ``patch`` pixels make a map at stride 16.
+    """Resizes images (B, 3, H, W), sides multiples of 16, so that patches of ``patch`` pixels make
+    a map at stride 16.
 
     A transformer of patches of 14 or 32 pixels so sees as many patches as one of 16 would.
     """

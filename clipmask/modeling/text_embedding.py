@@ -1,11 +1,13 @@
 """T: the text embeddings of all names that a model was trained with, held by the model (Sec. 3.1).
 
-Raw CLIP embeddings of class names are crowded (cosines of 0.7 to 0.9 between any two), so T enters everywhere as
-T - mu, with mu the mean of the names that the model was trained with. Both are saved with the weights: a checkpoint
-segments its own vocabularies without CLIP, and another vocabulary is seen from the same centre.
+Raw CLIP embeddings of class names are crowded (cosines of 0.7 to 0.9 between any two), so T enters
+everywhere as T - mu, with mu the mean of the names that the model was trained with. Both are saved
+with the weights: a checkpoint segments its own vocabularies without CLIP, and another vocabulary is
+seen from the same centre.
 
-Where text is learned (text/learned.py), T and mu follow from weights. In training they are computed at every forward
-pass, with gradients; else once, and again when the weights have changed: a checkpoint holds the T of its weights.
+Where text is learned (text/learned.py), T and mu follow from weights. In training they are computed
+at every forward pass, with gradients; else once, and again when the weights have changed: a
+checkpoint holds the T of its weights.
 
 Shapes: R names of the training, S names of a vocabulary, N texts, D text width.
 """
@@ -26,7 +28,13 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask.errors import UserError
-from clipmask.text.clip_encoder import CHUNK, ClipTextEncoder, load_tower, token_width, uses_quick_gelu
+from clipmask.text.clip_encoder import (
+    CHUNK,
+    ClipTextEncoder,
+    load_tower,
+    token_width,
+    uses_quick_gelu,
+)
 from clipmask.text.learned import LearnedContext, LearnedTower, TextLearner
 from clipmask.text.prompts import templates
 from clipmask.text.sources import FileSource, RandomSource, TextSource, text_source
@@ -39,10 +47,12 @@ class TextEmbedding(nn.Module):
     """Holds T and computes it on first use, never when it came with the weights.
 
     Args:
-        open_source: opens the source of embeddings; called once, when something is first asked of it.
+        open_source: opens the source of embeddings; called once, when something is first asked of
+            it.
         terms: the names of the training, ``union`` of its vocabularies.
-        width: D, for a model whose T comes with its weights: the source then stays closed until other names are asked
-            for, and neither CLIP nor a file has to be there. None asks the source at once.
+        width: D, for a model whose T comes with its weights: the source then stays closed until
+            other names are asked for, and neither CLIP nor a file has to be there. None asks the
+            source at once.
         learner: computes T where text is learned, a module; None: T is fixed.
 
     Raises:
@@ -51,7 +61,8 @@ class TextEmbedding(nn.Module):
 
     embedding: Tensor  # (R, D), rows of unit length
     mean: Tensor  # (D,)
-    vocabulary: Tensor  # (32,) uint8: whose T it is, a hash of the names, of one size so that every loader takes it
+    # (32,) uint8: whose T it is, a hash of the names, of one size so that every loader takes it
+    vocabulary: Tensor
 
     def __init__(
         self,
@@ -72,23 +83,35 @@ class TextEmbedding(nn.Module):
         self.register_buffer("vocabulary", _hash(self.terms))
         self._ready = False  # T and mu were computed or loaded
         self._outdated = False  # and the learner has changed since
-        self._places: dict[tuple[Term, ...], Tensor | None] = {}  # of known names in T; None: all of it
-        self._others: dict[tuple[str, tuple[Term, ...]], Tensor] = {}  # (S, D) of names that were not trained
-        self._texts: dict[str, Tensor] = {}  # rows (D,) of all texts of images met so far: 2 KiB each
+        # of known names in T; None: all of it
+        self._places: dict[tuple[Term, ...], Tensor | None] = {}
+        # (S, D) of names that were not trained
+        self._others: dict[tuple[str, tuple[Term, ...]], Tensor] = {}
+        # rows (D,) of all texts of images met so far: 2 KiB each
+        self._texts: dict[str, Tensor] = {}
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, terms: Sequence[Term], width: int | None = None) -> TextEmbedding:
+    def from_config(
+        cls, cfg: CfgNode, terms: Sequence[Term], width: int | None = None
+    ) -> TextEmbedding:
         """Builds it from the section MODEL.CLIP; arguments as for the class.
 
         Raises:
-            UserError: CLIP's model is unknown or does not fit the tower's mode, or ``width`` is None and CLIP or the
-                file can't be had.
+            UserError: CLIP's model is unknown or does not fit the tower's mode, or ``width`` is
+                None and CLIP or the file can't be had.
         """
         clip = cfg.MODEL.CLIP
         open_source = _OpenedOnce(
-            functools.partial(text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
+            functools.partial(
+                text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS
+            )
         )
-        return cls(open_source, terms, width, _learner(clip, open_source, terms, loads_weights=width is not None))
+        return cls(
+            open_source,
+            terms,
+            width,
+            _learner(clip, open_source, terms, loads_weights=width is not None),
+        )
 
     def forward(self) -> Tensor:
         """Returns T - mu, (R, D); in training with gradients to what is learned of it."""
@@ -109,12 +132,15 @@ class TextEmbedding(nn.Module):
             vocabulary: whose names; the training's come from ``T``, others from the source.
 
         Raises:
-            UserError: a name was not trained and can't be embedded, or has another width than the model's; text is
-                learned, and the vocabulary has embeddings of its own, or each name has learned a context of its own.
+            UserError: a name was not trained and can't be embedded, or has another width than the
+                model's; text is learned, and the vocabulary has embeddings of its own, or each name
+                has learned a context of its own.
         """
         if vocabulary.embeddings or not self._knows(vocabulary.terms):
             return self._other(vocabulary) - self.mean
-        if vocabulary.terms not in self._places or not _is_on(self._places[vocabulary.terms], T.device):
+        if vocabulary.terms not in self._places or not _is_on(
+            self._places[vocabulary.terms], T.device
+        ):
             rows = [self._row[term.text] for term in vocabulary.terms]
             whole = rows == [*range(len(self.terms))]
             self._places[vocabulary.terms] = None if whole else torch.tensor(rows, device=T.device)
@@ -122,7 +148,8 @@ class TextEmbedding(nn.Module):
         return T if places is None else T[places]
 
     def prepare(self) -> None:
-        """Computes T, and with it mu, unless both were computed or loaded and still belong to the weights.
+        """Computes T, and with it mu, unless both were computed or loaded and still belong to the
+        weights.
 
         Raises:
             UserError: from the source, e.g. CLIP can't be downloaded or a file lacks a name.
@@ -136,7 +163,9 @@ class TextEmbedding(nn.Module):
         self._ready, self._outdated = True, False
 
     def outdate(self) -> None:
-        """Notes that the weights have changed or are about to: a learned T is computed again when next asked for."""
+        """Notes that the weights have changed or are about to: a learned T is computed again when
+        next asked for.
+        """
         if self.learner is None:
             return
         self._outdated = True
@@ -145,7 +174,8 @@ class TextEmbedding(nn.Module):
             self._texts.clear()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeds texts as they are written, each of them once for as long as its row stays the same.
+        """Embeds texts as they are written, each of them once for as long as its row stays the
+        same.
 
         Args:
             texts: N different strings, N > 0.
@@ -156,7 +186,10 @@ class TextEmbedding(nn.Module):
         Raises:
             UserError: from the source.
         """
-        source, device = self._own_source() if self.learner is None else self.learner, self.mean.device
+        source, device = (
+            self._own_source() if self.learner is None else self.learner,
+            self.mean.device,
+        )
         if self.learner is not None and self.learner.changes_texts and self.training:
             return source.encode_texts(self._as_terms(texts), device) - self.mean
         if any(row.device != device for row in itertools.islice(self._texts.values(), 1)):
@@ -191,7 +224,9 @@ class TextEmbedding(nn.Module):
         if key not in self._others or self._others[key].device != self.mean.device:
             with self._plainly():
                 terms = [self._completed(term) for term in vocabulary.terms]
-                self._others[key] = self._encode(terms, self._other_source(vocabulary.embeddings)).to(self.mean)
+                self._others[key] = self._encode(
+                    terms, self._other_source(vocabulary.embeddings)
+                ).to(self.mean)
         return self._others[key]
 
     def _completed(self, term: Term) -> Term:
@@ -212,14 +247,16 @@ class TextEmbedding(nn.Module):
             return None
         if self.learner is not None:
             raise UserError(
-                "this model learned its own text embeddings (MODEL.CLIP.TOWER context or full): those of a file do not "
-                "belong to them. Give the names alone"
+                "this model learned its own text embeddings (MODEL.CLIP.TOWER context or full):"
+                " those of a file do not belong to them. Give the names alone"
             )
         return RandomSource() if embeddings == "random" else FileSource(embeddings)
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
-        """Without gradients, and in float32 also where training is not: what is kept must not depend on who asked."""
+        """Without gradients, and in float32 also where training is not: what is kept must not
+        depend on who asked.
+        """
         with torch.no_grad(), torch.autocast(self.mean.device.type, enabled=False):
             yield
 
@@ -238,8 +275,9 @@ class TextEmbedding(nn.Module):
     def _check_width(self, width: int) -> None:
         if width != self.width:
             raise UserError(
-                f"the text embeddings have width {width}, the model was trained with {self.width}: use the CLIP "
-                "model of the training (MODEL.CLIP.NAME), or embeddings made with it (MODEL.CLIP.EMBEDDINGS)"
+                f"the text embeddings have width {width}, the model was trained with {self.width}:"
+                " use the CLIP model of the training (MODEL.CLIP.NAME), or embeddings made with it"
+                " (MODEL.CLIP.EMBEDDINGS)"
             )
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -249,23 +287,33 @@ class TextEmbedding(nn.Module):
         super()._save_to_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Notes whether T and mu came with the weights, and all that they follow from, so that CLIP is not asked.
+        """Notes whether T and mu came with the weights, and all that they follow from, so that CLIP
+        is not asked.
 
-        T of other names is not taken over: loaders such as Detectron2's know of tensors and shapes alone.
+        T of other names is not taken over: loaders such as Detectron2's know of tensors and shapes
+        alone.
         """
-        saved = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)  # older weights do not have it
+        # older weights do not have it
+        saved = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)
         if not torch.equal(saved.cpu(), self.vocabulary.cpu()):
             logger.warning(
-                "the weights' text embeddings are of other class names than %s: those of these names are computed",
-                ", ".join(term.text for term in self.terms[:4]) + (" ..." if len(self.terms) > 4 else ""),
+                "the weights' text embeddings are of other class names than %s: those of these"
+                " names are computed",
+                ", ".join(term.text for term in self.terms[:4])
+                + (" ..." if len(self.terms) > 4 else ""),
             )
-            state_dict |= {f"{prefix}{name}": getattr(self, name) for name in ("embedding", "mean", "vocabulary")}
+            state_dict |= {
+                f"{prefix}{name}": getattr(self, name)
+                for name in ("embedding", "mean", "vocabulary")
+            }
         own = {"embedding": self.embedding, "mean": self.mean}
         if isinstance(self.learner, nn.Module):
             own |= {f"learner.{name}": value for name, value in self.learner.named_parameters()}
         given = {name: state_dict.get(f"{prefix}{name}") for name in own}
         self.outdate()
-        known = all(value is not None and value.shape == own[name].shape for name, value in given.items())
+        known = all(
+            value is not None and value.shape == own[name].shape for name, value in given.items()
+        )
         embedding = given["embedding"]
         # Zeros are those of a model that was saved before T was asked for.
         if known and embedding is not None and bool(embedding.any()):
@@ -283,12 +331,16 @@ def _learner(
     """What MODEL.CLIP.TOWER asks for; ``loads_weights``: the tower's own will come with T."""
     if clip.TOWER == "context":
         width = token_width(clip.NAME, clip.CONTEXT_LENGTH)
-        return LearnedContext(open_source, clip.CONTEXT_LENGTH, width, terms if clip.CONTEXT_PER_CLASS else None)
+        return LearnedContext(
+            open_source, clip.CONTEXT_LENGTH, width, terms if clip.CONTEXT_PER_CLASS else None
+        )
     if clip.TOWER != "full":
         return None
     prompts = templates(clip.PROMPTS)
     if loads_weights:
-        return LearnedTower(ClipTextEncoder(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED)), prompts)
+        return LearnedTower(
+            ClipTextEncoder(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED)), prompts
+        )
     _warn_of_cost(sum(len(term.synonyms) for term in terms), len(prompts))
     return LearnedTower(load_tower(clip.NAME, clip.PRETRAINED), prompts)
 
@@ -303,8 +355,8 @@ def _warn_of_cost(words: int, prompts: int) -> None:
     """Says what training the tower costs where many prompts make it dear."""
     if words * prompts > CHUNK:
         logger.warning(
-            "MODEL.CLIP.TOWER full: %d sentences (%d names in %d prompts) go through CLIP's text tower at every step; "
-            "MODEL.CLIP.PROMPTS \"['single']\" makes it %d",
+            "MODEL.CLIP.TOWER full: %d sentences (%d names in %d prompts) go through CLIP's text"
+            " tower at every step; MODEL.CLIP.PROMPTS \"['single']\" makes it %d",
             words * prompts,
             words,
             prompts,
@@ -313,7 +365,8 @@ def _warn_of_cost(words: int, prompts: int) -> None:
 
 
 class _OpenedOnce:
-    """Opens a source of embeddings at the first call and returns the same one later; a pickle of it has none open.
+    """Opens a source of embeddings at the first call and returns the same one later; a pickle of it
+    has none open.
 
     Args:
         open_source: opens it.

@@ -1,1 +1,3 @@
-"""Class names and sentences -> rows of T: prompts, CLIP's text encoder, files of embeddings, learned text."""
+"""Class names and sentences -> rows of T: prompts, CLIP's text encoder, files of embeddings,
+learned text.
+"""

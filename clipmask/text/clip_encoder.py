@@ -1,12 +1,15 @@
 """CLIP's text tower, in open_clip's own modules and without the image tower.
 
     features = E(ids)                               sentences as CLIP reads them
-    features = E([start; v_1 .. v_M; name; end])    with M learned vectors before the name (text_learners.py)
+    features = E([start; v_1 .. v_M; name; end])    with M learned vectors before the name
+                                                    (text_learners.py)
 
-open_clip keeps the tower's parts in the model itself (``CLIP``) or in a module of their own (``CustomTextCLIP``, CoCa);
-here they are always that module, so the names of the weights do not depend on it.
+open_clip keeps the tower's parts in the model itself (``CLIP``) or in a module of their own
+(``CustomTextCLIP``, CoCa); here they are always that module, so the names of the weights do not
+depend on it.
 
-Shapes: N sentences, L CLIP's context length in tokens, M learned vectors, W the tower's token width, D text width.
+Shapes: N sentences, L CLIP's context length in tokens, M learned vectors, W the tower's token
+    width, D text width.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ class ClipTextEncoder(nn.Module):
         self._name = name
         mask = getattr(self.encoder, "attn_mask", None)
         if mask is not None:
-            # -inf minus -inf is nan: an average of weights, which takes buffers along, would spoil the mask.
+            # -inf minus -inf is nan: an average of weights, which takes buffers along, would spoil
+            # the mask.
             mask.clamp_(min=torch.finfo(mask.dtype).min)
         self.eval()
 
@@ -64,38 +68,50 @@ class ClipTextEncoder(nn.Module):
         return next(self.parameters()).device
 
     def tokenize(self, texts: Sequence[str], room: int = 0) -> Tensor:
-        """Turns texts into ids (N, L), on the tower's device; what is longer than L is cut, its end kept.
+        """Turns texts into ids (N, L), on the tower's device; what is longer than L is cut, its end
+        kept.
 
         Args:
             texts: N sentences.
-            room: M, the places to leave before each text, after what the tokenizer puts at the start.
+            room: M, the places to leave before each text, after what the tokenizer puts at the
+                start.
         """
         with torch.inference_mode(False):  # ids made in an evaluation may be used in training
-            return _ids(self._name, tuple(texts), self.context_length, room).to(self.device, non_blocking=True)
+            return _ids(self._name, tuple(texts), self.context_length, room).to(
+                self.device, non_blocking=True
+            )
 
     def forward(self, ids: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns features (N, D), float, not normalised.
 
         Args:
             ids: (N, L) from ``tokenize``.
-            context: (M, W) or (N, M, W) vectors for the places left by ``room``; None where there are none.
+            context: (M, W) or (N, M, W) vectors for the places left by ``room``; None where there
+                are none.
         """
         parts = ids.split(CHUNK)
         if context is None:
             return torch.cat([self._encode(part) for part in parts])
         vectors = context.expand(len(ids), -1, -1).split(CHUNK)
-        return torch.cat([self._encode_after(part, given) for part, given in zip(parts, vectors, strict=True)])
+        return torch.cat(
+            [self._encode_after(part, given) for part, given in zip(parts, vectors, strict=True)]
+        )
 
     def _encode(self, ids: Tensor) -> Tensor:
         features = self.encoder(ids)
-        return (features[0] if isinstance(features, tuple) else features).float()  # CoCa's gives its tokens too
+        # CoCa's gives its tokens too
+        return (features[0] if isinstance(features, tuple) else features).float()
 
     def _encode_after(self, ids: Tensor, context: Tensor) -> Tensor:
-        """Encodes with ``context`` (N, M, W) in place of the fillers' embeddings, which open_clip makes of the ids."""
+        """Encodes with ``context`` (N, M, W) in place of the fillers' embeddings, which open_clip
+        makes of the ids.
+        """
         start, length = _tokenizer(self._name)[1], context.shape[1]
 
         def put_in(module: nn.Module, args: Any, embedded: Tensor) -> Tensor:
-            return torch.cat([embedded[:, :start], context.to(embedded), embedded[:, start + length :]], dim=1)
+            return torch.cat(
+                [embedded[:, :start], context.to(embedded), embedded[:, start + length :]], dim=1
+            )
 
         handle = self.encoder.token_embedding.register_forward_hook(put_in)
         try:
@@ -117,11 +133,15 @@ def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
     import open_clip
 
     hub, quick_gelu = name.startswith(HUB), uses_quick_gelu(name, pretrained)
-    # open_clip draws weights before it loads them. Loaded in an evaluation, they may be needed in training.
+    # open_clip draws weights before it loads them. Loaded in an evaluation, they may be needed in
+    # training.
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), _own_log():
         try:
             model = open_clip.create_model(
-                name, pretrained=None if hub else pretrained, require_pretrained=not hub, force_quick_gelu=quick_gelu
+                name,
+                pretrained=None if hub else pretrained,
+                require_pretrained=not hub,
+                force_quick_gelu=quick_gelu,
             )
             _tokenizer(name)
             _check_cached(name, pretrained)
@@ -137,7 +157,9 @@ def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
 
 
 def _check_cached(name: str, pretrained: str) -> None:
-    """Raises a ``UserError`` where the hub's cache holds other weights of CLIP than the hub announced."""
+    """Raises a ``UserError`` where the hub's cache holds other weights of CLIP than the hub
+    announced.
+    """
     from open_clip.pretrained import get_pretrained_cfg
 
     if name.startswith(HUB):
@@ -164,27 +186,32 @@ def model_config(name: str) -> dict[str, Any]:
     config = open_clip.get_model_config(name)
     if config is None:
         near = difflib.get_close_matches(name, open_clip.list_models(), n=4, cutoff=0.3)
-        raise UserError(f"MODEL.CLIP.NAME {name!r}: open_clip has no such model; near: {', '.join(near)}")
+        raise UserError(
+            f"MODEL.CLIP.NAME {name!r}: open_clip has no such model; near: {', '.join(near)}"
+        )
     return dict(config)
 
 
 def check_pretrained(name: str, pretrained: str) -> None:
-    """Refuses a MODEL.CLIP.PRETRAINED that is neither a file nor a tag of the model, with a ``UserError``."""
+    """Refuses a MODEL.CLIP.PRETRAINED that is neither a file nor a tag of the model, with a
+    ``UserError``.
+    """
     import open_clip
 
     tags = [] if name.startswith(HUB) else open_clip.list_pretrained_tags_by_model(name)
     if not (name.startswith(HUB) or Path(pretrained).is_file() or pretrained.lower() in tags):
         raise UserError(
-            f"MODEL.CLIP.PRETRAINED {pretrained!r} is neither a file nor a tag of {name}; its tags: "
-            f"{', '.join(tags) or 'none'}"
+            f"MODEL.CLIP.PRETRAINED {pretrained!r} is neither a file nor a tag of {name}; its tags:"
+            f" {', '.join(tags) or 'none'}"
         )
 
 
 def uses_quick_gelu(name: str, pretrained: str) -> bool:
     """Whether the weights were trained with x sigmoid(1.702 x) for GELU, as OpenAI's were.
 
-    The tag of the weights knows it, and open_clip 3 only warns where the model's description says otherwise. For a
-    local file the description counts: OpenAI's ViT-B-16 in a file is the model ViT-B-16-quickgelu.
+    The tag of the weights knows it, and open_clip 3 only warns where the model's description says
+    otherwise. For a local file the description counts: OpenAI's ViT-B-16 in a file is the model
+    ViT-B-16-quickgelu.
     """
     from open_clip.pretrained import get_pretrained_cfg
 
@@ -206,14 +233,15 @@ def token_width(name: str, room: int) -> int:
     config = model_config(name)
     if "hf_model_name" in config["text_cfg"]:
         raise UserError(
-            f"MODEL.CLIP.TOWER context: the text tower of {name} is one of Hugging Face's, into which learned vectors "
-            "can't be put; use frozen or full, or a model with open_clip's own text tower, such as ViT-B-16"
+            f"MODEL.CLIP.TOWER context: the text tower of {name} is one of Hugging Face's, into"
+            " which learned vectors can't be put; use frozen or full, or a model with open_clip's"
+            " own text tower, such as ViT-B-16"
         )
     most = token_count(config) // 2
     if not 1 <= room <= most:
         raise UserError(
-            f"MODEL.CLIP.CONTEXT_LENGTH {room}: must be 1 to {most}, half of the {token_count(config)} tokens that "
-            f"{name} reads"
+            f"MODEL.CLIP.CONTEXT_LENGTH {room}: must be 1 to {most}, half of the"
+            f" {token_count(config)} tokens that {name} reads"
         )
     return int(config["text_cfg"].get("width", 512))
 
@@ -222,19 +250,24 @@ def unavailable(name: str, pretrained: str, error: Exception) -> MissingText:
     """The error that says which weights could not be had, why, and the ways out."""
     reason = str(error).splitlines()[0] if str(error) else "no message"
     return MissingText(
-        f"CLIP weights {name} ({pretrained}) could not be had through open_clip ({type(error).__name__}: {reason}). "
-        "Set MODEL.CLIP.PRETRAINED to a local file of them, MODEL.CLIP.EMBEDDINGS to an .npz with the embeddings of "
-        "your class names (clipmask-embed writes one on a machine with a network), or MODEL.CLIP.EMBEDDINGS to random "
-        "to go without CLIP on purpose"
+        f"CLIP weights {name} ({pretrained}) could not be had through open_clip"
+        f" ({type(error).__name__}: {reason}). Set MODEL.CLIP.PRETRAINED to a local file of them,"
+        " MODEL.CLIP.EMBEDDINGS to an .npz with the embeddings of your class names (clipmask-embed"
+        " writes one on a machine with a network), or MODEL.CLIP.EMBEDDINGS to random to go"
+        " without CLIP on purpose"
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _ids(name: str, texts: tuple[str, ...], length: int, room: int) -> Tensor:
-    """See ``ClipTextEncoder.tokenize``; on the CPU. A vocabulary that is encoded at every step is read once."""
+    """See ``ClipTextEncoder.tokenize``; on the CPU. A vocabulary that is encoded at every step is
+    read once.
+    """
     tokenizer, start, filler = _tokenizer(name)
     ids = tokenizer(list(texts), context_length=length - room)
-    return torch.cat([ids[:, :start], ids.new_full((len(ids), room), filler), ids[:, start:]], dim=1)
+    return torch.cat(
+        [ids[:, :start], ids.new_full((len(ids), room), filler), ids[:, start:]], dim=1
+    )
 
 
 @functools.cache
@@ -251,7 +284,9 @@ def _tokenizer(name: str) -> tuple[Any, int, int]:
 
 @contextmanager
 def _own_log() -> Iterator[None]:
-    """Keeps open_clip, which logs to the root, from giving the root a handler: a run's lines would appear twice."""
+    """Keeps open_clip, which logs to the root, from giving the root a handler: a run's lines would
+    appear twice.
+    """
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     try:

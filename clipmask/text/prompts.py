@@ -1,7 +1,7 @@
 """Prompt templates: the sentences in which CLIP meets a class name.
 
-CLIP was trained on captions, and a name in a sentence is embedded better than a name alone ("Learning Transferable
-Visual Models From Natural Language Supervision", Sec. 3.1.4).
+CLIP was trained on captions, and a name in a sentence is embedded better than a name alone
+("Learning Transferable Visual Models From Natural Language Supervision", Sec. 3.1.4).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def templates(prompts: Sequence[str]) -> tuple[str, ...]:
     """Returns the templates that ``MODEL.CLIP.PROMPTS`` means.
 
     Args:
-        prompts: ``["single"]``, ``["street"]``, ``["imagenet"]`` (the 80 that open_clip ships) or the user's own, each
-            with one ``{}`` where the name goes.
+        prompts: ``["single"]``, ``["street"]``, ``["imagenet"]`` (the 80 that open_clip ships) or
+            the user's own, each with one ``{}`` where the name goes.
 
     Returns:
         Templates with ``{}``.
@@ -51,7 +51,8 @@ def templates(prompts: Sequence[str]) -> tuple[str, ...]:
     wrong = [prompt for prompt in prompts if prompt.count("{}") != 1]
     if not prompts or wrong:
         raise UserError(
-            f"MODEL.CLIP.PROMPTS {list(prompts)}: use [single], [street], [imagenet], or templates that each hold one "
-            f"{{}} for the class name{'; wrong: ' + ', '.join(map(repr, wrong)) if wrong else ''}"
+            f"MODEL.CLIP.PROMPTS {list(prompts)}: use [single], [street], [imagenet], or templates"
+            " that each hold one {} for the class"
+            f" name{'; wrong: ' + ', '.join(map(repr, wrong)) if wrong else ''}"
         )
     return tuple(prompts)

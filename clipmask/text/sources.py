@@ -1,7 +1,7 @@
 """Where T comes from: CLIP's text tower, a file of embeddings, or random vectors on purpose.
 
-Each source has a ``width`` D, known when it is made, and does its work when that is first needed. The embeddings of a
-name's synonyms are averaged. The text of an image is taken as it is written.
+Each source has a ``width`` D, known when it is made, and does its work when that is first needed.
+The embeddings of a name's synonyms are averaged. The text of an image is taken as it is written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipmask.errors import MissingText, UserError
-from clipmask.text.clip_encoder import ClipTextEncoder, check_pretrained, load_tower, model_config, uses_quick_gelu
+from clipmask.text.clip_encoder import (
+    ClipTextEncoder,
+    check_pretrained,
+    load_tower,
+    model_config,
+    uses_quick_gelu,
+)
 from clipmask.text.prompts import templates
 from clipmask.vocabulary import Term
 
@@ -40,17 +46,21 @@ class TextSource(Protocol):
         ...
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """Returns (N, D) float32 of unit length, one row a text as it is written, computed on ``device`` if at all.
+        """Returns (N, D) float32 of unit length, one row a text as it is written, computed on
+        ``device`` if at all.
 
-        A text is a ``Term`` of one synonym, with the aliases of the class that it names, if it names one.
+        A text is a ``Term`` of one synonym, with the aliases of the class that it names, if it
+        names one.
 
-        A text's row does not depend on the texts beside it, not even in its last bit: a resumed training, which meets
-        them in other company, would not be exact.
+        A text's row does not depend on the texts beside it, not even in its last bit: a resumed
+        training, which meets them in other company, would not be exact.
         """
         ...
 
 
-def text_source(clip_name: str, pretrained: str, embeddings: str, prompts: Sequence[str]) -> TextSource:
+def text_source(
+    clip_name: str, pretrained: str, embeddings: str, prompts: Sequence[str]
+) -> TextSource:
     """Chooses the source that the config names.
 
     Args:
@@ -70,7 +80,9 @@ def text_source(clip_name: str, pretrained: str, embeddings: str, prompts: Seque
 
 
 def cache_folder() -> Path:
-    """Returns where embeddings of vocabularies are kept, below ``CLIPMASK_CACHE``, else below ``~/.cache/clipmask``."""
+    """Returns where embeddings of vocabularies are kept, below ``CLIPMASK_CACHE``, else below
+    ``~/.cache/clipmask``.
+    """
     return Path(os.environ.get("CLIPMASK_CACHE") or Path.home() / ".cache" / "clipmask") / "text"
 
 
@@ -80,7 +92,8 @@ def average(rows: Tensor) -> Tensor:
 
 
 def prompted(tower: ClipTextEncoder, terms: Sequence[Term], prompts: Sequence[str]) -> Tensor:
-    """Encodes names in every prompt: the mean over the prompts of a word, then over the synonyms of a name.
+    """Encodes names in every prompt: the mean over the prompts of a word, then over the synonyms of
+    a name.
 
     Args:
         tower: CLIP's.
@@ -98,11 +111,14 @@ def prompted(tower: ClipTextEncoder, terms: Sequence[Term], prompts: Sequence[st
             sentences += [prompt.replace("{}", word) for prompt in own]
             counts.append(len(own))
     words = iter(tower(tower.tokenize(sentences)).split(counts))  # each (prompts, D)
-    return torch.stack([average(torch.stack([average(next(words)) for _ in term.synonyms])) for term in terms])
+    return torch.stack(
+        [average(torch.stack([average(next(words)) for _ in term.synonyms])) for term in terms]
+    )
 
 
 class RandomSource:
-    """A fixed random direction for each name: no knowledge, no download; for tests and as an ablation.
+    """A fixed random direction for each name: no knowledge, no download; for tests and as an
+    ablation.
 
     The same name has the same vector everywhere, whatever else is in the vocabulary.
     """
@@ -126,7 +142,8 @@ class RandomSource:
 
 
 class FileSource:
-    """Rows of an .npz with ``names`` (N,) and ``embeddings`` (N, D), found by name and never by position.
+    """Rows of an .npz with ``names`` (N,) and ``embeddings`` (N, D), found by name and never by
+    position.
 
     Args:
         path: the file; other arrays in it are notes and not read.
@@ -139,7 +156,8 @@ class FileSource:
         self.path = Path(path)
         if not self.path.is_file():
             raise MissingText(
-                f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or random)"
+                f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or"
+                " random)"
             )
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
@@ -149,10 +167,14 @@ class FileSource:
                 f"embeddings file {path}: not an .npz with the arrays names and embeddings "
                 f"({type(error).__name__}: {error})"
             ) from error
-        if embeddings.ndim != 2 or names.shape != embeddings.shape[:1] or not np.isfinite(embeddings).all():
+        if (
+            embeddings.ndim != 2
+            or names.shape != embeddings.shape[:1]
+            or not np.isfinite(embeddings).all()
+        ):
             raise UserError(
-                f"embeddings file {path}: names {names.shape} and embeddings {embeddings.shape} must be (N,) and "
-                "(N, D), and finite"
+                f"embeddings file {path}: names {names.shape} and embeddings {embeddings.shape}"
+                " must be (N,) and (N, D), and finite"
             )
         self.names = [str(name) for name in names]
         self._row = {name.lower().strip(): index for index, name in enumerate(self.names)}
@@ -173,14 +195,18 @@ class FileSource:
         Raises:
             UserError: a text is not in the file.
         """
-        return self._average(texts, [self._rows([text.text]) or self._rows(text.aliases)[:1] for text in texts])
+        return self._average(
+            texts, [self._rows([text.text]) or self._rows(text.aliases)[:1] for text in texts]
+        )
 
     def has(self, term: Term) -> bool:
         """Whether ``encode`` finds a name."""
         return bool(self._find(term))
 
     def _find(self, term: Term) -> list[int]:
-        """The row of this very name, else those of all synonyms that the file has, else that of the first alias."""
+        """The row of this very name, else those of all synonyms that the file has, else that of the
+        first alias.
+        """
         return self._rows([term.text]) or self._rows(term.synonyms) or self._rows(term.aliases)[:1]
 
     def _rows(self, names: Sequence[str]) -> list[int]:
@@ -191,9 +217,9 @@ class FileSource:
         missing = [term.text for term, found in zip(terms, rows, strict=True) if not found]
         if missing:
             raise MissingText(
-                f"embeddings file {self.path} has no row for {', '.join(map(repr, missing))}; it holds "
-                f"{', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}. Write a file for these names, "
-                "or give a synonym that it has: 'name;synonym'"
+                f"embeddings file {self.path} has no row for {', '.join(map(repr, missing))}; it"
+                f" holds {', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}."
+                " Write a file for these names, or give a synonym that it has: 'name;synonym'"
             )
         return torch.stack([average(self._embeddings[found]) for found in rows])
 
@@ -201,8 +227,8 @@ class FileSource:
 class ClipSource:
     """CLIP's text tower through open_clip, with prompt ensembling and a disk cache.
 
-    For a vocabulary the tower is loaded when it is not in the cache, and let go right after; for texts of images it
-    is loaded at the first and kept. The cache lies in ``cache_folder()``.
+    For a vocabulary the tower is loaded when it is not in the cache, and let go right after; for
+    texts of images it is loaded at the first and kept. The cache lies in ``cache_folder()``.
 
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
@@ -210,7 +236,8 @@ class ClipSource:
         prompts: see ``clipmask.text.prompts.templates``; for names that have none of their own.
 
     Raises:
-        UserError: open_clip does not know the name or the tag, or the model's description can't be downloaded.
+        UserError: open_clip does not know the name or the tag, or the model's description can't be
+            downloaded.
     """
 
     def __init__(self, name: str, pretrained: str, prompts: Sequence[str]) -> None:
@@ -249,7 +276,9 @@ class ClipSource:
         """
         tower = self.tower(device)
         with torch.no_grad():  # one by one, for the rounding of a batch depends on its size
-            return torch.cat([F.normalize(tower(tower.tokenize([text.text])), dim=-1) for text in texts])
+            return torch.cat(
+                [F.normalize(tower(tower.tokenize([text.text])), dim=-1) for text in texts]
+            )
 
     def tower(self, device: torch.device) -> ClipTextEncoder:
         """CLIP's text tower, its weights frozen; loaded at the first call and kept, on ``device``.
@@ -265,7 +294,9 @@ class ClipSource:
         return self._kept
 
     def _cache_file(self, terms: Sequence[Term]) -> Path:
-        """One file a list of names; a local weight file counts with its size and time, not only its name."""
+        """One file a list of names; a local weight file counts with its size and time, not only its
+        name.
+        """
         file = Path(self.pretrained)
         weights: list[Any] = [self.pretrained]
         if file.is_file():
@@ -273,12 +304,16 @@ class ClipSource:
         quick_gelu = uses_quick_gelu(self.name, self.pretrained)
         own = {term.text: list(term.prompts) for term in terms if term.prompts}
         names = [term.text for term in terms]
-        key = json.dumps([self.name, weights, quick_gelu, self.templates, names, *([own] if own else [])])
+        key = json.dumps(
+            [self.name, weights, quick_gelu, self.templates, names, *([own] if own else [])]
+        )
         return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
     @staticmethod
     def _read_cache(file: Path) -> Tensor | None:
-        """What an earlier run stored, or None; a damaged file (a full disk, say) is as good as none."""
+        """What an earlier run stored, or None; a damaged file (a full disk, say) is as good as
+        none.
+        """
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return torch.from_numpy(arrays["embeddings"])
@@ -291,7 +326,11 @@ class ClipSource:
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}.tmp")
             with partial.open("wb") as stream:
-                np.savez(stream, names=np.array([term.text for term in terms]), embeddings=embedding.numpy())
+                np.savez(
+                    stream,
+                    names=np.array([term.text for term in terms]),
+                    embeddings=embedding.numpy(),
+                )
             partial.replace(file)
         except OSError:
             return  # a read-only home costs a second encoding and nothing else

@@ -15,7 +15,8 @@ from clipmask.visualizer.overlay import by_share, check, class_shares, is_painte
 from clipmask.vocabulary import shown_names
 
 VOID = (105, 105, 105)
-# What is right is washed out to light grey: on dark the palette's deep colours (road, building) would be lost.
+# What is right is washed out to light grey: on dark the palette's deep colours (road, building)
+# would be lost.
 _PALE, _CONTRAST = 165, 0.2
 
 
@@ -35,7 +36,8 @@ def error_map(
         ignore_label: an id that is void in the truth, as all are that are no class.
 
     Returns:
-        uint8 (H, W, 3): the picture, pale and grey, where the prediction is right; the true class' plain colour where
+        uint8 (H, W, 3): the picture, pale and grey, where the prediction is right; the true class'
+            plain colour where
         it is wrong; plain dark grey where the truth is void.
     """
     known = is_painted(truth, len(colors), ignore_label)
@@ -54,7 +56,8 @@ def comparison(
     colors: Colors,
     ignore_label: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Draws picture, ground truth, prediction and error map beside each other, with captions and one legend.
+    """Draws picture, ground truth, prediction and error map beside each other, with captions and
+    one legend.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -63,8 +66,9 @@ def comparison(
         ignore_label: an id that is void in the truth, as all are that are no class.
 
     Returns:
-        uint8 picture a little over four times as wide as the image. The legend gives the share of each class in the
-        truth and in the prediction, both of the pixels whose truth is known, and its IoU in this picture.
+        uint8 picture a little over four times as wide as the image. The legend gives the share of
+        each class in the truth and in the prediction, both of the pixels whose truth is known, and
+        its IoU in this picture.
 
     Raises:
         UserError: as ``overlay``.
@@ -84,7 +88,9 @@ def comparison(
 
 
 def _row(panels: Sequence[np.ndarray], captions: Sequence[str], size: int) -> NDArray[np.uint8]:
-    """Puts pictures (H, W, 3) beside each other, each below its caption; ``size`` is of the font."""
+    """Puts pictures (H, W, 3) beside each other, each below its caption; ``size`` is of the
+    font.
+    """
     height, width = panels[0].shape[:2]
     font, gap, band = load_font(size), max(2, size // 4), round(1.7 * size)
     column = max(width, *(round(text_size(caption, font)[0]) for caption in captions)) + gap
@@ -97,17 +103,24 @@ def _row(panels: Sequence[np.ndarray], captions: Sequence[str], size: int) -> ND
     return np.asarray(canvas)
 
 
-def _entries(truth: np.ndarray, prediction: np.ndarray, names: Sequence[str], colors: Colors) -> list[Entry]:
-    """The legend of two label maps (H, W): a class of either for each entry, void being -1 in both."""
+def _entries(
+    truth: np.ndarray, prediction: np.ndarray, names: Sequence[str], colors: Colors
+) -> list[Entry]:
+    """The legend of two label maps (H, W): a class of either for each entry, void being -1 in
+    both.
+    """
     count = len(names)
     shares = [class_shares(labels, count) for labels in (truth, prediction)]
     right = class_shares(np.where(truth == prediction, truth, -1), count)
-    right *= (truth == prediction)[truth >= 0].mean() if (truth >= 0).any() else 0  # now of all known pixels
+    # now of all known pixels
+    right *= (truth == prediction)[truth >= 0].mean() if (truth >= 0).any() else 0
     shown = shown_names(names)
     entries = [Entry(None, "% of truth | prediction, IoU:")]
     for k in by_share(shares[0] + shares[1]):
         iou = 100 * right[k] / (shares[0][k] + shares[1][k] - right[k])
-        entries.append(Entry(colors[k], f"{shown[k]}  {shares[0][k]:.1f} | {shares[1][k]:.1f}, {iou:.0f}"))
+        entries.append(
+            Entry(colors[k], f"{shown[k]}  {shares[0][k]:.1f} | {shares[1][k]:.1f}, {iou:.0f}")
+        )
     if (truth < 0).any():
         entries.append(Entry(VOID, f"void  {100 * (truth < 0).mean():.1f}"))
     return entries

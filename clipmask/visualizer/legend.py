@@ -1,4 +1,6 @@
-"""The legend: a strip below a picture with swatches and text in as many columns as there is room for."""
+"""The legend: a strip below a picture with swatches and text in as many columns as there is room
+for.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,12 @@ class Entry(NamedTuple):
     room: str = ""
 
 
-def with_legend(picture: NDArray[np.uint8], entries: Sequence[Entry], size: int) -> NDArray[np.uint8]:
-    """Puts the strip of ``draw_legend`` below a picture (H, W, 3), which is widened if the strip needs it."""
+def with_legend(
+    picture: NDArray[np.uint8], entries: Sequence[Entry], size: int
+) -> NDArray[np.uint8]:
+    """Puts the strip of ``draw_legend`` below a picture (H, W, 3), which is widened if the strip
+    needs it.
+    """
     strip = draw_legend(picture.shape[1], entries, size)
     canvas = np.full((len(picture) + len(strip), strip.shape[1], 3), PAPER, dtype=np.uint8)
     canvas[: len(picture), : picture.shape[1]] = picture
@@ -60,7 +66,9 @@ def draw_legend(width: int, entries: Sequence[Entry], size: int) -> NDArray[np.u
         left = index % columns * (width // columns) + gap
         middle = gap // 2 + index // columns * row + row / 2
         if color is not None:
-            draw.rectangle((left, middle - size / 2, left + size, middle + size / 2), tuple(color), INK)
+            draw.rectangle(
+                (left, middle - size / 2, left + size, middle + size / 2), tuple(color), INK
+            )
             left += size + gap
         write(draw, (left, middle), text, font, INK, anchor="l")
     return np.asarray(canvas)

@@ -19,17 +19,24 @@ def load_font(size: int) -> Any:
     """Returns Pillow's own font, ``size`` pixels high where it can be had at any size."""
     try:
         return ImageFont.load_default(size=size)
-    except (TypeError, ImportError, OSError):  # Pillow before 10.1 or built without FreeType: one small bitmap font
+    # Pillow before 10.1 or built without FreeType: one small bitmap font
+    except (TypeError, ImportError, OSError):
         return ImageFont.load_default()
 
 
 def _drawable(text: str, font: Any) -> str:
     """Returns ``text`` with what the bitmap font lacks as question marks."""
-    return text if isinstance(font, ImageFont.FreeTypeFont) else text.encode("latin-1", "replace").decode("latin-1")
+    return (
+        text
+        if isinstance(font, ImageFont.FreeTypeFont)
+        else text.encode("latin-1", "replace").decode("latin-1")
+    )
 
 
 def text_size(text: str, font: Any) -> tuple[float, float]:
-    """Returns width and height of ``text`` in pixels, at least 1; the height is that of a line whatever the letters."""
+    """Returns width and height of ``text`` in pixels, at least 1; the height is that of a line
+    whatever the letters.
+    """
     width = font.getbbox(_drawable(text, font))[2]
     return max(1.0, width), max(1.0, font.getbbox("Ág")[3])
 

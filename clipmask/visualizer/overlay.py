@@ -18,18 +18,25 @@ from clipmask.vocabulary import shown_names
 
 _MAX_GRID = 256  # longest side of the grid that places for names are looked for on
 _NAMES_PER_CLASS = 3  # the roomiest regions of a class that carry its name
-_SHADE = 0.35  # of a pixel's light is left behind a name: white letters then differ from any by 6:1 or more (WCAG 2)
+# of a pixel's light is left behind a name: white letters then differ from any by 6:1 or more (WCAG
+# 2)
+_SHADE = 0.35
 
 
-def class_shares(labels: np.ndarray, num_classes: int, ignore_label: int | None = None) -> np.ndarray:
-    """Returns the percentage (K,) of the painted pixels that each class covers; they sum to 100, or to 0 if none is.
+def class_shares(
+    labels: np.ndarray, num_classes: int, ignore_label: int | None = None
+) -> np.ndarray:
+    """Returns the percentage (K,) of the painted pixels that each class covers; they sum to 100, or
+    to 0 if none is.
 
     Args:
         labels: (H, W) ids.
         num_classes: K; ids outside 0..K-1 are not painted.
         ignore_label: an id that is not painted either.
     """
-    counts = np.bincount(labels[is_painted(labels, num_classes, ignore_label)].ravel(), minlength=num_classes)
+    counts = np.bincount(
+        labels[is_painted(labels, num_classes, ignore_label)].ravel(), minlength=num_classes
+    )
     return 100.0 * counts / max(1, counts.sum())
 
 
@@ -51,38 +58,47 @@ def overlay(
         names: of the K classes; of ``car;automobile`` the first is shown.
         colors: of the K classes.
         opacity: of the colours, 0 (the image as it is, without names) to 1.
-        legend: True adds a strip below with swatch, name and share of the classes in the picture, largest first.
-            ``"inside"`` is for frames of a film, which keep their size and must not flicker: a translucent strip over
-            the lowest rows lists every class in the order of ``names``, and no names are written into regions; a
-            picture with no room for it has none.
+        legend: True adds a strip below with swatch, name and share of the classes in the picture,
+            largest first. ``"inside"`` is for frames of a film, which keep their size and must not
+            flicker: a translucent strip over the lowest rows lists every class in the order of
+            ``names``, and no names are written into regions; a picture with no room for it has
+            none.
         ignore_label: an id that is not painted.
-        paint_background: paint a class called background too; otherwise it is left as it is, unless it is the only one.
+        paint_background: paint a class called background too; otherwise it is left as it is, unless
+            it is the only one.
 
     Returns:
-        uint8 (H + height of the legend, W, 3); a picture narrower than one entry of its legend is widened to fit it.
+        uint8 (H + height of the legend, W, 3); a picture narrower than one entry of its legend is
+        widened to fit it.
 
     Raises:
-        UserError: the shapes of image and labels, or the numbers of names and colours, differ; or the opacity is not
-            from 0 to 1.
+        UserError: the shapes of image and labels, or the numbers of names and colours, differ; or
+            the opacity is not from 0 to 1.
     """
     check(image, labels, names, colors)
     if not 0 <= opacity <= 1:
         raise UserError(f"opacity {opacity}: is between 0 (the picture) and 1 (the colours)")
     shown_labels = labels if paint_background else without_background(labels, names)
-    picture = paint(image, shown_labels, names, colors, opacity, ignore_label, region_names=legend != "inside")
+    picture = paint(
+        image, shown_labels, names, colors, opacity, ignore_label, region_names=legend != "inside"
+    )
     if not legend:
         return picture
     shares = class_shares(labels, len(names), ignore_label)
     listed = range(len(names)) if legend == "inside" else by_share(shares)
     shown = shown_names(names)
-    entries = [Entry(colors[k], f"{shown[k]}  {shares[k]:.1f}%", f"{shown[k]}  100.0%") for k in listed]
+    entries = [
+        Entry(colors[k], f"{shown[k]}  {shares[k]:.1f}%", f"{shown[k]}  100.0%") for k in listed
+    ]
     if legend is True:
         return with_legend(picture, entries, font_size(labels.shape))
     strip = draw_legend(picture.shape[1], entries, max(9, round(0.75 * font_size(labels.shape))))
     rows = len(strip)
-    if strip.shape[1] == picture.shape[1] and 4 * rows <= len(picture):  # else it would hide what it explains
+    # else it would hide what it explains
+    if strip.shape[1] == picture.shape[1] and 4 * rows <= len(picture):
         blended = picture.copy()
-        shade = np.where((strip == PAPER).all(-1, keepdims=True), 0.65, 1.0)  # swatches keep their colours
+        # swatches keep their colours
+        shade = np.where((strip == PAPER).all(-1, keepdims=True), 0.65, 1.0)
         blended[-rows:] = np.rint((1 - shade) * picture[-rows:] + shade * strip)
         return blended
     return picture
@@ -98,14 +114,20 @@ def without_background(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 def check(image: np.ndarray, labels: np.ndarray, names: Sequence[str], colors: Colors) -> None:
     """Raises a ``UserError`` unless these belong together."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or labels.shape != image.shape[:2]:
+    if (
+        image.ndim != 3
+        or image.shape[2] != 3
+        or image.dtype != np.uint8
+        or labels.shape != image.shape[:2]
+    ):
         raise UserError(
             f"can't draw labels {labels.shape} over an image {image.shape} of {image.dtype}: "
             "the image is (H, W, 3) of uint8, the labels are (H, W)"
         )
     if len(names) != len(colors):
         raise UserError(
-            f"{len(names)} class names but {len(colors)} colours; give each class one, such as by palette(names)"
+            f"{len(names)} class names but {len(colors)} colours; give each class one, such as by"
+            " palette(names)"
         )
 
 
@@ -130,7 +152,9 @@ def paint(
     ignore_label: int | None,
     region_names: bool,
 ) -> np.ndarray:
-    """Returns the image with its regions coloured, their borders stronger, and names written into them."""
+    """Returns the image with its regions coloured, their borders stronger, and names written into
+    them.
+    """
     painted = is_painted(labels, len(names), ignore_label)
     ids = np.where(painted, labels, -1)
     strength = np.where(_borders(ids), min(1.0, 1.6 * opacity), opacity) * painted
@@ -179,21 +203,27 @@ def _borders(ids: np.ndarray) -> np.ndarray:
 
 
 def _places(region: np.ndarray, plate: tuple[float, float]) -> Iterator[tuple[float, float]]:
-    """Yields where in the parts of ``region`` (H, W) a plate (width, height) fits, (x, y) of its middle.
+    """Yields where in the parts of ``region`` (H, W) a plate (width, height) fits, (x, y) of its
+    middle.
 
-    The roomiest parts come first, and in each the place that is farthest from the border, in widths of the plate across
-    and heights down. A coarse grid, sampled at its nearest pixels, is enough for that.
+    The roomiest parts come first, and in each the place that is farthest from the border, in widths
+    of the plate across and heights down. A coarse grid, sampled at its nearest pixels, is enough
+    for that.
     """
     step = -(-max(region.shape) // _MAX_GRID)
-    coarse = np.pad(region[step // 2 :: step, step // 2 :: step], 1)  # beyond the picture there is no room either
+    # beyond the picture there is no room either
+    coarse = np.pad(region[step // 2 :: step, step // 2 :: step], 1)
     cells = tuple(2 * math.ceil(side / 2 / step) + 1 for side in plate[::-1])
     fits = ndimage.minimum_filter(coarse, cells, mode="constant")
-    room = ndimage.distance_transform_edt(coarse, sampling=(step / plate[1], step / plate[0])) * fits
+    room = (
+        ndimage.distance_transform_edt(coarse, sampling=(step / plate[1], step / plate[0])) * fits
+    )
     parts, count = ndimage.label(coarse)
     largest = np.asarray(ndimage.maximum(room, parts, range(1, count + 1)))
     for part in np.argsort(-largest, kind="stable")[:_NAMES_PER_CLASS]:
         if not largest[part]:
             return
-        ridge = np.argwhere((parts == part + 1) & (room > 0.97 * largest[part]))  # a long region has many such places
+        # a long region has many such places
+        ridge = np.argwhere((parts == part + 1) & (room > 0.97 * largest[part]))
         y, x = ridge[np.argmin(np.square(ridge - ridge.mean(axis=0)).sum(axis=1))]
         yield float((x - 1) * step + step // 2), float((y - 1) * step + step // 2)

@@ -1,8 +1,9 @@
-"""Weights by address: ``https://``, ``http://`` and ``detectron2://``, fetched once, and paths, which stay as they are.
+"""Weights by address: ``https://``, ``http://`` and ``detectron2://``, fetched once, and paths,
+which stay as they are.
 
-Files go through iopath's ``PathManager``, as in Detectron2, and into the same cache: ``$FVCORE_CACHE``, else
-``~/.torch/iopath_cache``. A name that ends in the first digits of its file's SHA-256, ``resnet50-0676ba61.pth`` as
-torch's hub calls its files, is held to it.
+Files go through iopath's ``PathManager``, as in Detectron2, and into the same cache:
+``$FVCORE_CACHE``, else ``~/.torch/iopath_cache``. A name that ends in the first digits of its
+file's SHA-256, ``resnet50-0676ba61.pth`` as torch's hub calls its files, is held to it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _CHECKSUM = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 
 def is_address(source: str) -> bool:
-    """Whether ``source`` says by its beginning, such as ``https://``, how it is to be had; a path does not."""
+    """Whether ``source`` says by its beginning, such as ``https://``, how it is to be had; a path
+    does not.
+    """
     return re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE) is not None
 
 
@@ -33,22 +36,28 @@ def local_file(source: str | Path, key: str = "MODEL.WEIGHTS") -> Path:
         key: the config key that names it, for errors.
 
     Raises:
-        UserError: the address begins otherwise, the file can't be fetched, or it is not what its name says. A path is
-            returned whether there is a file or not.
+        UserError: the address begins otherwise, the file can't be fetched, or it is not what its
+            name says. A path is returned whether there is a file or not.
     """
     if not is_address(str(source)):
         return Path(source)
     address = str(source)
     if not address.startswith(SCHEMES):
-        raise UserError(f"{key} {address}: use a path, or an address that begins with {', '.join(SCHEMES)}")
-    url = DETECTRON2 + address.removeprefix("detectron2://") if address.startswith("detectron2://") else address
+        raise UserError(
+            f"{key} {address}: use a path, or an address that begins with {', '.join(SCHEMES)}"
+        )
+    url = (
+        DETECTRON2 + address.removeprefix("detectron2://")
+        if address.startswith("detectron2://")
+        else address
+    )
     try:
         path = Path(_manager().get_local_path(url))
     except Exception as error:  # iopath hands on what the network, the server and the disk say
         reason = " ".join(str(error).split()) or "no message"
         raise UserError(
-            f"{key} {address}: can't be fetched from {url} ({type(error).__name__}: {reason}); fetch it on a machine "
-            "with network, and name the local file"
+            f"{key} {address}: can't be fetched from {url} ({type(error).__name__}: {reason});"
+            " fetch it on a machine with network, and name the local file"
         ) from error
     _check(path, address, key)
     return path
@@ -75,6 +84,6 @@ def _check(path: Path, address: str, key: str) -> None:
     if not digest.hexdigest().startswith(wanted[1]):
         path.unlink()
         raise UserError(
-            f"{key} {address}: what was fetched has the SHA-256 {digest.hexdigest()[:16]}..., not {wanted[1]} as its "
-            "name says; it is deleted again. Try once more"
+            f"{key} {address}: what was fetched has the SHA-256 {digest.hexdigest()[:16]}..., not"
+            f" {wanted[1]} as its name says; it is deleted again. Try once more"
         )

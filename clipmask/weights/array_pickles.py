@@ -1,8 +1,10 @@
-"""Pickles of arrays and tensors, as the zoos of Detectron2, Caffe2 and MaskFormer have them, read without running any.
+"""Pickles of arrays and tensors, as the zoos of Detectron2, Caffe2 and MaskFormer have them, read
+without running any.
 
-A pickle is a program: it names functions and calls them. Here every name that it may use stands for a class of this
-module that only stores what it is given; numpy and torch are called afterwards, by us, for plain numbers alone.
-(numpy's own functions would not do: a crafted dtype makes them read raw bytes as addresses of objects.)
+A pickle is a program: it names functions and calls them. Here every name that it may use stands for
+a class of this module that only stores what it is given; numpy and torch are called afterwards, by
+us, for plain numbers alone. (numpy's own functions would not do: a crafted dtype makes them read
+raw bytes as addresses of objects.)
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-_NUMBERS = re.compile(r"[?]|b1|[iu][1248]|f[248]")  # dtypes that torch has too, as a pickle writes them
+# dtypes that torch has too, as a pickle writes them
+_NUMBERS = re.compile(r"[?]|b1|[iu][1248]|f[248]")
 
 
 class RefusedError(pickle.UnpicklingError):
@@ -38,7 +41,9 @@ class PickledArray:
     def _fill(self, data: bytes | str, dtype: _Dtype, shape: tuple[int, ...], order: Any) -> None:
         """Reads ``data``, a text of one character a byte where Python 2 wrote it."""
         raw = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.numpy)
-        self.array = np.array(raw.reshape(shape, order=order), dtype=dtype.numpy.newbyteorder("="), order="C")
+        self.array = np.array(
+            raw.reshape(shape, order=order), dtype=dtype.numpy.newbyteorder("="), order="C"
+        )
 
 
 # Every stand-in has a __setstate__: without one, a pickle could set attributes of the class itself.
@@ -72,17 +77,32 @@ class _Storage:
 class _Tensor(PickledArray):
     """A torch tensor: which of a storage's numbers it has, and in what shape."""
 
-    def __init__(self, storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> None:
+    def __init__(
+        self,
+        storage: _Storage,
+        offset: int,
+        size: tuple[int, ...],
+        stride: tuple[int, ...],
+        *_: Any,
+    ) -> None:
         if not isinstance(storage, _Storage):
             raise RefusedError("a tensor without a storage of its own")
         numbers = storage.storage
         if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
             raise RefusedError(f"a tensor of the shape {size} with the strides {stride}")
         last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
-        if 0 not in size and last >= numbers._size():  # torch would make the storage larger, with whatever lies there
+        # torch would make the storage larger, with whatever lies there
+        if 0 not in size and last >= numbers._size():
             raise RefusedError(f"a tensor of the shape {size} that goes beyond its storage")
-        tensor = torch.empty(0, dtype=numbers.dtype).set_(numbers._untyped_storage, offset, size, stride)
-        self.array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy().copy()
+        tensor = torch.empty(0, dtype=numbers.dtype).set_(
+            numbers._untyped_storage, offset, size, stride
+        )
+        self.array = (
+            (tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+            .contiguous()
+            .numpy()
+            .copy()
+        )
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -137,7 +157,9 @@ for _core in ("numpy.core", "numpy._core"):  # the name until numpy 1.26, and si
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type:
         if (module, name) not in _STAND_INS:
-            raise RefusedError(f"{f'{module}.{name}'[:80]}, which is neither an array nor a plain container")
+            raise RefusedError(
+                f"{f'{module}.{name}'[:80]}, which is neither an array nor a plain container"
+            )
         return _STAND_INS[module, name]
 
 
@@ -151,7 +173,8 @@ def read_pickle(path: Path) -> Any:
         What it holds: dicts, lists, tuples, numbers, texts, and a ``PickledArray`` for each array.
 
     Raises:
-        RefusedError: the file names anything else (nothing of it has run), or has an array that is not of numbers.
+        RefusedError: the file names anything else (nothing of it has run), or has an array that is
+            not of numbers.
         Exception: whatever a damaged file leads to.
     """
     with path.open("rb") as file:

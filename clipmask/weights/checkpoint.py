@@ -1,4 +1,5 @@
-"""Checkpoint files: written whole or not at all, read without running what a stranger put into them.
+"""Checkpoint files: written whole or not at all, read without running what a stranger put into
+them.
 
 A training checkpoint is a dict of tensors and plain Python values:
 
@@ -10,7 +11,8 @@ A training checkpoint is a dict of tensors and plain Python values:
     seed        of the run
     config      YAML text;  versions
     licenses    of the data and of the weights it started from, see licenses.py
-    class_names, metadata    the first dataset's vocabulary (colours, aliases, prompts, members) and its ignore label;
+    class_names, metadata    the first dataset's vocabulary (colours, aliases, prompts, members) and
+                             its ignore label;
                 metadata["vocabularies"]: the same of further datasets with other classes
 
 Equal contents make equal bytes, whatever the file is called and however the run came there.
@@ -46,7 +48,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def trained_vocabularies(checkpoint: Mapping[str, Any]) -> tuple[Vocabulary, ...]:
-    """Returns the vocabularies that a checkpoint's weights were trained with; none where it does not say.
+    """Returns the vocabularies that a checkpoint's weights were trained with; none where it does
+    not say.
 
     Raises:
         UserError: what it says of them contradicts itself.
@@ -56,11 +59,14 @@ def trained_vocabularies(checkpoint: Mapping[str, Any]) -> tuple[Vocabulary, ...
         return ()
     first = metadata if isinstance(metadata, dict) else {}
     others = first.get("vocabularies", [])
-    return tuple(Vocabulary.from_metadata(own) for own in ({**first, "stuff_classes": names}, *others))
+    return tuple(
+        Vocabulary.from_metadata(own) for own in ({**first, "stuff_classes": names}, *others)
+    )
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replaces ``path`` by what ``write`` writes: after a crash at any moment either the old or the new file is there.
+    """Replaces ``path`` by what ``write`` writes: after a crash at any moment either the old or the
+    new file is there.
 
     Args:
         path: the file; its folder exists.
@@ -69,7 +75,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         UserError: the disk is full or not writable.
     """
-    # Of its own in each call: two processes that write the same file replace each other's, and never mix them.
+    # Of its own in each call: two processes that write the same file replace each other's, and
+    # never mix them.
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
     watched = None
     try:
@@ -84,9 +91,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch.save's own error for a failed write is the second
+    # torch.save's own error for a failed write is the second
+    except (OSError, RuntimeError) as error:
         reason = describe(watched.error if watched and watched.error else error)
-        raise UserError(f"{path}: could not be written ({reason}); an older file is untouched") from error
+        raise UserError(
+            f"{path}: could not be written ({reason}); an older file is untouched"
+        ) from error
 
 
 def describe(error: BaseException) -> str:
@@ -128,8 +138,9 @@ def _sync_folder(folder: Path) -> None:
 def canonical(value: Any) -> Any:
     """Rebuilds nested tensors and plain values so that equal values pickle to equal bytes.
 
-    Pickle writes an object that it meets again as a reference, and tensors with their whole storage; both depend on how
-    a value came about. Here equal strings are one object, and tensors are compact copies on the CPU.
+    Pickle writes an object that it meets again as a reference, and tensors with their whole
+    storage; both depend on how a value came about. Here equal strings are one object, and tensors
+    are compact copies on the CPU.
 
     Raises:
         TypeError: something that is neither a tensor nor a plain value.
@@ -173,7 +184,8 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], *, last: bool = Tru
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
-    """Returns the file that the folder's ``last_checkpoint`` names, which may be gone; None where nothing is named.
+    """Returns the file that the folder's ``last_checkpoint`` names, which may be gone; None where
+    nothing is named.
 
     Raises:
         UserError: ``last_checkpoint`` holds no name of a file in this folder.
@@ -194,38 +206,50 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU; code in it does not run.
 
     Args:
-        path: a checkpoint of ClipMask or Detectron2 (``{"model": ...}``), a bare state dict, .safetensors, or the
-            .pkl of Detectron2's model zoo; or a name or address of one, see ``clipmask.weights.names.find_weights``.
+        path: a checkpoint of ClipMask or Detectron2 (``{"model": ...}``), a bare state dict,
+            .safetensors, or the .pkl of Detectron2's model zoo; or a name or address of one, see
+            ``clipmask.weights.names.find_weights``.
 
     Returns:
         A dict with at least ``model``, names to tensors.
 
     Raises:
-        UserError: the file is missing, damaged, holds objects other than tensors and plain values, or no weights.
+        UserError: the file is missing, damaged, holds objects other than tensors and plain values,
+            or no weights.
     """
     path = find_weights(path)
     if path.suffix == ".pkl":
         return {"model": read_weight_file(path)}
     content: Any = unpack(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(content, dict):  # a tensor by itself, a list
-        raise UserError(f"checkpoint {path}: holds {type(content).__name__}, not a dict with the model's weights")
-    checkpoint: dict[str, Any] = content if isinstance(content.get("model"), dict) else {"model": content}
+        raise UserError(
+            f"checkpoint {path}: holds {type(content).__name__}, not a dict with the model's"
+            " weights"
+        )
+    checkpoint: dict[str, Any] = (
+        content if isinstance(content.get("model"), dict) else {"model": content}
+    )
     weights = checkpoint["model"]
-    if not weights or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()):
-        raise UserError(f"checkpoint {path}: has no model weights (a dict of tensors, bare or under 'model')")
+    if not weights or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise UserError(
+            f"checkpoint {path}: has no model weights (a dict of tensors, bare or under 'model')"
+        )
     return checkpoint
 
 
 def of_backbone(weights: dict[str, Tensor], own: Iterable[str]) -> dict[str, Tensor] | None:
-    """Recognises a file that holds a backbone alone, and gives its weights the names that a whole model has for them.
+    """Recognises a file that holds a backbone alone, and gives its weights the names that a whole
+    model has for them.
 
     Args:
         weights: names to tensors.
         own: names of the whole model's weights.
 
     Returns:
-        Those of ``weights`` that are in the model's backbone, under the model's names; None where the file is of a
-        whole model, or of another backbone.
+        Those of ``weights`` that are in the model's backbone, under the model's names; None where
+        the file is of a whole model, or of another backbone.
     """
     names = set(own)
     if names & weights.keys():
@@ -243,26 +267,34 @@ def _read_torch(path: Path) -> Any:
             with zipfile.ZipFile(path) as archive:
                 broken = archive.testzip()  # torch does not compare the checksums that it wrote
             if broken is not None:
-                raise UserError(f"checkpoint {path}: damaged (the checksum of {broken} is wrong); use another one")
+                raise UserError(
+                    f"checkpoint {path}: damaged (the checksum of {broken} is wrong); use"
+                    " another one"
+                )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch wonders about unusual pickles; it reads them or raises
+            # torch wonders about unusual pickles; it reads them or raises
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
         if "global" in str(error).lower():
             raise UserError(
-                f"checkpoint {path}: holds Python objects, which could run code, so it was not opened; ClipMask reads "
-                "tensors and plain values only. If you trust it, save its weights anew with torch.save(state_dict)"
+                f"checkpoint {path}: holds Python objects, which could run code, so it was not"
+                " opened; ClipMask reads tensors and plain values only. If you trust it, save its"
+                " weights anew with torch.save(state_dict)"
             ) from error
         raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file") from error
-    except Exception as error:  # the readers of zip, pickle and tensors each have their own errors for garbage
+    # the readers of zip, pickle and tensors each have their own errors for garbage
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file ({reason})") from error
 
 
 class LeftOut(NamedTuple):
-    """A weight that was not loaded: its name, the kind of reason, and what there is to say about this one."""
+    """A weight that was not loaded: its name, the kind of reason, and what there is to say about
+    this one.
+    """
 
     name: str
     reason: str
@@ -281,7 +313,8 @@ def load_weights(
         model: changed in place.
         state: names to tensors.
         source: where they come from, for messages.
-        strict: whether anything missing, left over or of another shape is an error; else it is left out.
+        strict: whether anything missing, left over or of another shape is an error; else it is left
+            out.
 
     Returns:
         What was left out, on either side; empty where ``strict``.
@@ -289,15 +322,23 @@ def load_weights(
     Raises:
         UserError: ``strict`` and the weights do not fit, or nothing fits, or one is not finite.
     """
-    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    broken = [
+        name
+        for name, value in state.items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
     if broken:
         raise UserError(
-            f"{source}: {len(broken)} of its {len(state)} weights hold NaN or infinity, {broken[0]} first: "
-            "the training that made it diverged; use an earlier checkpoint"
+            f"{source}: {len(broken)} of its {len(state)} weights hold NaN or infinity, {broken[0]}"
+            " first: the training that made it diverged; use an earlier checkpoint"
         )
     own = model.state_dict()
-    wrong = {name for name, value in state.items() if name in own and own[name].shape != value.shape}
-    result = model.load_state_dict({name: value for name, value in state.items() if name not in wrong}, strict=False)
+    wrong = {
+        name for name, value in state.items() if name in own and own[name].shape != value.shape
+    }
+    result = model.load_state_dict(
+        {name: value for name, value in state.items() if name not in wrong}, strict=False
+    )
     problems = [
         LeftOut(
             name,
@@ -306,14 +347,18 @@ def load_weights(
         )
         for name in sorted(wrong)
     ]
-    problems += [LeftOut(name, "missing in the file") for name in result.missing_keys if name not in wrong]
+    problems += [
+        LeftOut(name, "missing in the file") for name in result.missing_keys if name not in wrong
+    ]
     problems += [LeftOut(name, "unknown to the model") for name in result.unexpected_keys]
     if len(result.unexpected_keys) + len(wrong) == len(state):
-        raise UserError(f"{source}: none of its {len(state)} weights fits the model. {_first(problems)}")
+        raise UserError(
+            f"{source}: none of its {len(state)} weights fits the model. {_first(problems)}"
+        )
     if strict and problems:
         raise UserError(
-            f"{source}: {len(problems)} weight(s) do not fit the model that the config describes; use "
-            f"the config of the run that made it. {_first(problems)}"
+            f"{source}: {len(problems)} weight(s) do not fit the model that the config describes;"
+            f" use the config of the run that made it. {_first(problems)}"
         )
     return problems
 

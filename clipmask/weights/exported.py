@@ -5,7 +5,8 @@ Under the key ``clipmask`` its metadata hold a JSON object:
     names, colors     class names and their [r, g, b], in the order of the ids
     output            ``labels``: uint8 (B, H, W), or ``scores``: float32 (B, K, H, W)
     size              [H, W] of the pictures that the network takes; null: any size
-    text              null: the classes are fixed; else T of ``names``: the bytes of float32 (K, D), in base64
+    text              null: the classes are fixed; else T of ``names``: the bytes of float32 (K, D),
+                      in base64
     config, class_names, metadata, versions, ...     as in a packed checkpoint, see packed.py
 """
 
@@ -48,7 +49,9 @@ def describe(
     """
     rows = None if text is None else base64.b64encode(text.astype("<f4").tobytes()).decode()
     own = {"names": list(names), "colors": colors, "output": output, "size": size, "text": rows}
-    return json.dumps({**{key: checkpoint[key] for key in KNOWN if key in checkpoint}, **own}, sort_keys=True)
+    return json.dumps(
+        {**{key: checkpoint[key] for key in KNOWN if key in checkpoint}, **own}, sort_keys=True
+    )
 
 
 def read_description(text: str | None, source: str | Path) -> dict[str, Any]:
@@ -65,7 +68,9 @@ def read_description(text: str | None, source: str | Path) -> dict[str, Any]:
         UserError: the file is no exported ClipMask, or its description is damaged.
     """
     if text is None:
-        raise UserError(f"{source}: its metadata have no entry {KEY!r}; name a file that clipmask-export wrote")
+        raise UserError(
+            f"{source}: its metadata have no entry {KEY!r}; name a file that clipmask-export wrote"
+        )
     try:
         told = json.loads(text)
         missing = [key for key in NEEDED if key not in told]
@@ -73,7 +78,9 @@ def read_description(text: str | None, source: str | Path) -> dict[str, Any]:
             rows = np.frombuffer(base64.b64decode(told["text"]), dtype="<f4")
             told["text"] = rows.reshape(len(told["names"]), -1).astype(np.float32)
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{source}: the description in its metadata is damaged ({error})") from error
+        raise UserError(
+            f"{source}: the description in its metadata is damaged ({error})"
+        ) from error
     if missing:
         raise UserError(f"{source}: the description in its metadata lacks {', '.join(missing)}")
     return told

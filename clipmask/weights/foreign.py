@@ -1,7 +1,7 @@
 """Weights of backbones from local files: what the files hold, in whose names, and whether it fits.
 
-Read are torch's files, ``.safetensors``, and the ``.pkl`` of Detectron2's model zoo, in Detectron2's names or Caffe2's.
-No file can run code.
+Read are torch's files, ``.safetensors``, and the ``.pkl`` of Detectron2's model zoo, in
+Detectron2's names or Caffe2's. No file can run code.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from clipmask.weights.array_pickles import PickledArray, RefusedError, read_pick
 
 logger = logging.getLogger(__name__)
 
-WEIGHT_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")  # what a path is told from a tag by
+# what a path is told from a tag by
+WEIGHT_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")
 _WRAPPERS = ("state_dict", "model", "blobs")  # keys under which a file may hold its weights
-_TRUNKS = ("", "backbone.bottom_up.", "backbone.")  # before a backbone's names in the weights of a whole segmenter
+# before a backbone's names in the weights of a whole segmenter
+_TRUNKS = ("", "backbone.bottom_up.", "backbone.")
 
-# A ResNet in Caffe2's names. A bias of a convolution (conv1_b) is not among them: a norm follows each convolution.
+# A ResNet in Caffe2's names. A bias of a convolution (conv1_b) is not among them: a norm follows
+# each convolution.
 _CAFFE2 = re.compile(
     r"(?:(?:res_)?conv1|res(?P<stage>\d)_(?P<block>\d+)_branch(?P<branch>1|2a|2b|2c))"
     r"_(?P<leaf>w|bn_s|bn_b|bn_rm|bn_riv|gn_s|gn_b)"
@@ -52,15 +55,18 @@ def load_weight_file(
 ) -> None:
     """Loads a local file into a model.
 
-    The weights of a whole segmenter or detector serve too, if its backbone has every weight of the model.
+    The weights of a whole segmenter or detector serve too, if its backbone has every weight of the
+    model.
 
     Args:
         model: whose weights are replaced.
         path: the file, see ``read_weight_file``.
-        strict: whether the file must hold every weight and nothing else; otherwise each difference is logged.
+        strict: whether the file must hold every weight and nothing else; otherwise each difference
+            is logged.
         aside: how the names of weights begin that the model may lack: those of a classifier.
         drawn: how the names of weights begin that the file may lack: they stay as they are.
-        made_for: the beginning of the advice where the file does not fit: how to configure the model it was made for.
+        made_for: the beginning of the advice where the file does not fit: how to configure the
+            model it was made for.
 
     Raises:
         UserError: the file can't be read, or ``strict`` and it does not fit.
@@ -93,34 +99,44 @@ def read_weight_file(path: Path) -> dict[str, Tensor]:
     """Reads a state dict without running anything that a file may hold.
 
     Args:
-        path: a file of torch's, ``.safetensors``, or ``.pkl`` with numpy arrays; in the last, whatever is no array is
-            set aside, and a ResNet in Caffe2's names gets Detectron2's.
+        path: a file of torch's, ``.safetensors``, or ``.pkl`` with numpy arrays; in the last,
+            whatever is no array is set aside, and a ResNet in Caffe2's names gets Detectron2's.
 
     Returns:
         Weights by name.
 
     Raises:
-        UserError: the file is damaged, holds other objects than tensors or arrays, or no weights at all.
+        UserError: the file is damaged, holds other objects than tensors or arrays, or no weights at
+            all.
     """
     try:
         state = _load(path)
     except RefusedError as error:
         raise UserError(
-            f"backbone weights {path}: holds {error}. It is not loaded, because it could run code; take a file of "
-            "numpy arrays, or of tensors as torch.save writes them (.pth) or safetensors"
+            f"backbone weights {path}: holds {error}. It is not loaded, because it could run code;"
+            " take a file of numpy arrays, or of tensors as torch.save writes them (.pth) or"
+            " safetensors"
         ) from error
-    except Exception as error:  # pickle, zip and safetensors fail in many ways; none of them is the user's to debug
+    # pickle, zip and safetensors fail in many ways; none of them is the user's to debug
+    except Exception as error:
         raise UserError(
-            f"backbone weights {path}: can't be read as tensors ({type(error).__name__}). The file is damaged, or "
-            "holds objects other than tensors, which are not loaded because they could run code"
+            f"backbone weights {path}: can't be read as tensors ({type(error).__name__}). The file"
+            " is damaged, or holds objects other than tensors, which are not loaded because they"
+            " could run code"
         ) from error
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if isinstance(state, dict) and path.suffix == ".pkl":
         state = _from_caffe2(_tensors(state))
-    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
-        raise UserError(f"backbone weights {path}: not a state dict (a mapping of names to tensors)")
+    if not (
+        isinstance(state, dict)
+        and state
+        and all(isinstance(value, Tensor) for value in state.values())
+    ):
+        raise UserError(
+            f"backbone weights {path}: not a state dict (a mapping of names to tensors)"
+        )
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
@@ -137,12 +153,22 @@ def _load(path: Path) -> Any:
 
 def _tensors(state: Mapping[Any, Any]) -> dict[str, Tensor]:
     """The arrays of a pickle; notes such as ``__author__`` and counters stay behind."""
-    arrays = {key: getattr(value, "array", None) for key, value in state.items() if isinstance(value, PickledArray)}
-    return {key: torch.from_numpy(array) for key, array in arrays.items() if isinstance(key, str) and array is not None}
+    arrays = {
+        key: getattr(value, "array", None)
+        for key, value in state.items()
+        if isinstance(value, PickledArray)
+    }
+    return {
+        key: torch.from_numpy(array)
+        for key, array in arrays.items()
+        if isinstance(key, str) and array is not None
+    }
 
 
 def _from_caffe2(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gives a ResNet in Caffe2's names Detectron2's, and leaves all but its trunk aside; other names stay."""
+    """Gives a ResNet in Caffe2's names Detectron2's, and leaves all but its trunk aside; other
+    names stay.
+    """
     matches = {blob: match for blob in state if (match := _CAFFE2.fullmatch(blob))}
     if not matches:
         return state
@@ -151,7 +177,8 @@ def _from_caffe2(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if match["leaf"] != "bn_s":
             continue
         norm = _detectron2_name(match).removesuffix("weight")
-        # Without statistics they were folded into weight and bias; Detectron2 reads such a file as mean 0, variance 1.
+        # Without statistics they were folded into weight and bias; Detectron2 reads such a file as
+        # mean 0, variance 1.
         renamed.setdefault(f"{norm}running_mean", torch.zeros_like(state[blob]))
         renamed.setdefault(f"{norm}running_var", torch.ones_like(state[blob]))
     return renamed
@@ -164,15 +191,23 @@ def _detectron2_name(match: re.Match[str]) -> str:
 
 
 def _trunk(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a whole segmenter's weights that holds all of ``own``; ``state`` as it is, where none does."""
+    """The part of a whole segmenter's weights that holds all of ``own``; ``state`` as it is, where
+    none does.
+    """
     needed = {key for key in own if not _is_spare(key)}
     for prefix in _TRUNKS:
-        inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        inner = {
+            key.removeprefix(prefix): value
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
         if needed <= inner.keys():
             return inner
     return state
 
 
 def _is_spare(key: str, aside: tuple[str, ...] = ()) -> bool:
-    """Whether a model and a file may differ in ``key``: batches counted, Swin's masks, and what ``aside`` says."""
+    """Whether a model and a file may differ in ``key``: batches counted, Swin's masks, and what
+    ``aside`` says.
+    """
     return key.endswith(("num_batches_tracked", "attn_mask")) or key.startswith(aside)

@@ -1,6 +1,7 @@
 """Models on Hugging Face's hub, or on another server that speaks its protocol (``HF_ENDPOINT``).
 
-A repository holds one model: ``model.safetensors``, as ``clipmask pack`` writes it, and a card, ``README.md``.
+A repository holds one model: ``model.safetensors``, as ``clipmask pack`` writes it, and a card,
+``README.md``.
 """
 
 from __future__ import annotations
@@ -17,13 +18,23 @@ from clipmask.weights.licenses import UNKNOWN, License, checkpoint_licenses, tol
 
 HUB = "hf-hub:"
 FILE = "model.safetensors"
-# Of the hub's identifiers of licences, those that need no further terms; any other mixture is "other".
-_HUB_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0")
+# Of the hub's identifiers of licences, those that need no further terms; any other mixture is
+# "other".
+_HUB_LICENSES = (
+    "apache-2.0",
+    "mit",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+)
 _CHUNK = 1 << 20  # bytes that are read together
 
 
 def download(name: str) -> Path:
-    """Returns the local file of a repository's model; what is in the hub's cache is not fetched again.
+    """Returns the local file of a repository's model; what is in the hub's cache is not fetched
+    again.
 
     A download that breaks off is continued, a few times.
 
@@ -31,12 +42,14 @@ def download(name: str) -> Path:
         name: ``hf-hub:owner/name`` or ``hf-hub:owner/name@revision``.
 
     Raises:
-        UserError: the name is none; the repository, revision or file is not there; the hub can't be reached and the
-            cache has no copy; or what came is not what the hub announced.
+        UserError: the name is none; the repository, revision or file is not there; the hub can't be
+            reached and the cache has no copy; or what came is not what the hub announced.
     """
     repository, _, revision = name.removeprefix(HUB).partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise UserError(f"{name}: a model of the hub is written {HUB}owner/name, or {HUB}owner/name@revision")
+        raise UserError(
+            f"{name}: a model of the hub is written {HUB}owner/name, or {HUB}owner/name@revision"
+        )
     from huggingface_hub import hf_hub_download
 
     try:
@@ -52,18 +65,30 @@ def _reason(error: Exception) -> str:
     from huggingface_hub import errors
 
     kinds: list[tuple[type[Exception], str]] = [
-        (errors.GatedRepoError, "its owner must grant access to it: ask on the model's page, then hf auth login"),
-        (errors.RepositoryNotFoundError, "there is no such model, or it is private: check the name, or hf auth login"),
+        (
+            errors.GatedRepoError,
+            "its owner must grant access to it: ask on the model's page, then hf auth login",
+        ),
+        (
+            errors.RepositoryNotFoundError,
+            "there is no such model, or it is private: check the name, or hf auth login",
+        ),
         (errors.RevisionNotFoundError, "the model has no such revision"),
-        (errors.LocalEntryNotFoundError, "the hub can't be reached, and the cache has no copy: check the network, or "
-         "download the file elsewhere and name it"),
+        (
+            errors.LocalEntryNotFoundError,
+            "the hub can't be reached, and the cache has no copy: check the network, or "
+            "download the file elsewhere and name it",
+        ),
         (errors.EntryNotFoundError, f"the model has no file {FILE}: clipmask pack makes one"),
-    ]  # fmt: skip
+    ]
     text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
     for kind, meaning in kinds:
         if isinstance(error, kind):
             return meaning
-    return f"could not be downloaded ({type(error).__name__}: {text}); try again, or download the file elsewhere"
+    return (
+        f"could not be downloaded ({type(error).__name__}: {text}); try again, or download the file"
+        " elsewhere"
+    )
 
 
 def check_cached(repository: str) -> None:
@@ -86,8 +111,8 @@ def check_cached(repository: str) -> None:
             link.unlink()
     if damaged:
         raise UserError(
-            f"{HUB}{repository}: what came is not what the hub announced (its checksum is wrong); the file was removed "
-            "from the cache, so try again"
+            f"{HUB}{repository}: what came is not what the hub announced (its checksum is wrong);"
+            " the file was removed from the cache, so try again"
         )
 
 
@@ -100,9 +125,15 @@ def _sha256(path: Path) -> str:
 
 
 def push(
-    checkpoint: dict[str, Any], content: bytes, repository: str, *, private: bool = False, message: str | None = None
+    checkpoint: dict[str, Any],
+    content: bytes,
+    repository: str,
+    *,
+    private: bool = False,
+    message: str | None = None,
 ) -> str:
-    """Uploads a model to the hub, with a card that says its classes and its licences; returns the model's address.
+    """Uploads a model to the hub, with a card that says its classes and its licences; returns the
+    model's address.
 
     Args:
         checkpoint: what the model was packed from: class names and licences are read.
@@ -127,13 +158,15 @@ def push(
             card = model_card(repository, checkpoint["class_names"], licenses)
             (Path(folder) / "README.md").write_text(card, encoding="utf-8")
             api.upload_folder(
-                repo_id=repository, folder_path=folder, commit_message=message or "A model packed by ClipMask"
+                repo_id=repository,
+                folder_path=folder,
+                commit_message=message or "A model packed by ClipMask",
             )
     except Exception as error:  # as in download
         text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise UserError(
-            f"{repository}: could not be uploaded ({type(error).__name__}: {text}); hf auth login gives this machine "
-            "the right to"
+            f"{repository}: could not be uploaded ({type(error).__name__}: {text}); hf auth login"
+            " gives this machine the right to"
         ) from error
     return address
 
@@ -160,7 +193,9 @@ def model_card(repository: str, class_names: Sequence[str], licenses: Sequence[L
 
 
 def _hub_license(licenses: Sequence[License]) -> str:
-    """The hub's identifier of the licence that all of a model stands under; ``other`` where there are several."""
+    """The hub's identifier of the licence that all of a model stands under; ``other`` where there
+    are several.
+    """
     identifiers = {item.license.lower().replace(" ", "-") for item in licenses}
     if len(identifiers) == 1 and UNKNOWN not in identifiers and identifiers <= set(_HUB_LICENSES):
         return identifiers.pop()

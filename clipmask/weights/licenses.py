@@ -1,7 +1,9 @@
-"""Under which licences a model stands: those of the data that it was trained on, and of the weights it started from.
+"""Under which licences a model stands: those of the data that it was trained on, and of the weights
+it started from.
 
-A checkpoint holds them under ``licenses``, a list of dicts ``{"role", "of", "license"}``; a checkpoint that was made
-from another one holds that one's too. A licence that nobody has stated is ``unknown``, never left out.
+A checkpoint holds them under ``licenses``, a list of dicts ``{"role", "of", "license"}``; a
+checkpoint that was made from another one holds that one's too. A licence that nobody has stated is
+``unknown``, never left out.
 """
 
 from __future__ import annotations
@@ -35,18 +37,26 @@ class License(NamedTuple):
 
 def data_licenses(datasets: Iterable[str]) -> list[License]:
     """Returns the licences of registered datasets: ``license`` of their metadata."""
-    return [License(DATA, name, _text(MetadataCatalog.get(name).get("license", None))) for name in datasets]
+    return [
+        License(DATA, name, _text(MetadataCatalog.get(name).get("license", None)))
+        for name in datasets
+    ]
 
 
 def backbone_licenses(cfg: CfgNode) -> list[License]:
-    """Returns the licence of the weights that a backbone starts from; none where it starts from random ones.
+    """Returns the licence of the weights that a backbone starts from; none where it starts from
+    random ones.
 
     Of timm's weights it is the one that timm states; that of a local file is unknown.
     """
     node = cfg.MODEL.BACKBONE
     if node.WEIGHTS == "random":
         return []
-    name = node.TIMM_NAME if node.WEIGHTS == "pretrained" else f"{node.TIMM_NAME.partition('.')[0]}.{node.WEIGHTS}"
+    name = (
+        node.TIMM_NAME
+        if node.WEIGHTS == "pretrained"
+        else f"{node.TIMM_NAME.partition('.')[0]}.{node.WEIGHTS}"
+    )
     stated = _timm_weights(name) if node.NAME == "build_timm_backbone" else None
     if stated is None:
         return [License(START, Path(node.WEIGHTS).name, UNKNOWN)]
@@ -64,7 +74,8 @@ def _timm_weights(name: str) -> Any:
 
 
 def checkpoint_licenses(checkpoint: Mapping[str, Any]) -> list[License]:
-    """Returns what a checkpoint states; one of an earlier version states nothing: then those of its config's datasets.
+    """Returns what a checkpoint states; one of an earlier version states nothing: then those of its
+    config's datasets.
 
     Args:
         checkpoint: its content.
@@ -90,7 +101,9 @@ def plain(licenses: Iterable[License]) -> list[dict[str, str]]:
 
 
 def told(licenses: Sequence[License]) -> str:
-    """Returns licences as one phrase: ``trained on camvid_sem_seg_train (CC BY-NC 4.0), started from ...``."""
+    """Returns licences as one phrase: ``trained on camvid_sem_seg_train (CC BY-NC 4.0), started
+    from ...``.
+    """
     phrases = []
     for role in (DATA, START):
         items = [f"{item.of} ({_shown(item.license)})" for item in licenses if item.role == role]

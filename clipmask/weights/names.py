@@ -1,4 +1,6 @@
-"""Weights by name: a file, a folder that holds one, a model that comes with the package, or a repository of a hub."""
+"""Weights by name: a file, a folder that holds one, a model that comes with the package, or a
+repository of a hub.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from clipmask.weights.hub import HUB, download
 
 MODELS = {"street-mobilenetv2": "camvid_mobilenetv2.safetensors"}  # name to the file in models/
 OWN_MODEL = "street-mobilenetv2"  # what a command takes where no other model is named
-# What a folder's model may be called, first choice first: of a packed model, then of a training's OUTPUT_DIR.
+# What a folder's model may be called, first choice first: of a packed model, then of a training's
+# OUTPUT_DIR.
 FILES = ("model.safetensors", "model_best.pth", "model_final.pth")
 
 
@@ -22,14 +25,17 @@ def shipped_model(name: str) -> Path:
 
 
 def find_weights(source: str | Path) -> Path:
-    """Returns the file that a name of weights means; one of a hub is downloaded, or found in the hub's cache.
+    """Returns the file that a name of weights means; one of a hub is downloaded, or found in the
+    hub's cache.
 
     Args:
-        source: the path of a file; of a folder with one of ``FILES``; a name of ``MODELS``; ``hf-hub:owner/name``,
-            behind which ``@revision`` may stand; or an address, see ``local_file``. A file or folder comes first.
+        source: the path of a file; of a folder with one of ``FILES``; a name of ``MODELS``;
+            ``hf-hub:owner/name``, behind which ``@revision`` may stand; or an address, see
+            ``local_file``. A file or folder comes first.
 
     Raises:
-        UserError: there is no such file, folder or name; the folder holds no model; or the hub does not give it.
+        UserError: there is no such file, folder or name; the folder holds no model; or the hub does
+            not give it.
     """
     text, path = str(source), Path(source).expanduser()
     if is_address(text):
@@ -40,11 +46,17 @@ def find_weights(source: str | Path) -> Path:
         for name in FILES:
             if (path / name).is_file():
                 return path / name
-        raise UserError(f"checkpoint {path}: a folder without a model; it would be called {' or '.join(FILES)}")
+        raise UserError(
+            f"checkpoint {path}: a folder without a model; it would be called {' or '.join(FILES)}"
+        )
     if text in MODELS:
         return shipped_model(text)
     if text.startswith(HUB):
         return download(text)
     near = difflib.get_close_matches(text, MODELS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"by name there are {', '.join(MODELS)} and {HUB}owner/name"
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else f"by name there are {', '.join(MODELS)} and {HUB}owner/name"
+    )
     raise UserError(f"checkpoint {source}: no such file; {hint}")

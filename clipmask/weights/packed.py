@@ -1,7 +1,9 @@
-"""A model to hand on: weights, config, class names and T in one ``.safetensors`` file, which can't hold code.
+"""A model to hand on: weights, config, class names and T in one ``.safetensors`` file, which can't
+hold code.
 
-The tensors lie in the file as in a state dict. Its header holds one more text, ``clipmask``: JSON with what a
-checkpoint knows besides (``config``, ``class_names``, ``metadata``, ``versions``, ``iteration``, ``seed``).
+The tensors lie in the file as in a state dict. Its header holds one more text, ``clipmask``: JSON
+with what a checkpoint knows besides (``config``, ``class_names``, ``metadata``, ``versions``,
+``iteration``, ``seed``).
 """
 
 from __future__ import annotations
@@ -18,31 +20,38 @@ from clipmask.config import dump_cfg, get_cfg, stored_cfg
 from clipmask.errors import UserError
 
 HEADER = "clipmask"  # the key of our text in the file's header
-KNOWN = ("config", "class_names", "metadata", "licenses", "versions", "iteration", "seed")  # what goes along
-EXACT = ("text.embedding", "text.learner.context")  # matrices that keep their precision: T and what is learned of it
+# what goes along
+KNOWN = ("config", "class_names", "metadata", "licenses", "versions", "iteration", "seed")
+# matrices that keep their precision: T and what is learned of it
+EXACT = ("text.embedding", "text.learner.context")
 FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")
 
 
-def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool, opts: Sequence[str] = ()) -> bytes:
+def pack(
+    checkpoint: dict[str, Any], source: str | Path, *, half: bool, opts: Sequence[str] = ()
+) -> bytes:
     """Returns the bytes of a ``.safetensors`` file with all that inference needs of a checkpoint.
 
     Args:
-        checkpoint: of a training run; its optimiser and random states stay behind, and the weights that count go
-            along (the averaged ones, where there are any).
+        checkpoint: of a training run; its optimiser and random states stay behind, and the weights
+            that count go along (the averaged ones, where there are any).
         source: where it comes from, for messages.
-        half: store matrices and kernels as float16. Vectors (biases, norms and their statistics) and T keep their
-            precision: they are small, and variances may leave float16's range.
+        half: store matrices and kernels as float16. Vectors (biases, norms and their statistics)
+            and T keep their precision: they are small, and variances may leave float16's range.
         opts: config keys and values in turn, over the checkpoint's config.
 
     Raises:
-        UserError: the checkpoint holds weights alone, or a weight is not finite or too large for float16.
+        UserError: the checkpoint holds weights alone, or a weight is not finite or too large for
+            float16.
     """
     from safetensors.torch import save
 
-    if not isinstance(checkpoint.get("config"), str) or not isinstance(checkpoint.get("class_names"), list):
+    if not isinstance(checkpoint.get("config"), str) or not isinstance(
+        checkpoint.get("class_names"), list
+    ):
         raise UserError(
-            f"checkpoint {source}: holds weights but neither their config nor class names; take one that train_net.py "
-            "wrote"
+            f"checkpoint {source}: holds weights but neither their config nor class names; take one"
+            " that train_net.py wrote"
         )
     told = {key: checkpoint[key] for key in KNOWN if key in checkpoint}
     told["config"] = _without_local_paths(told["config"], source, opts)
@@ -51,14 +60,19 @@ def pack(checkpoint: dict[str, Any], source: str | Path, *, half: bool, opts: Se
         small = half and value.is_floating_point() and value.ndim >= 2 and name not in EXACT
         stored = value.to(torch.float16) if small else value
         if stored.is_floating_point() and not stored.isfinite().all():
-            raise UserError(f"checkpoint {source}: {name} is not finite{' as float16; leave --half away' * small}")
+            raise UserError(
+                f"checkpoint {source}: {name} is not"
+                f" finite{' as float16; leave --half away' * small}"
+            )
         weights[name] = stored.contiguous().clone()  # safetensors refuses tensors that share memory
-    # One entry alone: safetensors writes several in an order of chance, and equal models shall make equal files.
+    # One entry alone: safetensors writes several in an order of chance, and equal models shall make
+    # equal files.
     return save(weights, {HEADER: json.dumps(told, sort_keys=True)})
 
 
 def unpack(path: Path) -> dict[str, Any]:
-    """Reads a ``.safetensors`` file: a checkpoint's dict where ``pack`` made it, bare weights where another did.
+    """Reads a ``.safetensors`` file: a checkpoint's dict where ``pack`` made it, bare weights where
+    another did.
 
     Raises:
         UserError: the file is damaged, or its header is.
@@ -68,10 +82,14 @@ def unpack(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            # safe_open gives no dict: it has keys(), and can't be iterated.
+            names = file.keys()
+            weights = {name: file.get_tensor(name) for name in names}
         told = json.loads(header[HEADER]) if HEADER in header else None
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"checkpoint {path}: damaged, or not a safetensors file ({error})") from error
+        raise UserError(
+            f"checkpoint {path}: damaged, or not a safetensors file ({error})"
+        ) from error
     if told is None:
         return weights
     if not isinstance(told, dict):
@@ -82,8 +100,9 @@ def unpack(path: Path) -> dict[str, Any]:
 def _without_local_paths(text: str, source: str | Path, opts: Sequence[str]) -> str:
     """Takes out of a config what means something on the training machine alone.
 
-    The backbone's weights and T come with the file. Of local files that a new vocabulary would be taken from, CLIP's
-    weights or embeddings, the name stays without its folder: another CLIP never takes their place unnoticed.
+    The backbone's weights and T come with the file. Of local files that a new vocabulary would be
+    taken from, CLIP's weights or embeddings, the name stays without its folder: another CLIP never
+    takes their place unnoticed.
     """
     cfg, defaults = stored_cfg(text, source, opts), get_cfg()
     cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS = defaults.OUTPUT_DIR, defaults.MODEL.WEIGHTS

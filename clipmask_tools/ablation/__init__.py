@@ -1,1 +1,3 @@
-"""What ``clipmask_tools.ablate`` is made of: grids of configs and seeds, runs, result files, tables and plots."""
+"""What ``clipmask_tools.ablate`` is made of: grids of configs and seeds, runs, result files, tables
+and plots.
+"""

@@ -1,4 +1,6 @@
-"""Statistics over seeds: means, deviations and paired differences with their confidence intervals."""
+"""Statistics over seeds: means, deviations and paired differences with their confidence
+intervals.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ CONFIDENCE = 0.95
 
 
 class Summary(NamedTuple):
-    """Of the values of some seeds: their mean, their standard deviation (nan of one) and their number."""
+    """Of the values of some seeds: their mean, their standard deviation (nan of one) and their
+    number.
+    """
 
     mean: float
     deviation: float
@@ -25,7 +29,8 @@ class Difference(NamedTuple):
 
     Attributes:
         mean: of the differences, the second's value taken from the first's.
-        low, high: the ends of the 95 % interval of that mean, by Student's t; nan where one seed tells of none.
+        low, high: the ends of the 95 % interval of that mean, by Student's t; nan where one seed
+            tells of none.
         number: of the seeds.
     """
 
@@ -45,7 +50,9 @@ def summarize(values: Mapping[int, float]) -> Summary:
     known = [value for value in values.values() if math.isfinite(value)]
     if not known:
         return Summary(math.nan, math.nan, 0)
-    return Summary(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else math.nan, len(known))
+    return Summary(
+        statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else math.nan, len(known)
+    )
 
 
 def paired(values: Mapping[int, float], others: Mapping[int, float]) -> Difference:

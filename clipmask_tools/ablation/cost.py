@@ -30,7 +30,8 @@ class Cost(NamedTuple):
 
 
 def measure_cost(cfg: CfgNode) -> Cost:
-    """Builds a run's model with random weights and counts, on the first image of its first test dataset.
+    """Builds a run's model with random weights and counts, on the first image of its first test
+    dataset.
 
     Raises:
         UserError: the dataset is not there, or the config can't be built.
@@ -42,8 +43,11 @@ def measure_cost(cfg: CfgNode) -> Cost:
     record = dict(load_dataset(cfg.DATASETS.TEST[0], labelled=True).records[0])
     sample = TestMapper.from_config(own)({**record, "text": None})
     model = build_model(own).eval()
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    model.requires_grad_(False)  # the counter stumbles over weights that want gradients where none are made
+    trainable = sum(
+        parameter.numel() for parameter in model.parameters() if parameter.requires_grad
+    )
+    # the counter stumbles over weights that want gradients where none are made
+    model.requires_grad_(False)
     # The plain kernel: not every release of torch knows what the fused ones of CPUs cost.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model([sample])

@@ -1,4 +1,6 @@
-"""Tables of a grid with folds: every variant on each drive that it was trained without, and the mean over them."""
+"""Tables of a grid with folds: every variant on each drive that it was trained without, and the
+mean over them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ Results = Mapping[str, Mapping[int, Result]]  # variant -> seed -> result
 
 
 def fold_table(grid: Grid, results: Results) -> str:
-    """Returns the mIoU of each variant in each fold, the mean over the folds, and how far that is from the grid's base.
+    """Returns the mIoU of each variant in each fold, the mean over the folds, and how far that is
+    from the grid's base.
 
     Args:
         grid: with folds.
@@ -29,13 +32,23 @@ def fold_table(grid: Grid, results: Results) -> str:
         means = fold_means(grid, results, name)
         difference = "" if name == grid.against else shown_difference(paired(means, base))
         cells = [shown(summarize(mean_iou(runs))) for runs in own]
-        rows.append([title, str(max(len(runs) for runs in own)), *cells, shown(summarize(means)), difference])
+        rows.append(
+            [
+                title,
+                str(max(len(runs) for runs in own)),
+                *cells,
+                shown(summarize(means)),
+                difference,
+            ]
+        )
     head = ["", "seeds", *grid.folds, "mean of the folds", "difference, 95 % interval"]
     return table(head, rows)
 
 
 def fold_class_table(grid: Grid, results: Results) -> str:
-    """Returns the IoU of each class, the mean over folds and seeds; ``grid`` and ``results`` as above."""
+    """Returns the IoU of each class, the mean over folds and seeds; ``grid`` and ``results`` as
+    above.
+    """
     first = next(iter(next(iter(results.values())).values()))
     classes = list(first.iou(first.dataset))
     rows = []

@@ -2,13 +2,17 @@
 
 against: full                 # the run that the others are compared with, seed by seed
 seeds: [0, 1, 2]
-register: [camvid_text.py]    # Python files for --register, relative to the grid's own folder; may be left out
+register: [camvid_text.py]    # Python files for --register, relative to the grid's own folder; may
+                              be left out
 runs:                         # in the order of the tables
   full: full model            # name: title; the config is NAME.yaml beside the grid
-  text: {title: "images' own text", also_test: [camvid_text_sem_seg_val]}   # datasets tested when training is over
+  text: {title: "images' own text", also_test: [camvid_text_sem_seg_val]}   # datasets tested when
+                                                                            training is over
   recipe: {title: our recipe, config: ../camvid/clipmask_mobilenetv2.yaml}
-  random: {title: random text, config: full.yaml, text: random}   # T without meaning, a draw a seed: see text.py
-folds: [0001TP, 0006R0]       # all runs once for each; "{fold}" in their DATASETS is its name; may be left out
+  random: {title: random text, config: full.yaml, text: random}   # T without meaning, a draw a
+                                                                  seed: see text.py
+folds: [0001TP, 0006R0]       # all runs once for each; "{fold}" in their DATASETS is its name; may
+                              be left out
 """
 
 from __future__ import annotations
@@ -36,8 +40,10 @@ class Variant:
         name: of the run, in commands and files.
         title: in tables and plots.
         config: path of the YAML file.
-        also_test: datasets that the trained model is tested on besides the config's own DATASETS.TEST.
-        text: the control that takes the meaning out of T, one of ``CONTROLS``; empty: T as the config says.
+        also_test: datasets that the trained model is tested on besides the config's own
+            DATASETS.TEST.
+        text: the control that takes the meaning out of T, one of ``CONTROLS``; empty: T as the
+            config says.
         fold: what "{fold}" in the config's datasets stands for; empty: nothing.
     """
 
@@ -58,7 +64,8 @@ class Grid:
         against: name of the variant that the others are compared with.
         seeds: of every variant.
         register: Python files that register its datasets.
-        variants: by their names, in the order of the tables; where there are folds, one for each, ``NAME_FOLD``.
+        variants: by their names, in the order of the tables; where there are folds, one for each,
+            ``NAME_FOLD``.
         folds: what the variants are trained without and tested on, in turn; empty: there are none.
     """
 
@@ -74,7 +81,9 @@ class Grid:
         """What its folders are called: the name of the folder that the file is in."""
         return self.path.resolve().parent.name
 
-    def choose(self, names: Sequence[str] | None, seeds: Sequence[int] | None) -> list[tuple[Variant, int]]:
+    def choose(
+        self, names: Sequence[str] | None, seeds: Sequence[int] | None
+    ) -> list[tuple[Variant, int]]:
         """Returns the (variant, seed) pairs to run, all variants of a seed before the next seed.
 
         Args:
@@ -86,18 +95,26 @@ class Grid:
         """
         unknown = [name for name in names or () if name not in self.variants]
         if unknown:
-            raise UserError(f"grid {self.path}: no run {', '.join(unknown)}; there are {', '.join(self.variants)}")
+            raise UserError(
+                f"grid {self.path}: no run {', '.join(unknown)}; there are"
+                f" {', '.join(self.variants)}"
+            )
         _check_seeds(seeds or self.seeds, "--seeds")
-        chosen = [variant for name, variant in self.variants.items() if names is None or name in names]
-        return [(variant, seed) for seed, variant in itertools.product(dict.fromkeys(seeds or self.seeds), chosen)]
+        chosen = [
+            variant for name, variant in self.variants.items() if names is None or name in names
+        ]
+        return [
+            (variant, seed)
+            for seed, variant in itertools.product(dict.fromkeys(seeds or self.seeds), chosen)
+        ]
 
 
 def read_grid(path: str | Path) -> Grid:
     """Reads a grid file.
 
     Raises:
-        UserError: the file is missing or no YAML, a key is unknown or missing, a value is wrong, or a config or a
-            Python file is not there; the message names file and key.
+        UserError: the file is missing or no YAML, a key is unknown or missing, a value is wrong, or
+            a config or a Python file is not there; the message names file and key.
     """
     path = Path(path)
     content = _mapping(path, _load(path), "the file", _KEYS, needed={"against", "seeds", "runs"})
@@ -106,7 +123,10 @@ def read_grid(path: str | Path) -> Grid:
         raise UserError(f"grid {path}: runs is {runs!r}; it must map names to titles")
     variants = {str(name): _variant(path, str(name), value) for name, value in runs.items()}
     if content["against"] not in variants:
-        raise UserError(f"grid {path}: against is {content['against']!r}, which is no run; there are {', '.join(runs)}")
+        raise UserError(
+            f"grid {path}: against is {content['against']!r}, which is no run; there are"
+            f" {', '.join(runs)}"
+        )
     seeds = content["seeds"]
     if not isinstance(seeds, list):
         raise UserError(f"grid {path}: seeds is {seeds!r}; it must be a list such as [0, 1, 2]")
@@ -137,12 +157,16 @@ def _load(path: Path) -> Any:
         raise UserError(f"grid {path}: not plain YAML: {' '.join(str(error).split())}") from error
 
 
-def _mapping(path: Path, value: Any, where: str, known: set[str], needed: set[str]) -> dict[str, Any]:
+def _mapping(
+    path: Path, value: Any, where: str, known: set[str], needed: set[str]
+) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"grid {path}: {where} is not a mapping of keys to values")
     unknown, missing = [key for key in value if key not in known], sorted(needed - value.keys())
     if unknown:
-        raise UserError(f"grid {path}: {where} has no key {unknown[0]!r}; it takes {', '.join(sorted(known))}")
+        raise UserError(
+            f"grid {path}: {where} has no key {unknown[0]!r}; it takes {', '.join(sorted(known))}"
+        )
     if missing:
         raise UserError(f"grid {path}: {where} lacks {', '.join(missing)}")
     return value
@@ -156,7 +180,9 @@ def _variant(path: Path, name: str, value: Any) -> Variant:
     also = _strings(value.get("also_test", []), f"grid {path}: run {name}: also_test", "datasets")
     text = value.get("text", "")
     if text not in ("", *CONTROLS):
-        raise UserError(f"grid {path}: run {name}: text is {text!r}; it must be {' or '.join(CONTROLS)}")
+        raise UserError(
+            f"grid {path}: run {name}: text is {text!r}; it must be {' or '.join(CONTROLS)}"
+        )
     return Variant(name, str(value["title"]), config, also, text)
 
 
@@ -174,5 +200,7 @@ def _file(path: Path, name: Any, where: str) -> Path:
 
 
 def _check_seeds(seeds: Sequence[Any], where: str) -> None:
-    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+    if not seeds or any(
+        isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds
+    ):
         raise UserError(f"{where} {list(seeds)}: must be whole numbers from 0, one at least")

@@ -1,4 +1,6 @@
-"""A run of the grid as processes of ``train_net.py``: training, then the tests on further datasets."""
+"""A run of the grid as processes of ``train_net.py``: training, then the tests on further
+datasets.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,17 @@ class Slot:
     gpu: bool
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables of a process on this device: one thread, and of the GPUs this one alone."""
-        # Torch counts the GPUs that this process sees; where it sees some, the number stands for the n-th of those.
+        """Returns the variables of a process on this device: one thread, and of the GPUs this one
+        alone.
+        """
+        # Torch counts the GPUs that this process sees; where it sees some, the number stands for
+        # the n-th of those.
         seen = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-        own = {"CUDA_VISIBLE_DEVICES": (seen[self.number] if seen else str(self.number)) if self.gpu else ""}
+        own = {
+            "CUDA_VISIBLE_DEVICES": (
+                (seen[self.number] if seen else str(self.number)) if self.gpu else ""
+            )
+        }
         return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **own}
 
     def pin(self, process: subprocess.Popen[bytes]) -> None:
@@ -53,7 +62,8 @@ class Slot:
 
 
 def slots(device: str, jobs: int | None) -> list[Slot]:
-    """Returns the devices to run on: GPUs where there are some and ``device`` is cuda, else the CPU's cores.
+    """Returns the devices to run on: GPUs where there are some and ``device`` is cuda, else the
+    CPU's cores.
 
     Args:
         device: MODEL.DEVICE of the runs.
@@ -66,16 +76,22 @@ def slots(device: str, jobs: int | None) -> list[Slot]:
 
     if device.startswith("cuda:"):
         raise UserError(
-            f"MODEL.DEVICE {device}: a grid gives each run a GPU of its own; leave it at cuda, and choose GPUs by "
-            f"CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')}"
+            f"MODEL.DEVICE {device}: a grid gives each run a GPU of its own; leave it at cuda, and"
+            f" choose GPUs by CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')}"
         )
     gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
-    found = [Slot(number, True) for number in range(gpus)] or [Slot(number, False) for number in cores]
+    cores = (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else list(range(usable_cores()))
+    )
+    found = [Slot(number, True) for number in range(gpus)] or [
+        Slot(number, False) for number in cores
+    ]
     if jobs is not None and not 1 <= jobs <= len(found):
         raise UserError(
-            f"--jobs {jobs}: each job has a device of its own, and this process may use {len(found)} "
-            f"{'GPU' if gpus else 'CPU core'}(s)"
+            f"--jobs {jobs}: each job has a device of its own, and this process may use"
+            f" {len(found)} {'GPU' if gpus else 'CPU core'}(s)"
         )
     return found[:jobs]
 
@@ -146,7 +162,11 @@ class Job:
         command = [sys.executable, str(ROOT / "train_net.py"), *self.stages[0]]
         with (self.folder / LOG).open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=slot.environment()
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=slot.environment(),
             )
         self.slot = slot
         slot.pin(self.process)
@@ -156,12 +176,14 @@ class Job:
         number = file.read_text(encoding="utf-8") if file.is_file() else ""
         if number.isdigit() and _alive(int(number)):
             raise UserError(
-                f"{self.name}: process {number} still works in {self.folder}, left by an earlier command; wait for it "
-                f"or end it (if it is something else: delete {file})"
+                f"{self.name}: process {number} still works in {self.folder}, left by an earlier"
+                f" command; wait for it or end it (if it is something else: delete {file})"
             )
 
     def ended(self) -> int | None:
-        """Returns the exit status of its current process, None while it runs; a good one brings the next stage."""
+        """Returns the exit status of its current process, None while it runs; a good one brings the
+        next stage.
+        """
         assert self.process is not None
         status = self.process.poll()
         if status is not None:
@@ -171,7 +193,9 @@ class Job:
         return status
 
     def stop(self, patience: float) -> None:
-        """Ends its process, if it does not end by itself within ``patience`` seconds, as after Ctrl-C."""
+        """Ends its process, if it does not end by itself within ``patience`` seconds, as after
+        Ctrl-C.
+        """
         if self.process is None:
             return
         try:
@@ -183,7 +207,11 @@ class Job:
 
     def last_words(self) -> str:
         """Returns the line in which its process told why it failed."""
-        lines = [line.strip() for line in (self.folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip()
+            for line in (self.folder / LOG).read_text(errors="replace").splitlines()
+            if line.strip()
+        ]
         told = [line for line in lines[-30:] if line.startswith("error")]
         return (told or lines or ["it said nothing"])[-1]
 
@@ -199,7 +227,11 @@ def _alive(number: int) -> bool:
 
 
 def make_jobs(
-    grid: Grid, chosen: Sequence[tuple[Variant, int]], opts: Sequence[str], output: Path, results: Path
+    grid: Grid,
+    chosen: Sequence[tuple[Variant, int]],
+    opts: Sequence[str],
+    output: Path,
+    results: Path,
 ) -> list[Job]:
     """Returns a job for each (variant, seed), whether its result is there or not.
 
@@ -228,15 +260,21 @@ def make_jobs(
             pairs += ["MODEL.CLIP.EMBEDDINGS", str(_control_file(cfg, variant, seed, folder))]
             cfg = load_cfg(variant.config, pairs)
         if not cfg.DATASETS.TEST:
-            raise UserError(f"{variant.config}: DATASETS.TEST is empty; a run of a grid is judged by it")
+            raise UserError(
+                f"{variant.config}: DATASETS.TEST is empty; a run of a grid is judged by it"
+            )
         common = ["--config-file", str(variant.config)]
         if grid.register:
             common += ["--register", *map(str, grid.register)]
         stages = [[*common, "--resume", *pairs]]
         if variant.also_test:
             weights = ["MODEL.WEIGHTS", str(folder / "model_final.pth")]
-            stages.append([*common, "--eval-only", *pairs, *weights, "DATASETS.TEST", repr(variant.also_test)])
-        jobs.append(Job(variant, seed, folder, result_path(results, grid, variant.name, seed), cfg, stages))
+            stages.append(
+                [*common, "--eval-only", *pairs, *weights, "DATASETS.TEST", repr(variant.also_test)]
+            )
+        jobs.append(
+            Job(variant, seed, folder, result_path(results, grid, variant.name, seed), cfg, stages)
+        )
     return jobs
 
 
@@ -250,10 +288,18 @@ def _fold_pairs(cfg: CfgNode, fold: str) -> list[str]:
 
 
 def _control_file(cfg: CfgNode, variant: Variant, seed: int, folder: Path) -> Path:
-    """The run's own embeddings without meaning, a draw a seed; written once, so that a resumed run has the same."""
+    """The run's own embeddings without meaning, a draw a seed; written once, so that a resumed run
+    has the same.
+    """
     path = folder / f"{variant.text}_text.npz"
     if not path.is_file():
-        write_control(path, cfg, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, *variant.also_test), variant.text, seed)
+        write_control(
+            path,
+            cfg,
+            (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, *variant.also_test),
+            variant.text,
+            seed,
+        )
     return path
 
 
@@ -261,7 +307,8 @@ def check_jobs(jobs: Sequence[Job]) -> None:
     """Looks at the datasets and embeddings of all jobs once, before hours of training.
 
     Raises:
-        UserError: a dataset is not registered or its files are not there, or a file of embeddings is not.
+        UserError: a dataset is not registered or its files are not there, or a file of embeddings
+            is not.
     """
     train = {name for job in jobs for name in job.cfg.DATASETS.TRAIN}
     test = {name for job in jobs for name in (*job.cfg.DATASETS.TEST, *job.variant.also_test)}

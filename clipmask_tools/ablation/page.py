@@ -1,12 +1,13 @@
-"""docs/results.md: what stands between its marks is written from the runs' result files, never by hand.
+"""docs/results.md: what stands between its marks is written from the runs' result files, never by
+    hand.
 
     <!-- ablate: scores configs/ablations/grid.yaml -->
     ...
     <!-- /ablate -->
 
-The mark names what belongs there (``scores``, ``classes``, ``curves``, ``differences``, ``folds``, ``unseen``,
-``published``) and the files that it is made of, from the repository's root. Where there is no result yet, the block
-says how to get it.
+The mark names what belongs there (``scores``, ``classes``, ``curves``, ``differences``, ``folds``,
+``unseen``, ``published``) and the files that it is made of, from the repository's root. Where there
+is no result yet, the block says how to get it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,21 @@ from clipmask_tools.ablation.folds import fold_class_table, fold_table
 from clipmask_tools.ablation.grid import Grid, read_grid
 from clipmask_tools.ablation.plots import draw_curves, draw_differences
 from clipmask_tools.ablation.results import Result, read_results
-from clipmask_tools.ablation.tables import class_iou, class_table, mean_iou, provenance, score_table, shown, table
+from clipmask_tools.ablation.tables import (
+    class_iou,
+    class_table,
+    mean_iou,
+    provenance,
+    score_table,
+    shown,
+    table,
+)
 from clipmask_tools.ablation.unseen import unseen_table
 
 Results = Mapping[str, Mapping[int, Result]]
-_BLOCK = re.compile(r"(<!-- ablate: (?P<words>[^\n]*?) -->\n)(?P<content>.*?)(<!-- /ablate -->)", re.DOTALL)
+_BLOCK = re.compile(
+    r"(<!-- ablate: (?P<words>[^\n]*?) -->\n)(?P<content>.*?)(<!-- /ablate -->)", re.DOTALL
+)
 
 
 class Page:
@@ -46,8 +57,8 @@ class Page:
     def __init__(self, path: Path, root: Path, results: Path) -> None:
         if not results.resolve().is_relative_to(path.resolve().parent):
             raise UserError(
-                f"--results {results}: {path.name} shows the plots of a folder below {path.parent}; for results "
-                "elsewhere there is clipmask_tools.ablate table"
+                f"--results {results}: {path.name} shows the plots of a folder below {path.parent};"
+                " for results elsewhere there is clipmask_tools.ablate table"
             )
         self._path, self._root, self._results = path, root, results
         self._kinds: dict[str, Callable[..., str]] = {
@@ -68,11 +79,17 @@ class Page:
         """
         before = self._path.read_text(encoding="utf-8")
         if before.count("<!-- ablate:") != len(_BLOCK.findall(before)):
-            raise UserError(f"{self._path}: a block <!-- ablate: ... --> is not closed by <!-- /ablate -->")
-        return _BLOCK.sub(lambda match: f"{match[1]}{self._content(match['words'])}\n{match[4]}", before)
+            raise UserError(
+                f"{self._path}: a block <!-- ablate: ... --> is not closed by <!-- /ablate -->"
+            )
+        return _BLOCK.sub(
+            lambda match: f"{match[1]}{self._content(match['words'])}\n{match[4]}", before
+        )
 
     def draw(self) -> list[Path]:
-        """Draws the plots that the page shows, as far as there are results, and returns their files."""
+        """Draws the plots that the page shows, as far as there are results, and returns their
+        files.
+        """
         drawn = []
         for match in _BLOCK.finditer(self._path.read_text(encoding="utf-8")):
             kind, *files = match["words"].split()
@@ -90,13 +107,15 @@ class Page:
         kind, *files = words.split() or [""]
         if kind not in self._kinds or not files:
             raise UserError(
-                f"{self._path}: <!-- ablate: {words} -->: not understood; say one of {', '.join(self._kinds)} and the "
-                "files that it is made of"
+                f"{self._path}: <!-- ablate: {words} -->: not understood; say one of"
+                f" {', '.join(self._kinds)} and the files that it is made of"
             )
         try:
             return self._kinds[kind](*files)
         except TypeError as error:
-            raise UserError(f"{self._path}: <!-- ablate: {words} -->: {kind} takes other files ({error})") from error
+            raise UserError(
+                f"{self._path}: <!-- ablate: {words} -->: {kind} takes other files ({error})"
+            ) from error
 
     def _read(self, file: str) -> tuple[Grid, Results]:
         grid = read_grid(self._root / file)
@@ -107,13 +126,17 @@ class Page:
 
     def _scores(self, file: str) -> str:
         grid, found = self._read(file)
-        return f"{score_table(grid, found)}\n\n{provenance(grid, found)}" if found else _not_run(file)
+        return (
+            f"{score_table(grid, found)}\n\n{provenance(grid, found)}" if found else _not_run(file)
+        )
 
     def _folds(self, file: str) -> str:
         grid, found = self._read(file)
         if not found:
             return _not_run(file)
-        return "\n\n".join((fold_table(grid, found), fold_class_table(grid, found), provenance(grid, found)))
+        return "\n\n".join(
+            (fold_table(grid, found), fold_class_table(grid, found), provenance(grid, found))
+        )
 
     def _classes(self, file: str) -> str:
         grid, found = self._read(file)
@@ -123,35 +146,45 @@ class Page:
         return self._picture(file, "curves", "mIoU over the steps, a panel for each variant")
 
     def _differences(self, file: str) -> str:
-        return self._picture(file, "differences", "IoU of each class, less that of the model compared with")
+        return self._picture(
+            file, "differences", "IoU of each class, less that of the model compared with"
+        )
 
     def _picture(self, file: str, kind: str, words: str) -> str:
         grid, found = self._read(file)
         if not _drawn(kind, grid, found):
             return _not_run(file)
-        return f"![{words}]({self._plot(grid, kind).resolve().relative_to(self._path.resolve().parent).as_posix()})"
+        return f"![{words}]({self._plot(grid, kind).resolve().relative_to(self._path.resolve().parent).as_posix()})"  # noqa: E501
 
     def _unseen(self, file: str, full: str) -> str:
         grid, found = self._read(file)
         if not found:
             return _not_run(file)
         trained, with_all = self._read(full)
-        return f"{unseen_table(grid, found, with_all.get(trained.against))}\n\n{provenance(grid, found)}"
+        return f"{unseen_table(grid, found, with_all.get(trained.against))}\n\n{provenance(grid, found)}"  # noqa: E501
 
     def _published(self, file: str, key: str, grid_file: str) -> str:
-        """A table of published figures from ``file``, with our runs of ``grid_file`` below; ``-``: none of ours."""
+        """A table of published figures from ``file``, with our runs of ``grid_file`` below; ``-``:
+        none of ours.
+        """
         content = yaml.safe_load((self._root / file).read_text(encoding="utf-8"))[key]
         classes: list[str] = content["classes"]
         rows = [[name, *map(str, figures), ""] for name, figures in content["rows"].items()]
         grid, found = self._read(grid_file) if grid_file != "-" else (None, {})
-        rows += [_own_row(grid, name, runs, classes) for name, runs in found.items() if grid is not None]
+        rows += [
+            _own_row(grid, name, runs, classes) for name, runs in found.items() if grid is not None
+        ]
         text = table(["IoU", *(name.lower() for name in classes), "mean of all"], rows)
         if grid is None:
             return text
-        return f"{text}\n\n{provenance(grid, found)}" if found else f"{text}\n\n{_not_run(grid_file)}"
+        return (
+            f"{text}\n\n{provenance(grid, found)}" if found else f"{text}\n\n{_not_run(grid_file)}"
+        )
 
 
-def _own_row(grid: Grid, name: str, runs: Mapping[int, Result], classes: Sequence[str]) -> list[str]:
+def _own_row(
+    grid: Grid, name: str, runs: Mapping[int, Result], classes: Sequence[str]
+) -> list[str]:
     """Ours: IoU of the classes and of all, the mean over seeds."""
     figures: list[Any] = [class_iou(runs, wanted) for wanted in classes]
     cells = [shown(summarize(values)) for values in [*figures, mean_iou(runs)]]
@@ -159,7 +192,9 @@ def _own_row(grid: Grid, name: str, runs: Mapping[int, Result], classes: Sequenc
 
 
 def _drawn(kind: str, grid: Grid, found: Results) -> bool:
-    """Whether there is enough for a plot: differences need something to differ and what it differs from."""
+    """Whether there is enough for a plot: differences need something to differ and what it differs
+    from.
+    """
     return bool(found) and (kind != "differences" or (grid.against in found and len(found) > 1))
 
 

@@ -25,7 +25,8 @@ _OWN, _BASE = "#1f6fb4", "0.45"
 
 
 def draw_curves(grid: Grid, results: Results, path: Path) -> None:
-    """Draws mIoU over the steps, a panel for each variant with the one that it is compared with in grey.
+    """Draws mIoU over the steps, a panel for each variant with the one that it is compared with in
+    grey.
 
     Lines are means over the seeds, bands reach one standard deviation up and down.
 
@@ -59,7 +60,8 @@ def draw_curves(grid: Grid, results: Results, path: Path) -> None:
 
 
 def draw_differences(grid: Grid, results: Results, path: Path) -> None:
-    """Draws each variant's IoU less that of the one it is compared with, by class, as a coloured table.
+    """Draws each variant's IoU less that of the one it is compared with, by class, as a coloured
+    table.
 
     Numbers are means of the paired differences; bold ones have a 95 % interval that leaves 0 out.
 
@@ -74,22 +76,44 @@ def draw_differences(grid: Grid, results: Results, path: Path) -> None:
     columns: dict[str, Callable[[Mapping[int, Result]], dict[int, float]]] = {"mIoU": mean_iou}
     for wanted in first.iou(first.dataset):
         columns[wanted] = functools.partial(class_iou, wanted=wanted)
-    cells = [[paired(values(results[name]), values(base)) for values in columns.values()] for name in names]
+    cells = [
+        [paired(values(results[name]), values(base)) for values in columns.values()]
+        for name in names
+    ]
     means = np.array([[cell.mean for cell in row] for row in cells])
-    # The few largest differences may leave the scale: their numbers are written, and the many small ones show.
-    limit = max(1.0, float(np.nanpercentile(np.abs(means), 90))) if np.isfinite(means).any() else 1.0
+    # The few largest differences may leave the scale: their numbers are written, and the many small
+    # ones show.
+    limit = (
+        max(1.0, float(np.nanpercentile(np.abs(means), 90))) if np.isfinite(means).any() else 1.0
+    )
     figure = _figure(0.62 * len(columns) + 3.4, 0.36 * len(names) + 1.6)
     axes = figure.subplots()
     axes.imshow(means, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(len(columns)), list(columns), rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
-    axes.set_yticks(range(len(names)), [grid.variants[name].title for name in names], fontsize=9, parse_math=False)
+    axes.set_xticks(
+        range(len(columns)),
+        list(columns),
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=9,
+    )
+    axes.set_yticks(
+        range(len(names)),
+        [grid.variants[name].title for name in names],
+        fontsize=9,
+        parse_math=False,
+    )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.axvline(0.5, color="white", linewidth=4)  # the mean stands apart from what it is the mean of
+    # the mean stands apart from what it is the mean of
+    axes.axvline(0.5, color="white", linewidth=4)
     for row, differences in enumerate(cells):
         for column, difference in enumerate(differences):
             _write(axes, column, row, difference, limit)
-    title = f"IoU less that of: {grid.variants[grid.against].title} (bold: the 95 % interval leaves 0 out)"
+    title = (
+        f"IoU less that of: {grid.variants[grid.against].title} (bold: the 95 % interval leaves 0"
+        " out)"
+    )
     axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     _save(figure, path)
 

@@ -2,12 +2,14 @@
 
     {"run": "no_text", "seed": 0, "settings": {...}, "iterations": 600, "images_per_step": 4,
      "seconds_per_step": 0.48, "training_seconds": 288, "hardware": {...}, "versions": {...},
-     "parameters": ..., "trainable": ..., "flops": ..., "size": [360, 480], "curve": [[200, 41.2], ...],
-     "boundary_iou": {"road": 58.4, ...}, "scores": {dataset: {"classes": [...], "confusion": [[...], ...]}}}
+     "parameters": ..., "trainable": ..., "flops": ..., "size": [360, 480], "curve": [[200, 41.2],
+         ...],
+     "boundary_iou": {"road": 58.4, ...}, "scores": {dataset: {"classes": [...], "confusion":
+         [[...], ...]}}}
 
-``confusion`` counts pixels, truth by prediction; all other scores follow from it. ``boundary_iou``, in percent, is of
-the classes that the dataset shows by which the run is judged. Nothing in the file tells where the run was: files are
-named without their folders.
+``confusion`` counts pixels, truth by prediction; all other scores follow from it. ``boundary_iou``,
+in percent, is of the classes that the dataset shows by which the run is judged. Nothing in the file
+tells where the run was: files are named without their folders.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ from clipmask_tools.ablation.cost import measure_cost
 from clipmask_tools.ablation.grid import Grid, Variant
 from clipmask_tools.ablation.settings import differences, settings
 
-# Settings that differ by the grid's own doing: a control's text is drawn for each seed (the second key stands in
-# results of earlier versions), and folds have datasets of their own.
+# Settings that differ by the grid's own doing: a control's text is drawn for each seed (the second
+# key stands in results of earlier versions), and folds have datasets of their own.
 _DRAWN = ("MODEL.CLIP.EMBEDDINGS", "MODEL.CLIP.CONTROL_DRAW")
 _OF_FOLDS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
@@ -77,8 +79,12 @@ class Result:
         return statistics.fmean(self.boundary_iou.values()) if self.boundary_iou else math.nan
 
     def iou(self, dataset: str) -> dict[str, float]:
-        """Returns the IoU of each class by its name, in percent; nan for one that the truth lacks."""
-        return dict(zip(self.scores[dataset]["classes"], self.of(dataset).iou.tolist(), strict=True))
+        """Returns the IoU of each class by its name, in percent; nan for one that the truth
+        lacks.
+        """
+        return dict(
+            zip(self.scores[dataset]["classes"], self.of(dataset).iou.tolist(), strict=True)
+        )
 
 
 def result_path(folder: Path, grid: Grid, name: str, seed: int) -> Path:
@@ -99,13 +105,19 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
         UserError: the folder lacks something that a finished run has.
     """
     lines = _json_lines(folder / "metrics.json")
-    # Steps after the last checkpoint stand there twice where a run was interrupted: the later ones made the model.
+    # Steps after the last checkpoint stand there twice where a run was interrupted: the later ones
+    # made the model.
     times = {line["iteration"] + 1: line["time"] for line in lines if line.get("time")}
     if not times:
-        raise UserError(f"{folder / 'metrics.json'}: no step's time is in it; was SOLVER.MAX_ITER reached?")
-    since = np.diff([0, *sorted(times)])  # a line's time is the mean over the steps since the line before
+        raise UserError(
+            f"{folder / 'metrics.json'}: no step's time is in it; was SOLVER.MAX_ITER reached?"
+        )
+    # a line's time is the mean over the steps since the line before
+    since = np.diff([0, *sorted(times)])
     key = score_name(cfg.DATASETS.TEST)
-    curve = {line["iteration"] + 1: round(line[key], 3) for line in lines if line.get(key) is not None}
+    curve = {
+        line["iteration"] + 1: round(line[key], 3) for line in lines if line.get(key) is not None
+    }
     cost = measure_cost(cfg)
     last: dict[str, Any] = next((line for line in reversed(lines) if line.get(key) is not None), {})
     boundary = key.removesuffix("mIoU") + "BIoU-"
@@ -129,7 +141,9 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
             for name, value in last.items()
             if name.startswith(boundary) and math.isfinite(value)
         },
-        scores={name: _confusion(folder, name) for name in (*cfg.DATASETS.TEST, *variant.also_test)},
+        scores={
+            name: _confusion(folder, name) for name in (*cfg.DATASETS.TEST, *variant.also_test)
+        },
     )
 
 
@@ -155,7 +169,8 @@ def read_result(path: Path) -> Result:
     except (OSError, ValueError, TypeError) as error:
         needed = ", ".join(field.name for field in fields(Result))
         raise UserError(
-            f"result file {path}: {error}; it must be a JSON object of {needed}. Delete it to run it anew"
+            f"result file {path}: {error}; it must be a JSON object of {needed}. Delete it to run"
+            " it anew"
         ) from error
 
 
@@ -167,16 +182,22 @@ def read_results(folder: Path, grid: Grid) -> dict[str, dict[int, Result]]:
         grid: the grid.
 
     Returns:
-        Name of the variant to seed to result, in the grid's order; variants without a result are left out.
+        Name of the variant to seed to result, in the grid's order; variants without a result are
+        left out.
 
     Raises:
-        UserError: a file is damaged or renamed, or two runs had other budgets, so that one table of them would mislead.
+        UserError: a file is damaged or renamed, or two runs had other budgets, so that one table of
+            them would mislead.
     """
     found: dict[str, dict[int, Result]] = {}
     for name in grid.variants:
-        own = [_read_named(path) for path in sorted((folder / grid.name).glob(f"{name}_seed*.json"))]
+        own = [
+            _read_named(path) for path in sorted((folder / grid.name).glob(f"{name}_seed*.json"))
+        ]
         if own:
-            found[name] = {result.seed: result for result in sorted(own, key=lambda result: result.seed)}
+            found[name] = {
+                result.seed: result for result in sorted(own, key=lambda result: result.seed)
+            }
     every = [result for of_seeds in found.values() for result in of_seeds.values()]
     for result in every[1:]:
         same = next(iter(found[result.run].values()))
@@ -190,8 +211,8 @@ def _read_named(path: Path) -> Result:
     result = read_result(path)
     if path.name != f"{result.run}_seed{result.seed}.json":
         raise UserError(
-            f"result file {path}: it says that it is of {result.run}, seed {result.seed}; give it back its name, or "
-            "delete it"
+            f"result file {path}: it says that it is of {result.run}, seed {result.seed}; give it"
+            " back its name, or delete it"
         )
     return result
 
@@ -203,9 +224,9 @@ def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) ->
     differ = differences(own, other, budget=budget)
     if differ:
         raise UserError(
-            f"results of {grid.path}: {first.run} (seed {first.seed}) and {second.run} (seed {second.seed}) can't "
-            f"stand in one table, they were made with different settings: {'; '.join(differ[:4])}. Delete those that "
-            "are out of date and run them anew"
+            f"results of {grid.path}: {first.run} (seed {first.seed}) and {second.run} (seed"
+            f" {second.seed}) can't stand in one table, they were made with different settings:"
+            f" {'; '.join(differ[:4])}. Delete those that are out of date and run them anew"
         )
 
 
@@ -235,7 +256,9 @@ def _cpu_name() -> str:
 
 def _confusion(folder: Path, dataset: str) -> dict[str, Any]:
     """Reads the confusion matrix that an evaluation wrote."""
-    header, *rows = csv.reader(_read(folder / "inference" / dataset / "confusion_matrix.csv").splitlines())
+    header, *rows = csv.reader(
+        _read(folder / "inference" / dataset / "confusion_matrix.csv").splitlines()
+    )
     return {"classes": header[1:], "confusion": [[int(cell) for cell in row[1:]] for row in rows]}
 
 
@@ -252,10 +275,14 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: {os.strerror(error.errno or 0)}; the run in this folder is not finished") from error
+        raise UserError(
+            f"{path}: {os.strerror(error.errno or 0)}; the run in this folder is not finished"
+        ) from error
 
 
 def stored_settings(folder: Path) -> dict[str, Any] | None:
-    """Returns the settings that an unfinished run in ``folder`` goes by; None where there is no run."""
+    """Returns the settings that an unfinished run in ``folder`` goes by; None where there is no
+    run.
+    """
     path = folder / "config.yaml"
     return settings(stored_cfg(path.read_text(encoding="utf-8"), path)) if path.is_file() else None

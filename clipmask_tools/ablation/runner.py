@@ -35,8 +35,8 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
         differ = differences(before, own)
         if differ:
             raise UserError(
-                f"{what} was made with other settings than this command's: {'; '.join(differ[:4])} (there, here). "
-                "Delete it, or name other folders with --output and --results"
+                f"{what} was made with other settings than this command's: {'; '.join(differ[:4])}"
+                " (there, here). Delete it, or name other folders with --output and --results"
             )
     return left
 
@@ -59,7 +59,11 @@ class Runner:
         self._failed: list[Job] = []
         self._began = self._told = time.monotonic()
         self._bar = tqdm(
-            total=self._total, initial=self._before, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
+            total=self._total,
+            initial=self._before,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
         )
 
     def run(self) -> list[Job]:
@@ -78,7 +82,10 @@ class Runner:
                 self._show()
             return self._failed
         except BaseException:
-            self._say(f"stopping {len(self._running)} run(s); the same command goes on from their last checkpoints")
+            self._say(
+                f"stopping {len(self._running)} run(s); the same command goes on from their last"
+                " checkpoints"
+            )
             for job in self._running:
                 job.stop(3)
             raise
@@ -113,7 +120,9 @@ class Runner:
         self._free.append(slot)
         try:
             if status:
-                raise UserError(f"exit status {status}, {job.last_words()} (all of it: {job.folder / LOG})")
+                raise UserError(
+                    f"exit status {status}, {job.last_words()} (all of it: {job.folder / LOG})"
+                )
             result = collect(job.folder, job.cfg, job.variant, job.seed)
             write_result(job.result, result)
         except UserError as error:
@@ -133,12 +142,16 @@ class Runner:
         return f"{self._finished} of {len(self._all)} runs done{failed}, eta {eta}"
 
     def _remaining(self) -> float | None:
-        """Seconds to go, at the pace so far, tests included; failed runs have nothing left to do."""
+        """Seconds to go, at the pace so far, tests included; failed runs have nothing left to
+        do.
+        """
         done = sum(self._steps.values())
         if done <= self._before:
             return None
         lost = sum(job.steps - self._steps[id(job)] for job in self._failed)
-        return (self._total - done - lost) * (time.monotonic() - self._began) / (done - self._before)
+        return (
+            (self._total - done - lost) * (time.monotonic() - self._began) / (done - self._before)
+        )
 
     def _show(self) -> None:
         for job in self._running:
@@ -146,7 +159,9 @@ class Runner:
         now = sum(self._steps.values())
         self._bar.update(now - self._bar.n)
         if self._bar.disable and time.monotonic() - self._told > _REPORT:
-            going = ", ".join(f"{job.name} at step {self._steps[id(job)]} of {job.steps}" for job in self._running)
+            going = ", ".join(
+                f"{job.name} at step {self._steps[id(job)]} of {job.steps}" for job in self._running
+            )
             self._say(f"{going}; {self._where()}")
 
     def _say(self, text: str) -> None:

@@ -1,4 +1,6 @@
-"""What a run was told, without what only its machine knows: paths become file names with a hash of the content."""
+"""What a run was told, without what only its machine knows: paths become file names with a hash of
+the content.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,30 @@ from fvcore.common.config import CfgNode
 
 from clipmask.config import get_cfg, leaf_keys
 
-# Where a run writes, on what it computes, how much it says and draws: nothing that its result follows from.
+# Where a run writes, on what it computes, how much it says and draws: nothing that its result
+# follows from.
 _LEFT_OUT = {
     *("OUTPUT_DIR", "SEED", "MODEL.DEVICE", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS"),
     *("SOLVER.LOG_PERIOD", "SOLVER.CHECKPOINT_PERIOD", "TEST.NUM_PICTURES"),
 }
 # Sections in which the rows of a table must be alike: what an ablation changes is the model.
 _BUDGET = (
-    *("SOLVER.", "INPUT.", "TEST.", "DATASETS.TEST", "MODEL.BACKBONE.", "MODEL.PIXEL_", "MODEL.WEIGHTS"),
+    *(
+        "SOLVER.",
+        "INPUT.",
+        "TEST.",
+        "DATASETS.TEST",
+        "MODEL.BACKBONE.",
+        "MODEL.PIXEL_",
+        "MODEL.WEIGHTS",
+    ),
     *("MODEL.CLIP.EMBEDDINGS", "MODEL.CLIP.NAME", "MODEL.CLIP.PRETRAINED", "MODEL.CLIP.PROMPTS"),
 )
 
 
 def settings(cfg: CfgNode) -> dict[str, Any]:
-    """Returns the keys of a config that are not at ClipMask's defaults and that a result depends on.
+    """Returns the keys of a config that are not at ClipMask's defaults and that a result depends
+    on.
 
     Args:
         cfg: of a run.
@@ -37,12 +49,15 @@ def settings(cfg: CfgNode) -> dict[str, Any]:
     return {key: _plain(value) for key, value in sorted(changed.items()) if key not in _LEFT_OUT}
 
 
-def differences(first: dict[str, Any], second: dict[str, Any], *, budget: bool = False) -> list[str]:
+def differences(
+    first: dict[str, Any], second: dict[str, Any], *, budget: bool = False
+) -> list[str]:
     """Says where two settings differ: ``KEY first, second``.
 
     Args:
         first, second: from ``settings``.
-        budget: look only at data, schedule, tests, backbone and weights, which the rows of a table share.
+        budget: look only at data, schedule, tests, backbone and weights, which the rows of a table
+            share.
     """
     keys = sorted(first.keys() | second.keys())
     return [

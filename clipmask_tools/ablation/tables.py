@@ -14,14 +14,25 @@ _UNKNOWN = "–"
 
 
 def score_table(grid: Grid, results: Results) -> str:
-    """Returns mIoU and mBIoU of each variant, how far from the one that all are compared with, and what it costs.
+    """Returns mIoU and mBIoU of each variant, how far from the one that all are compared with, and
+    what it costs.
 
     Args:
         grid: with the titles.
         results: from ``read_results``.
     """
     change = "difference, 95 % interval"
-    head = ["", "seeds", "mIoU", change, "mBIoU", change, "parameters, M", "GFLOPs", "s per step, fastest seed"]
+    head = [
+        "",
+        "seeds",
+        "mIoU",
+        change,
+        "mBIoU",
+        change,
+        "parameters, M",
+        "GFLOPs",
+        "s per step, fastest seed",
+    ]
     base = results.get(grid.against, {})
     rows = []
     for name, runs in results.items():
@@ -38,13 +49,17 @@ def score_table(grid: Grid, results: Results) -> str:
             row.append("" if judge else shown_difference(paired(values, mean_iou(base))))
             if own:
                 row.append(shown(summarize(sharp)))
-                row.append("" if judge else shown_difference(paired(sharp, mean_boundary_iou(base))))
+                row.append(
+                    "" if judge else shown_difference(paired(sharp, mean_boundary_iou(base)))
+                )
             rows.append([*row, *costs] if own else [*row, *[""] * 5])
     return table(head, rows)
 
 
 def class_table(grid: Grid, results: Results) -> str:
-    """Returns the mean IoU of each class over the seeds, variants by rows; ``grid`` and ``results`` as above."""
+    """Returns the mean IoU of each class over the seeds, variants by rows; ``grid`` and ``results``
+    as above.
+    """
     classes = list(_first(next(iter(results.values()))).iou(_dataset(results)))
     rows = []
     for name, runs in results.items():
@@ -59,19 +74,28 @@ def mean_iou(runs: Mapping[int, Result], dataset: str | None = None) -> dict[int
 
 
 def mean_boundary_iou(runs: Mapping[int, Result]) -> dict[int, float]:
-    """Returns seed to mBIoU on the dataset that the runs are judged by, nan where it was not measured."""
+    """Returns seed to mBIoU on the dataset that the runs are judged by, nan where it was not
+    measured.
+    """
     return {seed: result.mean_boundary_iou for seed, result in runs.items()}
 
 
-def class_iou(runs: Mapping[int, Result], wanted: str, dataset: str | None = None) -> dict[int, float]:
+def class_iou(
+    runs: Mapping[int, Result], wanted: str, dataset: str | None = None
+) -> dict[int, float]:
     """Returns seed to the IoU of the class ``wanted``, nan where the dataset has none such."""
-    return {seed: result.iou(dataset or result.dataset).get(wanted, math.nan) for seed, result in runs.items()}
+    return {
+        seed: result.iou(dataset or result.dataset).get(wanted, math.nan)
+        for seed, result in runs.items()
+    }
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns a Markdown table; a bar in a cell is written so that it stays in the cell."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines
+    )
 
 
 def shown(summary: Summary) -> str:
@@ -82,7 +106,9 @@ def shown(summary: Summary) -> str:
 
 
 def shown_difference(difference: Difference) -> str:
-    """Writes ``-1.20 (-2.01 to -0.39)``, in bold where the interval leaves 0 out; without an interval the mean."""
+    """Writes ``-1.20 (-2.01 to -0.39)``, in bold where the interval leaves 0 out; without an
+    interval the mean.
+    """
     if not math.isfinite(difference.mean):
         return _UNKNOWN
     if not difference.high > difference.low:  # of one seed, or of seeds that all say the same
@@ -109,7 +135,8 @@ def _dataset(results: Results) -> str:
 
 
 def provenance(grid: Grid, results: Results) -> str:
-    """Says in a few lines what the runs of a grid were made of, and which of its variants have none.
+    """Says in a few lines what the runs of a grid were made of, and which of its variants have
+    none.
 
     Args:
         grid: with the titles.
@@ -123,19 +150,29 @@ def provenance(grid: Grid, results: Results) -> str:
 
     given = first.settings
     lines = [
-        f"{each(lambda run: run.iterations)} steps of {each(lambda run: run.images_per_step)} crops of "
-        f"{' x '.join(map(str, given.get('INPUT.CROP.SIZE', ['?'])))} (height x width), trained on "
-        f"`{each(lambda run: '`, `'.join(run.settings['DATASETS.TRAIN']))}`, scored on `{first.dataset}` at "
-        f"{first.size[1]}x{first.size[0]}, "
-        f"{'with test-time augmentation' if given.get('TEST.AUG.ENABLED') else 'single scale'}",
-        f"backbone {given.get('MODEL.BACKBONE.TIMM_NAME', 'resnet50')} from "
-        f"{given.get('MODEL.BACKBONE.WEIGHTS', 'its pretrained weights')}; text from "
-        f"{given.get('MODEL.CLIP.EMBEDDINGS') or 'CLIP ' + given.get('MODEL.CLIP.NAME', 'ViT-B-16')}",
-        f"seeds {', '.join(map(str, sorted({run.seed for run in runs})))}; "
-        f"{each(lambda run: _device(run.hardware))} for each run, torch {each(lambda run: run.versions.get('torch'))}; "
-        f"{sum(run.training_seconds for run in runs) / 3600:.1f} hours of training in all",
+        (
+            f"{each(lambda run: run.iterations)} steps of {each(lambda run: run.images_per_step)}"
+            f" crops of {' x '.join(map(str, given.get('INPUT.CROP.SIZE', ['?'])))} (height x"
+            " width), trained on"
+            f" `{each(lambda run: '`, `'.join(run.settings['DATASETS.TRAIN']))}`, scored on"
+            f" `{first.dataset}` at {first.size[1]}x{first.size[0]},"
+            f" {'with test-time augmentation' if given.get('TEST.AUG.ENABLED') else 'single scale'}"
+        ),
+        (
+            f"backbone {given.get('MODEL.BACKBONE.TIMM_NAME', 'resnet50')} from "
+            f"{given.get('MODEL.BACKBONE.WEIGHTS', 'its pretrained weights')}; text from "
+            f"{given.get('MODEL.CLIP.EMBEDDINGS') or 'CLIP ' + given.get('MODEL.CLIP.NAME', 'ViT-B-16')}"  # noqa: E501
+        ),
+        (
+            f"seeds {', '.join(map(str, sorted({run.seed for run in runs})))};"
+            f" {each(lambda run: _device(run.hardware))} for each run, torch"
+            f" {each(lambda run: run.versions.get('torch'))};"
+            f" {sum(run.training_seconds for run in runs) / 3600:.1f} hours of training in all"
+        ),
     ]
-    missing = dict.fromkeys(variant.title for name, variant in grid.variants.items() if name not in results)
+    missing = dict.fromkeys(
+        variant.title for name, variant in grid.variants.items() if name not in results
+    )
     if missing:
         lines.append(f"not run: {'; '.join(missing)}")
     return "\n".join(f"- {line}" for line in lines)

@@ -1,8 +1,11 @@
-"""Controls of the text: files of embeddings without CLIP's meaning, so that a gain by CLIP can be told from others.
+"""Controls of the text: files of embeddings without CLIP's meaning, so that a gain by CLIP can be
+told from others.
 
-    random      row k becomes  mu + |T_k - mu| u(name_k),  u a direction that name and draw alone determine: what the
-                model sees, T - mu, has about CLIP's norms (rows are brought back to unit length), not its directions
-    shuffled    every name gets the row of another name: CLIP's own vectors, all of them, under wrong names
+    random      row k becomes  mu + |T_k - mu| u(name_k),  u a direction that name and draw alone
+                determine: what the model sees, T - mu, has about CLIP's norms (rows are brought
+                back to unit length), not its directions
+    shuffled    every name gets the row of another name: CLIP's own vectors, all of them, under
+                wrong names
 
 What one draw brings may be its luck, so every seed of a grid has a draw of its own.
 """
@@ -27,7 +30,9 @@ from clipmask.vocabulary import Term, union
 CONTROLS = ("random", "shuffled")
 
 
-def write_control(path: Path, cfg: CfgNode, datasets: Sequence[str], control: str, draw: int) -> None:
+def write_control(
+    path: Path, cfg: CfgNode, datasets: Sequence[str], control: str, draw: int
+) -> None:
     """Writes an .npz for MODEL.CLIP.EMBEDDINGS.
 
     Args:
@@ -49,14 +54,17 @@ def write_control(path: Path, cfg: CfgNode, datasets: Sequence[str], control: st
 
 
 def random_rows(T: Tensor, terms: Sequence[Term], draw: int) -> Tensor:
-    """Returns random directions about the mean of T (R, D), as far from it as the rows of T; (R, D) of unit length."""
+    """Returns random directions about the mean of T (R, D), as far from it as the rows of T; (R, D)
+    of unit length.
+    """
     mean = T.mean(0)
     directions = torch.stack([_direction(term.text, T.shape[1], draw) for term in terms])
     return F.normalize(mean + (T - mean).norm(dim=1, keepdim=True) * directions, dim=1)
 
 
 def shuffled_rows(T: Tensor, terms: Sequence[Term], draw: int) -> Tensor:
-    """Returns the rows of T (R, D) so that no name keeps its own: one circle through all, by names and draw alone.
+    """Returns the rows of T (R, D) so that no name keeps its own: one circle through all, by names
+    and draw alone.
 
     Raises:
         UserError: there is one name alone.

@@ -1,4 +1,6 @@
-"""The open-vocabulary experiment: how well classes are found that were void in training, by their names alone."""
+"""The open-vocabulary experiment: how well classes are found that were void in training, by their
+names alone.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,19 @@ def unseen_table(grid: Grid, results: Results, full: Mapping[int, Result] | None
         results: from ``read_results``.
         full: runs that were trained with all classes and scored on that dataset, for comparison.
     """
-    first = _first(results[grid.against] if grid.against in results else next(iter(results.values())))
+    first = _first(
+        results[grid.against] if grid.against in results else next(iter(results.values()))
+    )
     dataset = list(first.scores)[-1]
     seen = first.scores[first.dataset]["classes"]
     unseen = [name for name in first.scores[dataset]["classes"] if name not in seen]
     titles = [grid.variants[name].title for name in results]
     others = [name for name in results if name != grid.against and grid.against in results]
-    head = ["IoU", *titles, *(f"{grid.variants[name].title}: difference, 95 % interval" for name in others)]
+    head = [
+        "IoU",
+        *titles,
+        *(f"{grid.variants[name].title}: difference, 95 % interval" for name in others),
+    ]
     head += ["drawn by lot / everywhere", "trained with it"]
     rows = []
     for wanted in unseen:
@@ -50,8 +58,9 @@ def unseen_table(grid: Grid, results: Results, full: Mapping[int, Result] | None
 def chance(result: Result, dataset: str, wanted: str) -> tuple[float, float]:
     """Returns the IoU of a class, in percent, for who knows nothing of the picture.
 
-    With p the class' share of the pixels, one who draws every pixel's class by lot among all K, q = 1 / K each, has
-    p q / (p + q - p q); one who calls every pixel so has p, the most that is to be had without looking.
+    With p the class' share of the pixels, one who draws every pixel's class by lot among all K, q =
+    1 / K each, has p q / (p + q - p q); one who calls every pixel so has p, the most that is to be
+    had without looking.
     """
     counts = np.array(result.scores[dataset]["confusion"], dtype=np.float64).sum(axis=1)
     p, q = counts[result.scores[dataset]["classes"].index(wanted)] / counts.sum(), 1 / len(counts)
@@ -59,9 +68,13 @@ def chance(result: Result, dataset: str, wanted: str) -> tuple[float, float]:
 
 
 def taken_for(runs: Mapping[int, Result], dataset: str, wanted: str) -> list[tuple[str, float]]:
-    """Returns what the pixels of a class were taken for: classes and percent of its pixels, the most frequent first."""
+    """Returns what the pixels of a class were taken for: classes and percent of its pixels, the
+    most frequent first.
+    """
     classes: Sequence[str] = _first(runs).scores[dataset]["classes"]
-    row = sum(np.array(run.scores[dataset]["confusion"])[classes.index(wanted)] for run in runs.values())
+    row = sum(
+        np.array(run.scores[dataset]["confusion"])[classes.index(wanted)] for run in runs.values()
+    )
     shares = 100 * np.asarray(row) / max(1, np.sum(row))
     return [(classes[index], float(shares[index])) for index in np.argsort(-shares, kind="stable")]
 
@@ -74,7 +87,9 @@ def _taken(grid: Grid, results: Results, unseen: Sequence[str], dataset: str) ->
             most = taken_for(runs, dataset, wanted)[:_MOST]
             cells.append(", ".join(f"{name} {share:.0f} %" for name, share in most if share >= 0.5))
         rows.append([wanted, *cells])
-    return table(["its pixels are taken for", *(grid.variants[name].title for name in results)], rows)
+    return table(
+        ["its pixels are taken for", *(grid.variants[name].title for name in results)], rows
+    )
 
 
 def _mean(runs: Mapping[int, Result], classes: Sequence[str], dataset: str) -> dict[int, float]:

@@ -1,7 +1,9 @@
-"""How many pictures a second one worker of the data loader makes ready, and what they spend their time on.
+"""How many pictures a second one worker of the data loader makes ready, and what they spend their
+time on.
 
-The pictures are drawn here: scenes of the toy street, enlarged, with the noise of a camera, so that their files are as
-large as those of CamVid and Cityscapes are. Everything runs in one process on one thread, as a worker does.
+The pictures are drawn here: scenes of the toy street, enlarged, with the noise of a camera, so that
+their files are as large as those of CamVid and Cityscapes are. Everything runs in one process on
+one thread, as a worker does.
 """
 
 from __future__ import annotations
@@ -62,20 +64,25 @@ def measure_loading(
         formats: of the pictures, png or jpg; labels are 8-bit PNGs.
         pictures: how many different ones there are of a case, 1 or more.
         samples: how many a round loads, 1 or more: each has a crop and colours of its own.
-        rounds: how often each sample is loaded, 1 or more; its least time counts, for what disturbs only adds.
+        rounds: how often each sample is loaded, 1 or more; its least time counts, for what disturbs
+            only adds.
 
     Returns:
-        For each case and format ``name``, ``height``, ``width``, ``crop``, ``format``, ``file_kilobytes`` (of a
-        picture, the mean) and two parts, ``train`` and ``test``: ``images_per_second`` of one worker and, in
-        milliseconds a sample, ``decode`` (of the picture), ``labels`` (decoded and checked; training alone) and
-        ``augment`` (the rest: in training window, size, mirror and colours, in test the change to planes).
+        For each case and format ``name``, ``height``, ``width``, ``crop``, ``format``,
+        ``file_kilobytes`` (of a picture, the mean) and two parts, ``train`` and ``test``:
+        ``images_per_second`` of one worker and, in milliseconds a sample, ``decode`` (of the
+        picture), ``labels`` (decoded and checked; training alone) and ``augment`` (the rest: in
+        training window, size, mirror and colours, in test the change to planes).
     """
     results = []
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         for case in cases:
             scenes = [_enlarged_scene(number, case.size) for number in range(pictures)]
             for format in formats:
-                records = [_write(Path(folder) / case.name, n, *scene, format) for n, scene in enumerate(scenes)]
+                records = [
+                    _write(Path(folder) / case.name, n, *scene, format)
+                    for n, scene in enumerate(scenes)
+                ]
                 results.append(_measure(case, format, records, samples, rounds))
     return results
 
@@ -90,7 +97,9 @@ def workers_for(rate: float, images_per_second: float) -> int:
     return int(-(-rate // images_per_second))
 
 
-def _measure(case: Case, format: str, records: list[dict[str, Any]], samples: int, rounds: int) -> dict[str, Any]:
+def _measure(
+    case: Case, format: str, records: list[dict[str, Any]], samples: int, rounds: int
+) -> dict[str, Any]:
     cfg = get_cfg()
     cfg.merge_from_file(str(BASE))
     cfg.INPUT.CROP.SIZE = list(case.crop)
@@ -119,7 +128,10 @@ def _measure(case: Case, format: str, records: list[dict[str, Any]], samples: in
         "width": case.size[1],
         "crop": list(case.crop),
         "format": format,
-        "file_kilobytes": float(np.mean([Path(record["file_name"]).stat().st_size for record in records])) / 1000,
+        "file_kilobytes": float(
+            np.mean([Path(record["file_name"]).stat().st_size for record in records])
+        )
+        / 1000,
         "train": _parts(seconds["train"], decode=decode, labels=seconds["labels"]),
         "test": _parts(seconds["test"], decode=decode),
     }
@@ -131,10 +143,14 @@ def _parts(whole: float, **parts: float) -> dict[str, float]:
     return {"images_per_second": 1 / whole, **{name: 1000 * part for name, part in parts.items()}}
 
 
-def _least_seconds(loads: Mapping[str, Callable[[int], object]], samples: int, rounds: int) -> dict[str, float]:
-    """Returns, for each of ``loads``, the mean over positions 0 .. ``samples`` - 1 of the least time that each took.
+def _least_seconds(
+    loads: Mapping[str, Callable[[int], object]], samples: int, rounds: int
+) -> dict[str, float]:
+    """Returns, for each of ``loads``, the mean over positions 0 .. ``samples`` - 1 of the least
+    time that each took.
 
-    They take turns within a round, so that what slows the machine down for a while slows all of them.
+    They take turns within a round, so that what slows the machine down for a while slows all of
+    them.
     """
     times = {name: np.empty((rounds, samples)) for name in loads}
     for load in loads.values():
@@ -147,11 +163,15 @@ def _least_seconds(loads: Mapping[str, Callable[[int], object]], samples: int, r
     return {name: float(taken.min(axis=0).mean()) for name, taken in times.items()}
 
 
-def _enlarged_scene(number: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _enlarged_scene(
+    number: int, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Returns a toy scene as picture (H, W, 3) and labels (H, W) of ``size``."""
     picture, labels = draw_scene("train", number)
     wide = (size[1], size[0])
-    smooth = np.asarray(Image.fromarray(picture).resize(wide, Image.Resampling.BICUBIC), dtype=np.float32)
+    smooth = np.asarray(
+        Image.fromarray(picture).resize(wide, Image.Resampling.BICUBIC), dtype=np.float32
+    )
     noise = np.random.default_rng(number).standard_normal(smooth.shape, np.float32)
     noisy = np.clip(np.rint(smooth + NOISE * noise), 0, 255).astype(np.uint8)
     return noisy, np.asarray(Image.fromarray(labels).resize(wide, Image.Resampling.NEAREST))

@@ -1,4 +1,6 @@
-"""Clocks and memory: networks stepped in turn, and each in a process of its own for its peak memory."""
+"""Clocks and memory: networks stepped in turn, and each in a process of its own for its peak
+memory.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Setting(NamedTuple):
     autocast: torch.dtype | None = None
 
     def call(self, network: Network, mode: str, batch: int | None = None) -> Callable[[], object]:
-        """Returns a function that runs one step (``train``) or prediction (``infer``) and waits for its end."""
+        """Returns a function that runs one step (``train``) or prediction (``infer``) and waits for
+        its end.
+        """
         device = torch.device(self.device)
         network.model.to(device)
         pictures = make_pictures(batch or BATCH[mode], self.size, self.num_classes, device)
@@ -60,10 +64,12 @@ class Setting(NamedTuple):
 
 
 def keep_memory() -> bool:
-    """Has the C library keep freed memory for this process' next tensors instead of handing it back to the system.
+    """Has the C library keep freed memory for this process' next tensors instead of handing it back
+    to the system.
 
-    By default large tensors come as fresh pages each time, which the system clears at their first use. How often that
-    is depends on all that ran before in the process: the same network took between 1 and 1.5 times as long.
+    By default large tensors come as fresh pages each time, which the system clears at their first
+    use. How often that is depends on all that ran before in the process: the same network took
+    between 1 and 1.5 times as long.
 
     Returns:
         Whether the C library could be told so; only glibc can.
@@ -85,8 +91,11 @@ def _libc(function: str, *arguments: int) -> int:
     return int(getattr(ctypes.CDLL(None), function)(*arguments))
 
 
-def paired(calls: Mapping[str, Callable[[], object]], rounds: int, title: str = "") -> dict[str, list[float]]:
-    """Runs all in turn, again and again, so that a machine whose speed drifts is as kind to one as to another.
+def paired(
+    calls: Mapping[str, Callable[[], object]], rounds: int, title: str = ""
+) -> dict[str, list[float]]:
+    """Runs all in turn, again and again, so that a machine whose speed drifts is as kind to one as
+    to another.
 
     Args:
         calls: by name.
@@ -129,7 +138,9 @@ def ratios(times: Mapping[str, Sequence[float]], name: str) -> dict[str, Spread]
 
 
 def cost(name: str, setting: Setting) -> dict[str, float]:
-    """Returns parameters and the FLOPs of one prediction, a multiplication and an addition counted as two."""
+    """Returns parameters and the FLOPs of one prediction, a multiplication and an addition counted
+    as two.
+    """
     network = build_network(name, setting.num_classes)
     parameters = sum(parameter.numel() for parameter in network.model.parameters())
     network.model.requires_grad_(False)
@@ -141,11 +152,18 @@ def cost(name: str, setting: Setting) -> dict[str, float]:
 
 
 def memory(
-    name: str, mode: str, setting: Setting, *, options: tuple[str, ...] = (), timed: int = 0, threads: int | None = None
+    name: str,
+    mode: str,
+    setting: Setting,
+    *,
+    options: tuple[str, ...] = (),
+    timed: int = 0,
+    threads: int | None = None,
 ) -> dict[str, float]:
     """Measures one network in a process of its own, two steps or predictions long.
 
-    The C library hands freed memory back at once there, where it is glibc: what is in use counts, not what it hoards.
+    The C library hands freed memory back at once there, where it is glibc: what is in use counts,
+    not what it hoards.
 
     Args:
         name: of the network.
@@ -156,28 +174,38 @@ def memory(
         threads: of torch; None: its default.
 
     Returns:
-        In MiB ``built``, with libraries and weights, ``peak``, and ``above``, their difference; with ``timed`` runs
-        ``seconds``, their median.
+        In MiB ``built``, with libraries and weights, ``peak``, and ``above``, their difference;
+        with ``timed`` runs ``seconds``, their median.
 
     Raises:
         RuntimeError: the process came to an end without a result, as where memory runs out.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_alone, args=(sender, name, mode, setting, options, timed, threads))
+    process = context.Process(
+        target=_measure_alone, args=(sender, name, mode, setting, options, timed, threads)
+    )
     process.start()
     sender.close()
     try:
         result: dict[str, float] = receiver.recv()
     except EOFError as error:
         process.join()
-        raise RuntimeError(f"{name}, {mode} at {setting.size}: its process ended with {process.exitcode}") from error
+        raise RuntimeError(
+            f"{name}, {mode} at {setting.size}: its process ended with {process.exitcode}"
+        ) from error
     process.join()
     return result
 
 
 def _measure_alone(
-    sender: Any, name: str, mode: str, setting: Setting, options: tuple[str, ...], timed: int, threads: int | None
+    sender: Any,
+    name: str,
+    mode: str,
+    setting: Setting,
+    options: tuple[str, ...],
+    timed: int,
+    threads: int | None,
 ) -> None:
     if threads:
         torch.set_num_threads(threads)
@@ -201,7 +229,9 @@ def _status(field: str) -> float | None:
     """A field of Linux' account of this process, in MiB."""
     path = Path("/proc/self/status")
     lines = path.read_text().splitlines() if path.is_file() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None)
+    return next(
+        (int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None
+    )
 
 
 def _resident(device: str, reset: bool) -> float:

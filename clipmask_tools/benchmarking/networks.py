@@ -1,8 +1,8 @@
 """ClipMask and its peers behind one interface: a training step, and pictures to label maps.
 
-Each peer is built as its own library's documentation builds it, with random weights and a ResNet-50 where it can have
-one. What a peer's data loader does (normalised pictures, one mask per class of an image) is done before any clock
-runs, and every training step ends alike: backward, fused AdamW.
+Each peer is built as its own library's documentation builds it, with random weights and a ResNet-50
+where it can have one. What a peer's data loader does (normalised pictures, one mask per class of an
+image) is done before any clock runs, and every training step ends alike: backward, fused AdamW.
 
 Shapes: B batch, Q queries, K classes, H and W pixels.
 """
@@ -75,7 +75,9 @@ class Network:
         self._optimizer.zero_grad(set_to_none=True)
 
     def for_inference(self) -> None:
-        """Lets ClipMask do what its ``Predictor`` does with a model; the peers' libraries have nothing of the kind."""
+        """Lets ClipMask do what its ``Predictor`` does with a model; the peers' libraries have
+        nothing of the kind.
+        """
         if isinstance(self.model, ClipMask):
             prepare_for_inference(self.model)
 
@@ -120,16 +122,20 @@ def _normalized(images: Tensor) -> Tensor:
 
 
 def _largest(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Class maps (B, K, h, w) to ids at full size; ``max`` gives argmax's indices, many times faster on a CPU."""
+    """Class maps (B, K, h, w) to ids at full size; ``max`` gives argmax's indices, many times
+    faster on a CPU.
+    """
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False).max(1).indices
 
 
 def _mask_classification(model: Any, enlarge: tuple[int, int] | None, aside: bool) -> Network:
-    """A MaskFormer of ``transformers``: its own losses, and what its processor's semantic post-processing does.
+    """A MaskFormer of ``transformers``: its own losses, and what its processor's semantic
+    post-processing does.
 
     Args:
         model: takes pixel values, mask labels and class labels.
-        enlarge: size to which its processor brings the masks before it sums them up; None: their own.
+        enlarge: size to which its processor brings the masks before it sums them up; None: their
+            own.
         aside: whether it can leave the masks of all layers but the last aside when it predicts.
     """
 
@@ -141,8 +147,15 @@ def _mask_classification(model: Any, enlarge: tuple[int, int] | None, aside: boo
 
     def inputs(pictures: Pictures) -> dict[str, Any]:
         classes = [label.unique().long() for label in pictures.labels]
-        masks = [(label == ids[:, None, None]).float() for label, ids in zip(pictures.labels, classes, strict=True)]
-        return {"pixel_values": _normalized(pictures.images), "mask_labels": masks, "class_labels": classes}
+        masks = [
+            (label == ids[:, None, None]).float()
+            for label, ids in zip(pictures.labels, classes, strict=True)
+        ]
+        return {
+            "pixel_values": _normalized(pictures.images),
+            "mask_labels": masks,
+            "class_labels": classes,
+        }
 
     def labels(inputs: Mapping[str, Any]) -> Tensor:
         outputs = run({"pixel_values": inputs["pixel_values"]})
@@ -159,7 +172,8 @@ def _mask_classification(model: Any, enlarge: tuple[int, int] | None, aside: boo
 def _resnet() -> Any:
     from transformers import ResNetConfig
 
-    return ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])  # its defaults are ResNet-50
+    # its defaults are ResNet-50
+    return ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
 
 
 def maskformer(num_classes: int) -> Network:
@@ -175,21 +189,28 @@ def maskformer(num_classes: int) -> Network:
 
 
 def mask2former(num_classes: int) -> Network:
-    """``transformers``' Mask2Former, every decoder layer supervised; its processor sums masks up at 384x384."""
+    """``transformers``' Mask2Former, every decoder layer supervised; its processor sums masks up at
+    384x384.
+    """
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
-    config = Mask2FormerConfig(backbone_config=_resnet(), num_queries=QUERIES, num_labels=num_classes)
+    config = Mask2FormerConfig(
+        backbone_config=_resnet(), num_queries=QUERIES, num_labels=num_classes
+    )
     return _mask_classification(Mask2FormerForUniversalSegmentation(config), (384, 384), False)
 
 
-def _per_pixel(model: nn.Module, scores: Callable[[Tensor], Tensor], enlarge: bool, multiple: int = 1) -> Network:
+def _per_pixel(
+    model: nn.Module, scores: Callable[[Tensor], Tensor], enlarge: bool, multiple: int = 1
+) -> Network:
     """A network of one score per class and pixel, trained by cross-entropy at full size.
 
     Args:
         model: any.
         scores: normalised images to (B, K, h, w).
         enlarge: whether scores are smaller than the images.
-        multiple: of which the images' sides must be; they are padded before any clock runs, and scores are cut.
+        multiple: of which the images' sides must be; they are padded before any clock runs, and
+            scores are cut.
     """
 
     def inputs(pictures: Pictures) -> tuple[Tensor, Tensor]:
@@ -200,12 +221,18 @@ def _per_pixel(model: nn.Module, scores: Callable[[Tensor], Tensor], enlarge: bo
     def loss(inputs: tuple[Tensor, Tensor]) -> Tensor:
         (height, width), output = inputs[1].shape[-2:], scores(inputs[0])
         if enlarge:
-            output = F.interpolate(output, size=(height, width), mode="bilinear", align_corners=False)
+            output = F.interpolate(
+                output, size=(height, width), mode="bilinear", align_corners=False
+            )
         return F.cross_entropy(output[..., :height, :width], inputs[1])
 
     def labels(inputs: tuple[Tensor, Tensor]) -> Tensor:
         (height, width), output = inputs[1].shape[-2:], scores(inputs[0])
-        return _largest(output, (height, width)) if enlarge else output.max(1).indices[..., :height, :width]
+        return (
+            _largest(output, (height, width))
+            if enlarge
+            else output.max(1).indices[..., :height, :width]
+        )
 
     return Network(model, inputs, loss, labels)
 
@@ -215,7 +242,10 @@ def segformer(num_classes: int) -> Network:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
     config = SegformerConfig(
-        depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], decoder_hidden_size=768, num_labels=num_classes
+        depths=[3, 4, 6, 3],
+        hidden_sizes=[64, 128, 320, 512],
+        decoder_hidden_size=768,
+        num_labels=num_classes,
     )
     model = SegformerForSemanticSegmentation(config)
     return _per_pixel(model, lambda images: model(pixel_values=images).logits, enlarge=True)
@@ -261,11 +291,14 @@ def build_network(name: str, num_classes: int, options: tuple[str, ...] = ()) ->
         return clipmask(num_classes, options) if name == "ClipMask" else NETWORKS[name](num_classes)
     except ImportError as error:
         raise UserError(
-            f"{name} needs {error.name}; pip install -e '.[benchmark]' brings all peers, or leave it out of --networks"
+            f"{name} needs {error.name}; pip install -e '.[benchmark]' brings all peers, or leave"
+            " it out of --networks"
         ) from error
 
 
-def make_pictures(batch: int, size: tuple[int, int], num_classes: int, device: torch.device) -> Pictures:
+def make_pictures(
+    batch: int, size: tuple[int, int], num_classes: int, device: torch.device
+) -> Pictures:
     """Random pictures, and label maps in which every class has a few blocks.
 
     Args:
@@ -277,5 +310,7 @@ def make_pictures(batch: int, size: tuple[int, int], num_classes: int, device: t
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
     blocks = torch.randint(0, num_classes, (batch, 1, 12, 16), generator=generator).float()
-    labels = F.interpolate(blocks, size=size, mode="nearest")[:, 0].to(torch.uint8 if num_classes < 256 else torch.long)
+    labels = F.interpolate(blocks, size=size, mode="nearest")[:, 0].to(
+        torch.uint8 if num_classes < 256 else torch.long
+    )
     return Pictures(images.to(device), labels.to(device))

@@ -41,7 +41,8 @@ class _Clock:
 def training_parts(setting: Setting, rounds: int) -> dict[str, Spread]:
     """Returns seconds of each part of a training step, forward and backward together.
 
-    Gradients are stopped between the parts and handed over by hand, so that each has its own backward pass.
+    Gradients are stopped between the parts and handed over by hand, so that each has its own
+    backward pass.
     """
     network = clipmask(setting.num_classes)
     return _rounds(network, setting, rounds, _train_once, "train")
@@ -54,12 +55,16 @@ def inference_parts(setting: Setting, rounds: int) -> dict[str, Spread]:
 
 
 def added_by_text(setting: Setting, rounds: int) -> dict[str, object]:
-    """Compares predictions with those of the same network without text injection and pairwise fusion.
+    """Compares predictions with those of the same network without text injection and pairwise
+    fusion.
 
     Returns:
         ``seconds`` of both, and ``ratio``, round by round.
     """
-    networks = {"with": clipmask(setting.num_classes), "without": clipmask(setting.num_classes, WITHOUT)}
+    networks = {
+        "with": clipmask(setting.num_classes),
+        "without": clipmask(setting.num_classes, WITHOUT),
+    }
     calls = {name: setting.call(network, "infer") for name, network in networks.items()}
     times = paired(calls, rounds, "text and fusion")
     return {"seconds": {name: spread(values) for name, values in times.items()}, **_ratio(times)}
@@ -70,15 +75,23 @@ def _ratio(times: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
 
 
 def _rounds(
-    network: Network, setting: Setting, rounds: int, once: Callable[[Network, object, _Clock], None], mode: str
+    network: Network,
+    setting: Setting,
+    rounds: int,
+    once: Callable[[Network, object, _Clock], None],
+    mode: str,
 ) -> dict[str, Spread]:
     setting.call(network, mode)()  # the first run is slower; it also makes the optimiser
     device = torch.device(setting.device)
-    inputs = network.inputs(make_pictures(2 if mode == "train" else 1, setting.size, setting.num_classes, device))
+    inputs = network.inputs(
+        make_pictures(2 if mode == "train" else 1, setting.size, setting.num_classes, device)
+    )
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         clock = _Clock(setting.device)
-        with torch.autocast(setting.device, dtype=setting.autocast, enabled=setting.autocast is not None):
+        with torch.autocast(
+            setting.device, dtype=setting.autocast, enabled=setting.autocast is not None
+        ):
             once(network, inputs, clock)
         for part, seconds in clock.seconds.items():
             found.setdefault(part, []).append(seconds)
@@ -101,10 +114,14 @@ def _train_once(network: Network, batch: object, clock: _Clock) -> None:
     with clock.of("pixel decoder"):
         T = model.text()
         decoded = model.pixel_decoder(dict(own), T, sizes)
-    ours = decoded._replace(scales=tuple(_leaf(scale) for scale in decoded.scales), pixels=_leaf(decoded.pixels))
+    ours = decoded._replace(
+        scales=tuple(_leaf(scale) for scale in decoded.scales), pixels=_leaf(decoded.pixels)
+    )
     with clock.of("mask decoder"):
         outputs = model.mask_decoder(ours, T)
-    logits, embed, pixels = (_leaf(value) for value in (outputs.pred_logits, outputs.mask_embed, ours.pixels))
+    logits, embed, pixels = (
+        _leaf(value) for value in (outputs.pred_logits, outputs.mask_embed, ours.pixels)
+    )
     criterion, labels = model.criterion, [inputs["sem_seg"] for inputs in batch]
     with clock.of("matching and losses"):
         losses = criterion(logits, embed, pixels, labels)
@@ -113,10 +130,14 @@ def _train_once(network: Network, batch: object, clock: _Clock) -> None:
         targets = criterion.matching_targets(labels, pixels, logits.shape[-1] - 1)
         criterion.matcher(logits, embed, pixels, targets)
     with clock.of("mask decoder"):
-        torch.autograd.backward([outputs.pred_logits, outputs.mask_embed], [_grad(logits), _grad(embed)])
+        torch.autograd.backward(
+            [outputs.pred_logits, outputs.mask_embed], [_grad(logits), _grad(embed)]
+        )
     with clock.of("pixel decoder"):
         made = [*decoded.scales, decoded.pixels]
-        torch.autograd.backward(made, [_grad(leaf) for leaf in (*ours.scales, ours.pixels)], retain_graph=False)
+        torch.autograd.backward(
+            made, [_grad(leaf) for leaf in (*ours.scales, ours.pixels)], retain_graph=False
+        )
     with clock.of("backbone"):
         torch.autograd.backward(list(features.values()), [_grad(own[name]) for name in features])
     with clock.of("optimiser"):

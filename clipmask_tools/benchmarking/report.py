@@ -17,7 +17,9 @@ _OWN, _OTHERS = "#c0392b", "#5d7a99"
 
 
 def tables(found: Mapping[str, Any]) -> str:
-    """Writes everything that was measured as Markdown; sections that were not asked for are left out."""
+    """Writes everything that was measured as Markdown; sections that were not asked for are left
+    out.
+    """
     blocks = [_machine(found["machine"])]
     for entry in found.get("peers", []):
         blocks += [f"#### {_TITLES[entry['mode']]}, {_setting(entry)}", _peers(entry)]
@@ -26,8 +28,8 @@ def tables(found: Mapping[str, Any]) -> str:
     if "text" in found:
         ratio = found["text"]["ratio"]
         blocks.append(
-            f"Text injection and pairwise fusion against the same network without, {_setting(found['text'])}: "
-            f"{_range(ratio, 3)} of its time."
+            "Text injection and pairwise fusion against the same network without,"
+            f" {_setting(found['text'])}: {_range(ratio, 3)} of its time."
         )
     if "large" in found:
         blocks += ["#### One picture of 4096x2048, ResNet-50, 19 classes", _large(found["large"])]
@@ -40,10 +42,17 @@ def tables(found: Mapping[str, Any]) -> str:
 
 def _machine(machine: Mapping[str, Any]) -> str:
     libraries = ("torch", "transformers", "segmentation_models_pytorch")
-    told = [machine["device"], f"{machine['threads']} threads", machine["precision"], f"{machine['rounds']} rounds"]
+    told = [
+        machine["device"],
+        f"{machine['threads']} threads",
+        machine["precision"],
+        f"{machine['rounds']} rounds",
+    ]
     told += [f"{library} {machine[library]}" for library in libraries]
     return ", ".join(told) + (
-        "; the C library keeps freed memory while times are taken." if machine["memory_kept"] else "."
+        "; the C library keeps freed memory while times are taken."
+        if machine["memory_kept"]
+        else "."
     )
 
 
@@ -87,10 +96,20 @@ def _peers(entry: Mapping[str, Any]) -> str:
 def _parts(parts: Mapping[str, Any]) -> str:
     blocks = []
     for mode, entry in parts.items():
-        total = sum(value[0] for part, value in entry["seconds"].items() if not part.startswith("("))
-        rows = [[part, _range(value, 3), f"{100 * value[0] / total:.1f} %"] for part, value in entry["seconds"].items()]
+        total = sum(
+            value[0] for part, value in entry["seconds"].items() if not part.startswith("(")
+        )
+        rows = [
+            [part, _range(value, 3), f"{100 * value[0] / total:.1f} %"]
+            for part, value in entry["seconds"].items()
+        ]
         what = f"{_TITLES[mode]}, {_setting(entry)}"
-        blocks.append(table([what, "seconds" + (", forward + backward" if mode == "train" else ""), "share"], rows))
+        blocks.append(
+            table(
+                [what, "seconds" + (", forward + backward" if mode == "train" else ""), "share"],
+                rows,
+            )
+        )
     return "\n\n".join(blocks)
 
 
@@ -106,7 +125,10 @@ def _growth(growth: Sequence[Mapping[str, Any]]) -> str:
     modes = {"train": "training step", "infer": "inference"}
     rows = [
         [
-            f"{curve['title']} {curve['values'][0]:,} to {curve['values'][-1]:,}, {modes[curve['mode']]}",
+            (
+                f"{curve['title']} {curve['values'][0]:,} to {curve['values'][-1]:,},"
+                f" {modes[curve['mode']]}"
+            ),
             f"x {curve['values'][-1] / curve['values'][0]:.1f}",
             f"x {curve['seconds'][-1] / curve['seconds'][0]:.2f}",
             f"x {curve['megabytes'][-1] / curve['megabytes'][0]:.2f}",
@@ -120,8 +142,15 @@ def _loading(loading: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for case in loading:
         for what in ("train", "test"):
-            parts = {name: f"{value:.1f}" for name, value in case[what].items() if name != "images_per_second"}
-            size = f"{case['width']}x{case['height']} {case['format']}, {case['file_kilobytes']:.0f} kB"
+            parts = {
+                name: f"{value:.1f}"
+                for name, value in case[what].items()
+                if name != "images_per_second"
+            }
+            size = (
+                f"{case['width']}x{case['height']} {case['format']},"
+                f" {case['file_kilobytes']:.0f} kB"
+            )
             crop = f", crops of {case['crop'][1]}x{case['crop'][0]}" if what == "train" else ""
             row = [size, f"{what}{crop}", f"{case[what]['images_per_second']:.1f}"]
             rows.append([*row, *(parts.get(name, "") for name in ("decode", "labels", "augment"))])
@@ -137,37 +166,69 @@ def draw_peers(found: Mapping[str, Any], path: Path) -> None:
         names = list(entry["networks"])
         title = f"{_TITLES[entry['mode']]}, {_setting(entry)}"
         _bars(left, names, [entry["networks"][n]["seconds"][0] for n in names], f"seconds: {title}")
-        _bars(right, names, [entry["networks"][n]["memory"]["above"] for n in names], "MiB above the built model")
+        _bars(
+            right,
+            names,
+            [entry["networks"][n]["memory"]["above"] for n in names],
+            "MiB above the built model",
+        )
     _save(figure, path)
 
 
 def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], title: str) -> None:
     places = range(len(names))
-    axes.barh(places, values, color=[_OWN if name == "ClipMask" else _OTHERS for name in names], height=0.7)
+    axes.barh(
+        places,
+        values,
+        color=[_OWN if name == "ClipMask" else _OTHERS for name in names],
+        height=0.7,
+    )
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_title(title, fontsize=9, loc="left")
     for place, value in zip(places, values, strict=True):
-        axes.text(value, place, f" {value:.2f}" if value < 100 else f" {value:.0f}", va="center", fontsize=8)
+        axes.text(
+            value,
+            place,
+            f" {value:.2f}" if value < 100 else f" {value:.0f}",
+            va="center",
+            fontsize=8,
+        )
     axes.set_xlim(0, max(values) * 1.15)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="x", labelsize=7)
 
 
 def draw_growth(found: Mapping[str, Any], path: Path) -> None:
-    """Draws all curves of growth, time and memory, relative to their first point, with the line of linear growth."""
+    """Draws all curves of growth, time and memory, relative to their first point, with the line of
+    linear growth.
+    """
     figure = _figure(9.5, 4)
     for axes, what, title in zip(
-        figure.subplots(1, 2), ("seconds", "megabytes"), ("time", "memory above the built model"), strict=True
+        figure.subplots(1, 2),
+        ("seconds", "megabytes"),
+        ("time", "memory above the built model"),
+        strict=True,
     ):
         most = max(curve["values"][-1] / curve["values"][0] for curve in found["growth"])
         axes.plot([1, most], [1, most], color="0.7", linestyle="--", linewidth=1, label="linear")
         for curve in found["growth"]:
             factors = [value / curve["values"][0] for value in curve["values"]]
             costs = [value / curve[what][0] for value in curve[what]]
-            label = f"{curve['title']} ({curve['values'][0]:,} to {curve['values'][-1]:,}), {curve['mode']}"
+            label = (
+                f"{curve['title']} ({curve['values'][0]:,} to {curve['values'][-1]:,}),"
+                f" {curve['mode']}"
+            )
             style = "-" if curve["mode"] == "infer" else ":"
-            axes.plot(factors, costs, marker="o", markersize=3.5, linewidth=1.4, linestyle=style, label=label)
+            axes.plot(
+                factors,
+                costs,
+                marker="o",
+                markersize=3.5,
+                linewidth=1.4,
+                linestyle=style,
+                label=label,
+            )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=2)
         axes.set_title(title, fontsize=9, loc="left")

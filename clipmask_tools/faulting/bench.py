@@ -1,6 +1,8 @@
-"""Where a fault is tried: a folder of its own with a small dataset, and commands that run in forks of this process.
+"""Where a fault is tried: a folder of its own with a small dataset, and commands that run in forks
+of this process.
 
-A fork has everything imported already, can be killed, limited and patched, and leaves no trace in the others.
+A fork has everything imported already, can be killed, limited and patched, and leaves no trace in
+the others.
 """
 
 from __future__ import annotations
@@ -27,9 +29,25 @@ HANG_S = 600  # a process that says nothing for so long hangs
 STEPS = 6
 NARROW = [  # the toy config's model, as narrow as it goes
     *("MODEL.DEVICE", "cpu", "MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.MASK_DIM", "16"),
-    *("MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.FFN_DIM", "32", "MODEL.CLIPMASK.NUM_QUERIES", "6"),
+    *(
+        "MODEL.CLIPMASK.NUM_HEADS",
+        "2",
+        "MODEL.CLIPMASK.FFN_DIM",
+        "32",
+        "MODEL.CLIPMASK.NUM_QUERIES",
+        "6",
+    ),
     *("MODEL.CLIPMASK.DEC_LAYERS", "1", "INPUT.MIN_SIZE_TEST", "0", "INPUT.CROP.SIZE", "(32,32)"),
-    *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "2", "SEED", "3"),
+    *(
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "SOLVER.IMS_PER_BATCH",
+        "2",
+        "SOLVER.WARMUP_ITERS",
+        "2",
+        "SEED",
+        "3",
+    ),
     *("SOLVER.MAX_ITER", str(STEPS), "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.LOG_PERIOD", "1"),
     *("TEST.EVAL_PERIOD", "3", "TEST.NUM_PICTURES", "1", "OUTPUT_DIR", "run"),
 ]
@@ -51,7 +69,9 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit status (negative: the signal that killed it) and all that it printed."""
+    """How a command ended: its exit status (negative: the signal that killed it) and all that it
+    printed.
+    """
 
     status: int
     text: str
@@ -60,7 +80,11 @@ class Ended:
     def line(self) -> str:
         """The last line that says something, without a time stamp."""
         lines = [line for line in self.text.splitlines() if line.strip()]
-        told = [line for line in lines if line.startswith("error") or "WARNING" in line or "ERROR" in line]
+        told = [
+            line
+            for line in lines
+            if line.startswith("error") or "WARNING" in line or "ERROR" in line
+        ]
         return re.sub(r"^\[[^]]*\] ", "", (told or lines or ["(nothing)"])[-1])
 
     @property
@@ -81,15 +105,25 @@ class Bench:
         self.run = folder / "run"
         self.dataset = write_dataset(folder / "data")
 
-    def start(self, *opts: str, before: Callable[[], None] | None = None, command: str = "train") -> int:
+    def start(
+        self, *opts: str, before: Callable[[], None] | None = None, command: str = "train"
+    ) -> int:
         """Starts a command in a fork and returns its process id.
 
         Args:
             opts: arguments after those that every run of the bench has.
             before: called in the fork first; it puts the fault in.
-            command: ``train``, or the module of another command below ``clipmask.cli``, with ``opts`` alone.
+            command: ``train``, or the module of another command below ``clipmask.cli``, with
+                ``opts`` alone.
         """
-        words = ["--config-file", str(ROOT / "configs" / "toy.yaml"), "--dataset", str(self.dataset), *NARROW, *opts]
+        words = [
+            "--config-file",
+            str(ROOT / "configs" / "toy.yaml"),
+            "--dataset",
+            str(self.dataset),
+            *NARROW,
+            *opts,
+        ]
         process = os.fork()
         if process:
             return process
@@ -132,7 +166,10 @@ class Bench:
         """Waits until ``sign`` is given; False where the process ended before."""
         deadline = time.monotonic() + HANG_S
         while not sign():
-            if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) or time.monotonic() > deadline:
+            if (
+                os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                or time.monotonic() > deadline
+            ):
                 return False
             time.sleep(0.005)
         return True
@@ -143,7 +180,9 @@ class Bench:
         return path.read_text(errors="replace") if path.is_file() else ""
 
     def weights(self, name: str = "model_final.pth") -> bytes:
-        """A checkpoint's weights and optimiser as bytes that can be compared; empty where it can't be read."""
+        """A checkpoint's weights and optimiser as bytes that can be compared; empty where it can't
+        be read.
+        """
         from clipmask.errors import UserError
         from clipmask.weights.checkpoint import canonical, load_checkpoint
 
@@ -151,7 +190,9 @@ class Bench:
             content = load_checkpoint(self.run / name)
         except UserError:
             return b""
-        return repr([(key, canonical(content.get(key))) for key in ("model", "iteration", "optimizer")]).encode()
+        return repr(
+            [(key, canonical(content.get(key))) for key in ("model", "iteration", "optimizer")]
+        ).encode()
 
 
 def _main(command: str) -> Callable[[Sequence[str]], int]:
@@ -167,11 +208,22 @@ def write_dataset(folder: Path, count: int = 8, size: tuple[int, int] = (40, 48)
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
     for number in range(count):
-        ids = np.sort(draw.integers(0, len(NAMES), size[0]))[:, None].repeat(size[1], 1).astype(np.uint8)
+        ids = (
+            np.sort(draw.integers(0, len(NAMES), size[0]))[:, None]
+            .repeat(size[1], 1)
+            .astype(np.uint8)
+        )
         image = COLORS[ids] + draw.normal(0, 8, (*size, 3))
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
+            folder / "images" / f"{number}.png"
+        )
         Image.fromarray(ids).save(folder / "labels" / f"{number}.png")
-    content = {"images": "images", "labels": "labels", "classes": list(NAMES), "splits": {"train": 0.7, "val": 0.3}}
+    content = {
+        "images": "images",
+        "labels": "labels",
+        "classes": list(NAMES),
+        "splits": {"train": 0.7, "val": 0.3},
+    }
     path = folder / "bands.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -32,7 +32,10 @@ def faults() -> Iterator[Fault]:
         yield f"newest checkpoint {name}", partial(_checkpoint, damage)
     yield "all checkpoints damaged", _all_damaged
     yield "no --resume in the folder of a run", _forgotten
-    yield "no --resume and no last_checkpoint in the folder of a run", partial(_forgotten, pointer=False)
+    yield (
+        "no --resume and no last_checkpoint in the folder of a run",
+        partial(_forgotten, pointer=False),
+    )
     yield "--start-over in the folder of a run", _start_over
     yield "two jobs in one OUTPUT_DIR", _two_jobs
     yield "a lock left by a job that was killed", _stale_lock
@@ -56,14 +59,18 @@ def _pointer(content: bytes | None, bench: Bench) -> Outcome:
     _done(bench)
     path = bench.run / "last_checkpoint"
     path.unlink() if content is None else path.write_bytes(content)
-    return _resumed_with_warning(bench, "last_checkpoint" if content != b"model_best.pth" else "model_best.pth")
+    return _resumed_with_warning(
+        bench, "last_checkpoint" if content != b"model_best.pth" else "model_best.pth"
+    )
 
 
 def _resumed_with_warning(bench: Bench, word: str) -> Outcome:
     ended = bench.train("--resume")
     same = bench.weights() == whole(bench)
     told = [line for line in ended.text.splitlines() if "WARNING" in line]
-    good = same and ended.status == 0 and any(word in line and "model_000000" in line for line in told)
+    good = (
+        same and ended.status == 0 and any(word in line and "model_000000" in line for line in told)
+    )
     return Outcome(ended.line[:110], "nothing" if same else "the run", good and not ended.traceback)
 
 
@@ -74,7 +81,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "with one bit flipped among the weights": lambda path: _flip(path),
     "of garbage": lambda path: path.write_bytes(b"<html>404</html>" * 99),
     "without its last byte": lambda path: os.truncate(path, path.stat().st_size - 1),
-    "holding weights alone": lambda path: path.write_bytes((path.parent / "model_best.pth").read_bytes()),
+    "holding weights alone": lambda path: path.write_bytes(
+        (path.parent / "model_best.pth").read_bytes()
+    ),
 }
 
 
@@ -102,7 +111,11 @@ def _all_damaged(bench: Bench) -> Outcome:
 
 
 def _snapshot(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("log.txt", ".lock")]
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("log.txt", ".lock")
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -114,7 +127,9 @@ def _forgotten(bench: Bench, pointer: bool = True) -> Outcome:
     ended = bench.train()
     same = _snapshot(bench.run) == before
     good = same and ended.status == 2 and "--resume" in ended.text
-    return Outcome(f"status {ended.status}; {ended.line[:110]}", "nothing" if same else "the earlier run", good)
+    return Outcome(
+        f"status {ended.status}; {ended.line[:110]}", "nothing" if same else "the earlier run", good
+    )
 
 
 def _start_over(bench: Bench) -> Outcome:
@@ -123,11 +138,20 @@ def _start_over(bench: Bench) -> Outcome:
     ended = bench.train("--start-over")
     same = _snapshot(bench.run / "earlier_1") == before
     good = same and ended.status == 0 and bench.weights() == whole(bench)
-    return Outcome(f"status {ended.status}; earlier_1 holds it", "nothing" if same else "the earlier run", good)
+    return Outcome(
+        f"status {ended.status}; earlier_1 holds it", "nothing" if same else "the earlier run", good
+    )
 
 
 def _two_jobs(bench: Bench) -> Outcome:
-    opts = ("SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "100000", "TEST.EVAL_PERIOD", "0")
+    opts = (
+        "SOLVER.MAX_ITER",
+        "100000",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "100000",
+        "TEST.EVAL_PERIOD",
+        "0",
+    )
     first = bench.start(*opts)
     bench.wait_for((bench.run / "metrics.json").exists, first)
     output = bench.folder / "output.txt"
@@ -153,7 +177,9 @@ def _leftovers(bench: Bench) -> Outcome:
     (bench.run / ".model_0000005.pth.99.0123456789abcdef.tmp").write_bytes(b"half")
     (bench.run / ".model_final.pth.tmp").write_bytes(b"half")
     ended = bench.train("--resume")
-    good = ended.status == 0 and bench.weights() == whole(bench) and not list(bench.run.glob(".*.tmp"))
+    good = (
+        ended.status == 0 and bench.weights() == whole(bench) and not list(bench.run.glob(".*.tmp"))
+    )
     return Outcome(f"status {ended.status}, they are removed", "nothing", good)
 
 
@@ -168,16 +194,27 @@ def _metrics(size: int | None, bench: Bench) -> Outcome:
     else:
         path.write_bytes(os.urandom(2000))
     outcome = resumed(bench, bench.train("--resume"), 0)
-    better = bench.weights("model_best.pth") == bench.weights() or (bench.run / "model_best.pth").read_bytes() == best
-    return outcome._replace(lost="its lines" if better else "the best model", good=outcome.good and better)
+    better = (
+        bench.weights("model_best.pth") == bench.weights()
+        or (bench.run / "model_best.pth").read_bytes() == best
+    )
+    return outcome._replace(
+        lost="its lines" if better else "the best model", good=outcome.good and better
+    )
 
 
 def _best(bench: Bench) -> Outcome:
     _done(bench)
     (bench.run / "model_best.pth").write_bytes(b"garbage")
     ended = bench.train("--resume")
-    good = ended.status == 0 and bench.weights() == whole(bench) and bench.weights("model_best.pth") != b""
-    return Outcome(ended.line[:110], "nothing that was whole", good and "model_best.pth: damaged" in ended.text)
+    good = (
+        ended.status == 0
+        and bench.weights() == whole(bench)
+        and bench.weights("model_best.pth") != b""
+    )
+    return Outcome(
+        ended.line[:110], "nothing that was whole", good and "model_best.pth: damaged" in ended.text
+    )
 
 
 def _folder_is_file(bench: Bench) -> Outcome:
@@ -197,7 +234,13 @@ class _Hostile:
         return (os.mkdir, (self.path,))
 
 
-HOSTILE = ("pickle", "torch, zipped", "torch, legacy", "pickle called .npz", "pickle called .safetensors")
+HOSTILE = (
+    "pickle",
+    "torch, zipped",
+    "torch, legacy",
+    "pickle called .npz",
+    "pickle called .safetensors",
+)
 
 
 def _hostile(form: str, bench: Bench) -> Outcome:

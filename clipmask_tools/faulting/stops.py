@@ -27,7 +27,10 @@ def faults() -> Iterator[Fault]:
     yield "SIGTERM before the first step", _signal_early
     yield "SIGHUP under nohup", _nohup
     for limit in (4_000, 60_000):
-        yield f"no file may grow beyond {limit} bytes (a disk that is full)", partial(_full_disk, limit)
+        yield (
+            f"no file may grow beyond {limit} bytes (a disk that is full)",
+            partial(_full_disk, limit),
+        )
     for name in ("metrics.json", "log.txt"):
         yield f"disk full for {name} alone", partial(_full_file, name)
     yield "disk full for the pictures alone", _full_pictures
@@ -139,13 +142,17 @@ def _nohup(bench: Bench) -> Outcome:
 
     ended = bench.train(before=before)
     same = bench.weights() == whole(bench)
-    return Outcome(f"status {ended.status}, the run goes on", "nothing" if same else "the run", same)
+    return Outcome(
+        f"status {ended.status}, the run goes on", "nothing" if same else "the run", same
+    )
 
 
 def _full_disk(limit: int, bench: Bench) -> Outcome:
     ended = bench.train(before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     outcome = resumed(bench, ended, 2)
-    return outcome._replace(good=outcome.good and "disk full" in ended.text, happened=f"{ended.line[:90]}")
+    return outcome._replace(
+        good=outcome.good and "disk full" in ended.text, happened=f"{ended.line[:90]}"
+    )
 
 
 def _full_file(name: str, bench: Bench) -> Outcome:
@@ -156,11 +163,15 @@ def _full_file(name: str, bench: Bench) -> Outcome:
     ended = bench.train(before=None if name == "log.txt" else partial(_open_full, name))
     same = bench.weights() == whole(bench)
     good = same and ended.status == 0 and "disk full" in ended.text and not ended.traceback
-    return Outcome(f"status {ended.status}; {ended.line[:90]}", f"{name}" if same else "the run", good)
+    return Outcome(
+        f"status {ended.status}; {ended.line[:90]}", f"{name}" if same else "the run", good
+    )
 
 
 def _open_full(name: str) -> None:
-    """Lets every file with this word in its name be the device; a rename would put a file in the place of a link."""
+    """Lets every file with this word in its name be the device; a rename would put a file in the
+    place of a link.
+    """
     original = io.open
 
     def opening(path, mode="r", *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -181,12 +192,22 @@ def _full_pictures(bench: Bench) -> Outcome:
     ended = bench.train()
     same = bench.weights() == whole(bench)
     good = same and ended.status == 0 and "disk full" in ended.text and not ended.traceback
-    return Outcome(f"status {ended.status}; {ended.line[:90]}", "pictures" if same else "the run", good)
+    return Outcome(
+        f"status {ended.status}; {ended.line[:90]}", "pictures" if same else "the run", good
+    )
 
 
 def _removed(bench: Bench) -> Outcome:
     ended = bench.train(before=_at_step(4, lambda: shutil.rmtree(bench.run)))
     same = bench.weights() == whole(bench)
-    lines = (bench.run / "metrics.json").read_text().splitlines() if (bench.run / "metrics.json").is_file() else []
+    lines = (
+        (bench.run / "metrics.json").read_text().splitlines()
+        if (bench.run / "metrics.json").is_file()
+        else []
+    )
     good = same and ended.status == 0 and len(lines) == STEPS + 2 and "removed" in bench.log()
-    return Outcome(f"status {ended.status}; {ended.line[:90]}", "older checkpoints" if same else "the run", good)
+    return Outcome(
+        f"status {ended.status}; {ended.line[:90]}",
+        "older checkpoints" if same else "the run",
+        good,
+    )

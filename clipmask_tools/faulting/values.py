@@ -46,5 +46,11 @@ def faults() -> Iterator[Fault]:
 
 def _value(key: str, value: str, bench: Bench) -> Outcome:
     ended = bench.train(key, value)
-    good = ended.status == 2 and key in ended.line and not ended.traceback and not bench.run.exists()
-    return Outcome(f"status {ended.status}; {ended.line[:110]}", "nothing" if ended.status else "a training", good)
+    good = (
+        ended.status == 2 and key in ended.line and not ended.traceback and not bench.run.exists()
+    )
+    return Outcome(
+        f"status {ended.status}; {ended.line[:110]}",
+        "nothing" if ended.status else "a training",
+        good,
+    )

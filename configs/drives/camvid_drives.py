@@ -1,8 +1,10 @@
-"""CamVid with one drive left out: ``camvid_without_{drive}`` to train on, ``camvid_drive_{drive}`` to test on.
+"""CamVid with one drive left out: ``camvid_without_{drive}`` to train on, ``camvid_drive_{drive}``
+to test on.
 
-CamVid's train and val together are 468 frames of three drives through Cambridge; the drive is the part of a file's name
-before ``_``. Val is of the drive 0016E5, which gives more than half of train too, so val can't tell how a model does
-on streets that it has not seen. A drive that is left out can.
+CamVid's train and val together are 468 frames of three drives through Cambridge; the drive is the
+part of a file's name before ``_``. Val is of the drive 0016E5, which gives more than half of train
+too, so val can't tell how a model does on streets that it has not seen. A drive that is left out
+can.
 
     0001TP   62 frames, at dusk
     0006R0  101 frames, by day
@@ -35,4 +37,6 @@ for drive in DRIVES:
     for name, left_out in ((f"camvid_without_{drive}", True), (f"camvid_drive_{drive}", False)):
         DatasetCatalog.register(name, functools.partial(load, drive, left_out))
         metadata = MetadataCatalog.get(SOURCE).as_dict()
-        MetadataCatalog.get(name).set(**{key: value for key, value in metadata.items() if key != "name"})
+        MetadataCatalog.get(name).set(
+            **{key: value for key, value in metadata.items() if key != "name"}
+        )

@@ -1,8 +1,10 @@
-"""CamVid without two classes: ``camvid_seen_sem_seg_{train,val}``, where pixels of bicyclists and fences are void.
+"""CamVid without two classes: ``camvid_seen_sem_seg_{train,val}``, where pixels of bicyclists and
+fences are void.
 
-Which two, and why: a bicyclist has a near relative among the nine that are left, the pedestrian (seen from the mean of
-the nine, the cosine of CLIP's vectors is 0.34); a fence has none that it resembles (the nearest, pole, is at 0.21); and
-the two are strangers to each other (0.02), so that neither takes the other's pixels.
+Which two, and why: a bicyclist has a near relative among the nine that are left, the pedestrian
+(seen from the mean of the nine, the cosine of CLIP's vectors is 0.34); a fence has none that it
+resembles (the nearest, pole, is at 0.21); and the two are strangers to each other (0.02), so that
+neither takes the other's pixels.
 """
 
 from __future__ import annotations

@@ -18,13 +18,21 @@ CONFUSION = [[6, 2, 0], [2, 8, 0], [0, 0, 0]]
 
 
 def made_result(run: str = "full", seed: int = 0, right: float = 0.8, **changes: Any) -> Result:
-    """A result whose every class has the share ``right`` of its 1000 pixels right and the others taken for the next."""
+    """A result whose every class has the share ``right`` of its 1000 pixels right and the others
+    taken for the next.
+    """
     count, wrong = round(1000 * right), 1000 - round(1000 * right)
-    confusion = (count * np.eye(3, dtype=int) + wrong * np.roll(np.eye(3, dtype=int), 1, axis=1)).tolist()
+    confusion = (
+        count * np.eye(3, dtype=int) + wrong * np.roll(np.eye(3, dtype=int), 1, axis=1)
+    ).tolist()
     result = Result(
         run=run,
         seed=seed,
-        settings={"DATASETS.TRAIN": ["made_train"], "SOLVER.MAX_ITER": 600, "INPUT.CROP.SIZE": [192, 256]},
+        settings={
+            "DATASETS.TRAIN": ["made_train"],
+            "SOLVER.MAX_ITER": 600,
+            "INPUT.CROP.SIZE": [192, 256],
+        },
         iterations=600,
         images_per_step=4,
         seconds_per_step=0.5,

@@ -1,4 +1,6 @@
-"""The command: from a grid to tables with the real training, and one clear line for each mistake."""
+"""The command: from a grid to tables with the real training, and one clear line for each
+mistake.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ for split, classes in (("train", CLASSES), ("val", CLASSES), ("more", [*CLASSES,
     folder = "val" if split == "more" else split
     DatasetCatalog.register(f"pictures_{split}", lambda folder=folder: load(folder))
     MetadataCatalog.get(f"pictures_{split}").set(stuff_classes=classes, ignore_label=255)
-"""
+"""  # noqa: E501
 CONFIG = f"""
 _BASE_: {ROOT}/configs/toy.yaml
 MODEL: {{CLIPMASK: {{HIDDEN_DIM: 16, NUM_HEADS: 2, FFN_DIM: 32, NUM_QUERIES: 8, DEC_LAYERS: 1}}, DEVICE: cpu}}
@@ -32,7 +34,7 @@ INPUT: {{MIN_SIZE_TEST: 0, CROP: {{SIZE: [32, 32]}}}}
 SOLVER: {{MAX_ITER: 4, IMS_PER_BATCH: 2, WARMUP_ITERS: 1, CHECKPOINT_PERIOD: 2}}
 TEST: {{EVAL_PERIOD: 2, NUM_PICTURES: 0}}
 DATALOADER: {{NUM_WORKERS: 0}}
-"""
+"""  # noqa: E501
 
 
 def test_from_a_grid_to_a_result(tmp_path: Path) -> None:
@@ -43,7 +45,16 @@ def test_from_a_grid_to_a_result(tmp_path: Path) -> None:
     (tmp_path / "grid" / "full.yaml").write_text(CONFIG)
     write_pictures(tmp_path / "grid")
     folders = ["--output", str(tmp_path / "output"), "--results", str(tmp_path / "results")]
-    command = ["python", "-m", "clipmask_tools.ablate", "run", str(grid.path), *folders, "--seeds", "3"]
+    command = [
+        "python",
+        "-m",
+        "clipmask_tools.ablate",
+        "run",
+        str(grid.path),
+        *folders,
+        "--seeds",
+        "3",
+    ]
     assert "full seed 3: mIoU" in run(command, tmp_path)
     text = (tmp_path / "results" / "grid" / "full_seed3.json").read_text()
     assert '"pictures_more": {"classes": ["road", "sky", "car", "tree"]' in text
@@ -100,7 +111,10 @@ def test_a_mistake_is_one_line(
         (["run"], "run: name a grid"),
         (["table", "a.yaml", "A", "1"], "table: takes no A 1"),
         (["paint"], "invalid choice"),
-        (["run", "a.yaml", "--seeds", "one"], "'one': whole numbers with commas between, such as 0,1,2"),
+        (
+            ["run", "a.yaml", "--seeds", "one"],
+            "'one': whole numbers with commas between, such as 0,1,2",
+        ),
     ],
 )
 def test_wrong_words(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:

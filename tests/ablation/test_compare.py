@@ -10,7 +10,9 @@ from clipmask_tools.ablation.compare import paired, summarize
 
 
 def test_a_paired_interval() -> None:
-    """Differences 1, 2, 3: mean 2, deviation 1; t of 97.5 % at 2 degrees is 4.3027, so the half is 4.3027 / sqrt 3."""
+    """Differences 1, 2, 3: mean 2, deviation 1; t of 97.5 % at 2 degrees is 4.3027, so the half is
+    4.3027 / sqrt 3.
+    """
     difference = paired({0: 11.0, 1: 22.0, 2: 33.0, 9: 5.0}, {2: 30.0, 1: 20.0, 0: 10.0, 8: 1.0})
     assert difference == pytest.approx((2.0, 2 - 2.48414, 2 + 2.48414, 3), abs=1e-4)
     assert not difference.clear

@@ -18,7 +18,10 @@ from tests.ablation.made import CLASSES, write_pictures
 def cfg(small_cfg: CfgNode, tmp_path: Path) -> Iterator[CfgNode]:
     """The small model and a dataset of 64x48 pictures."""
     write_pictures(tmp_path)
-    record = {"file_name": str(tmp_path / "val/0.png"), "sem_seg_file_name": str(tmp_path / "val/0_labels.png")}
+    record = {
+        "file_name": str(tmp_path / "val/0.png"),
+        "sem_seg_file_name": str(tmp_path / "val/0_labels.png"),
+    }
     DatasetCatalog.register("cost_val", lambda: [record])
     MetadataCatalog.get("cost_val").set(stuff_classes=CLASSES, ignore_label=255)
     small_cfg.DATASETS.TEST = small_cfg.DATASETS.TRAIN = ("cost_val",)

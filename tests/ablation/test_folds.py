@@ -21,7 +21,9 @@ def grid(tmp_path: Path) -> Grid:
 def test_every_run_once_for_each_fold(grid: Grid, tmp_path: Path) -> None:
     assert list(grid.variants) == ["full_dusk", "full_day", "less_dusk", "less_day"]
     opts = ["DATASETS.TRAIN", "('without_{fold}', 'all')", "DATASETS.TEST", "('only_{fold}',)"]
-    jobs = make_jobs(grid, grid.choose(["full_day"], [0]), opts, tmp_path / "output", tmp_path / "results")
+    jobs = make_jobs(
+        grid, grid.choose(["full_day"], [0]), opts, tmp_path / "output", tmp_path / "results"
+    )
     assert tuple(jobs[0].cfg.DATASETS.TRAIN) == ("without_day", "all")
     assert tuple(jobs[0].cfg.DATASETS.TEST) == ("only_day",)
     words = jobs[0].stages[0]

@@ -17,7 +17,9 @@ GRIDS = sorted((ROOT / "configs").rglob("grid.yaml"))
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.parent.name)
 def test_ours_can_be_read(path: Path) -> None:
     grid = read_grid(path)
-    assert path.read_text().startswith(f"# python -m clipmask_tools.ablate run {path.relative_to(ROOT)}\n")
+    assert path.read_text().startswith(
+        f"# python -m clipmask_tools.ablate run {path.relative_to(ROOT)}\n"
+    )
     assert grid.name == path.parent.name
     assert next(iter(grid.variants)) == "_".join([grid.against, *grid.folds[:1]])
 
@@ -34,7 +36,9 @@ def test_all_runs_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
     grid = made_grid(tmp_path)
     order = [(variant.name, seed) for variant, seed in grid.choose(None, None)]
     assert order == [("full", 0), ("less", 0), ("full", 1), ("less", 1)]
-    assert [(variant.name, seed) for variant, seed in grid.choose(["less"], [7, 7])] == [("less", 7)]
+    assert [(variant.name, seed) for variant, seed in grid.choose(["less"], [7, 7])] == [
+        ("less", 7)
+    ]
     with pytest.raises(UserError, match=r"no run more; there are full, less"):
         grid.choose(["more"], None)
     with pytest.raises(UserError, match=r"--seeds \[-1\]: must be whole numbers"):
@@ -44,7 +48,11 @@ def test_all_runs_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("against: full", "against: fool", r"against is 'fool', which is no run; there are full, less"),
+        (
+            "against: full",
+            "against: fool",
+            r"against is 'fool', which is no run; there are full, less",
+        ),
         ("seeds: [0, 1]", "seeds: 2", r"seeds is 2; it must be a list"),
         ("seeds: [0, 1]", "seeds: []", r"seeds \[\]: must be whole numbers"),
         (
@@ -55,8 +63,16 @@ def test_all_runs_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
         ("seeds: [0, 1]", "", r"the file lacks seeds"),
         ("less: less of it", "none: nothing", r"run none: config: .*none.yaml: no such file"),
         ("less: less of it", "less: {titel: x}", r"run less has no key 'titel'"),
-        ("less: less of it", "less: {title: x, also_test: val}", r"run less: also_test is 'val'; it must be a list"),
-        ("less: less of it", "less: {title: x, text: odd}", r"run less: text is 'odd'; it must be random or shuffled"),
+        (
+            "less: less of it",
+            "less: {title: x, also_test: val}",
+            r"run less: also_test is 'val'; it must be a list",
+        ),
+        (
+            "less: less of it",
+            "less: {title: x, text: odd}",
+            r"run less: text is 'odd'; it must be random or shuffled",
+        ),
         ("less: less of it", "less: 3", r"run less is not a mapping"),
         ("runs:", "register: [data.py]\nruns:", r"register: .*data.py: no such file"),
         ("seeds: [0, 1]", "seeds: [0, 1", r"not plain YAML"),

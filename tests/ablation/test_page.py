@@ -1,4 +1,6 @@
-"""docs/results.md is what the committed result files say; a block says what it needs, or what is wrong with it."""
+"""docs/results.md is what the committed result files say; a block says what it needs, or what is
+wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def test_no_result_file_tells_of_a_machine() -> None:
 
 
 def page(folder: Path, *words: str) -> Page:
-    blocks = "".join(f"<!-- ablate: {word} -->\nold\n<!-- /ablate -->\nkept {word}\n" for word in words)
+    blocks = "".join(
+        f"<!-- ablate: {word} -->\nold\n<!-- /ablate -->\nkept {word}\n" for word in words
+    )
     (folder / "page.md").write_text(f"before\n{blocks}")
     return Page(folder / "page.md", folder, folder / "results")
 
@@ -40,9 +44,16 @@ ALL = ("scores", "classes", "curves", "differences")
 
 def test_blocks_are_filled_and_the_rest_is_left(tmp_path: Path) -> None:
     grid = made_grid(tmp_path / "grid")
-    own = page(tmp_path, *(f"{kind} grid/grid.yaml" for kind in ALL), "unseen grid/grid.yaml grid/grid.yaml")
+    own = page(
+        tmp_path,
+        *(f"{kind} grid/grid.yaml" for kind in ALL),
+        "unseen grid/grid.yaml grid/grid.yaml",
+    )
     empty = own.text()
-    assert empty.count("*Not run yet: `python -m clipmask_tools.ablate run grid/grid.yaml` makes it.*") == 5
+    assert (
+        empty.count("*Not run yet: `python -m clipmask_tools.ablate run grid/grid.yaml` makes it.*")
+        == 5
+    )
     assert own.draw() == []
     write_results(tmp_path / "results", grid, made_result(), made_result("less", right=0.5))
     told = own.text()
@@ -67,8 +78,12 @@ def test_differences_need_a_pair(tmp_path: Path) -> None:
 
 def test_published_figures_stand_above_ours(tmp_path: Path) -> None:
     grid = made_grid(tmp_path / "grid")
-    (tmp_path / "published.yaml").write_text("made: {classes: [sky, road], rows: {Net: [91.0, 25.6]}}\n")
-    own = page(tmp_path, "published published.yaml made grid/grid.yaml", "published published.yaml made -")
+    (tmp_path / "published.yaml").write_text(
+        "made: {classes: [sky, road], rows: {Net: [91.0, 25.6]}}\n"
+    )
+    own = page(
+        tmp_path, "published published.yaml made grid/grid.yaml", "published published.yaml made -"
+    )
     assert own.text().count("| Net | 91.0 | 25.6 |  |") == 2
     assert own.text().count("Not run yet") == 1
     write_results(tmp_path / "results", grid, made_result())
@@ -78,7 +93,10 @@ def test_published_figures_stand_above_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("figures grid/grid.yaml", r"ablate: figures grid/grid.yaml -->: not understood; say one of scores"),
+        (
+            "figures grid/grid.yaml",
+            r"ablate: figures grid/grid.yaml -->: not understood; say one of scores",
+        ),
         ("scores", r"ablate: scores -->: not understood"),
         ("scores a.yaml b.yaml", r"scores takes other files"),
         ("scores none.yaml", r"none.yaml: can't be read"),

@@ -1,4 +1,6 @@
-"""Result files: gathered from what a run leaves, read back as they were, and never mixed where budgets differ."""
+"""Result files: gathered from what a run leaves, read back as they were, and never mixed where
+budgets differ.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from clipmask.errors import UserError
 from clipmask.weights.checkpoint import save_checkpoint
 from clipmask_tools.ablation import results as module
 from clipmask_tools.ablation.cost import Cost
-from clipmask_tools.ablation.results import collect, read_result, read_results, stored_settings, write_result
+from clipmask_tools.ablation.results import (
+    collect,
+    read_result,
+    read_results,
+    stored_settings,
+    write_result,
+)
 from tests.ablation.made import CLASSES, CONFUSION, made_grid, made_result, write_results
 from tests.conftest import ROOT
 
@@ -50,8 +58,13 @@ def finished(folder: Path) -> None:
     (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for name in ("toy_street_sem_seg_val", "more_val"):
         (folder / "inference" / name).mkdir(parents=True)
-        rows = "".join(f"{name},{','.join(map(str, row))}\n" for name, row in zip(CLASSES, CONFUSION, strict=True))
-        (folder / "inference" / name / "confusion_matrix.csv").write_text(f"x,{','.join(CLASSES)}\n{rows}")
+        rows = "".join(
+            f"{name},{','.join(map(str, row))}\n"
+            for name, row in zip(CLASSES, CONFUSION, strict=True)
+        )
+        (folder / "inference" / name / "confusion_matrix.csv").write_text(
+            f"x,{','.join(CLASSES)}\n{rows}"
+        )
     weights = {"model": {"a": module.np.zeros(1)}}
     save_checkpoint(folder / "model_final.pth", {**_tensors(weights), "versions": {"torch": "2.4"}})
 
@@ -66,9 +79,16 @@ def test_a_run_is_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "measure_cost", lambda cfg: Cost(10, 9, 8, (6, 7)))
     finished(tmp_path)
     grid = made_grid(tmp_path / "grid", "full: {title: full model, also_test: [more_val]}")
-    cfg = load_cfg(ROOT / "configs" / "toy.yaml", ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
+    cfg = load_cfg(
+        ROOT / "configs" / "toy.yaml", ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)]
+    )
     result = collect(tmp_path, cfg, grid.variants["full"], 5)
-    assert (result.run, result.seed, result.iterations, result.images_per_step) == ("full", 5, 40, 4)
+    assert (result.run, result.seed, result.iterations, result.images_per_step) == (
+        "full",
+        5,
+        40,
+        4,
+    )
     assert (result.seconds_per_step, result.training_seconds) == (0.6, 24)
     assert (result.parameters, result.trainable, result.flops, result.size) == (10, 9, 8, [6, 7])
     assert result.curve == [[20, 20.0], [40, 63.333]]
@@ -84,10 +104,16 @@ def test_a_run_is_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_steps_made_twice_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measure_cost", lambda cfg: Cost(10, 9, 8, (6, 7)))
     finished(tmp_path)
-    stopped = [{"iteration": 19, "time": 9.0}, {"iteration": 19, "sem_seg/mIoU": 1.0}, {"iteration": 39, "time": 9.0}]
+    stopped = [
+        {"iteration": 19, "time": 9.0},
+        {"iteration": 19, "sem_seg/mIoU": 1.0},
+        {"iteration": 39, "time": 9.0},
+    ]
     metrics = tmp_path / "metrics.json"
     metrics.write_text("".join(json.dumps(line) + "\n" for line in stopped) + metrics.read_text())
-    cfg = load_cfg(ROOT / "configs" / "toy.yaml", ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)])
+    cfg = load_cfg(
+        ROOT / "configs" / "toy.yaml", ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)]
+    )
     grid = made_grid(tmp_path / "grid", "full: {title: full model, also_test: [more_val]}")
     result = collect(tmp_path, cfg, grid.variants["full"], 5)
     assert (result.iterations, result.seconds_per_step, result.training_seconds) == (40, 0.6, 24)
@@ -112,7 +138,10 @@ def test_results_of_a_grid(tmp_path: Path) -> None:
     write_results(tmp_path, grid, *every)
     write_results(tmp_path, grid, made_result("forgotten"))
     found = read_results(tmp_path, grid)
-    assert [(name, list(runs)) for name, runs in found.items()] == [("full", [0, 1]), ("less", [0, 1])]
+    assert [(name, list(runs)) for name, runs in found.items()] == [
+        ("full", [0, 1]),
+        ("less", [0, 1]),
+    ]
 
 
 def test_a_renamed_file_is_refused(tmp_path: Path) -> None:
@@ -133,25 +162,39 @@ def test_a_renamed_file_is_refused(tmp_path: Path) -> None:
 )
 def test_rows_of_a_table_share_a_budget(tmp_path: Path, changes: dict, message: str) -> None:
     grid, other = made_grid(tmp_path / "grid"), made_result("less")
-    write_results(tmp_path, grid, made_result(), made_result("less", settings={**other.settings, **changes}))
-    with pytest.raises(UserError, match=rf"full \(seed 0\) and less \(seed 0\) can't stand in one table.*{message}"):
+    write_results(
+        tmp_path, grid, made_result(), made_result("less", settings={**other.settings, **changes})
+    )
+    with pytest.raises(
+        UserError, match=rf"full \(seed 0\) and less \(seed 0\) can't stand in one table.*{message}"
+    ):
         read_results(tmp_path, grid)
 
 
 def test_seeds_of_a_run_share_its_settings(tmp_path: Path) -> None:
     grid = made_grid(tmp_path / "grid")
     own = made_result("less").settings
-    less = [made_result("less", seed, settings={**own, "MODEL.CLIPMASK.FUSION": f}) for seed, f in enumerate("ab")]
+    less = [
+        made_result("less", seed, settings={**own, "MODEL.CLIPMASK.FUSION": f})
+        for seed, f in enumerate("ab")
+    ]
     write_results(tmp_path, grid, made_result(), *less)
-    with pytest.raises(UserError, match=r"less \(seed 0\) and less \(seed 1\).*MODEL.CLIPMASK.FUSION a, b"):
+    with pytest.raises(
+        UserError, match=r"less \(seed 0\) and less \(seed 1\).*MODEL.CLIPMASK.FUSION a, b"
+    ):
         read_results(tmp_path, grid)
 
 
 def test_a_control_has_a_text_of_its_own_for_each_seed(tmp_path: Path) -> None:
-    grid = made_grid(tmp_path / "grid", "full: full model\n  less: {title: random, config: full.yaml, text: random}")
+    grid = made_grid(
+        tmp_path / "grid",
+        "full: full model\n  less: {title: random, config: full.yaml, text: random}",
+    )
     own = made_result().settings
     drawn = [
-        made_result("less", seed, settings={**own, "MODEL.CLIP.EMBEDDINGS": f"random_text.npz ({seed})"})
+        made_result(
+            "less", seed, settings={**own, "MODEL.CLIP.EMBEDDINGS": f"random_text.npz ({seed})"}
+        )
         for seed in (0, 1)
     ]
     write_results(tmp_path, grid, made_result(), *drawn)

@@ -1,4 +1,6 @@
-"""Jobs: run at once, stopped, continued, failing; on a stand-in for ``train_net.py`` that takes no time."""
+"""Jobs: run at once, stopped, continued, failing; on a stand-in for ``train_net.py`` that takes no
+time.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from clipmask_tools.ablation.runner import Runner, unfinished
 from clipmask_tools.ablation.settings import settings
 from tests.ablation.made import made_grid, made_result, write_results
 
-# Writes what a run writes, and says which of the others it saw at work; the run "less" of seed 1 fails at first.
+# Writes what a run writes, and says which of the others it saw at work; the run "less" of seed 1
+# fails at first.
 STAND_IN = """
 import json, os, sys, time
 from pathlib import Path
@@ -57,13 +60,17 @@ def made_of(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
     return made_result(variant.name, seed, settings=settings(cfg))
 
 
-def make(folder: Path, text: str = "full: full model\n  less: less of it", opts: tuple[str, ...] = ()) -> list[Job]:
+def make(
+    folder: Path, text: str = "full: full model\n  less: less of it", opts: tuple[str, ...] = ()
+) -> list[Job]:
     grid = made_grid(folder / "grid", text)
     opts = ("DATASETS.TEST", "('toy_street_sem_seg_val',)", "MODEL.DEVICE", "cpu", *opts)
     return make_jobs(grid, grid.choose(None, None), opts, folder / "output", folder / "results")
 
 
-def test_runs_end_in_results_and_a_failure_stops_no_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_end_in_results_and_a_failure_stops_no_other(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     jobs = make(folder)
     failed = Runner(jobs, [Slot(CORE, False)] * 2).run()
     assert [job.name for job in failed] == ["less seed 1"]
@@ -81,7 +88,9 @@ def test_runs_end_in_results_and_a_failure_stops_no_other(folder: Path, capsys: 
 
 def test_a_run_has_its_device_and_its_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    jobs = make(folder, "full: {title: full model, also_test: [more_val]}", ("SOLVER.IMS_PER_BATCH", "2"))
+    jobs = make(
+        folder, "full: {title: full model, also_test: [more_val]}", ("SOLVER.IMS_PER_BATCH", "2")
+    )
     Runner(jobs[:1], [Slot(CORE, False)]).run()
     own = folder / "output" / "grid" / "full_seed0"
     first, second = map(json.loads, (own / "words.json").read_text().splitlines())
@@ -89,7 +98,12 @@ def test_a_run_has_its_device_and_its_words(folder: Path, monkeypatch: pytest.Mo
     assert "--resume" in first
     assert " ".join(first).endswith(f"SOLVER.IMS_PER_BATCH 2 SEED 0 OUTPUT_DIR {own}")
     assert "--eval-only" in second
-    assert second[-4:] == ["MODEL.WEIGHTS", str(own / "model_final.pth"), "DATASETS.TEST", "('more_val',)"]
+    assert second[-4:] == [
+        "MODEL.WEIGHTS",
+        str(own / "model_final.pth"),
+        "DATASETS.TEST",
+        "('more_val',)",
+    ]
     environment = json.loads((own / "environment.json").read_text())
     assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("1", "")
     assert Slot(3, True).environment()["CUDA_VISIBLE_DEVICES"] == "3"
@@ -97,7 +111,10 @@ def test_a_run_has_its_device_and_its_words(folder: Path, monkeypatch: pytest.Mo
 
 def test_gpus_are_those_that_the_command_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert [Slot(number, True).environment()["CUDA_VISIBLE_DEVICES"] for number in (0, 1)] == ["2", "5"]
+    assert [Slot(number, True).environment()["CUDA_VISIBLE_DEVICES"] for number in (0, 1)] == [
+        "2",
+        "5",
+    ]
     assert Slot(0, False).environment()["CUDA_VISIBLE_DEVICES"] == ""
     with pytest.raises(UserError, match=r"MODEL.DEVICE cuda:1: .*CUDA_VISIBLE_DEVICES=1"):
         slots("cuda:1", None)
@@ -157,7 +174,9 @@ def test_a_process_of_an_earlier_command_is_left_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["full", "other"])
-def test_a_run_that_can_t_start_stops_no_other(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_run_that_can_t_start_stops_no_other(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     """Neither at its beginning, nor where a test follows its training."""
     jobs = make(folder, "full: {title: full model, also_test: [more_val]}\n  less: less of it")[:2]
     start, started = Job.start, []
@@ -182,20 +201,30 @@ def test_other_settings_are_not_mixed(folder: Path, place: str) -> None:
         write_results(folder / "results", made_grid(folder / "grid"), made_result())
     else:
         jobs[0].folder.mkdir(parents=True)
-        (jobs[0].folder / "config.yaml").write_text(make(folder, opts=("SOLVER.MAX_ITER", "9"))[0].cfg.dump())
-    with pytest.raises(UserError, match=r"made with other settings than this command's: .*MAX_ITER (600|9), 6"):
+        (jobs[0].folder / "config.yaml").write_text(
+            make(folder, opts=("SOLVER.MAX_ITER", "9"))[0].cfg.dump()
+        )
+    with pytest.raises(
+        UserError, match=r"made with other settings than this command's: .*MAX_ITER (600|9), 6"
+    ):
         unfinished(jobs)
 
 
 def test_a_control_gets_a_file_of_text_for_each_seed(folder: Path) -> None:
     opts = ("MODEL.CLIP.EMBEDDINGS", "random", "DATASETS.TRAIN", "('toy_street_sem_seg_train',)")
-    jobs = make(folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, text: random}", opts)
+    jobs = make(
+        folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, text: random}", opts
+    )
     files = [Path(job.cfg.MODEL.CLIP.EMBEDDINGS) for job in jobs if job.variant.name == "drawn"]
     assert all(file.parent == job.folder for file, job in zip(files, jobs[1::2], strict=True))
     rows = [np.load(file)["embeddings"] for file in files]
     assert not np.allclose(*rows)
-    again = make(folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, text: random}", opts)
-    assert [job.cfg.MODEL.CLIP.EMBEDDINGS for job in again] == [job.cfg.MODEL.CLIP.EMBEDDINGS for job in jobs]
+    again = make(
+        folder, "full: full model\n  drawn: {title: drawn, config: full.yaml, text: random}", opts
+    )
+    assert [job.cfg.MODEL.CLIP.EMBEDDINGS for job in again] == [
+        job.cfg.MODEL.CLIP.EMBEDDINGS for job in jobs
+    ]
 
 
 def test_mistakes_before_anything_starts(folder: Path) -> None:
@@ -207,6 +236,9 @@ def test_mistakes_before_anything_starts(folder: Path) -> None:
         make(folder, opts=("DATASETS.TEST", "()"))
     with pytest.raises(UserError, match=r"dataset 'none_val' is not registered"):
         check_jobs(make(folder, opts=("DATASETS.TEST", "('none_val',)")))
-    with pytest.raises(UserError, match=r"--jobs 999: each job has a device of its own, and this process may use \d+"):
+    with pytest.raises(
+        UserError,
+        match=r"--jobs 999: each job has a device of its own, and this process may use \d+",
+    ):
         slots("cpu", 999)
     assert len(slots("cpu", 1)) == 1

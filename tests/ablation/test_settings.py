@@ -16,7 +16,11 @@ def test_files_go_by_name_and_content(tmp_path: Path) -> None:
     file = tmp_path / "secret" / "backbone.pth"
     file.parent.mkdir()
     file.write_bytes(b"weights")
-    own = settings(load_cfg(CONFIG, ["MODEL.BACKBONE.WEIGHTS", str(file), "OUTPUT_DIR", str(tmp_path), "SEED", "3"]))
+    own = settings(
+        load_cfg(
+            CONFIG, ["MODEL.BACKBONE.WEIGHTS", str(file), "OUTPUT_DIR", str(tmp_path), "SEED", "3"]
+        )
+    )
     assert own["MODEL.BACKBONE.WEIGHTS"] == "backbone.pth (sha256 9a129038d9a0)"
     assert own["MODEL.CLIPMASK.INJECTION"] == "none"
     assert str(tmp_path) not in json.dumps(own)
@@ -25,13 +29,21 @@ def test_files_go_by_name_and_content(tmp_path: Path) -> None:
 
 
 def test_what_changes_no_result_does_not_count() -> None:
-    here = settings(load_cfg(CONFIG, ["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0", "SOLVER.LOG_PERIOD", "1"]))
+    here = settings(
+        load_cfg(
+            CONFIG, ["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0", "SOLVER.LOG_PERIOD", "1"]
+        )
+    )
     assert here == settings(load_cfg(CONFIG))
 
 
 def test_differences() -> None:
     first, second = settings(load_cfg(CONFIG)), settings(load_cfg(CONFIG, ["SOLVER.MAX_ITER", "7"]))
-    assert differences(first, second) == differences(first, second, budget=True) == ["SOLVER.MAX_ITER 600, 7"]
+    assert (
+        differences(first, second)
+        == differences(first, second, budget=True)
+        == ["SOLVER.MAX_ITER 600, 7"]
+    )
     full = settings(load_cfg(CONFIG.with_name("full.yaml")))
     assert len(differences(first, full)) == 3
     assert differences(first, full, budget=True) == []

@@ -7,7 +7,14 @@ import math
 from pathlib import Path
 
 from clipmask_tools.ablation.compare import Difference, Summary
-from clipmask_tools.ablation.tables import class_table, provenance, score_table, shown, shown_difference, table
+from clipmask_tools.ablation.tables import (
+    class_table,
+    provenance,
+    score_table,
+    shown,
+    shown_difference,
+    table,
+)
 from tests.ablation.made import CLASSES, CONFUSION, made_grid, made_result
 
 
@@ -24,14 +31,41 @@ def test_scores_follow_from_the_confusion_matrix() -> None:
 
 
 def test_scores(tmp_path: Path) -> None:
-    """IoU is right / (2 - right) with ``right`` of each class: 0.8 gives 66.67, 0.9 gives 81.82, 0.5 gives 33.33."""
+    """IoU is right / (2 - right) with ``right`` of each class: 0.8 gives 66.67, 0.9 gives 81.82,
+    0.5 gives 33.33.
+    """
     grid = made_grid(tmp_path)
     text = made_result("less", 0, 0.5, flops=3_000_000_000)
-    also = dataclasses.replace(text, scores={**text.scores, "told_val": made_result(right=0.8).scores["made_val"]})
-    results = {"full": {0: made_result(right=0.8), 1: made_result(seed=1, right=0.9)}, "less": {0: also}}
+    also = dataclasses.replace(
+        text, scores={**text.scores, "told_val": made_result(right=0.8).scores["made_val"]}
+    )
+    results = {
+        "full": {0: made_result(right=0.8), 1: made_result(seed=1, right=0.9)},
+        "less": {0: also},
+    }
     told = score_table(grid, results)
-    assert cells(told, 0) == ["full model", "2", "74.24 ± 10.71", "", "46.75 ± 3.89", "", "2.95", "4.27", "0.50"]
-    assert cells(told, 1) == ["less of it", "1", "33.33", "-33.33", "27.50", "-16.50", "2.95", "3.00", "0.50"]
+    assert cells(told, 0) == [
+        "full model",
+        "2",
+        "74.24 ± 10.71",
+        "",
+        "46.75 ± 3.89",
+        "",
+        "2.95",
+        "4.27",
+        "0.50",
+    ]
+    assert cells(told, 1) == [
+        "less of it",
+        "1",
+        "33.33",
+        "-33.33",
+        "27.50",
+        "-16.50",
+        "2.95",
+        "3.00",
+        "0.50",
+    ]
     assert cells(told, 2) == ["– tested on `told_val`", "1", "66.67", "+0.00", "", "", "", "", ""]
     assert cells(class_table(grid, results), 0) == ["full model", "74.24", "74.24", "74.24"]
 

@@ -45,7 +45,9 @@ def test_shuffled_rows_are_all_rows_and_none_at_its_place() -> None:
         shuffled_rows(T[:1], NAMES[:1], 0)
 
 
-def test_the_file_has_a_row_for_every_name_of_the_datasets(tmp_path: Path, small_cfg: CfgNode) -> None:
+def test_the_file_has_a_row_for_every_name_of_the_datasets(
+    tmp_path: Path, small_cfg: CfgNode
+) -> None:
     path = tmp_path / "deep" / "text.npz"
     write_control(path, small_cfg, ["toy_street_sem_seg_train", "camvid_sem_seg_val"], "random", 3)
     with np.load(path) as arrays:

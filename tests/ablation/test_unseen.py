@@ -31,7 +31,8 @@ def test_table(tmp_path: Path) -> None:
     full = {0: made_result(scores={"all_val": ALL})}
     lines = unseen_table(grid, results, full).splitlines()  # type: ignore[arg-type]
     assert lines[2] == "| fence (unseen) | 100.00 | 0.00 | -100.00 | 14.3 / 20.0 | 50.00 |"
-    # Seen, for less: road 5 / (5 + 7 - 5) = 71.43 %, sky 100 %; trained with all: road 5 / 6, sky 100 %.
+    # Seen, for less: road 5 / (5 + 7 - 5) = 71.43 %, sky 100 %; trained with all: road 5 / 6, sky
+    # 100 %.
     assert lines[3] == "| mean of the seen | 100.00 | 85.71 | -14.29 |  | 91.67 |"
     assert lines[-1] == "| fence | fence 100 % | road 100 % |"
 

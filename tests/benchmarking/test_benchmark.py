@@ -31,7 +31,16 @@ def test_growth_is_told_by_its_steepest_step() -> None:
 
 
 def test_what_is_measured_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["--networks", "ClipMask", "--sections", "peers,parts", "--sizes", "64x96:3", "--rounds", "1"]
+    argv = [
+        "--networks",
+        "ClipMask",
+        "--sections",
+        "peers,parts",
+        "--sizes",
+        "64x96:3",
+        "--rounds",
+        "1",
+    ]
     assert benchmark.main([*argv, "--threads", "1", "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "benchmark.json").read_text())
     for entry in found["peers"]:
@@ -40,7 +49,9 @@ def test_what_is_measured_is_written(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert own["memory"]["peak"] > own["memory"]["built"] > 0
     parts = found["parts"]["train"]["seconds"]
     assert min(value[0] for value in parts.values()) > 0
-    assert {"backbone", "pixel decoder", "mask decoder", "matching and losses", "optimiser"} < set(parts)
+    assert {"backbone", "pixel decoder", "mask decoder", "matching and losses", "optimiser"} < set(
+        parts
+    )
     page = (tmp_path / "benchmark.md").read_text()
     assert "**ClipMask**" in page
     assert page in capsys.readouterr().out
@@ -56,7 +67,9 @@ def test_what_is_measured_is_written(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--rounds", "0"], "at least 1"),
     ],
 )
-def test_mistakes_are_told(argv: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_told(
+    argv: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert benchmark.main([*argv, "--output", str(tmp_path)]) == 2
     assert told in capsys.readouterr().err
 
@@ -78,8 +91,12 @@ def test_headlines_are_those_of_the_run(page: str) -> None:
         ("a training step, 360x480, batch 2", "train", [360, 480]),
         ("a prediction, 512x1024", "infer", [512, 1024]),
     ):
-        (entry,) = (entry for entry in found["peers"] if entry["mode"] == mode and entry["size"] == size)
-        others = [entry["networks"][name] for name in ("MaskFormer", "Mask2Former", "DeepLabV3+", "FPN")]
+        (entry,) = (
+            entry for entry in found["peers"] if entry["mode"] == mode and entry["size"] == size
+        )
+        others = [
+            entry["networks"][name] for name in ("MaskFormer", "Mask2Former", "DeepLabV3+", "FPN")
+        ]
         times = " | ".join(f"{other['ratio'][0]:.2f}" for other in others)
         memory = " | ".join(f"{other['memory_ratio']:.2f}" for other in others)
         assert f"| time of {what} | {times} |\n| memory of it | {memory} |" in text

@@ -21,7 +21,12 @@ def test_every_case_and_format_is_measured(capsys: pytest.CaptureFixture[str]) -
     results = measure_loading(TINY, pictures=2, samples=3, rounds=1)
     assert capsys.readouterr() == ("", "")
     assert json.loads(json.dumps(results)) == results
-    assert [(one["name"], one["format"]) for one in results] == [("a", "png"), ("a", "jpg"), ("b", "png"), ("b", "jpg")]
+    assert [(one["name"], one["format"]) for one in results] == [
+        ("a", "png"),
+        ("a", "jpg"),
+        ("b", "png"),
+        ("b", "jpg"),
+    ]
     assert [(one["height"], one["width"]) for one in results[::2]] == [(48, 64), (40, 40)]
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
@@ -33,14 +38,20 @@ def test_every_case_and_format_is_measured(capsys: pytest.CaptureFixture[str]) -
             whole = 1000 / part["images_per_second"]
             parts = [value for name, value in part.items() if name != "images_per_second"]
             assert min(parts) >= 0
-            assert sum(parts) == pytest.approx(whole) or (part["augment"] == 0 and sum(parts) > whole)
+            assert sum(parts) == pytest.approx(whole) or (
+                part["augment"] == 0 and sum(parts) > whole
+            )
 
 
 def test_samples_are_augmented_crops_of_the_drawn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: dict[str, list[Any]] = {}
 
-    def once(loads: Mapping[str, Callable[[int], Any]], samples: int, rounds: int) -> dict[str, float]:
-        loaded.update({name: [load(position) for position in range(samples)] for name, load in loads.items()})
+    def once(
+        loads: Mapping[str, Callable[[int], Any]], samples: int, rounds: int
+    ) -> dict[str, float]:
+        loaded.update(
+            {name: [load(position) for position in range(samples)] for name, load in loads.items()}
+        )
         return dict.fromkeys(loads, 1.0)
 
     monkeypatch.setattr(loading, "_least_seconds", once)
@@ -50,7 +61,8 @@ def test_samples_are_augmented_crops_of_the_drawn_pictures(monkeypatch: pytest.M
     assert {one.shape for one in loaded["labels"]} == {(48, 64)}
     assert {tuple(sample["image"].shape) for sample in train} == {(3, 32, 40)}
     assert {tuple(sample["image"].shape) for sample in test} == {(3, 48, 64)}
-    assert len({sample["image"].numpy().tobytes() for sample in train}) == 4  # two pictures, four draws of chance
+    # two pictures, four draws of chance
+    assert len({sample["image"].numpy().tobytes() for sample in train}) == 4
     assert len({sample["image"].numpy().tobytes() for sample in test}) == 2
 
 

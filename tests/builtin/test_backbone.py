@@ -56,14 +56,18 @@ def test_backbone(d2: Any) -> None:
 
 
 @both
-def test_the_registries_hold_ours_under_their_names(d2: Any, request: pytest.FixtureRequest) -> None:
+def test_the_registries_hold_ours_under_their_names(
+    d2: Any, request: pytest.FixtureRequest
+) -> None:
     """In the implementation that is in use; the other one's stay as they are."""
     import clipmask.d2 as seam
 
     ours = request.node.callspec.params["d2"] == seam.IMPLEMENTATION
     assert ("ClipMask" in d2.META_ARCH_REGISTRY) == ours
     assert ("build_timm_backbone" in d2.BACKBONE_REGISTRY) == ours
-    assert dict(iter(d2.META_ARCH_REGISTRY)).get("ClipMask") is (clipmask.ClipMask if ours else None)
+    assert dict(iter(d2.META_ARCH_REGISTRY)).get("ClipMask") is (
+        clipmask.ClipMask if ours else None
+    )
 
 
 @both

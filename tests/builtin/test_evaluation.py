@@ -1,4 +1,6 @@
-"""``SemSegEvaluator``: hand-computed scores on each implementation, equality between them, errors of ours."""
+"""``SemSegEvaluator``: hand-computed scores on each implementation, equality between them, errors
+of ours.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,17 @@ from tests.contract import both, implementation, needs_detectron2
 _numbers = itertools.count()
 
 
-def dataset(d2: Any, folder: Path, labels: list[np.ndarray], classes: int, ignore: int = 255, **more: Any) -> str:
+def dataset(
+    d2: Any, folder: Path, labels: list[np.ndarray], classes: int, ignore: int = 255, **more: Any
+) -> str:
     """Writes label files and registers them under a new name."""
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for index, label in enumerate(labels):
         Image.fromarray(label.astype(np.uint8)).save(folder / f"{index}.png")
-        records.append({"file_name": f"{index}.jpg", "sem_seg_file_name": str(folder / f"{index}.png")})
+        records.append(
+            {"file_name": f"{index}.jpg", "sem_seg_file_name": str(folder / f"{index}.png")}
+        )
     name = f"evaluated_{next(_numbers)}"
     d2.DatasetCatalog.register(name, lambda: records)
     d2.MetadataCatalog.get(name).set(
@@ -36,15 +42,21 @@ def dataset(d2: Any, folder: Path, labels: list[np.ndarray], classes: int, ignor
     return name
 
 
-def score(d2: Any, name: str, predictions: list[np.ndarray], classes: int, **more: Any) -> dict[str, float]:
+def score(
+    d2: Any, name: str, predictions: list[np.ndarray], classes: int, **more: Any
+) -> dict[str, float]:
     """Feeds predictions, two a batch, and returns the scores."""
     evaluator = d2.SemSegEvaluator(name, distributed=False, **more)
     evaluator.reset()
     for start in range(0, len(predictions), 2):
         part = predictions[start : start + 2]
-        one_hot = [torch.nn.functional.one_hot(torch.from_numpy(p).long(), classes).permute(2, 0, 1) for p in part]
+        one_hot = [
+            torch.nn.functional.one_hot(torch.from_numpy(p).long(), classes).permute(2, 0, 1)
+            for p in part
+        ]
         evaluator.process(
-            [{"file_name": f"{start + index}.jpg"} for index in range(len(part))], [{"sem_seg": p} for p in one_hot]
+            [{"file_name": f"{start + index}.jpg"} for index in range(len(part))],
+            [{"sem_seg": p} for p in one_hot],
         )
     return evaluator.evaluate()["sem_seg"]
 
@@ -109,7 +121,11 @@ def test_equal_to_detectron2(tmp_path: Path) -> None:
             output = tmp_path / str(case) / f"{side}_out"
             results.append((score(d2, name, predictions, classes, output_dir=str(output)), output))
         (mine, mine_out), (other, other_out) = results
-        shared = {key: value for key, value in other.items() if not key.startswith(("BoundaryIoU-", "min(IoU"))}
+        shared = {
+            key: value
+            for key, value in other.items()
+            if not key.startswith(("BoundaryIoU-", "min(IoU"))
+        }
         assert list(mine) == list(shared)
         np.testing.assert_array_equal(list(mine.values()), list(shared.values()))
         texts = [(out / "sem_seg_predictions.json").read_text() for out in (mine_out, other_out)]
@@ -140,7 +156,9 @@ def test_errors_of_ours(tmp_path: Path) -> None:
 
 def test_no_regions_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     d2 = implementation("builtin")
-    monkeypatch.setattr(d2.SemSegEvaluator, "_encode", lambda *args: pytest.fail("encoded for nothing"))
+    monkeypatch.setattr(
+        d2.SemSegEvaluator, "_encode", lambda *args: pytest.fail("encoded for nothing")
+    )
     score(d2, dataset(d2, tmp_path, [np.zeros((2, 2))], 2), [np.zeros((2, 2), dtype=int)], 2)
 
 
@@ -165,14 +183,20 @@ def test_stored_scores_are_plain_numbers(tmp_path: Path) -> None:
 
 
 def _one_of_two(rank: int, which: str, folder: Path) -> None:
-    """Evaluates every second of four images in a process group and writes what ``evaluate`` returned."""
+    """Evaluates every second of four images in a process group and writes what ``evaluate``
+    returned.
+    """
     rendezvous = f"file://{folder / 'rendezvous'}"
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
     d2, (labels, predictions) = implementation(which), _four()
-    evaluator = d2.SemSegEvaluator(dataset(d2, folder / str(rank), labels, 3), output_dir=str(folder / "out"))
+    evaluator = d2.SemSegEvaluator(
+        dataset(d2, folder / str(rank), labels, 3), output_dir=str(folder / "out")
+    )
     evaluator.reset()
     for index in range(rank, 4, 2):
-        one_hot = torch.nn.functional.one_hot(torch.from_numpy(predictions[index]), 3).permute(2, 0, 1)
+        one_hot = torch.nn.functional.one_hot(torch.from_numpy(predictions[index]), 3).permute(
+            2, 0, 1
+        )
         evaluator.process([{"file_name": f"{index}.jpg"}], [{"sem_seg": one_hot}])
     (folder / f"result{rank}.json").write_text(json.dumps(evaluator.evaluate()))
     torch.distributed.destroy_process_group()
@@ -180,11 +204,15 @@ def _one_of_two(rank: int, which: str, folder: Path) -> None:
 
 def _four() -> tuple[list[np.ndarray], list[np.ndarray]]:
     rng = np.random.default_rng(3)
-    return [rng.integers(0, 3, (5, 7)) for _ in range(4)], [rng.integers(0, 3, (5, 7)) for _ in range(4)]
+    return [rng.integers(0, 3, (5, 7)) for _ in range(4)], [
+        rng.integers(0, 3, (5, 7)) for _ in range(4)
+    ]
 
 
 @both
-def test_two_processes_score_as_one(d2: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_two_processes_score_as_one(
+    d2: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     which = request.node.callspec.params["d2"]
     torch.multiprocessing.spawn(_one_of_two, (which, tmp_path), nprocs=2)
     labels, predictions = _four()
@@ -206,7 +234,8 @@ def test_regions_give_the_label_map_back(d2: Any, tmp_path: Path) -> None:
     score(d2, name, [predicted], 3, output_dir=str(tmp_path / "out"))
     regions = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
     drawn = sum(
-        coco_mask.decode(region["segmentation"]).astype(int) * (region["category_id"] + 1) for region in regions
+        coco_mask.decode(region["segmentation"]).astype(int) * (region["category_id"] + 1)
+        for region in regions
     )
     np.testing.assert_array_equal(drawn - 1, predicted)
 
@@ -228,7 +257,9 @@ def test_arguments_over_the_metadata(d2: Any, tmp_path: Path) -> None:
     """``ignore_label`` given; ``num_classes`` is compared with the metadata."""
     label = np.array([[0, 1], [1, 7]])
     name = dataset(d2, tmp_path, [label], 2)
-    assert score(d2, name, [np.where(label == 7, 0, label)], 2, ignore_label=7)["mIoU"] == pytest.approx(100.0)
+    assert score(d2, name, [np.where(label == 7, 0, label)], 2, ignore_label=7)[
+        "mIoU"
+    ] == pytest.approx(100.0)
     with pytest.raises(AssertionError):
         d2.SemSegEvaluator(name, num_classes=3)
 

@@ -1,4 +1,6 @@
-"""However a command is started, a Detectron2 that can't be used ends it in one line, and so does a wrong variable."""
+"""However a command is started, a Detectron2 that can't be used ends it in one line, and so does a
+wrong variable.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,19 @@ from tests.test_d2 import fake
 
 _setup = configparser.ConfigParser()
 _setup.read(ROOT / "setup.cfg")
-SCRIPTS = dict(line.split(" = ") for line in _setup["options.entry_points"]["console_scripts"].split("\n") if line)
+SCRIPTS = dict(
+    line.split(" = ")
+    for line in _setup["options.entry_points"]["console_scripts"].split("\n")
+    if line
+)
 # But for those that tell about a Detectron2 that can't be used.
-COMMANDS = {name: target.split(":") for name, target in SCRIPTS.items() if name not in ("clipmask", "clipmask-env")}
-# As a module, as a file of the checkout, and as the wrapper that pip writes for a console script does it.
+COMMANDS = {
+    name: target.split(":")
+    for name, target in SCRIPTS.items()
+    if name not in ("clipmask", "clipmask-env")
+}
+# As a module, as a file of the checkout, and as the wrapper that pip writes for a console script
+# does it.
 STARTS = [
     *(["-m", module] for module, _ in COMMANDS.values()),
     ["train_net.py"],
@@ -29,9 +40,15 @@ STARTS = [
 
 
 def start(words: list[str], *places: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Starts Python in the checkout, with ``places`` before everything else that can be imported."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("CLIPMASK_D2", "LOCAL_RANK")}
-    paths = os.pathsep.join([*map(str, places), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    """Starts Python in the checkout, with ``places`` before everything else that can be
+    imported.
+    """
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("CLIPMASK_D2", "LOCAL_RANK")
+    }
+    paths = os.pathsep.join(
+        [*map(str, places), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     return subprocess.run(
         [sys.executable, *words],
         cwd=ROOT,

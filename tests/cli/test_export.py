@@ -48,13 +48,22 @@ def test_mistakes(
 
 
 def test_a_network_that_disagrees_is_not_kept(
-    tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    small_cfg: CfgNode,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / "model.pth", small_cfg)
     monkeypatch.setattr(export, "make_program", lambda *arguments: None)
-    monkeypatch.setitem(export.WRITERS, "onnx", lambda program, path, description, half: path.write_text(description))
-    monkeypatch.setattr(export, "load_run", lambda path: lambda image, text: np.full((1, 40, 56), 200, np.uint8))
+    monkeypatch.setitem(
+        export.WRITERS,
+        "onnx",
+        lambda program, path, description, half: path.write_text(description),
+    )
+    monkeypatch.setattr(
+        export, "load_run", lambda path: lambda image, text: np.full((1, 40, 56), 200, np.uint8)
+    )
     assert main(["--weights", "model.pth", "--output", "a.onnx", "--size", "40x56"]) == 2
     assert "disagrees" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["model.pth"]
@@ -62,6 +71,11 @@ def test_a_network_that_disagrees_is_not_kept(
 
 def test_the_page_tells_of_every_option() -> None:
     page = (ROOT / "docs" / "export.md").read_text()
-    options = {word for action in build_parser()._actions for word in action.option_strings if word.startswith("--")}
+    options = {
+        word
+        for action in build_parser()._actions
+        for word in action.option_strings
+        if word.startswith("--")
+    }
     # --input is the demo's, not the export's; --help and --opts are those of every command.
     assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--input"} == options - {"--help", "--opts"}

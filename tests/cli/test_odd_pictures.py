@@ -26,13 +26,21 @@ def write_png_16(path: Path, values: NDArray[np.uint16]) -> None:
     """Writes 16-bit channels (H, W, 3 or 4), which Pillow can't."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     height, width, channels = values.shape
     header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -65,7 +73,10 @@ WRITERS: dict[str, tuple[Callable[[Path], object], NDArray[np.uint8]]] = {
     "exif.png": (_rotated, RGB),
     "alpha.png": (lambda path: Image.fromarray(np.dstack([RGB, ALPHA])).save(path), RGB),
     "grey.png": (Image.fromarray(GREY[..., 0]).save, GREY),
-    "grey_alpha.png": (lambda path: Image.fromarray(np.dstack([GREY[..., 0], ALPHA]), "LA").save(path), GREY),
+    "grey_alpha.png": (
+        lambda path: Image.fromarray(np.dstack([GREY[..., 0], ALPHA]), "LA").save(path),
+        GREY,
+    ),
     "palette.png": (_palette(None), GREY),
     "palette_transparent.png": (_palette(3), GREY),
     "grey_16.png": (lambda path: Image.fromarray(_wide(GREY[..., 0])).save(path), GREY),
@@ -73,17 +84,25 @@ WRITERS: dict[str, tuple[Callable[[Path], object], NDArray[np.uint8]]] = {
     "rgb_16.png": (lambda path: write_png_16(path, _wide(RGB)), RGB),
     "rgba_16.png": (lambda path: write_png_16(path, _wide(np.dstack([RGB, ALPHA]))), RGB),
     "cmyk.tif": (Image.fromarray(RGB).convert("CMYK").save, RGB),
-    "bilevel.png": (Image.fromarray(GREY[..., 0] > 127).save, np.where(GREY > 127, 255, 0).astype(np.uint8)),
+    "bilevel.png": (
+        Image.fromarray(GREY[..., 0] > 127).save,
+        np.where(GREY > 127, 255, 0).astype(np.uint8),
+    ),
     "animated.gif": (_gif, GREY),
     "jpeg.jpg": (lambda path: Image.fromarray(RGB).save(path, quality=100, subsampling=0), RGB),
-    "cmyk.jpg": (lambda path: Image.fromarray(RGB).convert("CMYK").save(path, quality=100, subsampling=0), RGB),
+    "cmyk.jpg": (
+        lambda path: Image.fromarray(RGB).convert("CMYK").save(path, quality=100, subsampling=0),
+        RGB,
+    ),
     "lossless.webp": (lambda path: Image.fromarray(RGB).save(path, lossless=True), RGB),
 }
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the demo's overlays at opacity 0: the pictures as it read them, beside their labels."""
+    """The folder of the demo's overlays at opacity 0: the pictures as it read them, beside their
+    labels.
+    """
     from clipmask import load_cfg
     from tests.conftest import ROOT
 
@@ -94,11 +113,27 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "in" / "broken.jpg").write_bytes((folder / "in" / "jpeg.jpg").read_bytes()[:300])
     (folder / "in" / "empty.png").touch()
     (folder / "in" / "text.png").write_text("no picture")
-    small: list[object] = ["MODEL.CLIPMASK.HIDDEN_DIM", 16, "MODEL.CLIPMASK.NUM_HEADS", 2, "MODEL.CLIPMASK.FFN_DIM", 32]
+    small: list[object] = [
+        "MODEL.CLIPMASK.HIDDEN_DIM",
+        16,
+        "MODEL.CLIPMASK.NUM_HEADS",
+        2,
+        "MODEL.CLIPMASK.FFN_DIM",
+        32,
+    ]
     cfg: CfgNode = load_cfg(ROOT / "configs" / "toy.yaml", [str(word) for word in small])
     weights = write_checkpoint(folder / "model.pth", cfg)
-    words = ["--weights", str(weights), "--input", str(folder / "in"), "--output", str(folder / "out")]
-    assert main([*words, "--opacity", "0", "--save", "overlay,labels"]) == 1, "three are broken, the rest go on"
+    words = [
+        "--weights",
+        str(weights),
+        "--input",
+        str(folder / "in"),
+        "--output",
+        str(folder / "out"),
+    ]
+    assert main([*words, "--opacity", "0", "--save", "overlay,labels"]) == 1, (
+        "three are broken, the rest go on"
+    )
     return folder / "out"
 
 

@@ -30,9 +30,14 @@ def test_a_packed_model_predicts_as_its_checkpoint(
 
 
 def test_half_changes_scores_by_rounding_alone(tmp_path: Path, small_cfg: CfgNode) -> None:
-    source, target = write_checkpoint(tmp_path / "model.pth", small_cfg), tmp_path / "half.safetensors"
+    source, target = (
+        write_checkpoint(tmp_path / "model.pth", small_cfg),
+        tmp_path / "half.safetensors",
+    )
     assert main(["--weights", str(source), "--output", str(target), "--half"]) == 0
-    first, second = (Predictor.from_checkpoint(path)(pixels()).scores() for path in (source, target))
+    first, second = (
+        Predictor.from_checkpoint(path)(pixels()).scores() for path in (source, target)
+    )
     assert 0 < np.abs(first - second).max() < 0.05 * np.abs(first).max()
 
 
@@ -46,7 +51,12 @@ def test_half_changes_scores_by_rounding_alone(tmp_path: Path, small_cfg: CfgNod
     ],
 )
 def test_mistakes(
-    tmp_path: Path, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str], weights: str, output: str, message: str
+    tmp_path: Path,
+    small_cfg: CfgNode,
+    capsys: pytest.CaptureFixture[str],
+    weights: str,
+    output: str,
+    message: str,
 ) -> None:
     write_checkpoint(tmp_path / "model.pth", small_cfg)
     place = ["--output", str(tmp_path / output)] if output else []

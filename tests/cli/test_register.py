@@ -14,7 +14,9 @@ from clipmask.config import dump_cfg, leaf_keys, stored_cfg
 from clipmask.errors import UserError
 
 
-def test_registered_files_are_imported_with_their_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registered_files_are_imported_with_their_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "neighbour_of_mine.py").write_text("VALUE = 3\n")
     (tmp_path / "mine.py").write_text(
@@ -54,7 +56,9 @@ def test_keys_of_a_registered_file_are_keys(tmp_path: Path) -> None:
     after = leaf_keys(get_cfg())
     assert {key: after[key] for key in before} == before, "what ClipMask has stays as it is"
     assert after.keys() - before.keys() == {"MODEL.MINE.DEPTHS", "MODEL.MINE.FREE"}
-    cfg = load_cfg(tmp_path / "mine.yaml", ["MODEL.MINE.DEPTHS", "[3, 4]", "MODEL.MINE.FREE.a", "5"])
+    cfg = load_cfg(
+        tmp_path / "mine.yaml", ["MODEL.MINE.DEPTHS", "[3, 4]", "MODEL.MINE.FREE.a", "5"]
+    )
     assert cfg.MODEL.MINE.DEPTHS == [3, 4]
     assert cfg.MODEL.MINE.FREE.a == 5
     assert "MINE" not in dump_cfg(get_cfg()), "at its default a key of others is not written down"
@@ -77,7 +81,9 @@ def test_keys_that_can_not_be_added_are_an_error(tmp_path: Path) -> None:
         ("x = (\n", "line 1: Syntax"),
     ],
 )
-def test_a_fault_in_a_registered_file_is_shown_where_it_is(tmp_path: Path, code: str, expected: str) -> None:
+def test_a_fault_in_a_registered_file_is_shown_where_it_is(
+    tmp_path: Path, code: str, expected: str
+) -> None:
     path = tmp_path / "mine.py"
     path.write_text(code)
     with pytest.raises(UserError) as error:

@@ -6,7 +6,9 @@ from clipmask.cli.tables import format_table
 
 
 def test_columns() -> None:
-    text = format_table(("class", "pixels %", "images"), [("road", 33.333, 12), ("zebra crossing", 0.5, 7)])
+    text = format_table(
+        ("class", "pixels %", "images"), [("road", 33.333, 12), ("zebra crossing", 0.5, 7)]
+    )
     assert text.splitlines() == [
         "  class           pixels %  images",
         "  --------------  --------  ------",

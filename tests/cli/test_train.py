@@ -23,7 +23,8 @@ from tests.conftest import PATIENCE, ROOT
 from tests.data.described import write_described, write_yaml
 
 TINY = ROOT / "tests" / "engine"
-# Registered, it keeps a run from its end: a kill comes in time, however slow this machine is and fast that process.
+# Registered, it keeps a run from its end: a kill comes in time, however slow this machine is and
+# fast that process.
 ENDLESS = """
 import time
 from clipmask.engine import train as module
@@ -48,8 +49,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = f"import sys\nsys.path.insert(0, {str(TINY)!r})\nimport tiny\n"
     (folder / "my_data.py").write_text(code + f"tiny.register({str(folder)!r})\n")
     (folder / "endless.py").write_text(ENDLESS)
-    script = code + (
-        f"import yaml, pathlib\ntiny.write_dataset(pathlib.Path({str(folder)!r}))\n"
+    script = (
+        code + f"import yaml, pathlib\ntiny.write_dataset(pathlib.Path({str(folder)!r}))\n"
         "cfg = tiny.tiny_cfg('run')\n"
         f"pathlib.Path({str(folder / 'tiny.yaml')!r}).write_text(cfg.dump())\n"
     )
@@ -58,15 +59,24 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without what a launcher left and without more threads than the machine shares out."""
+    """This process's, without what a launcher left and without more threads than the machine shares
+    out.
+    """
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     own = {name: value for name, value in os.environ.items() if name not in ranks}
     return {**own, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def _start(folder: Path, tiny_run: Path, *words: object, start_new_session: bool = False) -> subprocess.Popen[str]:
+def _start(
+    folder: Path, tiny_run: Path, *words: object, start_new_session: bool = False
+) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(tiny_run / "tiny.yaml")]
+    command = [
+        sys.executable,
+        str(ROOT / "train_net.py"),
+        "--config-file",
+        str(tiny_run / "tiny.yaml"),
+    ]
     command += ["--register", str(tiny_run / "my_data.py"), *map(str, words)]
     return subprocess.Popen(
         command,
@@ -95,13 +105,20 @@ def _parsed(*words: str) -> tuple[list[str], list[str]]:
 
 def test_overrides_may_stand_anywhere() -> None:
     args = parse_args(["A", "1", "--config-file", "c.yaml", "SEED", "-1", "--resume", "B", "2"])
-    assert (args.config_file, args.resume, args.opts) == ("c.yaml", True, ["A", "1", "SEED", "-1", "B", "2"])
+    assert (args.config_file, args.resume, args.opts) == (
+        "c.yaml",
+        True,
+        ["A", "1", "SEED", "-1", "B", "2"],
+    )
     assert (args.num_gpus, args.eval_only, args.register) == (1, False, [])
 
 
 def test_overrides_may_follow_the_registered_files() -> None:
     assert _parsed("--register", "a.py", "b.py", "SEED", "1") == (["a.py", "b.py"], ["SEED", "1"])
-    assert _parsed("--register", "a.py", "--register", "b.py", "SEED", "1") == (["a.py", "b.py"], ["SEED", "1"])
+    assert _parsed("--register", "a.py", "--register", "b.py", "SEED", "1") == (
+        ["a.py", "b.py"],
+        ["SEED", "1"],
+    )
     assert _parsed("SEED", "1", "--register", "a.py") == (["a.py"], ["SEED", "1"])
 
 
@@ -121,7 +138,13 @@ def test_help_shows_examples_and_defaults(capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     text = capsys.readouterr().out
-    for words in ("--config-file", "--register", "examples:", "(default: 1)", "--eval-only MODEL.WEIGHTS"):
+    for words in (
+        "--config-file",
+        "--register",
+        "examples:",
+        "(default: 1)",
+        "--eval-only MODEL.WEIGHTS",
+    ):
         assert words in text
 
 
@@ -142,19 +165,32 @@ def test_descriptors_become_the_datasets_of_a_run(described: Path) -> None:
     pairs = ["DATASETS.TRAIN", "('fields_train',)", "DATASETS.TEST", "('fields_val',)"]
     assert register_datasets([str(described)]) == pairs
     content = yaml.safe_load(described.read_text())
-    tested = write_yaml(described.with_name("more.yaml"), **{**content, "splits": {"train": 0.5, "test": 0.5}})
-    pairs = ["DATASETS.TRAIN", "('fields_train', 'more_train')", "DATASETS.TEST", "('fields_val', 'more_test')"]
+    tested = write_yaml(
+        described.with_name("more.yaml"), **{**content, "splits": {"train": 0.5, "test": 0.5}}
+    )
+    pairs = [
+        "DATASETS.TRAIN",
+        "('fields_train', 'more_train')",
+        "DATASETS.TEST",
+        "('fields_val', 'more_test')",
+    ]
     assert register_datasets([str(described), str(tested)]) == pairs
     write_yaml(tested, **{**content, "splits": {"all": 1}})
-    with pytest.raises(UserError, match=r"more\.yaml: no split is called train \(there are all\).*DATASETS\.TRAIN"):
+    with pytest.raises(
+        UserError, match=r"more\.yaml: no split is called train \(there are all\).*DATASETS\.TRAIN"
+    ):
         register_datasets([str(tested)])
     assert register_datasets([str(tested)], eval_only=True)[1::2] == ["()", "()"]
     assert register_datasets([]) == []
 
 
 @pytest.mark.slow
-def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, tmp_path: Path) -> None:
-    """From another folder, without a config: three steps of two processes, and the score of what they made."""
+def test_coloured_labels_train_from_the_model_that_comes_along(
+    described: Path, tmp_path: Path
+) -> None:
+    """From another folder, without a config: three steps of two processes, and the score of what
+    they made.
+    """
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     small = [
@@ -164,10 +200,22 @@ def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, 
     ]  # fmt: skip
 
     def run(*words: str) -> str:
-        command = [sys.executable, str(ROOT / "train_net.py"), "--dataset", str(described), *small, *words]
+        command = [
+            sys.executable,
+            str(ROOT / "train_net.py"),
+            "--dataset",
+            str(described),
+            *small,
+            *words,
+        ]
         return _finish(
             subprocess.Popen(
-                command, cwd=folder, env=_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                command,
+                cwd=folder,
+                env=_environment(),
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
         )
 
@@ -175,7 +223,10 @@ def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, 
     assert "training ClipMask on fields_train, 2 process(es)" in first
     assert "503 of the model's 506 tensors come from it" in first
     assert "licences of that start: trained on camvid_sem_seg_train (CC BY-NC 4.0)" in first
-    assert "text embeddings: computed for sky, field, house; those of the file are of other classes" in first
+    assert (
+        "text embeddings: computed for sky, field, house; those of the file are of other classes"
+        in first
+    )
     checkpoint = load_checkpoint(folder / "run" / "model_final.pth")
     assert checkpoint["class_names"] == ["sky", "field", "house"]
     assert {(item["role"], item["of"], item["license"]) for item in checkpoint["licenses"]} >= {
@@ -185,7 +236,11 @@ def test_coloured_labels_train_from_the_model_that_comes_along(described: Path, 
     assert checkpoint["metadata"]["stuff_colors"] == [[0, 0, 255], [0, 255, 0], [255, 0, 0]]
     scored = run("--eval-only", "--resume")
     assert "evaluating run/model_final.pth" in scored
-    assert [line.split()[0] for line in scored.split("fields_val:")[1].splitlines()[3:6]] == ["sky", "field", "house"]
+    assert [line.split()[0] for line in scored.split("fields_val:")[1].splitlines()[3:6]] == [
+        "sky",
+        "field",
+        "house",
+    ]
 
 
 # Errors: one paragraph, status 2
@@ -216,7 +271,9 @@ def test_an_output_folder_that_can_not_be_made(capsys, tmp_path: Path, config: l
 @pytest.fixture
 def config(tmp_path: Path) -> list[str]:
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump({"OUTPUT_DIR": str(tmp_path / "run"), "MODEL": {"DEVICE": "cpu"}}))
+    path.write_text(
+        yaml.safe_dump({"OUTPUT_DIR": str(tmp_path / "run"), "MODEL": {"DEVICE": "cpu"}})
+    )
     return ["--config-file", str(path)]
 
 
@@ -226,7 +283,9 @@ def test_a_missing_config_and_a_misspelt_key(capsys, tmp_path: Path, config: lis
 
 
 def test_an_unknown_dataset_and_a_missing_checkpoint(capsys, config: list[str]) -> None:
-    assert "toy_street_sem_seg_train" in _error(capsys, *config, "DATASETS.TRAIN", "('toy_streets',)")
+    assert "toy_street_sem_seg_train" in _error(
+        capsys, *config, "DATASETS.TRAIN", "('toy_streets',)"
+    )
     words = ["--eval-only", "DATASETS.TEST", "('x',)"]
     assert "gone.pth" in _error(capsys, *config, *words, "MODEL.WEIGHTS", "gone.pth")
     assert "MODEL.WEIGHTS" in _error(capsys, *config, *words)
@@ -242,7 +301,9 @@ def test_an_unknown_dataset_and_a_missing_checkpoint(capsys, config: list[str]) 
         (["--num-machines", "2", "--dist-url", "tcp://host:port"], "tcp://HOST:PORT"),
     ],
 )
-def test_impossible_machines(capsys, config: list[str], words: list[str], expected: str, monkeypatch) -> None:
+def test_impossible_machines(
+    capsys, config: list[str], words: list[str], expected: str, monkeypatch
+) -> None:
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     assert expected in _error(capsys, *config, *words)
 
@@ -263,7 +324,11 @@ def test_how_a_command_ends(capsys) -> None:
 
 
 def test_torchrun_knows_the_numbers(monkeypatch) -> None:
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}.items():
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "x",
+        "LOCAL_WORLD_SIZE": "2",
+        "WORLD_SIZE": "6",
+    }.items():
         monkeypatch.setenv(name, value)
     args = parse_args(["--config-file", "c.yaml"])
     set_environment(args)
@@ -295,8 +360,17 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(folder / "run" / "model_final.pth")["model"]
 
 
-def test_killed_at_any_moment_and_resumed_ends_in_the_same_file(tmp_path: Path, tiny_run: Path) -> None:
-    opts: Sequence[object] = ["SOLVER.MAX_ITER", 60, "SOLVER.CHECKPOINT_PERIOD", 1, "TEST.EVAL_PERIOD", 20]
+def test_killed_at_any_moment_and_resumed_ends_in_the_same_file(
+    tmp_path: Path, tiny_run: Path
+) -> None:
+    opts: Sequence[object] = [
+        "SOLVER.MAX_ITER",
+        60,
+        "SOLVER.CHECKPOINT_PERIOD",
+        1,
+        "TEST.EVAL_PERIOD",
+        20,
+    ]
     whole = _start(tmp_path / "whole", tiny_run, *opts)
     killed = _start(tmp_path / "killed", tiny_run, "--register", tiny_run / "endless.py", *opts)
     deadline = time.monotonic() + PATIENCE
@@ -316,10 +390,24 @@ def test_killed_at_any_moment_and_resumed_ends_in_the_same_file(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("group", [False, True], ids=["main process", "all processes"])
-def test_a_signal_stops_both_processes_after_the_same_step(tmp_path: Path, tiny_run: Path, group: bool) -> None:
-    """With loader processes, which get the signal too where a scheduler sends it to all; resumed, nothing is lost."""
-    opts: Sequence[object] = ["SOLVER.MAX_ITER", 400, "SOLVER.CHECKPOINT_PERIOD", 1000, "DATALOADER.NUM_WORKERS", 1,
-                              "SOLVER.LOG_PERIOD", 1, "--num-gpus", 2]  # fmt: skip
+def test_a_signal_stops_both_processes_after_the_same_step(
+    tmp_path: Path, tiny_run: Path, group: bool
+) -> None:
+    """With loader processes, which get the signal too where a scheduler sends it to all; resumed,
+    nothing is lost.
+    """
+    opts: Sequence[object] = [
+        "SOLVER.MAX_ITER",
+        400,
+        "SOLVER.CHECKPOINT_PERIOD",
+        1000,
+        "DATALOADER.NUM_WORKERS",
+        1,
+        "SOLVER.LOG_PERIOD",
+        1,
+        "--num-gpus",
+        2,
+    ]
     process = _start(tmp_path / "signal", tiny_run, *opts, start_new_session=True)
     run = tmp_path / "signal" / "run"
     while not (run / "metrics.json").exists():
@@ -331,7 +419,10 @@ def test_a_signal_stops_both_processes_after_the_same_step(tmp_path: Path, tiny_
     assert "Traceback" not in err
     assert out.count("stopped by SIGTERM after step") == 1
     last = load_checkpoint(run / (run / "last_checkpoint").read_text())
-    assert f"stopped by SIGTERM after step {last['iteration'] + 1} of 400" in (run / "log.txt").read_text()
+    assert (
+        f"stopped by SIGTERM after step {last['iteration'] + 1} of 400"
+        in (run / "log.txt").read_text()
+    )
     assert len(last["rng"]) == 2
 
 
@@ -344,7 +435,10 @@ def test_two_processes_are_one(tmp_path: Path, tiny_run: Path) -> None:
     assert outputs[1].count("mIoU") == outputs[0].count("mIoU")  # one process talks
     for name, value in _weights(tmp_path / "one").items():
         torch.testing.assert_close(value, _weights(tmp_path / "two")[name], rtol=1e-3, atol=1e-4)
-    lines = [(tmp_path / name / "run" / "metrics.json").read_text().splitlines() for name in ("one", "two")]
+    lines = [
+        (tmp_path / name / "run" / "metrics.json").read_text().splitlines()
+        for name in ("one", "two")
+    ]
     assert len(lines[0]) == len(lines[1])
     for first, second in zip(*lines, strict=True):
         first, second = yaml.safe_load(first), yaml.safe_load(second)
@@ -355,7 +449,9 @@ def test_two_processes_are_one(tmp_path: Path, tiny_run: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_file_is_one_line_whichever_process_reads_it(tmp_path: Path, tiny_run: Path, workers: int) -> None:
+def test_a_bad_file_is_one_line_whichever_process_reads_it(
+    tmp_path: Path, tiny_run: Path, workers: int
+) -> None:
     path = tiny_run / "val" / "2.png"
     content = path.read_bytes()
     path.write_bytes(b"not a picture")

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-LABEL_IDS = tuple(range(34))  # what the official label maps hold; -1, the licence plate, is never drawn
+# what the official label maps hold; -1, the licence plate, is never drawn
+LABEL_IDS = tuple(range(34))
 CITIES = {"train": ("aachen", "bochum"), "val": ("frankfurt",), "test": ("berlin",)}
 BLOCK = 8  # pixels; label maps are squares of one id
 
@@ -24,16 +25,18 @@ def draw_tree(
 ) -> Path:
     """Draws ``root``/cityscapes/{leftImg8bit,gtFine}.
 
-    Pictures show the ids as shades of grey with noise, so that a model can learn them. At the default size every
-    label id occurs in every label map. Those of test are blank, as the official ones.
+    Pictures show the ids as shades of grey with noise, so that a model can learn them. At the
+    default size every label id occurs in every label map. Those of test are blank, as the official
+    ones.
 
     Args:
         root: the dataset root; made if need be.
         splits: those to draw.
         size: (H, W) of the pictures.
         images: per city; train has two cities, the others one.
-        train_ids: add what Detectron2's own loader of Cityscapes wants: ``*_labelTrainIds.png`` (0..18, 255 for void),
-            as the official scripts make them, and the files of the instances, empty.
+        train_ids: add what Detectron2's own loader of Cityscapes wants: ``*_labelTrainIds.png``
+            (0..18, 255 for void), as the official scripts make them, and the files of the
+            instances, empty.
 
     Returns:
         The folder ``cityscapes``.

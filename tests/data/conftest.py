@@ -16,7 +16,9 @@ from tests.conftest import Register
 CLASSES = ["red", "green", "blue"]
 
 
-def write_samples(folder: Path, count: int, size: tuple[int, int] = (24, 32)) -> list[dict[str, Any]]:
+def write_samples(
+    folder: Path, count: int, size: tuple[int, int] = (24, 32)
+) -> list[dict[str, Any]]:
     """Writes pictures of noise with label maps of three classes; returns their dataset dicts."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(count)
@@ -31,7 +33,9 @@ def write_samples(folder: Path, count: int, size: tuple[int, int] = (24, 32)) ->
 
 @pytest.fixture
 def cfg(tmp_path: Path, register: Register) -> CfgNode:
-    """A config whose training and test set is one of seven small pictures, with all augmentation on."""
+    """A config whose training and test set is one of seven small pictures, with all augmentation
+    on.
+    """
     name = register(write_samples(tmp_path / "samples", 7), stuff_classes=CLASSES)
     cfg = get_cfg()
     cfg.DATASETS.TRAIN = (name,)

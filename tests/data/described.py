@@ -13,8 +13,12 @@ COLORS = {"sky": (0, 0, 255), "field": (0, 255, 0), "house": (255, 0, 0)}
 VOID = (0, 0, 0)
 
 
-def write_described(root: Path, count: int = 6, encoding: str = "rgb", size: tuple[int, int] = (48, 64)) -> Path:
-    """Writes pictures in two folders with labels of three classes and some void; returns the descriptor's path."""
+def write_described(
+    root: Path, count: int = 6, encoding: str = "rgb", size: tuple[int, int] = (48, 64)
+) -> Path:
+    """Writes pictures in two folders with labels of three classes and some void; returns the
+    descriptor's path.
+    """
     rng = np.random.default_rng(0)
     table = np.array([*COLORS.values(), VOID], np.uint8)
     for number in range(count):
@@ -24,8 +28,12 @@ def write_described(root: Path, count: int = 6, encoding: str = "rgb", size: tup
         place = Path("ab"[number % 2], f"{number:02}.png")
         for folder in ("images", "masks"):
             (root / folder / place).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((table[ids] * 0.5 + 60 + noise).clip(0, 255).astype(np.uint8)).save(root / "images" / place)
-        labels = Image.fromarray(table[ids] if encoding == "rgb" else np.where(ids == 3, 255, ids).astype(np.uint8))
+        Image.fromarray((table[ids] * 0.5 + 60 + noise).clip(0, 255).astype(np.uint8)).save(
+            root / "images" / place
+        )
+        labels = Image.fromarray(
+            table[ids] if encoding == "rgb" else np.where(ids == 3, 255, ids).astype(np.uint8)
+        )
         if encoding == "palette":
             labels.putpalette(_palette())
         labels.save(root / "masks" / place.with_name(f"{place.stem}_mask.png"))

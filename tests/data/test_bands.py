@@ -25,7 +25,9 @@ def test_bands_in_any_order(tmp_path: Path, planes: bool, compression: str | Non
     path = tmp_path / "a.tif"
     values = np.moveaxis(VALUES, -1, 0) if planes else VALUES
     config = "separate" if planes else "contig"
-    tifffile.imwrite(path, values, photometric="minisblack", planarconfig=config, compression=compression)
+    tifffile.imwrite(
+        path, values, photometric="minisblack", planarconfig=config, compression=compression
+    )
     assert count_bands(path) == (5, False)
     assert (read_bands(path, [4, 3, 1]) == VALUES[..., [3, 2, 0]]).all()
     form = ImageFormat(range=(0, 4095), bands=(4, 3, 1))
@@ -41,7 +43,10 @@ def test_bands_in_any_order(tmp_path: Path, planes: bool, compression: str | Non
 def test_eight_bits_with_near_infrared(tmp_path: Path) -> None:
     values = (VALUES[..., :4] // 16).astype(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["unspecified"])
-    assert (read_image(tmp_path / "a.tif", image_format=ImageFormat(bands=(4, 1, 2))) == values[..., [3, 0, 1]]).all()
+    assert (
+        read_image(tmp_path / "a.tif", image_format=ImageFormat(bands=(4, 1, 2)))
+        == values[..., [3, 0, 1]]
+    ).all()
     assert guess_depth([tmp_path / "a.tif"]).format == ImageFormat(bands=(1, 2, 3))
 
 

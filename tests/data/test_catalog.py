@@ -45,7 +45,8 @@ def test_numbers_and_names_may_be_those_of_numpy(register: Register) -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        UserError, match=r"'camvid_train' is not registered.*camvid_sem_seg_train.*toy_street_sem_seg_val"
+        UserError,
+        match=r"'camvid_train' is not registered.*camvid_sem_seg_train.*toy_street_sem_seg_val",
     ):
         load_dataset("camvid_train", labelled=True)
 
@@ -57,7 +58,9 @@ def test_an_error_in_the_users_own_function_is_told_with_its_place(register: Reg
     name = register(RECORDS, stuff_classes=["road"])
     DatasetCatalog.pop(name)
     DatasetCatalog.register(name, broken)
-    with pytest.raises(UserError, match=r"raised KeyError: 'mine' \(.*test_catalog\.py, line \d+\)"):
+    with pytest.raises(
+        UserError, match=r"raised KeyError: 'mine' \(.*test_catalog\.py, line \d+\)"
+    ):
         load_dataset(name, labelled=True)
 
 
@@ -81,7 +84,10 @@ def test_missing_files_are_told_before_anything_begins(register: Register) -> No
         ({"stuff_classes": ["road", "road"]}, "names a class twice"),
         ({"stuff_classes": ["road", "sky"], "ignore_label": 0}, "no class id"),
         ({"stuff_classes": ["road", "sky"], "ignore_label": "255"}, "whole number"),
-        ({"stuff_classes": ["road", "sky"], "stuff_colors": [[1, 2, 3]]}, "1 colours for 2 classes"),
+        (
+            {"stuff_classes": ["road", "sky"], "stuff_colors": [[1, 2, 3]]},
+            "1 colours for 2 classes",
+        ),
         (
             {"stuff_classes": ["road", "sky"], "label_mapping": [7, 23]},
             r"label_mapping is \[7, 23\]; it must be a dict",
@@ -90,24 +96,56 @@ def test_missing_files_are_told_before_anything_begins(register: Register) -> No
         ({"stuff_classes": ["road", "sky"], "label_mapping": {"7": 0}}, "has the key '7'"),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {0.5: 0}}, "has the key 0.5"),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {2**31: 0}}, "has the key 2147483648"),
-        ({"stuff_classes": ["road", "sky"], "label_mapping": {7: 2}}, r"sends 7 to 2, .* class id \(0 to 1\) nor void"),
+        (
+            {"stuff_classes": ["road", "sky"], "label_mapping": {7: 2}},
+            r"sends 7 to 2, .* class id \(0 to 1\) nor void",
+        ),
         ({"stuff_classes": ["road", "sky"], "label_mapping": {7: True}}, "sends 7 to True"),
-        ({"stuff_classes": ["road"], "label_mapping": {7: 0}, "label_values": {7: 0}}, "are both there"),
-        ({"stuff_classes": ["road"], "label_values": {}}, r"label_values is {}; .*ids or \(r, g, b\)"),
-        ({"stuff_classes": ["road"], "label_values": {(1, 2): 0}}, r"key \(1, 2\); beside colours all keys"),
-        ({"stuff_classes": ["road"], "label_values": {(1, 2, 3): 0, 7: 0}}, "key 7; beside colours"),
+        (
+            {"stuff_classes": ["road"], "label_mapping": {7: 0}, "label_values": {7: 0}},
+            "are both there",
+        ),
+        (
+            {"stuff_classes": ["road"], "label_values": {}},
+            r"label_values is {}; .*ids or \(r, g, b\)",
+        ),
+        (
+            {"stuff_classes": ["road"], "label_values": {(1, 2): 0}},
+            r"key \(1, 2\); beside colours all keys",
+        ),
+        (
+            {"stuff_classes": ["road"], "label_values": {(1, 2, 3): 0, 7: 0}},
+            "key 7; beside colours",
+        ),
         ({"stuff_classes": ["road"], "label_values": {(1, 2, 256): 0}}, "from 0 to 255"),
         ({"stuff_classes": ["road"], "label_values": {True: 0}}, "has the key True"),
-        ({"stuff_classes": ["road"], "label_values": {(1, 2, 3): 1}}, r"sends \(1, 2, 3\) to 1, which is neither"),
-        ({"stuff_classes": ["road"], "label_format": {7: 0}}, "must be a clipmask.data.LabelFormat"),
+        (
+            {"stuff_classes": ["road"], "label_values": {(1, 2, 3): 1}},
+            r"sends \(1, 2, 3\) to 1, which is neither",
+        ),
+        (
+            {"stuff_classes": ["road"], "label_format": {7: 0}},
+            "must be a clipmask.data.LabelFormat",
+        ),
         ({"stuff_classes": ["road"], "label_format": LabelFormat(2)}, "label_format has 2 classes"),
-        ({"stuff_classes": ["road"], "ignore_label": 9, "label_format": LabelFormat(1)}, "ignore_label is 9"),
+        (
+            {"stuff_classes": ["road"], "ignore_label": 9, "label_format": LabelFormat(1)},
+            "ignore_label is 9",
+        ),
         ({"stuff_classes": ["road"], "image_range": [9, 9]}, "image_range is"),
-        ({"stuff_classes": ["road"], "class_prompts": {"rood": ["a"]}}, r"class_prompts .* class names \(road\)"),
-        ({"stuff_classes": ["road"], "class_prompts": {"road": "a {}"}}, "class_prompts has 'a {}' for 'road'"),
+        (
+            {"stuff_classes": ["road"], "class_prompts": {"rood": ["a"]}},
+            r"class_prompts .* class names \(road\)",
+        ),
+        (
+            {"stuff_classes": ["road"], "class_prompts": {"road": "a {}"}},
+            "class_prompts has 'a {}' for 'road'",
+        ),
     ],
 )
-def test_metadata_that_contradict_themselves(register: Register, metadata: dict[str, object], message: str) -> None:
+def test_metadata_that_contradict_themselves(
+    register: Register, metadata: dict[str, object], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         load_dataset(register(RECORDS, **metadata), labelled=True)
 
@@ -124,7 +162,10 @@ def test_what_is_missing_is_told(register: Register) -> None:
 
 
 def test_several_training_sets_come_in_their_order(register: Register) -> None:
-    names = [register([{**RECORDS[0], "file_name": f"{i}.png"}], stuff_classes=["road", "sky"]) for i in range(3)]
+    names = [
+        register([{**RECORDS[0], "file_name": f"{i}.png"}], stuff_classes=["road", "sky"])
+        for i in range(3)
+    ]
     datasets = load_training_sets(names)
     assert [dataset.records[0]["file_name"] for dataset in datasets] == ["0.png", "1.png", "2.png"]
 
@@ -139,7 +180,14 @@ def test_members_are_part_of_the_vocabulary(register: Register) -> None:
 
 @pytest.mark.parametrize(
     "members",
-    [{"trucks": ["lorry"]}, {"vehicles": "car"}, {"vehicles": []}, {"vehicles": ["road"]}, {"vehicles": ["a", "a"]}, 3],
+    [
+        {"trucks": ["lorry"]},
+        {"vehicles": "car"},
+        {"vehicles": []},
+        {"vehicles": ["road"]},
+        {"vehicles": ["a", "a"]},
+        3,
+    ],
 )
 def test_members_that_make_no_sense(register: Register, members: object) -> None:
     name = register(RECORDS, stuff_classes=["road", "vehicles"], class_members=members)
@@ -148,10 +196,15 @@ def test_members_that_make_no_sense(register: Register, members: object) -> None
 
 
 def test_the_label_mapping_comes_with_the_dataset(register: Register) -> None:
-    names = [register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1, 4: 255}) for _ in range(2)]
+    names = [
+        register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1, 4: 255})
+        for _ in range(2)
+    ]
     expected = LabelFormat(2, 255, {7: 0, 23: 1, 4: 255}, others_are_void=True)
     assert [dataset.label_format for dataset in load_training_sets(names)] == [expected, expected]
-    assert load_dataset(register(RECORDS, stuff_classes=["road"]), labelled=True).label_format == LabelFormat(1)
+    assert load_dataset(
+        register(RECORDS, stuff_classes=["road"]), labelled=True
+    ).label_format == LabelFormat(1)
 
 
 def test_a_label_format_comes_with_the_dataset(register: Register) -> None:
@@ -165,13 +218,19 @@ def test_a_label_format_comes_with_the_dataset(register: Register) -> None:
 def test_an_image_range_comes_with_each_sample(register: Register) -> None:
     Image.fromarray(np.array([[0, 4095]], np.uint16)).save("a.png")
     name = register(RECORDS, stuff_classes=["road"], image_range=[0, 4095])
-    mapped = TestMapper(min_size=0, max_size=9, format="RGB")(load_dataset(name, labelled=True).records[0])
+    mapped = TestMapper(min_size=0, max_size=9, format="RGB")(
+        load_dataset(name, labelled=True).records[0]
+    )
     assert mapped["image"][0].tolist() == [[0, 255]]
 
 
 def test_a_label_reader_knows_its_dataset(register: Register) -> None:
     Image.fromarray(np.array([[7, 23, 9]], np.uint8)).save("b.png")
-    mapped = label_reader(register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1}, ignore_label=2))
+    mapped = label_reader(
+        register(
+            RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1}, ignore_label=2
+        )
+    )
     labels = mapped("b.png", dtype=int)
     assert labels.tolist() == [[0, 1, 2]]
     assert labels.dtype == int
@@ -191,21 +250,30 @@ def test_an_evaluator_scores_mapped_labels(register: Register) -> None:
     name = register(RECORDS, stuff_classes=["road", "sky"], label_mapping={7: 0, 23: 1})
     evaluator = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=label_reader(name))
     evaluator.reset()
-    scores = torch.eye(2)[torch.tensor([[0, 1, 0, 0]])].permute(2, 0, 1)  # the last is wrong, the third void
+    # the last is wrong, the third void
+    scores = torch.eye(2)[torch.tensor([[0, 1, 0, 0]])].permute(2, 0, 1)
     evaluator.process(RECORDS, [{"sem_seg": scores}])
     assert evaluator.evaluate()["sem_seg"]["pACC"] == pytest.approx(100 * 2 / 3)
 
 
-@pytest.mark.parametrize("values", [{(9, 9, 9): 0, (0, 0, 0): 1, (5, 5, 5): 255}, {9: 0, 0: 1, 5: 255}])
-def test_exact_values_are_read_by_mapper_reader_and_evaluator(register: Register, values: dict) -> None:
-    """Registered in Python as by a descriptor: a grey file holds ids or colours, whatever the keys are."""
+@pytest.mark.parametrize(
+    "values", [{(9, 9, 9): 0, (0, 0, 0): 1, (5, 5, 5): 255}, {9: 0, 0: 1, 5: 255}]
+)
+def test_exact_values_are_read_by_mapper_reader_and_evaluator(
+    register: Register, values: dict
+) -> None:
+    """Registered in Python as by a descriptor: a grey file holds ids or colours, whatever the keys
+    are.
+    """
     Image.fromarray(np.array([[9, 0, 5, 0]], np.uint8)).save("b.png")
     name = register(RECORDS, stuff_classes=["road", "sky"], label_values=values)
     assert label_reader(name)("b.png").tolist() == [[0, 1, 255, 1]]
     assert load_training_sets([name, name])[1].label_format == LabelFormat(2, 255, values)
     evaluator = SemSegEvaluator(name, distributed=False, sem_seg_loading_fn=label_reader(name))
     evaluator.reset()
-    evaluator.process(RECORDS, [{"sem_seg": torch.eye(2)[torch.tensor([[0, 1, 0, 1]])].permute(2, 0, 1)}])
+    evaluator.process(
+        RECORDS, [{"sem_seg": torch.eye(2)[torch.tensor([[0, 1, 0, 1]])].permute(2, 0, 1)}]
+    )
     assert evaluator.evaluate()["sem_seg"]["pACC"] == pytest.approx(100)
     Image.fromarray(np.array([[9, 8]], np.uint8)).save("b.png")
     with pytest.raises(UserError, match=r"b\.png: .*8.* \(1 pixels\)"):

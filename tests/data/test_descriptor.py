@@ -1,4 +1,6 @@
-"""A YAML file becomes registered datasets: right files, right ids, and every mistake is told with its place."""
+"""A YAML file becomes registered datasets: right files, right ids, and every mistake is told with
+its place.
+"""
 
 from __future__ import annotations
 
@@ -40,23 +42,42 @@ def _tree(root: Path, *files: str) -> None:
 
 def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
     _tree(tmp_path, "pics/x/1.png", "ids/x/1.png")
-    described = read_descriptor(write_yaml(tmp_path / "my set.yaml", images="pics", labels="ids", classes=["a", "b"]))
+    described = read_descriptor(
+        write_yaml(tmp_path / "my set.yaml", images="pics", labels="ids", classes=["a", "b"])
+    )
     assert (described.name, described.encoding, described.ignore_ids) == ("my_set", "ids", (255,))
     assert (described.files.image_suffix, described.files.label_suffix) == (None, ".png")
     assert described.splits == {"train": 0.8, "val": 0.2}
-    assert [(item.name, item.id, item.color) for item in described.classes] == [("a", 0, None), ("b", 1, None)]
+    assert [(item.name, item.id, item.color) for item in described.classes] == [
+        ("a", 0, None),
+        ("b", 1, None),
+    ]
     assert described.label_format == LabelFormat(2)
 
 
 def test_labels_lie_in_the_tree_of_the_images(tmp_path: Path) -> None:
-    _tree(tmp_path, "i/a/1_img.png", "i/b/2_img.png", "i/b/3_img.png", "l/a/1_ids.png", "l/b/2_ids.png", "i/other.png")
+    _tree(
+        tmp_path,
+        "i/a/1_img.png",
+        "i/b/2_img.png",
+        "i/b/3_img.png",
+        "l/a/1_ids.png",
+        "l/b/2_ids.png",
+        "i/other.png",
+    )
     path = write_yaml(
-        tmp_path / "d.yaml", images="i", labels="l", image_suffix="_img.png", label_suffix="_ids.png", classes=["a"],
+        tmp_path / "d.yaml",
+        images="i",
+        labels="l",
+        image_suffix="_img.png",
+        label_suffix="_ids.png",
+        classes=["a"],
         splits={"train": 1},
-    )  # fmt: skip
+    )
     described = read_descriptor(path)
     assert described.pairs() == [
-        (tmp_path / f"i/{stem}_img.png", tmp_path / f"l/{stem}_ids.png") for stem in ("a/1", "b/2", "b/3")
+        (tmp_path / f"i/{stem}_img.png", tmp_path / f"l/{stem}_ids.png")
+        for stem in ("a/1", "b/2", "b/3")
     ]
     samples = described.samples()["train"]
     assert [Path(record["file_name"]).name for record in samples] == ["1_img.png", "2_img.png"]
@@ -65,20 +86,33 @@ def test_labels_lie_in_the_tree_of_the_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [".", "masks"])
 def test_labels_beside_or_below_the_images_are_no_images(tmp_path: Path, labels: str) -> None:
-    _tree(tmp_path, "1.png", "sub/2.png", f"{labels}/1_m.png", f"{labels}/sub/2_m.png", ".hidden.png")
-    path = write_yaml(tmp_path / "d.yaml", images=".", labels=labels, label_suffix="_m.png", classes=["a"])
+    _tree(
+        tmp_path, "1.png", "sub/2.png", f"{labels}/1_m.png", f"{labels}/sub/2_m.png", ".hidden.png"
+    )
+    path = write_yaml(
+        tmp_path / "d.yaml", images=".", labels=labels, label_suffix="_m.png", classes=["a"]
+    )
     assert [image.name for image, _ in read_descriptor(path).pairs()] == ["1.png", "2.png"]
 
 
 def test_files_that_are_labels_by_their_name_leave_no_image(tmp_path: Path) -> None:
     _tree(tmp_path, "1.png", "2.png")
     path = write_yaml(tmp_path / "d.yaml", images=".", labels=".", classes=["a"])
-    with pytest.raises(UserError, match=r"names end as a picture's, and not in '\.png' \(label_suffix\)"):
+    with pytest.raises(
+        UserError, match=r"names end as a picture's, and not in '\.png' \(label_suffix\)"
+    ):
         read_descriptor(path).pairs()
 
 
 def test_images_and_labels_may_branch_inside_of_the_tree(tmp_path: Path) -> None:
-    _tree(tmp_path, "train/img/x/1.png", "train/mask/x/1.png", "val/img/2.png", "val/mask/2.png", "preview/3.png")
+    _tree(
+        tmp_path,
+        "train/img/x/1.png",
+        "train/mask/x/1.png",
+        "val/img/2.png",
+        "val/mask/2.png",
+        "preview/3.png",
+    )
     path = write_yaml(
         tmp_path / "d.yaml", images=".", labels=".", classes=["a"], label_folders={"img": "mask"},
         splits={"train": "train", "val": "val"},
@@ -101,9 +135,14 @@ def test_all_encodings_say_the_same(tmp_path: Path, encoding: str) -> None:
     assert names == {"train": "fields_train", "val": "fields_val"}
     dataset, read = load_dataset("fields_train", labelled=True), label_reader("fields_train")
     assert dataset.classes == tuple(COLORS)
-    assert MetadataCatalog.get("fields_val").stuff_colors == [list(color) for color in COLORS.values()]
+    assert MetadataCatalog.get("fields_val").stuff_colors == [
+        list(color) for color in COLORS.values()
+    ]
     for record in dataset.records:
-        labels, image = read(record["sem_seg_file_name"]), np.asarray(Image.open(record["file_name"])).astype(int)
+        labels, image = (
+            read(record["sem_seg_file_name"]),
+            np.asarray(Image.open(record["file_name"])).astype(int),
+        )
         assert (labels[0, :4] == 255).all()
         expected = (image - 60).argmax(2)  # blue, green, red are the classes 0, 1, 2
         assert (labels[1:] == 2 - expected[1:]).mean() > 0.99
@@ -120,7 +159,9 @@ def test_ids_of_the_files_need_not_be_places(tmp_path: Path) -> None:
     assert metadata.ignore_label == 255  # 0 is a class here
     assert label_reader("d_train")(tmp_path / "l/1.png").tolist() == [[0, 1], [255, 0]]
     Image.fromarray(np.array([[7, 3], [0, 5]], np.uint8)).save(tmp_path / "l/1.png")
-    with pytest.raises(UserError, match=r"1\.png: class id 5 out of range \(1 pixels\); expected 7, 3, 0"):
+    with pytest.raises(
+        UserError, match=r"1\.png: class id 5 out of range \(1 pixels\); expected 7, 3, 0"
+    ):
         label_reader("d_train")(tmp_path / "l/1.png")
 
 
@@ -137,7 +178,9 @@ def test_an_evaluator_reads_the_colours(tmp_path: Path) -> None:
     register_descriptor(write_described(tmp_path, count=2))
     record = load_dataset("fields_val", labelled=True).records[0]
     truth = label_reader("fields_val")(record["sem_seg_file_name"])
-    evaluator = SemSegEvaluator("fields_val", distributed=False, sem_seg_loading_fn=label_reader("fields_val"))
+    evaluator = SemSegEvaluator(
+        "fields_val", distributed=False, sem_seg_loading_fn=label_reader("fields_val")
+    )
     evaluator.reset()
     scores = torch.eye(3)[torch.from_numpy(np.where(truth == 255, 0, truth))].permute(2, 0, 1)
     evaluator.process([record], [{"sem_seg": scores}])
@@ -146,7 +189,10 @@ def test_an_evaluator_reads_the_colours(tmp_path: Path) -> None:
 
 def test_synonyms_and_prompts_reach_the_metadata(tmp_path: Path) -> None:
     _tree(tmp_path, "i/1.png", "l/1.png")
-    classes = [{"name": "car", "synonyms": ["automobile"], "prompts": ["a {} on a road", "traffic"]}, "sky; heavens"]
+    classes = [
+        {"name": "car", "synonyms": ["automobile"], "prompts": ["a {} on a road", "traffic"]},
+        "sky; heavens",
+    ]
     register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=classes))
     metadata = MetadataCatalog.get("d_val")
     assert metadata.stuff_classes == ["car;automobile", "sky;heavens"]
@@ -183,15 +229,21 @@ def test_the_same_file_may_be_registered_again(tmp_path: Path) -> None:
         register_descriptor(write_yaml(other, **{**content, "name": "camvid_sem_seg"}))
 
 
-def test_pictures_without_labels_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_pictures_without_labels_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write_described(tmp_path)
     (tmp_path / "masks/a/02_mask.png").unlink()
     register_descriptor(path)
-    count = sum(len(load_dataset(f"fields_{split}", labelled=True).records) for split in ("train", "val", "train"))
+    count = sum(
+        len(load_dataset(f"fields_{split}", labelled=True).records)
+        for split in ("train", "val", "train")
+    )
     assert count > 5
     assert sum(map(len, read_descriptor(path).samples().values())) == 5
     assert [record.getMessage() for record in caplog.records] == [
-        f"descriptor {path}: 1 of 6 pictures have no label map and are left out; clipmask-data check lists them"
+        f"descriptor {path}: 1 of 6 pictures have no label map and are left out; clipmask-data"
+        " check lists them"
     ]
 
 
@@ -206,17 +258,23 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         read_descriptor(tmp_path / "bad.yaml")
     (tmp_path / "i").mkdir()
     (tmp_path / "l").mkdir()
-    path = write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_suffix=".jpg")
+    path = write_yaml(
+        tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_suffix=".jpg"
+    )
     with pytest.raises(UserError, match=r"d\.yaml: images: no picture in .*/i .*end in '\.jpg'"):
         read_descriptor(path).pairs()
     _tree(tmp_path, "i/1.jpg")
-    with pytest.raises(UserError, match=r"none of the 1 pictures .* 1\.jpg would need .*l/1\.png.*label_suffix"):
+    with pytest.raises(
+        UserError, match=r"none of the 1 pictures .* 1\.jpg would need .*l/1\.png.*label_suffix"
+    ):
         read_descriptor(path).samples()
     _tree(tmp_path, "l/1.png")
     register_descriptor(path)
     splits = read_descriptor(path).samples()
     empty = next(split for split, records in splits.items() if not records)
-    with pytest.raises(UserError, match=rf"the split '{empty}' \(0\.\d\) has no labelled picture; .* has 1 in all"):
+    with pytest.raises(
+        UserError, match=rf"the split '{empty}' \(0\.\d\) has no labelled picture; .* has 1 in all"
+    ):
         load_dataset(f"d_{empty}", labelled=True)
 
 
@@ -226,14 +284,21 @@ def test_unknown_colours_are_told(tmp_path: Path) -> None:
     del content["void_colors"]
     register_descriptor(write_yaml(path, **content))
     record = DatasetCatalog.get("fields_train")[0]
-    told = rf"_mask\.png: the colour \[{', '.join(map(str, VOID))}\] \(4 pixels\) is no class's and not void\. Known"
+    told = (
+        rf"_mask\.png: the colour \[{', '.join(map(str, VOID))}\] \(4 pixels\) is no class's and"
+        r" not void\. Known"
+    )
     with pytest.raises(UserError, match=told):
         label_reader("fields_train")(record["sem_seg_file_name"])
 
 
 def test_a_range_of_pictures_reaches_the_metadata(tmp_path: Path) -> None:
     _tree(tmp_path, "i/1.png", "l/1.png")
-    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_range=[0, 4095]))
+    register_descriptor(
+        write_yaml(
+            tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_range=[0, 4095]
+        )
+    )
     assert list(MetadataCatalog.get("d_train").image_range) == [0, 4095]
 
 
@@ -260,9 +325,12 @@ def test_a_class_and_void_may_have_several_ids(tmp_path: Path) -> None:
 def test_a_class_may_have_several_colours_in_any_notation(tmp_path: Path) -> None:
     classes = [{"name": "a", "color": ["#ff0000", [9, 9, 9]]}, {"name": "b", "color": "#0000FF"}]
     labels = _read(
-        tmp_path, [[[255, 0, 0], [9, 9, 9], [0, 0, 255], [1, 1, 1]]], classes=classes, encoding="rgb",
+        tmp_path,
+        [[[255, 0, 0], [9, 9, 9], [0, 0, 255], [1, 1, 1]]],
+        classes=classes,
+        encoding="rgb",
         void_colors=["#010101"],
-    )  # fmt: skip
+    )
     assert labels.tolist() == [[0, 0, 1, 255]]
     assert MetadataCatalog.get("d_train").stuff_colors == [[255, 0, 0], [0, 0, 255]]
 
@@ -272,7 +340,12 @@ def test_void_may_be_minus_one(tmp_path: Path) -> None:
     (tmp_path / "l").mkdir()
     Image.fromarray(np.array([[0, 1, -1]], np.int32)).save(tmp_path / "l/1.tif")
     path = write_yaml(
-        tmp_path / "d.yaml", images="i", labels="l", label_suffix=".tif", classes=["a", "b"], ignore_id=-1
+        tmp_path / "d.yaml",
+        images="i",
+        labels="l",
+        label_suffix=".tif",
+        classes=["a", "b"],
+        ignore_id=-1,
     )
     register_descriptor(path)
     labels = label_reader("d_train")(tmp_path / "l/1.tif", dtype=None)
@@ -287,14 +360,18 @@ def test_smoothed_edges_count_as_the_nearest_colour_or_as_void(tmp_path: Path) -
     assert _read(tmp_path, row, others="void", **options).tolist() == [[0, 0, 255, 1, 1]]
     with pytest.raises(UserError, match=r"the colour \[100, 0, 100\] \(1 pixels\)"):
         _read(tmp_path, row, **options)
-    assert _read(tmp_path, row, classes=classes, encoding="rgb", others="void").tolist() == [[0, 255, 255, 255, 1]]
+    assert _read(tmp_path, row, classes=classes, encoding="rgb", others="void").tolist() == [
+        [0, 255, 255, 255, 1]
+    ]
     assert _read(tmp_path, [[0, 9, 1]], classes=["a", "b"], others="void").tolist() == [[0, 255, 1]]
 
 
 def test_transparent_pixels_are_what_the_descriptor_says(tmp_path: Path) -> None:
     row = [[[200, 0, 0, 255], [200, 0, 0, 0], [200, 0, 0, 200], [0, 0, 0, 0]]]
     red = {"name": "a", "color": [200, 0, 0]}
-    assert _read(tmp_path, row, classes=[red], encoding="rgb", transparent="void").tolist() == [[0, 255, 0, 255]]
+    assert _read(tmp_path, row, classes=[red], encoding="rgb", transparent="void").tolist() == [
+        [0, 255, 0, 255]
+    ]
     classes = [{"name": "background"}, red]
     labels = _read(tmp_path, row, classes=classes, encoding="rgb", transparent="background")
     assert labels.tolist() == [[1, 0, 1, 0]]
@@ -302,14 +379,20 @@ def test_transparent_pixels_are_what_the_descriptor_says(tmp_path: Path) -> None
         _read(tmp_path, row, classes=[red], encoding="rgb")
 
 
-def test_class_names_without_meaning_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_class_names_without_meaning_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     _tree(tmp_path, "i/1.png", "l/1.png")
-    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["class_0", "sky"]))
+    register_descriptor(
+        write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["class_0", "sky"])
+    )
     for _ in range(2):
         DatasetCatalog.get("d_train")
-    assert [record.getMessage() for record in caplog.records if "class_0" in record.getMessage()] == [
-        f"descriptor {tmp_path / 'd.yaml'}: the class name class_0 means nothing to CLIP, which embeds names: write "
-        "what is to be seen"
+    assert [
+        record.getMessage() for record in caplog.records if "class_0" in record.getMessage()
+    ] == [
+        f"descriptor {tmp_path / 'd.yaml'}: the class name class_0 means nothing to CLIP, which"
+        " embeds names: write what is to be seen"
     ]
 
 
@@ -321,6 +404,9 @@ def test_shares_may_have_a_seed(tmp_path: Path) -> None:
         splits = {"train": 0.8, "val": 0.2, "seed": seed}
         path = write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"], splits=splits)
         samples = read_descriptor(path).samples()
-        assert {split: len(records) for split, records in samples.items()} == {"train": 16, "val": 4}
+        assert {split: len(records) for split, records in samples.items()} == {
+            "train": 16,
+            "val": 4,
+        }
         drawn.append(tuple(record["file_name"] for record in samples["val"]))
     assert len(set(drawn)) == 3

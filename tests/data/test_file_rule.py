@@ -20,14 +20,22 @@ def _rule(root: Path, files: list[str], **options: Any) -> FileRule:
 @pytest.mark.parametrize(
     ("files", "options"),
     [
-        (["images/img_0.jpg", "labels/mask_0.png"], {"image_prefix": "img_", "label_prefix": "mask_"}),
+        (
+            ["images/img_0.jpg", "labels/mask_0.png"],
+            {"image_prefix": "img_", "label_prefix": "mask_"},
+        ),
         (["images/0.jpg", "labels/mask_0.png"], {"label_prefix": "mask_"}),
         (["images/a/0.jpg", "labels/0.png"], {"flat": True}),
         (["images/a/0.JPG", "labels/a/0.PNG"], {}),
-        (["images/a/0_x.jpg", "labels/a/0_Label.TIF"], {"image_suffix": "_x.jpg", "label_suffix": "_label.tif"}),
+        (
+            ["images/a/0_x.jpg", "labels/a/0_Label.TIF"],
+            {"image_suffix": "_x.jpg", "label_suffix": "_label.tif"},
+        ),
     ],
 )
-def test_pictures_find_their_label_maps(tmp_path: Path, files: list[str], options: dict[str, Any]) -> None:
+def test_pictures_find_their_label_maps(
+    tmp_path: Path, files: list[str], options: dict[str, Any]
+) -> None:
     rule = _rule(tmp_path, files, **options)
     assert [tmp_path / "images" / path for path in rule.pictures()] == [tmp_path / files[0]]
     assert rule.label_path(rule.pictures()[0]) == tmp_path / files[1]
@@ -37,7 +45,9 @@ def test_pictures_find_their_label_maps(tmp_path: Path, files: list[str], option
 def test_a_folder_may_lead_to_several(tmp_path: Path) -> None:
     """As in Mapillary Vistas."""
     files = ["training/images/0.jpg", "training/v2.0/labels/0.png", "training/v1.2/labels/0.png"]
-    rule = _rule(tmp_path, files, images=tmp_path, labels=tmp_path, label_folders={"images": "v2.0/labels"})
+    rule = _rule(
+        tmp_path, files, images=tmp_path, labels=tmp_path, label_folders={"images": "v2.0/labels"}
+    )
     assert rule.pictures() == [Path(files[0])]
     assert rule.label_path(Path(files[0])) == tmp_path / files[1]
     assert rule.label_files() == [tmp_path / files[1]]
@@ -45,7 +55,9 @@ def test_a_folder_may_lead_to_several(tmp_path: Path) -> None:
 
 def test_prefixes_alone_may_tell_labels_from_pictures(tmp_path: Path) -> None:
     files = ["a/img_0.png", "a/mask_0.png"]
-    rule = _rule(tmp_path, files, images=tmp_path, labels=tmp_path, image_prefix="img_", label_prefix="mask_")
+    rule = _rule(
+        tmp_path, files, images=tmp_path, labels=tmp_path, image_prefix="img_", label_prefix="mask_"
+    )
     assert rule.pictures() == [Path("a/img_0.png")]
     assert rule.label_path(Path("a/img_0.png")) == tmp_path / "a/mask_0.png"
 

@@ -1,4 +1,6 @@
-"""The own change of hue is torchvision's, and takes its place without a seed's pictures changing."""
+"""The own change of hue is torchvision's, and takes its place without a seed's pictures
+changing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from clipmask.data.hue import MOST, HueJitter, shift_hue
 
 
 def many_colours() -> torch.Tensor:
-    """Each fifth level of every channel, all combinations, with 255 among them: (3, 52 * 52, 52)."""
+    """Each fifth level of every channel, all combinations, with 255 among them: (3, 52 * 52,
+    52).
+    """
     levels = torch.arange(0, 256, 5, dtype=torch.uint8)
     return torch.cartesian_prod(levels, levels, levels).T.reshape(3, -1, len(levels)).contiguous()
 
@@ -23,7 +27,8 @@ def test_colours_become_what_torchvision_makes_of_them(shift: float) -> None:
     colours = many_colours()
     apart = (shift_hue(colours, shift).int() - v2.functional.adjust_hue(colours, shift).int()).abs()
     assert apart.max() <= 1
-    # Where a sixth of the circle or none of it leads to whole levels, a float's rounding tips more of them.
+    # Where a sixth of the circle or none of it leads to whole levels, a float's rounding tips more
+    # of them.
     assert (apart > 0).float().mean() < (2e-3 if 1e-4 < abs(shift) < MOST - 1e-4 else 0.5)
 
 

@@ -1,4 +1,6 @@
-"""What a value in a label file stands for: every listed one is found, every other one is void or an error."""
+"""What a value in a label file stands for: every listed one is found, every other one is void or an
+error.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,24 @@ from clipmask.errors import UserError
 
 CHANNEL = st.integers(0, 255)
 IDS = st.dictionaries(st.integers(-5, 70000), st.integers(0, 300), min_size=1, max_size=20)
-COLORS = st.dictionaries(st.tuples(CHANNEL, CHANNEL, CHANNEL), st.integers(0, 300), min_size=1, max_size=20)
+COLORS = st.dictionaries(
+    st.tuples(CHANNEL, CHANNEL, CHANNEL), st.integers(0, 300), min_size=1, max_size=20
+)
 
 
 @settings(max_examples=40, deadline=None)
 @given(table=IDS | COLORS, ignore=st.sampled_from([-1, 301, 65535]), others_are_void=st.booleans())
-def test_every_value_is_found_and_no_other(table: dict[Any, int], ignore: int, others_are_void: bool) -> None:
+def test_every_value_is_found_and_no_other(
+    table: dict[Any, int], ignore: int, others_are_void: bool
+) -> None:
     form = LabelFormat(301, ignore, table, others_are_void)
     raw = np.array(list(form.known))
     labels, wrong = form.decode(raw.astype(np.uint32) if form.colored else raw)
     assert labels.tolist() == list(table.values()) == [form.place(value) for value in raw.tolist()]
     assert wrong is None
-    others = np.array(sorted({0, 1, 255, 65535} - set(form.known)), np.uint32 if form.colored else np.int64)
+    others = np.array(
+        sorted({0, 1, 255, 65535} - set(form.known)), np.uint32 if form.colored else np.int64
+    )
     labels, wrong = form.decode(others)
     if others_are_void:
         assert wrong is None
@@ -45,17 +53,31 @@ def test_every_value_is_found_and_no_other(table: dict[Any, int], ignore: int, o
     dtype=st.sampled_from([np.uint8, np.uint16, np.int16, np.int32]),
     listed=st.booleans(),
 )
-def test_ids_of_all_types_read_alike(classes: int, ignore: int, dtype: type[np.generic], listed: bool) -> None:
+def test_ids_of_all_types_read_alike(
+    classes: int, ignore: int, dtype: type[np.generic], listed: bool
+) -> None:
     if ignore < classes and ignore >= 0:
         ignore = 65535
-    form = LabelFormat(classes, ignore, {value: value for value in (*range(classes), ignore)} if listed else None)
+    form = LabelFormat(
+        classes, ignore, {value: value for value in (*range(classes), ignore)} if listed else None
+    )
     info = np.iinfo(dtype)
-    raw = np.array([value for value in (*range(0, 400, 7), -2, -1, 254, 255, 65535) if info.min <= value <= info.max])
+    raw = np.array(
+        [
+            value
+            for value in (*range(0, 400, 7), -2, -1, 254, 255, 65535)
+            if info.min <= value <= info.max
+        ]
+    )
     labels, wrong = form.decode(raw.astype(dtype))
     right = ((raw >= 0) & (raw < classes)) | (raw == ignore)
     assert (labels[right] == raw[right]).all()
     assert ((np.zeros(len(raw), bool) if wrong is None else wrong) == ~right).all()
-    assert labels.dtype == form.dtype == (np.uint8 if classes <= 256 and 0 <= ignore <= 255 else np.int64)
+    assert (
+        labels.dtype
+        == form.dtype
+        == (np.uint8 if classes <= 256 and 0 <= ignore <= 255 else np.int64)
+    )
 
 
 def test_several_values_may_be_one_class_or_void() -> None:
@@ -72,7 +94,13 @@ def test_near_colours_count_as_the_nearest(
     color = data.draw(st.tuples(CHANNEL, CHANNEL, CHANNEL))
     distances = [np.linalg.norm(np.subtract(color, other)) for other in table]
     near = int(np.argmin(distances))
-    expected = list(table.values())[near] if distances[near] <= tolerance else 301 if others_are_void else None
+    expected = (
+        list(table.values())[near]
+        if distances[near] <= tolerance
+        else 301
+        if others_are_void
+        else None
+    )
     assert form.place(packed(color)) == form.place(packed(color)) == expected
 
 

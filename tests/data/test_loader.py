@@ -1,4 +1,6 @@
-"""Loaders: the same (seed, position) is the same bytes, whatever processes and resumes lie between."""
+"""Loaders: the same (seed, position) is the same bytes, whatever processes and resumes lie
+between.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ def contents(loader: torch.utils.data.DataLoader[Any]) -> list[Step]:
     """Everything that a training loader yields, as comparable values."""
     return [
         [
-            (sample["file_name"], sample["image"].numpy().tobytes(), sample["sem_seg"].numpy().tobytes())
+            (
+                sample["file_name"],
+                sample["image"].numpy().tobytes(),
+                sample["sem_seg"].numpy().tobytes(),
+            )
             for sample in step
         ]
         for step in loader
@@ -61,7 +67,10 @@ def test_threads_change_nothing(cfg: CfgNode, tmp_path: Path) -> None:
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_share_the_batch(cfg: CfgNode, world_size: int) -> None:
     alone = contents(build_train_loader(cfg, seed=3))
-    shares = [contents(build_train_loader(cfg, seed=3, rank=r, world_size=world_size)) for r in range(world_size)]
+    shares = [
+        contents(build_train_loader(cfg, seed=3, rank=r, world_size=world_size))
+        for r in range(world_size)
+    ]
     assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == alone
 
 
@@ -74,7 +83,8 @@ def test_a_resumed_run_goes_on_where_it_stopped(cfg: CfgNode) -> None:
 def test_seeds_differ_and_epochs_differ(cfg: CfgNode) -> None:
     cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER = 7, 2
     first, second = contents(build_train_loader(cfg, seed=3))
-    assert {name for name, *_ in first} == {name for name, *_ in second}  # an epoch shows every sample once
+    # an epoch shows every sample once
+    assert {name for name, *_ in first} == {name for name, *_ in second}
     assert [name for name, *_ in first] != [name for name, *_ in second]
     assert not {image for _, image, _ in first} & {image for _, image, _ in second}
     assert contents(build_train_loader(cfg, seed=4))[0] != first
@@ -92,13 +102,20 @@ def test_the_global_generators_are_left_alone(cfg: CfgNode, workers: int) -> Non
 
 
 @given(
-    num_samples=st.integers(1, 30), share=st.integers(1, 5), world_size=st.integers(1, 4), seed=st.integers(0, 2**31)
+    num_samples=st.integers(1, 30),
+    share=st.integers(1, 5),
+    world_size=st.integers(1, 4),
+    seed=st.integers(0, 2**31),
 )
 @settings(max_examples=50)
-def test_every_epoch_is_a_permutation(num_samples: int, share: int, world_size: int, seed: int) -> None:
+def test_every_epoch_is_a_permutation(
+    num_samples: int, share: int, world_size: int, seed: int
+) -> None:
     batch, steps = share * world_size, 12
     samplers = [
-        StepSampler(EpochOrder(num_samples, seed), batch, range(steps), rank=rank, world_size=world_size)
+        StepSampler(
+            EpochOrder(num_samples, seed), batch, range(steps), rank=rank, world_size=world_size
+        )
         for rank in range(world_size)
     ]
     keys = [key for parts in zip(*samplers, strict=True) for part in parts for key in part]
@@ -126,7 +143,9 @@ def test_a_fault_in_a_worker_is_still_a_user_error(cfg: CfgNode) -> None:
         ("DATALOADER.NUM_WORKERS", -1, 1),
     ],
 )
-def test_senseless_values_name_their_key(cfg: CfgNode, key: str, value: int, world_size: int) -> None:
+def test_senseless_values_name_their_key(
+    cfg: CfgNode, key: str, value: int, world_size: int
+) -> None:
     cfg.merge_from_list([key, value])
     with pytest.raises(UserError, match=key):
         build_train_loader(cfg, seed=0, world_size=world_size)
@@ -142,7 +161,10 @@ def test_memory_is_pinned_where_that_is_asked_for(cfg: CfgNode, pin: bool) -> No
 def test_the_test_set_is_shared_among_ranks(cfg: CfgNode) -> None:
     name = cfg.DATASETS.TEST[0]
     alone = [batch[0]["file_name"] for batch in build_test_loader(cfg, name)]
-    shares = [[b[0]["file_name"] for b in build_test_loader(cfg, name, rank=r, world_size=3)] for r in range(3)]
+    shares = [
+        [b[0]["file_name"] for b in build_test_loader(cfg, name, rank=r, world_size=3)]
+        for r in range(3)
+    ]
     assert sorted(itertools.chain(*shares)) == sorted(alone)
     assert len(alone) == 7
 

@@ -1,4 +1,6 @@
-"""Mappers: dataset dicts become tensors of the asked-for order, and sizes that disagree are told."""
+"""Mappers: dataset dicts become tensors of the asked-for order, and sizes that disagree are
+told.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def test_a_training_sample_is_the_files_content(record: dict[str, object]) -> No
     sample = plain()(record)
     pixels = np.asarray(Image.open(str(record["file_name"])))
     assert (sample["image"].permute(1, 2, 0).numpy() == pixels).all()
-    assert (sample["sem_seg"].numpy() == np.asarray(Image.open(str(record["sem_seg_file_name"])))).all()
+    assert (
+        sample["sem_seg"].numpy() == np.asarray(Image.open(str(record["sem_seg_file_name"])))
+    ).all()
     assert (sample["height"], sample["width"]) == (20, 30)
     assert sample["text"] == "a street"
     assert type(sample["image"]) is type(sample["sem_seg"]) is torch.Tensor
@@ -49,7 +53,9 @@ def test_a_training_sample_is_the_files_content(record: dict[str, object]) -> No
 
 def test_labels_are_mapped(record: dict[str, object]) -> None:
     transform = TrainTransform(scale_range=(1, 1), crop=None, flip="none", color_aug=False)
-    mapper = TrainMapper(transform, label_format=LabelFormat(2, 255, {0: 1, 2: 0}, True), format="RGB")
+    mapper = TrainMapper(
+        transform, label_format=LabelFormat(2, 255, {0: 1, 2: 0}, True), format="RGB"
+    )
     raw = np.asarray(Image.open(str(record["sem_seg_file_name"])))
     assert (mapper(record)["sem_seg"].numpy() == np.array([1, 255, 0])[raw]).all()
 
@@ -103,7 +109,8 @@ def test_senseless_values_of_training_name_their_key(cfg: CfgNode, key: str, val
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("INPUT.MIN_SIZE_TEST", -1), ("INPUT.MAX_SIZE_TEST", 0), ("INPUT.FORMAT", "L")]
+    ("key", "value"),
+    [("INPUT.MIN_SIZE_TEST", -1), ("INPUT.MAX_SIZE_TEST", 0), ("INPUT.FORMAT", "L")],
 )
 def test_senseless_values_of_testing_name_their_key(cfg: CfgNode, key: str, value: object) -> None:
     cfg.merge_from_list([key, value])
@@ -123,12 +130,16 @@ def test_two_sizes_of_training_pictures_are_refused(cfg: CfgNode) -> None:
         TrainMapper.from_config(cfg, LabelFormat(3))
 
 
-def test_the_shorter_side_of_training_pictures_is_detectron2s_key(cfg: CfgNode, tmp_path: Path) -> None:
+def test_the_shorter_side_of_training_pictures_is_detectron2s_key(
+    cfg: CfgNode, tmp_path: Path
+) -> None:
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.CROP.ENABLED = (40,), False
     image, labels = tmp_path / "i.png", tmp_path / "l.png"
     Image.fromarray(np.full((12, 18, 3), 7, np.uint8)).save(image)
     Image.fromarray(np.zeros((12, 18), np.uint8)).save(labels)
-    sample = TrainMapper.from_config(cfg, LabelFormat(2))({"file_name": image, "sem_seg_file_name": labels})
+    sample = TrainMapper.from_config(cfg, LabelFormat(2))(
+        {"file_name": image, "sem_seg_file_name": labels}
+    )
     assert sample["image"].shape == (3, 40, 60)
 
 
@@ -138,14 +149,23 @@ def test_scales_may_count_from_the_size_of_the_test(tmp_path: Path) -> None:
     cfg.merge_from_list(
         ["INPUT.FORMAT", "RGB", "INPUT.MIN_SIZE_TEST", 24, "INPUT.SCALE_FROM_TEST_SIZE", True]
         + ["INPUT.MIN_SIZE_TRAIN", (0,)]
-        + ["INPUT.SCALE_RANGE", [1.0, 1.0], "INPUT.CROP.ENABLED", False, "INPUT.RANDOM_FLIP", "none"]
+        + [
+            "INPUT.SCALE_RANGE",
+            [1.0, 1.0],
+            "INPUT.CROP.ENABLED",
+            False,
+            "INPUT.RANDOM_FLIP",
+            "none",
+        ]
         + ["INPUT.COLOR_AUG", False]
     )
     for size in ((12, 18), (240, 360)):
         image, labels = tmp_path / "i.png", tmp_path / "l.png"
         Image.fromarray(np.full((*size, 3), 7, np.uint8)).save(image)
         Image.fromarray(np.zeros(size, np.uint8)).save(labels)
-        sample = TrainMapper.from_config(cfg, LabelFormat(2))({"file_name": image, "sem_seg_file_name": labels})
+        sample = TrainMapper.from_config(cfg, LabelFormat(2))(
+            {"file_name": image, "sem_seg_file_name": labels}
+        )
         assert sample["image"].shape == (3, 24, 36)
         assert sample["sem_seg"].shape == (24, 36)
         assert TestMapper.from_config(cfg)({"file_name": image})["image"].shape == (3, 24, 36)

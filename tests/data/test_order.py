@@ -18,7 +18,9 @@ def dataset(number: int) -> int:
 
 def test_every_epoch_shows_every_sample_once_in_another_order() -> None:
     order = EpochOrder(9, seed=1)
-    epochs = [[order(position) for position in range(9 * epoch, 9 * epoch + 9)] for epoch in range(3)]
+    epochs = [
+        [order(position) for position in range(9 * epoch, 9 * epoch + 9)] for epoch in range(3)
+    ]
     assert all(sorted(epoch) == [*range(9)] for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
@@ -28,7 +30,9 @@ def test_a_position_has_its_sample_whenever_it_is_asked_for(positions: list[int]
     """As resumed runs and other processes ask."""
     order, asked = WeightedOrder(SIZES, WEIGHTS, seed=4), WeightedOrder(SIZES, WEIGHTS, seed=4)
     in_turn = [order(position) for position in range(301)]
-    assert [asked(position) for position in positions] == [in_turn[position] for position in positions]
+    assert [asked(position) for position in positions] == [
+        in_turn[position] for position in positions
+    ]
 
 
 @given(st.integers(0, 2000), st.integers(8, 64))

@@ -1,4 +1,6 @@
-"""Pictures and label maps: every mode of Pillow reads as it looks, every bad file is one error that names it."""
+"""Pictures and label maps: every mode of Pillow reads as it looks, every bad file is one error that
+names it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_channel_order(tmp_path: Path) -> None:
         read_image(path, "HSV")
 
 
-def test_a_palette_with_transparency_reads_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_palette_with_transparency_reads_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     image = Image.fromarray(COLOURS).quantize(8)
     image.save(tmp_path / "a.png", transparency=bytes([0, 128, 255]))
     assert np.abs(read_image(tmp_path / "a.png").astype(int) - COLOURS).max() <= 1
@@ -51,7 +55,10 @@ def test_a_palette_with_transparency_reads_without_a_warning(tmp_path: Path, rec
 
 def test_grey_of_one_eight_and_sixteen_bits(tmp_path: Path) -> None:
     ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    eight, sixteen = save(tmp_path / "8.png", ramp.astype(np.uint8)), save(tmp_path / "16.png", ramp * 257)
+    eight, sixteen = (
+        save(tmp_path / "8.png", ramp.astype(np.uint8)),
+        save(tmp_path / "16.png", ramp * 257),
+    )
     assert (read_image(eight) == ramp[..., None]).all()
     assert (read_image(sixteen) == ramp[..., None]).all()
     one = save(tmp_path / "1.png", ramp > 100)
@@ -81,7 +88,9 @@ def test_bad_files_are_named(tmp_path: Path, read: object) -> None:
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UserError, match=r"folder\.png: can't be opened"):
         read(tmp_path / "folder.png")
-    whole = save(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 3, (90, 90), np.uint8)).read_bytes()
+    whole = save(
+        tmp_path / "whole.png", np.random.default_rng(0).integers(0, 3, (90, 90), np.uint8)
+    ).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"cut\.png: is damaged or cut short"):
         read(tmp_path / "cut.png")
@@ -101,11 +110,15 @@ def test_damage_at_any_place_is_a_user_error_or_harmless(tmp_path: Path) -> None
 
 @given(data=st.data())
 @settings(max_examples=40)
-def test_labels_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_labels_come_back_as_written(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     num_classes = data.draw(st.integers(1, 300))
     ignore = data.draw(st.sampled_from([num_classes, 255, 65535]))
     ids = np.array(
-        data.draw(st.lists(st.sampled_from([*range(num_classes), ignore]), min_size=12, max_size=12))
+        data.draw(
+            st.lists(st.sampled_from([*range(num_classes), ignore]), min_size=12, max_size=12)
+        )
     ).reshape(3, 4)
     path = tmp_path_factory.mktemp("labels") / "a.png"
     save(path, ids.astype(np.uint16 if ids.max() > 255 else np.uint8))
@@ -117,7 +130,8 @@ def test_labels_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, d
 def test_palette_indices_and_bilevel_pixels_are_ids(tmp_path: Path) -> None:
     ids = np.array([[0, 1], [2, 255]], np.uint8)
     image = Image.fromarray(ids)
-    image.putpalette(list(range(255, -1, -1)) * 3)  # turns grey into a palette picture of the same indices
+    # turns grey into a palette picture of the same indices
+    image.putpalette(list(range(255, -1, -1)) * 3)
     assert image.mode == "P"
     image.save(tmp_path / "p.png")
     assert (read_labels(tmp_path / "p.png", LabelFormat(3)) == ids).all()
@@ -138,12 +152,16 @@ def test_palette_indices_and_bilevel_pixels_are_ids(tmp_path: Path) -> None:
         ("many.png", np.arange(48, dtype=np.uint8).reshape(6, 8), r"12, \.\.\. out of range"),
     ],
 )
-def test_bad_labels_are_named_with_their_fault(tmp_path: Path, name: str, pixels: np.ndarray, complaint: str) -> None:
+def test_bad_labels_are_named_with_their_fault(
+    tmp_path: Path, name: str, pixels: np.ndarray, complaint: str
+) -> None:
     with pytest.raises(UserError, match=f"{name}.*{complaint}"):
         read_labels(save(tmp_path / name, pixels), LabelFormat(3), size=(6, 8))
 
 
-@pytest.mark.parametrize(("dtype", "ignore"), [(np.uint8, 255), (np.uint16, 255), (np.uint16, 65535), (np.uint8, 2)])
+@pytest.mark.parametrize(
+    ("dtype", "ignore"), [(np.uint8, 255), (np.uint16, 255), (np.uint16, 65535), (np.uint8, 2)]
+)
 def test_a_mapping_gives_the_class_of_each_raw_id_and_void_to_the_others(
     tmp_path: Path, dtype: type[np.generic], ignore: int
 ) -> None:
@@ -158,9 +176,13 @@ def test_a_mapping_gives_the_class_of_each_raw_id_and_void_to_the_others(
 @pytest.mark.parametrize("other", [-1, 65536, 70000])
 def test_ids_may_have_more_than_sixteen_bits_or_a_sign(tmp_path: Path, other: int) -> None:
     path = save(tmp_path / "wide.tif", np.array([[7, other, 0]], np.int32))
-    assert read_labels(path, LabelFormat(2, 255, {7: 0}, others_are_void=True)).tolist() == [[0, 255, 255]]
+    assert read_labels(path, LabelFormat(2, 255, {7: 0}, others_are_void=True)).tolist() == [
+        [0, 255, 255]
+    ]
     assert read_labels(path, LabelFormat(2, -1, {7: 0, other: 1, 0: -1})).tolist() == [[0, 1, -1]]
-    with pytest.raises(UserError, match=rf"wide\.tif: class id {other} out of range \(1 pixels\); expected 7, 0"):
+    with pytest.raises(
+        UserError, match=rf"wide\.tif: class id {other} out of range \(1 pixels\); expected 7, 0"
+    ):
         read_labels(path, LabelFormat(2, 255, {7: 0, 0: 1}))
 
 
@@ -176,7 +198,9 @@ def test_a_mapped_file_is_checked_as_any_other(tmp_path: Path) -> None:
 
 TABLE = LabelFormat(3, 255, {(0, 0, 255): 0, (0, 255, 0): 1, (255, 255, 255): 2, (0, 0, 0): 255})
 IDS = np.array([[0, 1, 2, 255], [2, 2, 1, 0]])
-PAINTED = np.array([[0, 0, 255], [0, 255, 0], [255, 255, 255], [0, 0, 0]], np.uint8)[np.where(IDS == 255, 3, IDS)]
+PAINTED = np.array([[0, 0, 255], [0, 255, 0], [255, 255, 255], [0, 0, 0]], np.uint8)[
+    np.where(IDS == 255, 3, IDS)
+]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "orientation"])
@@ -197,7 +221,9 @@ def test_black_and_white_are_colours_too(tmp_path: Path) -> None:
 
 
 def test_many_classes_in_colours_take_wide_ids(tmp_path: Path) -> None:
-    form = LabelFormat(300, 65535, {(0, 0, 255): 299, (0, 255, 0): 1, (255, 255, 255): 65535, (0, 0, 0): 0})
+    form = LabelFormat(
+        300, 65535, {(0, 0, 255): 299, (0, 255, 0): 1, (255, 255, 255): 65535, (0, 0, 0): 0}
+    )
     labels = read_labels(save(tmp_path / "a.png", PAINTED), form)
     assert labels.tolist() == [[299, 1, 65535, 0], [65535, 65535, 1, 299]]
 
@@ -206,14 +232,16 @@ def test_many_classes_in_colours_take_wide_ids(tmp_path: Path) -> None:
     ("pixels", "mode", "message"),
     [
         ([[[0, 0, 255], [1, 2, 3], [1, 2, 3], [9, 9, 9]]], "RGB",
-         r"the colour \[1, 2, 3\] \(2 pixels\) is no class's and not void; 1 more colours are unknown too"),
+         r"the colour \[1, 2, 3\] \(2 pixels\) is no class's and not void; 1 more colours are unknown too"),  # noqa: E501
         ([[[0, 0, 255], [0, 0, 254]]], "RGB",
          r"\[0, 0, 254\] \(1 pixels\) .* void\. Known are \[0, 0, 255\], \[0, 255, 0\]"),
-        ([[[0, 0, 255, 255], [0, 0, 255, 254]]], "RGBA", "1 pixels are transparent; save it as RGB"),
+        ([[[0, 0, 255, 255], [0, 0, 255, 254]]], "RGBA", "1 pixels are transparent; save it as RGB"),  # noqa: E501
         ([[7, 300]], "I;16", "has I;16 pixels where 8-bit colours are expected"),
     ],
 )  # fmt: skip
-def test_colours_that_are_no_labels_are_told(tmp_path: Path, pixels: list, mode: str, message: str) -> None:
+def test_colours_that_are_no_labels_are_told(
+    tmp_path: Path, pixels: list, mode: str, message: str
+) -> None:
     path = save(tmp_path / "a.png", np.array(pixels, np.uint16 if mode == "I;16" else np.uint8))
     with pytest.raises(UserError, match=rf"label map .*a\.png: .*{message}"):
         read_labels(path, TABLE)

@@ -1,4 +1,6 @@
-"""Splits by share do not depend on what else is there; files and folders are taken at their word."""
+"""Splits by share do not depend on what else is there; files and folders are taken at their
+word.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def test_shares_of_many_are_met_and_a_new_file_moves_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"), [(12, (10, 2)), (16, (13, 3)), (10, (8, 2)), (3, (2, 1)), (2, (1, 1)), (499, (399, 100))]
+    ("count", "expected"),
+    [(12, (10, 2)), (16, (13, 3)), (10, (8, 2)), (3, (2, 1)), (2, (1, 1)), (499, (399, 100))],
 )
 def test_shares_of_few_are_met_exactly(count: int, expected: tuple[int, int]) -> None:
     found = by_share({"train": 0.8, "val": 0.2}, _paths(count))
@@ -44,8 +47,13 @@ def test_another_seed_is_another_draw() -> None:
 
 
 def test_the_draw_is_the_same_everywhere() -> None:
-    found = by_share({"train": 0.5, "val": 0.5}, [Path("a/1.png"), Path("a/2.png"), Path("b.jpg"), Path("c.jpg")])
-    assert found == {"train": [Path("a/2.png"), Path("b.jpg")], "val": [Path("a/1.png"), Path("c.jpg")]}
+    found = by_share(
+        {"train": 0.5, "val": 0.5}, [Path("a/1.png"), Path("a/2.png"), Path("b.jpg"), Path("c.jpg")]
+    )
+    assert found == {
+        "train": [Path("a/2.png"), Path("b.jpg")],
+        "val": [Path("a/1.png"), Path("c.jpg")],
+    }
 
 
 @given(count=st.integers(0, 12))
@@ -64,13 +72,17 @@ def test_text_files_name_images_by_path_or_name(tmp_path: Path) -> None:
     pictures = [Path("a/1.png"), Path("b/1.png"), Path("b/2.png"), Path("b/3.png"), Path("b/4.png")]
     splits = {"train": tmp_path / "train.txt", "val": tmp_path / "val.txt"}
     found = split_paths(splits, pictures, pictures[:4], tmp_path / "d.yaml", tmp_path)
-    assert found == {"train": [pictures[0], pictures[2]], "val": [pictures[3]]}  # the last has no label
+    # the last has no label
+    assert found == {"train": [pictures[0], pictures[2]], "val": [pictures[3]]}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a/1\nc/9.png\n", r"val\.txt, line 2: 'c/9\.png': no such picture in .*relative to images"),
+        (
+            "a/1\nc/9.png\n",
+            r"val\.txt, line 2: 'c/9\.png': no such picture in .*relative to images",
+        ),
         ("1\n", r"val\.txt, line 1: '1': could be a/1\.png or b/1\.png"),
         ("# nothing\n", r"val\.txt: lists no pictures"),
     ],
@@ -79,13 +91,20 @@ def test_text_files_that_name_no_image(tmp_path: Path, text: str, message: str) 
     (tmp_path / "val.txt").write_text(text)
     pictures = [Path("a/1.png"), Path("b/1.png")]
     with pytest.raises(UserError, match=rf"descriptor .*d\.yaml: .*{message}"):
-        split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path / "d.yaml", tmp_path)
+        split_paths(
+            {"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path / "d.yaml", tmp_path
+        )
 
 
 def test_subfolders(tmp_path: Path) -> None:
     for name in ("train", "val"):
         (tmp_path / name).mkdir()
-    pictures = [Path("train/x/1.png"), Path("train/2.png"), Path("trainer/3.png"), Path("val/1.png")]
+    pictures = [
+        Path("train/x/1.png"),
+        Path("train/2.png"),
+        Path("trainer/3.png"),
+        Path("val/1.png"),
+    ]
     splits = {name: tmp_path / name for name in ("train", "val")}
     found = split_paths(splits, pictures, pictures, tmp_path / "d.yaml", tmp_path)
     assert found == {"train": pictures[:2], "val": pictures[3:]}
@@ -100,7 +119,9 @@ def test_subfolders(tmp_path: Path) -> None:
 def test_lists_of_other_tools_are_understood(tmp_path: Path, line: str) -> None:
     (tmp_path / "val.txt").write_text(line + "\n")
     pictures = [Path("a/1.png"), Path("b/1.png"), Path("b/2 c.png")]
-    found = split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path / "d.yaml", tmp_path)
+    found = split_paths(
+        {"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path / "d.yaml", tmp_path
+    )
     assert found == {"val": [Path("a/1.png")]}
 
 
@@ -114,4 +135,7 @@ def test_a_name_in_another_folder_is_no_match(tmp_path: Path) -> None:
 def test_names_may_hold_blanks(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("b/2 c.png\n/elsewhere/b/2.png\n")
     pictures = [Path("b/2 c.png"), Path("b/2.png")]
-    assert split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path, tmp_path)["val"] == pictures
+    assert (
+        split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path, tmp_path)["val"]
+        == pictures
+    )

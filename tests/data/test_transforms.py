@@ -25,7 +25,9 @@ def picture_of(labels: Tensor) -> Tensor:
 
 
 def inner(labels: Tensor) -> Tensor:
-    """True where all neighbours within 2 pixels exist and have the same label: smoothing can't mix colours there."""
+    """True where all neighbours within 2 pixels exist and have the same label: smoothing can't mix
+    colours there.
+    """
     padded = torch.nn.functional.pad(labels[None, None].float(), (2, 2, 2, 2), value=-1)
     high = torch.nn.functional.max_pool2d(padded, 5, 1)
     return (high == -torch.nn.functional.max_pool2d(-padded, 5, 1))[0, 0]
@@ -54,7 +56,9 @@ def test_picture_and_labels_stay_aligned(
     seed: int, height: int, width: int, low: float, stretch: float, crop: ScaledCrop | None
 ) -> None:
     torch.manual_seed(seed)
-    transform = TrainTransform(scale_range=(low, low * stretch), crop=crop, flip="horizontal", color_aug=False)
+    transform = TrainTransform(
+        scale_range=(low, low * stretch), crop=crop, flip="horizontal", color_aug=False
+    )
     labels = blocks(height, width, 24)
     image, moved = transform(picture_of(labels), labels)
     assert image.dtype == moved.dtype == torch.uint8
@@ -76,7 +80,9 @@ def test_the_labels_are_not_shifted_by_half_a_pixel() -> None:
     labels = torch.zeros(40, 40, dtype=torch.uint8)
     labels[:, 20:] = 1
     for scale in (0.5, 0.25, 2.0):
-        transform = TrainTransform(scale_range=(scale, scale), crop=None, flip="none", color_aug=False)
+        transform = TrainTransform(
+            scale_range=(scale, scale), crop=None, flip="none", color_aug=False
+        )
         _, moved = transform(picture_of(labels), labels)
         assert moved.float().mean() == 0.5
         assert (moved.flip(1) == 1 - moved).all()
@@ -96,14 +102,21 @@ def test_crop_sizes_follow_their_kind() -> None:
     labels = blocks(100, 200, 10)
     for scale in (0.5, 1.0, 1.7):
         assert ScaledCrop("absolute", (30, 40)).draw(labels, scale)[1] == (30, 40)
-        assert ScaledCrop("relative", (0.5, 0.25)).draw(labels, scale)[1] == (round(50 * scale), round(50 * scale))
+        assert ScaledCrop("relative", (0.5, 0.25)).draw(labels, scale)[1] == (
+            round(50 * scale),
+            round(50 * scale),
+        )
     sizes = [ScaledCrop("relative_range", (0.5, 0.25)).draw(labels, 1.0)[1] for _ in range(200)]
     heights, widths = zip(*sizes, strict=True)
     assert 50 <= min(heights) < 60 < 90 < max(heights) <= 100
     assert 50 <= min(widths) < 70 < 180 < max(widths) <= 200
 
 
-@given(seed=st.integers(0, 2**32), scale=st.floats(0.3, 4.0), crop=st.sampled_from([c for c in CROPS if c]))
+@given(
+    seed=st.integers(0, 2**32),
+    scale=st.floats(0.3, 4.0),
+    crop=st.sampled_from([c for c in CROPS if c]),
+)
 @settings(max_examples=100)
 def test_windows_lie_inside_and_keep_the_scale(seed: int, scale: float, crop: ScaledCrop) -> None:
     torch.manual_seed(seed)
@@ -112,13 +125,15 @@ def test_windows_lie_inside_and_keep_the_scale(seed: int, scale: float, crop: Sc
     assert 0 <= top <= top + height <= 97
     assert 0 <= left <= left + width <= 131
     for source, target in zip((height, width), size, strict=True):
-        assert abs(source * scale - target) <= 0.5 + 0.5 * scale + 1e-6  # both are rounded to whole pixels
+        # both are rounded to whole pixels
+        assert abs(source * scale - target) <= 0.5 + 0.5 * scale + 1e-6
 
 
 def test_no_class_gets_more_than_its_share_where_that_is_possible() -> None:
     torch.manual_seed(0)
     labels = torch.zeros(60, 60, dtype=torch.uint8)
-    labels[20:] = torch.arange(60, dtype=torch.uint8).remainder(4)  # one class above, four in stripes below
+    # one class above, four in stripes below
+    labels[20:] = torch.arange(60, dtype=torch.uint8).remainder(4)
     shares = {limit: [] for limit in (1.0, 0.6)}
     for limit, seen in shares.items():
         crop = ScaledCrop("absolute", (20, 20), single_category_max_area=limit)
@@ -164,7 +179,10 @@ def test_the_order_of_bytes_changes_nothing_but_the_speed() -> None:
     planes = torch.randint(256, (3, 90, 120), dtype=torch.uint8)
     view = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     transform = TrainTransform(
-        scale_range=(0.5, 2), crop=ScaledCrop("absolute", (40, 50)), flip="horizontal", color_aug=True
+        scale_range=(0.5, 2),
+        crop=ScaledCrop("absolute", (40, 50)),
+        flip="horizontal",
+        color_aug=True,
     )
     for seed in range(10):
         samples = []
@@ -215,7 +233,9 @@ def test_the_scale_is_log_uniform() -> None:
         ("relative", (0.5, 0.5), 1.5, "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA"),
     ],
 )
-def test_senseless_crops_are_refused_by_key(kind: str, size: tuple[float, ...], limit: float, key: str) -> None:
+def test_senseless_crops_are_refused_by_key(
+    kind: str, size: tuple[float, ...], limit: float, key: str
+) -> None:
     with pytest.raises(UserError, match=key):
         ScaledCrop(kind, size, single_category_max_area=limit)
 
@@ -229,7 +249,9 @@ def test_senseless_crops_are_refused_by_key(kind: str, size: tuple[float, ...], 
         ((1.0, 1.0), "diagonal", "INPUT.RANDOM_FLIP"),
     ],
 )
-def test_senseless_augmentation_is_refused_by_key(scale_range: tuple[float, ...], flip: str, key: str) -> None:
+def test_senseless_augmentation_is_refused_by_key(
+    scale_range: tuple[float, ...], flip: str, key: str
+) -> None:
     with pytest.raises(UserError, match=key):
         TrainTransform(scale_range=scale_range, crop=None, flip=flip, color_aug=False)
 
@@ -257,7 +279,9 @@ def test_a_vertical_flip_turns_half_of_all_samples_upside_down() -> None:
     results = [transform(picture_of(labels), labels) for _ in range(200)]
     turned = sum(torch.equal(moved, labels.flip(0)) for _, moved in results)
     assert 60 < turned < 140
-    assert all(torch.equal(moved, labels) or torch.equal(moved, labels.flip(0)) for _, moved in results)
+    assert all(
+        torch.equal(moved, labels) or torch.equal(moved, labels.flip(0)) for _, moved in results
+    )
     assert all(torch.equal(image, picture_of(moved)) for image, moved in results)
 
 
@@ -277,9 +301,15 @@ def test_senseless_absolute_ranges_are_refused_by_key(size: tuple[float, ...]) -
 
 @pytest.mark.parametrize(
     ("sizes", "sampling", "expected"),
-    [((20, 40), "choice", {20, 40}), ((20, 24), "range", set(range(20, 25))), ((0, 15), "choice", {30, 15})],
+    [
+        ((20, 40), "choice", {20, 40}),
+        ((20, 24), "range", set(range(20, 25))),
+        ((0, 15), "choice", {30, 15}),
+    ],
 )
-def test_the_shorter_side_is_drawn(sizes: tuple[int, ...], sampling: str, expected: set[int]) -> None:
+def test_the_shorter_side_is_drawn(
+    sizes: tuple[int, ...], sampling: str, expected: set[int]
+) -> None:
     transform = TrainTransform(
         scale_range=(9.0, 9.0),
         crop=None,
@@ -294,7 +324,9 @@ def test_the_shorter_side_is_drawn(sizes: tuple[int, ...], sampling: str, expect
 
 def test_the_longer_side_has_a_limit() -> None:
     side = ShorterSide((100,), 120, "choice")
-    transform = TrainTransform(scale_range=(1.0, 1.0), crop=None, flip="none", color_aug=False, shorter_side=side)
+    transform = TrainTransform(
+        scale_range=(1.0, 1.0), crop=None, flip="none", color_aug=False, shorter_side=side
+    )
     labels = torch.zeros(30, 60, dtype=torch.uint8)
     assert transform(picture_of(labels), labels)[1].shape == (60, 120)
 
@@ -310,6 +342,8 @@ def test_the_longer_side_has_a_limit() -> None:
         ((3, 5), 10, "any", "MIN_SIZE_TRAIN_SAMPLING"),
     ],
 )
-def test_senseless_sizes_are_refused_by_key(sizes: tuple[int, ...], max_size: int, sampling: str, key: str) -> None:
+def test_senseless_sizes_are_refused_by_key(
+    sizes: tuple[int, ...], max_size: int, sampling: str, key: str
+) -> None:
     with pytest.raises(UserError, match=key):
         ShorterSide(sizes, max_size, sampling)

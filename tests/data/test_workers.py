@@ -34,7 +34,13 @@ def _process(outlive: int) -> Iterator[tuple[ForkProcess, Connection]]:
 def test_it_outlives_them_all() -> None:
     with _process(3600) as (process, pipe):
         assert process.pid is not None
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        for number in (
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGUSR1,
+            signal.SIGTERM,
+            signal.SIGTERM,
+        ):
             os.kill(process.pid, number)
         pipe.send("end")
     assert process.exitcode == 0

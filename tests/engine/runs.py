@@ -43,7 +43,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     monkeypatch.setattr(module, "training_step", step)
 
 
-def train_stopped_and_resumed(folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int, *opts: object) -> None:
+def train_stopped_and_resumed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int, *opts: object
+) -> None:
     """Trains for some steps, is interrupted, and resumes to the end."""
     with monkeypatch.context() as patch:
         stop_after(patch, steps)
@@ -65,7 +67,9 @@ def without_config(path: Path) -> bytes:
 def files(folder: Path) -> dict[str, bytes]:
     """What a run has made, without its log, which every run continues."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in found.items() if name not in ("log.txt", ".lock")}
+    return {
+        name: path.read_bytes() for name, path in found.items() if name not in ("log.txt", ".lock")
+    }
 
 
 def unreadable(*args: object, **kwargs: object) -> None:

@@ -91,7 +91,9 @@ def test_a_checkpoint_of_other_classes_is_not_the_same_model(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("per_class", [False, True])
-def test_what_belongs_to_the_names_of_other_classes_stays_behind(tmp_path: Path, per_class: bool) -> None:
+def test_what_belongs_to_the_names_of_other_classes_stays_behind(
+    tmp_path: Path, per_class: bool
+) -> None:
     class WithText(torch.nn.Module):
         def __init__(self, names: tuple[str, ...]) -> None:
             super().__init__()
@@ -101,7 +103,9 @@ def test_what_belongs_to_the_names_of_other_classes_stays_behind(tmp_path: Path,
             for name in ("embedding", "mean"):
                 self.text.register_buffer(name, torch.randn(2, 2))
             self.text.learner = torch.nn.Module()
-            self.text.learner.context = torch.nn.Parameter(torch.randn(2, 3, 4) if per_class else torch.randn(3, 4))
+            self.text.learner.context = torch.nn.Parameter(
+                torch.randn(2, 3, 4) if per_class else torch.randn(3, 4)
+            )
 
     source, target, same = WithText(("a", "b")), WithText(("c", "d")), WithText(("a", "b"))
     path = tmp_path / "x.pth"
@@ -110,16 +114,26 @@ def test_what_belongs_to_the_names_of_other_classes_stays_behind(tmp_path: Path,
         start_from(model, str(path), get_cfg().MODEL.CLIP)
 
     def taken(model: WithText) -> list[str]:
-        return [name for name, value in model.state_dict().items() if torch.equal(value, source.state_dict()[name])]
+        return [
+            name
+            for name, value in model.state_dict().items()
+            if torch.equal(value, source.state_dict()[name])
+        ]
 
     assert taken(same) == list(source.state_dict())
-    assert taken(target) == ["body.weight", "body.bias", *([] if per_class else ["text.learner.context"])]
+    assert taken(target) == [
+        "body.weight",
+        "body.bias",
+        *([] if per_class else ["text.learner.context"]),
+    ]
 
 
 def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
     tmp_path: Path, small_cfg: CfgNode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A linear classifier, fewer queries and a text of other classes: what fits is taken all the same."""
+    """A linear classifier, fewer queries and a text of other classes: what fits is taken all the
+    same.
+    """
     small_cfg.MODEL.CLIPMASK.CLASSIFIER = "linear"
     path = write_checkpoint(tmp_path / "x.pth", small_cfg)
     small_cfg.MODEL.CLIPMASK.NUM_QUERIES = 6
@@ -130,8 +144,13 @@ def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
     start_from(model, str(path), small_cfg.MODEL.CLIP)
     lines = [record.getMessage() for record in caplog.records]
     stored, own = load_checkpoint(path)["model"], model.state_dict()
-    taken = [name for name, value in own.items() if name in stored and torch.equal(value, stored[name])]
-    assert lines[0] == f"started from {path}: {len(taken)} of the model's {len(own)} tensors come from it"
+    taken = [
+        name for name, value in own.items() if name in stored and torch.equal(value, stored[name])
+    ]
+    assert (
+        lines[0]
+        == f"started from {path}: {len(taken)} of the model's {len(own)} tensors come from it"
+    )
     assert lines[1] == "  licences of that start: trained on toy_street_sem_seg_train (Apache-2.0)"
     assert lines[2] == (
         "  text embeddings: computed for house, field; those of the file are of other classes "
@@ -140,7 +159,9 @@ def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
     assert 4 <= len(lines) <= 9
     assert all(len(line) < 160 for line in lines[1:])
     assert any(line.startswith("  mask_decoder: ") and "of another shape" in line for line in lines)
-    assert any(line.startswith("  pixel_decoder: ") and "unknown to the model" in line for line in lines)
+    assert any(
+        line.startswith("  pixel_decoder: ") and "unknown to the model" in line for line in lines
+    )
 
 
 def test_text_of_other_prompts_is_computed(tmp_path: Path, small_cfg: CfgNode) -> None:
@@ -149,7 +170,11 @@ def test_text_of_other_prompts_is_computed(tmp_path: Path, small_cfg: CfgNode) -
     checkpoint["metadata"]["class_prompts"] = {"road": ["asphalt"]}
     save_checkpoint(path, checkpoint)
     stored = checkpoint["model"]["text.embedding"]
-    for prompts, same in [({"road": ["asphalt"]}, True), ({"road": ["gravel"]}, False), (None, False)]:
+    for prompts, same in [
+        ({"road": ["asphalt"]}, True),
+        ({"road": ["gravel"]}, False),
+        (None, False),
+    ]:
         metadata = {"stuff_classes": NAMES, "class_prompts": prompts}
         model = build_model(small_cfg, [Vocabulary.from_metadata(metadata)])
         start_from(model, str(path), small_cfg.MODEL.CLIP)
@@ -164,14 +189,18 @@ SOURCES: list[tuple[str, object]] = [
 
 
 @pytest.mark.parametrize(("key", "value"), SOURCES)
-def test_text_from_another_source_is_computed(tmp_path: Path, small_cfg: CfgNode, key: str, value: object) -> None:
+def test_text_from_another_source_is_computed(
+    tmp_path: Path, small_cfg: CfgNode, key: str, value: object
+) -> None:
     """The names and the width may be the same: a T of random vectors must not pass for CLIP's."""
     path = write_checkpoint(tmp_path / "x.pth", small_cfg)
     stored = load_checkpoint(path)["model"]["text.embedding"]
     for changed in (False, True):
         clip = small_cfg.MODEL.CLIP.clone()
         clip[key] = value if changed else clip[key]
-        clip[key] = "elsewhere.npz" if changed and clip[key] == small_cfg.MODEL.CLIP[key] else clip[key]
+        clip[key] = (
+            "elsewhere.npz" if changed and clip[key] == small_cfg.MODEL.CLIP[key] else clip[key]
+        )
         model = build_model(small_cfg, NAMES)
         start_from(model, str(path), clip)
         assert torch.equal(model.text.embedding, stored) is not changed

@@ -41,7 +41,8 @@ def test_a_signal_saves_and_the_resumed_run_ends_in_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, uninterrupted: Path, number: signal.Signals, step: int
 ) -> None:
     folder = uninterrupted.with_name(f"{number.name}{step}") / "run"
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    # a shell's background jobs ignore it
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patch:
             _signal_at(patch, step, number)
@@ -59,10 +60,14 @@ def test_a_signal_saves_and_the_resumed_run_ends_in_the_same_bytes(
         assert without_config(folder / name) == without_config(uninterrupted / name)
     assert metrics(folder) == metrics(uninterrupted)
     kept = {path.name for path in folder.glob("model_0*.pth")}
-    assert kept == {path.name for path in uninterrupted.glob("model_0*.pth")}, "what a signal saved goes when it is old"
+    assert kept == {path.name for path in uninterrupted.glob("model_0*.pth")}, (
+        "what a signal saved goes when it is old"
+    )
 
 
-def test_a_signal_ends_an_evaluation_at_once(monkeypatch: pytest.MonkeyPatch, uninterrupted: Path) -> None:
+def test_a_signal_ends_an_evaluation_at_once(
+    monkeypatch: pytest.MonkeyPatch, uninterrupted: Path
+) -> None:
     """Its step is saved before, and the evaluation is made up for."""
     folder = uninterrupted.with_name("evaluation") / "run"
 
@@ -76,7 +81,9 @@ def test_a_signal_ends_an_evaluation_at_once(monkeypatch: pytest.MonkeyPatch, un
             train(tiny.tiny_cfg(folder, *DEMANDING, "SOLVER.CHECKPOINT_PERIOD", 100))
     assert (folder / "last_checkpoint").read_text() == "model_0000001.pth"
     train(tiny.tiny_cfg(folder, *DEMANDING), resume=True)
-    assert without_config(folder / "model_best.pth") == without_config(uninterrupted / "model_best.pth")
+    assert without_config(folder / "model_best.pth") == without_config(
+        uninterrupted / "model_best.pth"
+    )
     assert metrics(folder) == metrics(uninterrupted)
 
 
@@ -88,14 +95,18 @@ def test_a_broken_test_image_costs_no_step(tmp_path: Path, monkeypatch: pytest.M
     assert "ERROR: a bad file" in (tmp_path / "log.txt").read_text()
 
 
-def test_a_picture_that_can_not_be_drawn_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_can_not_be_drawn_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "draw_pictures", unreadable)
     train(tiny.tiny_cfg(tmp_path, "TEST.EVAL_PERIOD", 3))
     assert (tmp_path / "log.txt").read_text().count("no pictures after step") == 2
     assert len([line for line in metrics(tmp_path) if "sem_seg/mIoU" in line]) == 2
 
 
-def test_a_checkpoint_that_can_not_be_written_costs_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_can_not_be_written_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next one may; the last one must."""
     original = module.save_checkpoint
 
@@ -107,14 +118,19 @@ def test_a_checkpoint_that_can_not_be_written_costs_no_step(tmp_path: Path, monk
     full.final = False  # type: ignore[attr-defined]
     monkeypatch.setattr(module, "save_checkpoint", full)
     train(tiny.tiny_cfg(tmp_path))
-    assert {path.name for path in tmp_path.glob("*.pth")} == {"model_0000003.pth", "model_final.pth"}
+    assert {path.name for path in tmp_path.glob("*.pth")} == {
+        "model_0000003.pth",
+        "model_final.pth",
+    }
     assert (tmp_path / "log.txt").read_text().count("WARNING: disk full; training goes on") == 2
     full.final = True  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="disk full"):
         train(tiny.tiny_cfg(tmp_path), start_over=True)
 
 
-def test_a_removed_folder_is_made_again_with_all_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_folder_is_made_again_with_all_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = module.training_step
     folder = tmp_path / "run"
 
@@ -125,7 +141,14 @@ def test_a_removed_folder_is_made_again_with_all_that_is_known(tmp_path: Path, m
 
     monkeypatch.setattr(module, "training_step", removing)
     train(tiny.tiny_cfg(folder, "SOLVER.LOG_PERIOD", 1, "SOLVER.CHECKPOINT_PERIOD", 100))
-    names = ("config.yaml", "log.txt", "model_final.pth", "model_best.pth", "last_checkpoint", ".lock")
+    names = (
+        "config.yaml",
+        "log.txt",
+        "model_final.pth",
+        "model_best.pth",
+        "last_checkpoint",
+        ".lock",
+    )
     assert [name for name in names if not (folder / name).is_file()] == []
     assert [line["iteration"] for line in metrics(folder)] == [0, 1, 2, 3, 4, 5, 5]
     assert "was removed" in (folder / "log.txt").read_text()
@@ -153,7 +176,9 @@ def test_scores_are_left_for_programs(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == trained
 
 
-def test_what_ended_a_run_stands_in_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_what_ended_a_run_stands_in_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     def fault(*args: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 

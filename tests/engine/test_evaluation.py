@@ -64,7 +64,9 @@ def test_a_run_that_misses_its_expected_results_fails_with_all_its_files(tmp_pat
     weights = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]
     with pytest.raises(UserError, match="mIoU"):
         evaluate_checkpoint(
-            tiny.tiny_cfg(tmp_path, *weights, "TEST.EXPECTED_RESULTS", [["sem_seg", "mIoU", 300.0, 1.0]])
+            tiny.tiny_cfg(
+                tmp_path, *weights, "TEST.EXPECTED_RESULTS", [["sem_seg", "mIoU", 300.0, 1.0]]
+            )
         )
 
 
@@ -90,12 +92,16 @@ def test_evaluation_leaves_mode_and_random_state(tmp_path: Path, fabric) -> None
     assert not (tmp_path / "inference").exists()
 
 
-def test_a_label_map_is_decoded_once_for_all_evaluators(tmp_path: Path, fabric, monkeypatch) -> None:
+def test_a_label_map_is_decoded_once_for_all_evaluators(
+    tmp_path: Path, fabric, monkeypatch
+) -> None:
     from clipmask.data import catalog
 
     read: list[str] = []
     original = catalog.read_labels
-    monkeypatch.setattr(catalog, "read_labels", lambda path, *args: read.append(path) or original(path, *args))
+    monkeypatch.setattr(
+        catalog, "read_labels", lambda path, *args: read.append(path) or original(path, *args)
+    )
     cfg = tiny.tiny_cfg(tmp_path)
     evaluate_datasets(cfg, tiny.TinySegmenter(cfg), fabric)
     assert len(read) == len(set(read)) == len(DatasetCatalog.get("tiny_val"))
@@ -111,12 +117,19 @@ def test_boundaries_are_scored_without_a_folder(tmp_path: Path, fabric) -> None:
 
 
 def test_withheld_labels_are_predicted_for_their_server(tmp_path: Path, tiny_root: Path) -> None:
-    """Beside a dataset with labels, in one evaluation; without a server, labels are wanted. Training wants them too."""
+    """Beside a dataset with labels, in one evaluation; without a server, labels are wanted.
+    Training wants them too.
+    """
     train(tiny.tiny_cfg(tmp_path))
     images = [{"file_name": str(path)} for path in sorted((tiny_root / "val").glob("?.png"))]
     DatasetCatalog.register("tiny_test", lambda: [dict(image) for image in images])
     MetadataCatalog.get("tiny_test").set(stuff_classes=list(tiny.CLASSES), ignore_label=255)
-    opts = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "DATASETS.TEST", ("tiny_val", "tiny_test")]
+    opts = [
+        "MODEL.WEIGHTS",
+        str(tmp_path / "model_final.pth"),
+        "DATASETS.TEST",
+        ("tiny_val", "tiny_test"),
+    ]
     cfg = tiny.tiny_cfg(tmp_path / "new", *opts)
     try:
         with pytest.raises(UserError, match="tiny_test.*sem_seg_file_name"):
@@ -133,12 +146,23 @@ def test_withheld_labels_are_predicted_for_their_server(tmp_path: Path, tiny_roo
     assert set(np.unique(np.asarray(Image.open(files[0])))) <= {7, 9, 300}
 
 
-def test_a_dataset_is_segmented_into_its_own_classes(tmp_path: Path, tiny_root: Path, monkeypatch) -> None:
+def test_a_dataset_is_segmented_into_its_own_classes(
+    tmp_path: Path, tiny_root: Path, monkeypatch
+) -> None:
     train(tiny.tiny_cfg(tmp_path))
     tiny.register(tiny_root, ("sky", "street", "vehicle"), prefix="renamed")
     asked = []
-    monkeypatch.setattr(tiny.TinySegmenter, "check_vocabulary", lambda self, vocabulary: asked.append(vocabulary.names))
-    weights = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "DATASETS.TEST", ("tiny_val", "renamed_val")]
+    monkeypatch.setattr(
+        tiny.TinySegmenter,
+        "check_vocabulary",
+        lambda self, vocabulary: asked.append(vocabulary.names),
+    )
+    weights = [
+        "MODEL.WEIGHTS",
+        str(tmp_path / "model_final.pth"),
+        "DATASETS.TEST",
+        ("tiny_val", "renamed_val"),
+    ]
     results = evaluate_checkpoint(tiny.tiny_cfg(tmp_path / "new", *weights))
     assert asked == [tiny.CLASSES, ("sky", "street", "vehicle")]
     assert results["tiny_val"]["sem_seg"]["mIoU"] == results["renamed_val"]["sem_seg"]["mIoU"]
@@ -184,7 +208,8 @@ def test_a_label_map_of_another_size_is_named(tmp_path: Path, tiny_root: Path, f
     image = sorted((tiny_root / "val").glob("?.png"))[0]
     Image.fromarray(np.zeros((3, 5), np.uint8)).save(tmp_path / "small.png")
     DatasetCatalog.register(
-        "tiny_wrong", lambda: [{"file_name": str(image), "sem_seg_file_name": str(tmp_path / "small.png")}]
+        "tiny_wrong",
+        lambda: [{"file_name": str(image), "sem_seg_file_name": str(tmp_path / "small.png")}],
     )
     MetadataCatalog.get("tiny_wrong").set(stuff_classes=list(tiny.CLASSES), ignore_label=255)
     try:
@@ -200,13 +225,17 @@ def test_a_label_map_of_another_size_is_named(tmp_path: Path, tiny_root: Path, f
 
 
 def test_build_evaluator_takes_what_detectron2s_loader_gives(tmp_path: Path) -> None:
-    """Its test samples have lost their label's file name, and the model's output is scores alone."""
+    """Its test samples have lost their label's file name, and the model's output is scores
+    alone.
+    """
     evaluator = build_evaluator("tiny_val", tmp_path / "out")
     for each in evaluator.evaluators:
         each.reset()
         for record in DatasetCatalog.get("tiny_val"):
             height, width = np.asarray(Image.open(record["sem_seg_file_name"])).shape
-            each.process([{"file_name": record["file_name"]}], [{"sem_seg": torch.rand(3, height, width)}])
+            each.process(
+                [{"file_name": record["file_name"]}], [{"sem_seg": torch.rand(3, height, width)}]
+            )
         assert each.evaluate()["sem_seg"]
     stored = torch.load(tmp_path / "out" / "sem_seg_evaluation.pth", weights_only=True)
     assert 0 <= stored["mIoU"] <= 100

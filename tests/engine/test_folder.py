@@ -1,4 +1,6 @@
-"""A folder belongs to one run at a time, and which checkpoint is its newest is found whatever was damaged."""
+"""A folder belongs to one run at a time, and which checkpoint is its newest is found whatever was
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ from clipmask.weights.checkpoint import LAST, save_checkpoint
 
 def _save(folder: Path, iteration: int, name: str = "", **kwargs: bool) -> Path:
     path = folder / (name or f"model_{iteration:07d}.pth")
-    content = {"model": {"weight": torch.ones(2)}, **dict.fromkeys(NEEDED, 0), "iteration": iteration}
+    content = {
+        "model": {"weight": torch.ones(2)},
+        **dict.fromkeys(NEEDED, 0),
+        "iteration": iteration,
+    }
     save_checkpoint(path, content, **kwargs)
     return path
 
@@ -45,8 +51,12 @@ def test_the_pointer_decides(tmp_path: Path) -> None:
     assert _newest(tmp_path) == first
 
 
-@pytest.mark.parametrize("pointer", [None, b"", b"\xff\xfe\xfa", b"../model_0000009.pth", b"model_0000009.pth"])
-def test_without_a_usable_pointer_the_newest_is_found(tmp_path: Path, pointer: bytes | None, caplog) -> None:
+@pytest.mark.parametrize(
+    "pointer", [None, b"", b"\xff\xfe\xfa", b"../model_0000009.pth", b"model_0000009.pth"]
+)
+def test_without_a_usable_pointer_the_newest_is_found(
+    tmp_path: Path, pointer: bytes | None, caplog
+) -> None:
     folder = tmp_path / "run"
     _save(tmp_path, 9)
     _save(folder, 1)
@@ -107,7 +117,10 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(UserError, match=rf"in use: process {holder.pid} on \S+, begun"), run_folder(tmp_path):
+        with (
+            pytest.raises(UserError, match=rf"in use: process {holder.pid} on \S+, begun"),
+            run_folder(tmp_path),
+        ):
             pass
         holder.kill()
     with run_folder(tmp_path):
@@ -141,7 +154,11 @@ def test_a_folder_that_was_removed_is_made_and_locked_again(tmp_path: Path) -> N
 def test_the_best_model_says_how_good_it_is(tmp_path: Path, caplog) -> None:
     path = tmp_path / "model_best.pth"
     assert best_score(tmp_path, ["tiny_val"]) == -math.inf
-    content = {"model": {"weight": torch.ones(2)}, "score": 80.5, "config": "DATASETS: {TEST: [tiny_val]}"}
+    content = {
+        "model": {"weight": torch.ones(2)},
+        "score": 80.5,
+        "config": "DATASETS: {TEST: [tiny_val]}",
+    }
     save_checkpoint(path, content, last=False)
     assert best_score(tmp_path, ["tiny_val"]) == 80.5
     assert best_score(tmp_path, ["tiny_val", "another"]) == -math.inf

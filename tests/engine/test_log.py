@@ -28,7 +28,9 @@ def test_messages_go_to_console_and_file(tmp_path: Path, capsys) -> None:
         assert "after" not in text
 
 
-def test_a_terminal_has_the_bar_instead_of_progress_lines(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_a_terminal_has_the_bar_instead_of_progress_lines(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with run_log(tmp_path):
         logger.info("step 1", extra=SHOWN_BY_BAR)

@@ -1,4 +1,6 @@
-"""Each trainable parameter is in one group, with the right rate and decay; the schedule has its known values."""
+"""Each trainable parameter is in one group, with the right rate and decay; the schedule has its
+known values.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ RATES = {BACKBONE: 0.1, TEXT_TOWER: 0.01}
 class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), timm.layers.LayerNorm2d(4))
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), timm.layers.LayerNorm2d(4)
+        )
         self.backbone_neck = nn.Linear(4, 4)  # a name that only starts like the backbone's
         self.text = nn.Module()
         self.text.learner = nn.Module()
@@ -45,7 +49,11 @@ class Model(nn.Module):
 
 def test_every_trainable_parameter_is_in_exactly_one_group() -> None:
     model = Model()
-    listed = [id(parameter) for group in parameter_groups(model, 1.0, RATES, 0.5) for parameter in group["params"]]
+    listed = [
+        id(parameter)
+        for group in parameter_groups(model, 1.0, RATES, 0.5)
+        for parameter in group["params"]
+    ]
     trainable = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
     assert sorted(listed) == sorted(trainable)
 
@@ -53,7 +61,9 @@ def test_every_trainable_parameter_is_in_exactly_one_group() -> None:
 def test_rates_and_decay_of_each_parameter() -> None:
     model = Model()
     groups = parameter_groups(model, 1.0, RATES, 0.5)
-    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    found = {
+        id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]
+    }
     expected = {
         "backbone.0.weight": (0.1, 0.5),
         "backbone.0.bias": (0.1, 0.0),
@@ -84,8 +94,11 @@ def test_swin_tables_are_not_decayed() -> None:
 def test_the_config_gives_each_part_its_rate() -> None:
     cfg, model = get_cfg(), Model()
     cfg.SOLVER.BACKBONE_MULTIPLIER, cfg.SOLVER.TEXT_MULTIPLIER = 0.5, 0.25
-    rates = {id(p): group["lr"] / cfg.SOLVER.BASE_LR for group in build_optimizer(cfg, model).param_groups
-             for p in group["params"]}  # fmt: skip
+    rates = {
+        id(p): group["lr"] / cfg.SOLVER.BASE_LR
+        for group in build_optimizer(cfg, model).param_groups
+        for p in group["params"]
+    }
     assert rates[id(model.backbone[0].weight)] == 0.5
     assert rates[id(model.text.learner.tower.transformer.weight)] == 0.25
     assert rates[id(model.text.learner.context)] == 1
@@ -95,7 +108,11 @@ def test_the_pyramid_over_a_transformer_learns_as_fast_as_the_rest() -> None:
     model = nn.Module()
     model.backbone = nn.Module()
     model.backbone.body, model.backbone.pyramid = nn.Linear(2, 2), nn.Linear(2, 2)
-    rates = {id(p): group["lr"] for group in build_optimizer(get_cfg(), model).param_groups for p in group["params"]}
+    rates = {
+        id(p): group["lr"]
+        for group in build_optimizer(get_cfg(), model).param_groups
+        for p in group["params"]
+    }
     assert rates[id(model.backbone.body.weight)] == pytest.approx(0.1 * get_cfg().SOLVER.BASE_LR)
     assert rates[id(model.backbone.pyramid.weight)] == get_cfg().SOLVER.BASE_LR
 
@@ -120,7 +137,14 @@ def test_schedule_without_warmup() -> None:
 
 
 SCHEDULES = [
-    ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", (20, 40, 500), "SOLVER.GAMMA", 0.5],
+    [
+        "SOLVER.LR_SCHEDULER_NAME",
+        "WarmupMultiStepLR",
+        "SOLVER.STEPS",
+        (20, 40, 500),
+        "SOLVER.GAMMA",
+        0.5,
+    ],
     ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 0.0001],
     ["SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR", "SOLVER.NUM_DECAYS", 2],
 ]
@@ -187,14 +211,18 @@ def test_steps_multiply_by_gamma_after_a_warmup() -> None:
 
 
 def test_a_cosine_ends_at_its_end() -> None:
-    factors = _factors("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 0.2, *WARMUPS[0])
+    factors = _factors(
+        "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 0.2, *WARMUPS[0]
+    )
     assert factors[0] == 1.0
     assert factors[30] == pytest.approx(0.6)
     assert factors == sorted(factors, reverse=True)
 
 
 def test_a_constant_warmup_of_the_polynomial_schedule() -> None:
-    factors = _factors("SOLVER.LR_SCHEDULER_NAME", "WarmupPolyLR", "SOLVER.POLY_LR_POWER", 0.0, *WARMUPS[2])
+    factors = _factors(
+        "SOLVER.LR_SCHEDULER_NAME", "WarmupPolyLR", "SOLVER.POLY_LR_POWER", 0.0, *WARMUPS[2]
+    )
     assert factors[:10] == [pytest.approx(0.001)] * 10
     assert factors[10:] == [1.0] * 50
 
@@ -213,9 +241,14 @@ def test_a_constant_warmup_of_the_polynomial_schedule() -> None:
     ],
 )
 def test_senseless_values_are_refused_by_key(key: str, value: object) -> None:
-    names = {"SOLVER.NUM_DECAYS": "WarmupStepWithFixedGammaLR", "SOLVER.BASE_LR_END": "WarmupCosineLR"}
+    names = {
+        "SOLVER.NUM_DECAYS": "WarmupStepWithFixedGammaLR",
+        "SOLVER.BASE_LR_END": "WarmupCosineLR",
+    }
     cfg = get_cfg()
-    cfg.merge_from_list(["SOLVER.LR_SCHEDULER_NAME", names.get(key, "WarmupMultiStepLR"), key, value])
+    cfg.merge_from_list(
+        ["SOLVER.LR_SCHEDULER_NAME", names.get(key, "WarmupMultiStepLR"), key, value]
+    )
     with pytest.raises(UserError, match=key):
         build_scheduler(cfg, build_optimizer(cfg, nn.Linear(2, 2)))
 
@@ -227,7 +260,9 @@ def test_sgd_has_momentum_and_the_same_groups() -> None:
     sgd = build_optimizer(cfg, model)
     assert isinstance(adamw, torch.optim.AdamW)
     assert isinstance(sgd, torch.optim.SGD)
-    assert [len(group["params"]) for group in sgd.param_groups] == [len(g["params"]) for g in adamw.param_groups]
+    assert [len(group["params"]) for group in sgd.param_groups] == [
+        len(g["params"]) for g in adamw.param_groups
+    ]
     assert {(group["momentum"], group["nesterov"]) for group in sgd.param_groups} == {(0.8, True)}
 
 
@@ -265,7 +300,9 @@ def test_restored_optimizer_goes_on_with_the_same_rates() -> None:
     _, optimizer, scheduler = _trained(cfg, 5)
     _, fresh, fresh_scheduler = _trained(cfg, 0)
     restore_optimizer(fresh, fresh_scheduler, optimizer.state_dict(), scheduler.state_dict())
-    assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    assert [group["lr"] for group in fresh.param_groups] == [
+        group["lr"] for group in optimizer.param_groups
+    ]
     fresh_scheduler.step()
     scheduler.step()
     assert fresh_scheduler.get_last_lr() == scheduler.get_last_lr()
@@ -285,4 +322,6 @@ def test_another_models_optimizer_is_an_error() -> None:
     _, optimizer, scheduler = _trained(cfg, 1)
     other = build_optimizer(cfg, nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))
     with pytest.raises(UserError, match="does not fit this model"):
-        restore_optimizer(other, build_scheduler(cfg, other), optimizer.state_dict(), scheduler.state_dict())
+        restore_optimizer(
+            other, build_scheduler(cfg, other), optimizer.state_dict(), scheduler.state_dict()
+        )

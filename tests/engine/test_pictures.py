@@ -17,7 +17,8 @@ from . import tiny
 
 
 @pytest.mark.parametrize(
-    ("count", "wanted", "expected"), [(10, 2, [2, 7]), (3, 3, [0, 1, 2]), (2, 5, [0, 1]), (5, 0, [])]
+    ("count", "wanted", "expected"),
+    [(10, 2, [2, 7]), (3, 3, [0, 1, 2]), (2, 5, [0, 1]), (5, 0, [])],
 )
 def test_positions_are_spread(count: int, wanted: int, expected: list[int]) -> None:
     assert spread(count, wanted) == expected
@@ -33,7 +34,9 @@ def test_pictures_are_files_of_known_images(tmp_path: Path, tiny_root: Path) -> 
     for name, picture in first.items():
         assert picture.dtype == np.uint8
         assert picture.shape[1] >= 4 * 32
-        assert np.array_equal(np.asarray(Image.open(tmp_path / "pictures" / f"{name}.png")), picture)
+        assert np.array_equal(
+            np.asarray(Image.open(tmp_path / "pictures" / f"{name}.png")), picture
+        )
     assert model.training
     assert not model.backbone.training
 

@@ -18,7 +18,12 @@ from clipmask.weights.checkpoint import canonical
 
 
 def _draw() -> tuple[float, float, float, float]:
-    return random.random(), np.random.normal(), torch.rand(1).item(), random.gauss(0, 1)  # noqa: NPY002
+    return (
+        random.random(),
+        np.random.normal(),  # noqa: NPY002
+        torch.rand(1).item(),
+        random.gauss(0, 1),
+    )
 
 
 def test_state_brings_back_the_numbers_also_after_a_checkpoint() -> None:

@@ -14,7 +14,15 @@ from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint
 
 from . import tiny
-from .runs import DEMANDING, files, metrics, stop_after, train_stopped_and_resumed, unreadable, without_config
+from .runs import (
+    DEMANDING,
+    files,
+    metrics,
+    stop_after,
+    train_stopped_and_resumed,
+    unreadable,
+    without_config,
+)
 
 pytestmark = pytest.mark.usefixtures("tiny_root")
 
@@ -28,7 +36,9 @@ def test_stopped_anywhere_and_resumed_ends_in_the_same_bytes(
     expected = load_checkpoint(uninterrupted / "model_final.pth")["config"]
     if steps == 6:  # the training is done, its evaluation not
         with monkeypatch.context() as patch:
-            patch.setattr(module, "evaluate_datasets", _interrupt_last_evaluation(module.evaluate_datasets))
+            patch.setattr(
+                module, "evaluate_datasets", _interrupt_last_evaluation(module.evaluate_datasets)
+            )
             with pytest.raises(KeyboardInterrupt):
                 train(tiny.tiny_cfg(folder, *DEMANDING))
         train(tiny.tiny_cfg(folder, *DEMANDING), resume=True)
@@ -36,7 +46,9 @@ def test_stopped_anywhere_and_resumed_ends_in_the_same_bytes(
         train_stopped_and_resumed(folder, monkeypatch, steps, *DEMANDING)
     final = load_checkpoint(folder / "model_final.pth")
     assert final["config"].replace(str(folder), str(uninterrupted)) == expected
-    assert without_config(folder / "model_final.pth") == without_config(uninterrupted / "model_final.pth")
+    assert without_config(folder / "model_final.pth") == without_config(
+        uninterrupted / "model_final.pth"
+    )
     assert metrics(folder) == metrics(uninterrupted)
 
 
@@ -49,7 +61,9 @@ def _interrupt_last_evaluation(original):
     return evaluate
 
 
-def test_the_same_folder_name_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_folder_name_gives_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Byte for byte, as the file lies on the disk."""
     contents = []
     for name in ("a", "b"):
@@ -59,7 +73,9 @@ def test_the_same_folder_name_gives_the_same_file(tmp_path: Path, monkeypatch: p
             train(tiny.tiny_cfg("run", *DEMANDING))
         else:
             train_stopped_and_resumed(Path("run"), monkeypatch, 3, *DEMANDING)
-        contents.append([(Path("run") / file).read_bytes() for file in ("model_final.pth", "model_best.pth")])
+        contents.append(
+            [(Path("run") / file).read_bytes() for file in ("model_final.pth", "model_best.pth")]
+        )
     assert contents[0] == contents[1]
 
 
@@ -85,7 +101,9 @@ def test_resume_without_a_checkpoint_starts_with_a_note(tmp_path: Path) -> None:
 
 def test_resume_keeps_a_drawn_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train_stopped_and_resumed(tmp_path, monkeypatch, 3, "SEED", -1)
-    first, last = (load_checkpoint(tmp_path / name) for name in ("model_0000001.pth", "model_final.pth"))
+    first, last = (
+        load_checkpoint(tmp_path / name) for name in ("model_0000001.pth", "model_final.pth")
+    )
     assert first["seed"] == last["seed"] >= 0
     assert f"seed {first['seed']}" in (tmp_path / "log.txt").read_text()
     assert f"SEED: {first['seed']}" in (tmp_path / "config.yaml").read_text()
@@ -133,25 +151,35 @@ def test_a_run_that_fails_at_its_start_takes_nothing_from_an_older_one(
     }
 
 
-def test_without_a_pointer_the_newest_checkpoint_is_resumed(tmp_path: Path, uninterrupted: Path) -> None:
+def test_without_a_pointer_the_newest_checkpoint_is_resumed(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
     folder = uninterrupted.with_name("pointerless") / "run"
     train(tiny.tiny_cfg(folder, *DEMANDING))
     for name in ("last_checkpoint", "model_final.pth"):
         (folder / name).unlink()
     train(tiny.tiny_cfg(folder, *DEMANDING), resume=True)
-    assert without_config(folder / "model_final.pth") == without_config(uninterrupted / "model_final.pth")
+    assert without_config(folder / "model_final.pth") == without_config(
+        uninterrupted / "model_final.pth"
+    )
     log = (folder / "log.txt").read_text()
     assert "last_checkpoint is missing" in log
     assert f"resumed from {folder / 'model_0000003.pth'}" in log
 
 
-def test_of_a_damaged_last_checkpoint_the_one_before_is_resumed(tmp_path: Path, uninterrupted: Path) -> None:
+def test_of_a_damaged_last_checkpoint_the_one_before_is_resumed(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
     folder = uninterrupted.with_name("damaged") / "run"
     train(tiny.tiny_cfg(folder, *DEMANDING))
     (folder / "model_final.pth").write_bytes(b"garbage")
     train(tiny.tiny_cfg(folder, *DEMANDING), resume=True)
-    assert without_config(folder / "model_final.pth") == without_config(uninterrupted / "model_final.pth")
-    warning = next(line for line in (folder / "log.txt").read_text().splitlines() if "WARNING" in line)
+    assert without_config(folder / "model_final.pth") == without_config(
+        uninterrupted / "model_final.pth"
+    )
+    warning = next(
+        line for line in (folder / "log.txt").read_text().splitlines() if "WARNING" in line
+    )
     assert f"{folder / 'model_final.pth'}: damaged" in warning
     assert str(folder / "model_0000003.pth") in warning
 
@@ -165,12 +193,27 @@ def test_weights_alone_can_not_be_resumed(tmp_path: Path) -> None:
         train(tiny.tiny_cfg(tmp_path), resume=True)
 
 
-def test_the_real_model_trains_and_resumes_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toy config's model on the tiny dataset, twice, once stopped after two of three steps; on small crops."""
+def test_the_real_model_trains_and_resumes_to_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toy config's model on the tiny dataset, twice, once stopped after two of three steps; on
+    small crops.
+    """
     data = tiny.settings("run")
-    kept = ("DATASETS", "DATALOADER", "INPUT.SCALE_RANGE", "INPUT.MIN_SIZE_TEST", "OUTPUT_DIR", "MODEL.DEVICE")
-    opts = [str(word) for key, value in zip(data[::2], data[1::2], strict=True) if key.startswith(kept)
-            for word in (key, value)]  # fmt: skip
+    kept = (
+        "DATASETS",
+        "DATALOADER",
+        "INPUT.SCALE_RANGE",
+        "INPUT.MIN_SIZE_TEST",
+        "OUTPUT_DIR",
+        "MODEL.DEVICE",
+    )
+    opts = [
+        str(word)
+        for key, value in zip(data[::2], data[1::2], strict=True)
+        if key.startswith(kept)
+        for word in (key, value)
+    ]
     opts += ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "1", "SOLVER.IMS_PER_BATCH", "2"]
     opts += ["SOLVER.LOG_PERIOD", "1", "SOLVER.MAX_IMS_PER_DEVICE", "1", "SOLVER.EMA_DECAY", "0.5"]
     opts += ["INPUT.CROP.SIZE", "[64, 64]", "TEST.NUM_PICTURES", "1", "SEED", "1"]
@@ -201,7 +244,9 @@ def _samples(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_another_batch_size_skips_and_repeats_no_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_batch_size_skips_and_repeats_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """5 images: three steps of 4, then steps of 2 and of 6, are the first epochs in order."""
     with monkeypatch.context() as patch:
         whole = _samples(patch)
@@ -222,15 +267,32 @@ def test_another_batch_size_skips_and_repeats_no_sample(tmp_path: Path, monkeypa
 
 def test_what_differs_is_said(tmp_path: Path) -> None:
     train(tiny.tiny_cfg(tmp_path))
-    opts = ("SOLVER.BASE_LR", 0.001, "SOLVER.EMA_DECAY", 0.5, "SOLVER.MAX_ITER", 7, "DATALOADER.NUM_WORKERS", 1)
+    opts = (
+        "SOLVER.BASE_LR",
+        0.001,
+        "SOLVER.EMA_DECAY",
+        0.5,
+        "SOLVER.MAX_ITER",
+        7,
+        "DATALOADER.NUM_WORKERS",
+        1,
+    )
     train(tiny.tiny_cfg(tmp_path, *opts), resume=True)
-    told = next(line for line in (tmp_path / "log.txt").read_text().splitlines() if "another config" in line)
-    for words in ("SOLVER.BASE_LR 0.01 -> 0.001", "SOLVER.EMA_DECAY 0.0 -> 0.5", "SOLVER.MAX_ITER 6 -> 7"):
+    told = next(
+        line for line in (tmp_path / "log.txt").read_text().splitlines() if "another config" in line
+    )
+    for words in (
+        "SOLVER.BASE_LR 0.01 -> 0.001",
+        "SOLVER.EMA_DECAY 0.0 -> 0.5",
+        "SOLVER.MAX_ITER 6 -> 7",
+    ):
         assert words in told
     assert "SEED" not in told
 
 
-def test_a_run_resumed_as_it_was_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_resumed_as_it_was_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train_stopped_and_resumed(tmp_path, monkeypatch, 3, "SEED", -1)
     assert "another config" not in (tmp_path / "log.txt").read_text()
 

@@ -43,7 +43,10 @@ def test_a_restored_state_takes_the_same_steps(tmp_path: Path, fabric, decay: fl
     other.restore(checkpoint)
     assert other.iteration == 1
     _steps(other, 2)
-    for first, second in ((state.model, other.model), (state.evaluated_model, other.evaluated_model)):
+    for first, second in (
+        (state.model, other.model),
+        (state.evaluated_model, other.evaluated_model),
+    ):
         for name, value in first.state_dict().items():
             assert torch.equal(value, second.state_dict()[name]), name
 
@@ -67,7 +70,9 @@ def test_another_number_of_processes_draws_anew_and_says_so(tmp_path: Path, fabr
 
 
 @pytest.mark.parametrize("key", ["optimizer", "scheduler", "meter", "rng", "iteration"])
-def test_a_checkpoint_without_the_state_of_training_is_refused(tmp_path: Path, fabric, key: str) -> None:
+def test_a_checkpoint_without_the_state_of_training_is_refused(
+    tmp_path: Path, fabric, key: str
+) -> None:
     state = _state(tmp_path, fabric)
     _steps(state, 1)
     checkpoint = state.checkpoint()

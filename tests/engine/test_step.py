@@ -54,7 +54,9 @@ def test_accumulation_is_the_whole_batch(tmp_path, fabric, limit: int) -> None:
 def test_steps_lower_the_loss(tmp_path, fabric) -> None:
     state = _state(tmp_path, fabric, "SOLVER.MAX_ITER", 40)
     batch = tiny.make_batch(4)
-    totals = [sum(training_step(state, batch, state.cfg.SOLVER).losses.values()).item() for _ in range(30)]
+    totals = [
+        sum(training_step(state, batch, state.cfg.SOLVER).losses.values()).item() for _ in range(30)
+    ]
     assert totals[-1] < 0.9 * totals[0]
 
 
@@ -75,36 +77,57 @@ def test_gradients_are_clipped_one_by_one(tmp_path, fabric, kind: str) -> None:
     state = _state(tmp_path, fabric, *clip, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
     training_step(state, tiny.make_batch(4), state.cfg.SOLVER)
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
-    sizes = [grad.abs().max().item() if kind == "value" else grad.norm().item() for grad in gradients]
+    sizes = [
+        grad.abs().max().item() if kind == "value" else grad.norm().item() for grad in gradients
+    ]
     assert max(sizes) == pytest.approx(0.01, rel=1e-3)
     assert sum(size == pytest.approx(0.01, rel=1e-3) for size in sizes) > 1, "each by itself"
 
 
 @pytest.mark.parametrize("limit", [0, 1])
 def test_a_failed_step_changes_nothing_but_the_schedule(tmp_path, fabric, limit: int) -> None:
-    opts = ["MODEL.BACKBONE.NORM", "BN", "SOLVER.EMA_DECAY", 0.5, "SOLVER.MAX_IMS_PER_DEVICE", limit]
+    opts = [
+        "MODEL.BACKBONE.NORM",
+        "BN",
+        "SOLVER.EMA_DECAY",
+        0.5,
+        "SOLVER.MAX_IMS_PER_DEVICE",
+        limit,
+    ]
     state = _state(tmp_path, fabric, *opts)
     good, bad = tiny.make_batch(3), tiny.make_batch(3)
     bad[1]["image"] = torch.full_like(bad[1]["image"], 255)
     training_step(state, good, state.cfg.SOLVER)
-    before, average = _weights(state), {k: v.clone() for k, v in state.evaluated_model.state_dict().items()}
+    before, average = (
+        _weights(state),
+        {k: v.clone() for k, v in state.evaluated_model.state_dict().items()},
+    )
     result = training_step(state, bad, state.cfg.SOLVER)
     assert result.failed
     assert not result.applied
     assert all(torch.equal(value, before[name]) for name, value in _weights(state).items())
-    assert all(torch.equal(value, average[name]) for name, value in state.evaluated_model.state_dict().items())
+    assert all(
+        torch.equal(value, average[name])
+        for name, value in state.evaluated_model.state_dict().items()
+    )
     assert state.scheduler.last_epoch == 2
     assert training_step(state, good, state.cfg.SOLVER).applied
 
 
 def test_one_wait_for_the_device_a_step(tmp_path, fabric, monkeypatch) -> None:
-    """Reading a value on the host makes it wait for the device: the check for finite numbers is the only such place."""
+    """Reading a value on the host makes it wait for the device: the check for finite numbers is the
+    only such place.
+    """
     state = _state(tmp_path, fabric)
     monkeypatch.setattr(state.model, "count_targets", lambda part: torch.tensor([9.0, 4.0]))
     reads = []
     for name in ("item", "tolist", "__bool__", "__float__"):
         original = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda self, *a, _o=original, _n=name: reads.append(_n) or _o(self, *a))
+        monkeypatch.setattr(
+            torch.Tensor,
+            name,
+            lambda self, *a, _o=original, _n=name: reads.append(_n) or _o(self, *a),
+        )
     training_step(state, tiny.make_batch(4), state.cfg.SOLVER)
     assert reads.count("tolist") == 1
 
@@ -114,7 +137,9 @@ def test_a_batch_is_moved_once(tmp_path, fabric, monkeypatch) -> None:
     state = _state(tmp_path, fabric, "SOLVER.MAX_IMS_PER_DEVICE", 2)
     counted: list[dict] = []
     count = state.model.count_targets
-    monkeypatch.setattr(state.model, "count_targets", lambda part: counted.extend(part) or count(part))
+    monkeypatch.setattr(
+        state.model, "count_targets", lambda part: counted.extend(part) or count(part)
+    )
     seen: list[dict] = []
     state.model.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
     batch = tiny.make_batch(4)
@@ -135,7 +160,9 @@ def test_mixed_precision_trains(tmp_path) -> None:
     from clipmask.engine.launch import launch
 
     cfg = tiny.tiny_cfg(tmp_path, "SOLVER.AMP.ENABLED", True, "SOLVER.MAX_IMS_PER_DEVICE", 2)
-    state = _state(tmp_path, launch(cfg), "SOLVER.AMP.ENABLED", True, "SOLVER.MAX_IMS_PER_DEVICE", 2)
+    state = _state(
+        tmp_path, launch(cfg), "SOLVER.AMP.ENABLED", True, "SOLVER.MAX_IMS_PER_DEVICE", 2
+    )
     exact = _state(tmp_path, launch(tiny.tiny_cfg(tmp_path)))
     batch = tiny.make_batch(4)
     mixed_loss = training_step(state, batch, cfg.SOLVER).losses["loss_bce"]

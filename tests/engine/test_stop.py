@@ -83,7 +83,9 @@ def _next(pipe: Connection) -> object:
 
 
 @pytest.mark.parametrize(("one_wish", "status"), [(0.0, 128 + signal.SIGTERM), (3600.0, 0)])
-def test_a_second_signal_ends_the_process_unless_it_is_the_first_passed_on(one_wish: float, status: int) -> None:
+def test_a_second_signal_ends_the_process_unless_it_is_the_first_passed_on(
+    one_wish: float, status: int
+) -> None:
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe()
     process = fork.Process(target=_deaf, args=(theirs, one_wish))

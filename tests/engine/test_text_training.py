@@ -1,4 +1,6 @@
-"""Runs that train with the images' texts or learn text: exact resume, averages, checkpoints that need no CLIP."""
+"""Runs that train with the images' texts or learn text: exact resume, averages, checkpoints that
+need no CLIP.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,22 @@ from .runs import stop_after
 pytestmark = pytest.mark.usefixtures("tiny_root")
 MODES = {
     "annotation": ["MODEL.CLIP.TEXT", "annotation", "MODEL.CLIPMASK.INJECTION", "channels"],
-    "context": ["MODEL.CLIP.TOWER", "context", "MODEL.CLIP.CONTEXT_LENGTH", "4", "SOLVER.EMA_DECAY", "0.5"],
-    "full": ["MODEL.CLIP.TOWER", "full", "MODEL.CLIP.TEXT", "annotation", "SOLVER.EMA_DECAY", "0.5"],
+    "context": [
+        "MODEL.CLIP.TOWER",
+        "context",
+        "MODEL.CLIP.CONTEXT_LENGTH",
+        "4",
+        "SOLVER.EMA_DECAY",
+        "0.5",
+    ],
+    "full": [
+        "MODEL.CLIP.TOWER",
+        "full",
+        "MODEL.CLIP.TEXT",
+        "annotation",
+        "SOLVER.EMA_DECAY",
+        "0.5",
+    ],
 }
 
 
@@ -51,7 +67,13 @@ def make_cfg(clip: Path, tiny_root: Path) -> Make:
     """The toy config's model on the tiny dataset, some of whose images say what they show."""
     name = "tiny_texts"
     if name not in DatasetCatalog.list():
-        texts: list[object] = ["a street", ["sky", "two cars", "rain"], None, [], "a street in the rain"]
+        texts: list[object] = [
+            "a street",
+            ["sky", "two cars", "rain"],
+            None,
+            [],
+            "a street in the rain",
+        ]
 
         def load() -> list[dict]:
             records = DatasetCatalog.get("tiny_train")
@@ -61,14 +83,65 @@ def make_cfg(clip: Path, tiny_root: Path) -> Make:
         MetadataCatalog.get(name).set(stuff_classes=list(tiny.CLASSES), ignore_label=tiny.IGNORE)
 
     def make(mode: str) -> CfgNode:
-        text = ["MODEL.CLIP.NAME", "tiny-clip", "MODEL.CLIP.PRETRAINED", str(clip), "MODEL.CLIP.EMBEDDINGS", ""]
-        data = ["DATASETS.TRAIN", "('tiny_texts',)", "DATASETS.TEST", "('tiny_val',)", "DATALOADER.NUM_WORKERS", "0"]
+        text = [
+            "MODEL.CLIP.NAME",
+            "tiny-clip",
+            "MODEL.CLIP.PRETRAINED",
+            str(clip),
+            "MODEL.CLIP.EMBEDDINGS",
+            "",
+        ]
+        data = [
+            "DATASETS.TRAIN",
+            "('tiny_texts',)",
+            "DATASETS.TEST",
+            "('tiny_val',)",
+            "DATALOADER.NUM_WORKERS",
+            "0",
+        ]
         run = ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.IMS_PER_BATCH", "4"]
-        run += ["SOLVER.LOG_PERIOD", "1", "TEST.EVAL_PERIOD", "2", "TEST.NUM_PICTURES", "0", "SEED", "1"]
-        run += ["INPUT.SCALE_RANGE", "[1.0, 1.5]", "SOLVER.TEXT_MULTIPLIER", "1", "OUTPUT_DIR", "run"]
-        run += ["INPUT.CROP.SIZE", "[32, 32]", "INPUT.MIN_SIZE_TEST", "0", "MODEL.CLIPMASK.HIDDEN_DIM", "16"]
-        run += ["MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.NUM_QUERIES", "6", "MODEL.CLIPMASK.DEC_LAYERS", "2"]
-        run += ["MODEL.DEVICE", "cpu", "MODEL.CLIP.PROMPTS", "['single']", "SOLVER.MAX_IMS_PER_DEVICE", "2"]
+        run += [
+            "SOLVER.LOG_PERIOD",
+            "1",
+            "TEST.EVAL_PERIOD",
+            "2",
+            "TEST.NUM_PICTURES",
+            "0",
+            "SEED",
+            "1",
+        ]
+        run += [
+            "INPUT.SCALE_RANGE",
+            "[1.0, 1.5]",
+            "SOLVER.TEXT_MULTIPLIER",
+            "1",
+            "OUTPUT_DIR",
+            "run",
+        ]
+        run += [
+            "INPUT.CROP.SIZE",
+            "[32, 32]",
+            "INPUT.MIN_SIZE_TEST",
+            "0",
+            "MODEL.CLIPMASK.HIDDEN_DIM",
+            "16",
+        ]
+        run += [
+            "MODEL.CLIPMASK.NUM_HEADS",
+            "2",
+            "MODEL.CLIPMASK.NUM_QUERIES",
+            "6",
+            "MODEL.CLIPMASK.DEC_LAYERS",
+            "2",
+        ]
+        run += [
+            "MODEL.DEVICE",
+            "cpu",
+            "MODEL.CLIP.PROMPTS",
+            "['single']",
+            "SOLVER.MAX_IMS_PER_DEVICE",
+            "2",
+        ]
         return load_cfg(ROOT / "configs" / "toy.yaml", [*text, *data, *run, *MODES[mode]])
 
     return make
@@ -76,7 +149,9 @@ def make_cfg(clip: Path, tiny_root: Path) -> Make:
 
 @pytest.fixture(scope="module")
 def whole(make_cfg: Make, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the folder in which a mode's config was trained without a stop; each is trained once."""
+    """Gives the folder in which a mode's config was trained without a stop; each is trained
+    once.
+    """
 
     @functools.cache
     def trained(mode: str) -> Path:
@@ -91,7 +166,11 @@ def whole(make_cfg: Make, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 @pytest.mark.parametrize("mode", MODES)
 def test_stopped_and_resumed_ends_in_the_same_file(
-    make_cfg: Make, whole: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    make_cfg: Make,
+    whole: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
 ) -> None:
     expected = (whole(mode) / "model_final.pth").read_bytes()
     monkeypatch.chdir(tmp_path)
@@ -138,7 +217,8 @@ def test_an_average_has_no_average_of_t(make_cfg: Make) -> None:
         average.model.state_dict()
         with torch.no_grad():
             context = model.get_parameter("text.learner.context")
-            context.add_(torch.randn_like(context))  # a constant would be lost in CLIP's layer norms
+            # a constant would be lost in CLIP's layer norms
+            context.add_(torch.randn_like(context))
     average.update(model)
     text = average.model.text
     saved = average.model.state_dict()["text.embedding"]
@@ -153,9 +233,13 @@ def test_a_new_run_starts_from_learned_text(
     weights = whole("context") / "model_final.pth"
     first = load_checkpoint(weights)["model"]["text.learner.context"]
     cfg = make_cfg("context")
-    cfg.merge_from_list(["MODEL.WEIGHTS", str(weights), "OUTPUT_DIR", "next", "SOLVER.BASE_LR", 1e-30])
+    cfg.merge_from_list(
+        ["MODEL.WEIGHTS", str(weights), "OUTPUT_DIR", "next", "SOLVER.BASE_LR", 1e-30]
+    )
     train(cfg)
-    assert torch.equal(load_checkpoint("next/model_final.pth")["model"]["text.learner.context"], first)
+    assert torch.equal(
+        load_checkpoint("next/model_final.pth")["model"]["text.learner.context"], first
+    )
 
 
 def test_texts_are_looked_at_before_training(
@@ -166,7 +250,9 @@ def test_texts_are_looked_at_before_training(
     (vocabulary,) = check_datasets(cfg, fabric)
     assert vocabulary.names == tiny.CLASSES
     cfg.DATASETS.TRAIN = ("tiny_train",)
-    with pytest.raises(UserError, match=r"no sample of DATASETS\.TRAIN \('tiny_train',\) has a 'text'"):
+    with pytest.raises(
+        UserError, match=r"no sample of DATASETS\.TRAIN \('tiny_train',\) has a 'text'"
+    ):
         check_datasets(cfg, fabric)
     cfg.DATASETS.TRAIN = ("tiny_texts",)
     np.savez("text.npz", names=np.array(["a street", "rain", *tiny.CLASSES]), embeddings=np.eye(5))
@@ -176,6 +262,8 @@ def test_texts_are_looked_at_before_training(
         look_up_texts(cfg, model)
     records = DatasetCatalog.get("tiny_texts")
     records[3]["text"] = 7
-    cfg.DATASETS.TRAIN = (register(records, stuff_classes=list(tiny.CLASSES), ignore_label=tiny.IGNORE),)
+    cfg.DATASETS.TRAIN = (
+        register(records, stuff_classes=list(tiny.CLASSES), ignore_label=tiny.IGNORE),
+    )
     with pytest.raises(UserError, match=r"3\.png: its 'text' is 7"):
         check_datasets(cfg, fabric)

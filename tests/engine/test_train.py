@@ -27,16 +27,35 @@ pytestmark = pytest.mark.usefixtures("tiny_root")
 def test_the_output_folder_is_what_users_of_detectron2_expect(tmp_path: Path) -> None:
     results = train(tiny.tiny_cfg(tmp_path, "TEST.EVAL_PERIOD", 3))
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    for name in ("config.yaml", "log.txt", "metrics.json", "last_checkpoint", "model_0000001.pth", "model_0000003.pth",
-                 "model_final.pth", "model_best.pth", "inference/tiny_val/sem_seg_predictions.json"):  # fmt: skip
+    for name in (
+        "config.yaml",
+        "log.txt",
+        "metrics.json",
+        "last_checkpoint",
+        "model_0000001.pth",
+        "model_0000003.pth",
+        "model_final.pth",
+        "model_best.pth",
+        "inference/tiny_val/sem_seg_predictions.json",
+    ):
         assert name in files
     assert "model_0000005.pth" not in files  # the last is model_final
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
     assert sum(name.startswith("events.out") for name in files) == 1
-    assert {name.split("/")[1] for name in files if name.startswith("pictures/")} == {"0000002", "0000005"}
+    assert {name.split("/")[1] for name in files if name.startswith("pictures/")} == {
+        "0000002",
+        "0000005",
+    }
     assert 0 <= results["tiny_val"]["sem_seg"]["mIoU"] <= 100
     log = (tmp_path / "log.txt").read_text()
-    for words in ("step 2/6", "mIoU", "IoU-" if "IoU-" in log else "IoU", "model_final.pth", "total time", "seed 7"):
+    for words in (
+        "step 2/6",
+        "mIoU",
+        "IoU-" if "IoU-" in log else "IoU",
+        "model_final.pth",
+        "total time",
+        "seed 7",
+    ):
         assert words in log
 
 
@@ -76,7 +95,11 @@ def test_a_checkpoint_tells_all_about_its_run(tmp_path: Path) -> None:
 def test_evaluation_changes_no_training_step(tmp_path: Path) -> None:
     weights = []
     for name, period in (("often", 1), ("never", 0)):
-        train(tiny.tiny_cfg(tmp_path / name, "MODEL.CLIPMASK.DROPOUT", 0.5, "TEST.EVAL_PERIOD", period))
+        train(
+            tiny.tiny_cfg(
+                tmp_path / name, "MODEL.CLIPMASK.DROPOUT", 0.5, "TEST.EVAL_PERIOD", period
+            )
+        )
         weights.append(load_checkpoint(tmp_path / name / "model_final.pth")["model"])
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
@@ -116,7 +139,9 @@ def _poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     monkeypatch.setattr(module, "training_step", step)
 
 
-def test_a_failed_step_is_skipped_and_its_files_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_step_is_skipped_and_its_files_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _poison(monkeypatch, {2})
     train(tiny.tiny_cfg(tmp_path))
     log = (tmp_path / "log.txt").read_text()
@@ -164,28 +189,41 @@ def test_without_test_datasets(tmp_path: Path) -> None:
         ["MODEL.CLIPMASK.CLASSIFIER", "linear"],
         ["MODEL.CLIPMASK.TEXT_QUERIES", "False"],
         ["MODEL.CLIPMASK.SCALES", "['res5']"],
-        ["MODEL.BACKBONE.TIMM_NAME", "swin_tiny_patch4_window7_224", "MODEL.BACKBONE.FREEZE_AT", "2"],
+        [
+            "MODEL.BACKBONE.TIMM_NAME",
+            "swin_tiny_patch4_window7_224",
+            "MODEL.BACKBONE.FREEZE_AT",
+            "2",
+        ],
         ["MODEL.BACKBONE.TIMM_NAME", "mobilenetv2_100"],
     ],
     ids=lambda opts: opts[-1] if opts else "default",
 )
-def test_every_trainable_parameter_of_the_real_model_gets_a_gradient(fabric, opts: list[str]) -> None:
+def test_every_trainable_parameter_of_the_real_model_gets_a_gradient(
+    fabric, opts: list[str]
+) -> None:
     """Else several processes, which wait for all gradients, would not train."""
     cfg = load_cfg(Path(__file__).resolve().parents[2] / "configs" / "toy.yaml", opts)
     state = TrainingState(cfg, build_model(cfg, tiny.CLASSES), fabric, seed=0)
     state.module.train()
     training_step(state, tiny.make_batch(2, size=(64, 64)), cfg.SOLVER)
-    assert [name for name, p in state.model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert [
+        name for name, p in state.model.named_parameters() if p.requires_grad and p.grad is None
+    ] == []
 
 
-def test_a_training_that_was_mostly_skipped_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_was_mostly_skipped_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _poison(monkeypatch, {1, 2, 4, 5})
     with pytest.raises(UserError, match="4 of 6 steps were skipped"):
         train(tiny.tiny_cfg(tmp_path))
     assert (tmp_path / "model_final.pth").is_file()
 
 
-def test_labels_that_are_all_void_are_mentioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_that_are_all_void_are_mentioned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = module.training_step
 
     def void(state, batch, solver):

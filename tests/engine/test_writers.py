@@ -27,7 +27,10 @@ def test_values_that_json_can_not_hold_become_null(tmp_path: Path) -> None:
 
 def test_later_and_broken_lines_of_an_earlier_part_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    path.write_text('{"iteration": 1, "time": 1}\n{"iteration": 2, "sem_seg/mIoU": 30.0}\n{"iteration": 3}\n{"iterat')
+    path.write_text(
+        '{"iteration": 1, "time": 1}\n{"iteration": 2, "sem_seg/mIoU": 30.0}\n{"iteration":'
+        ' 3}\n{"iterat'
+    )
     run = RunWriters(tmp_path, start=3, total=9)
     run.scalars(3, {"time": 2.0})
     run.close()
@@ -36,7 +39,10 @@ def test_later_and_broken_lines_of_an_earlier_part_are_dropped(tmp_path: Path) -
 
 
 def test_the_best_score_is_that_of_the_part_that_is_continued(tmp_path: Path) -> None:
-    lines = [{"iteration": index, "sem_seg/mIoU": score} for index, score in enumerate([30.0, None, 20.0, 90.0])]
+    lines = [
+        {"iteration": index, "sem_seg/mIoU": score}
+        for index, score in enumerate([30.0, None, 20.0, 90.0])
+    ]
     (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = RunWriters(tmp_path, start=3, total=9)
     assert run.best("sem_seg/mIoU") == 30.0
@@ -49,7 +55,9 @@ def test_the_last_evaluation_of_a_finished_run_is_made_anew(tmp_path: Path) -> N
     path.write_text('{"iteration": 8, "time": 1}\n{"iteration": 8, "sem_seg/mIoU": 1}\n')
     before = path.read_text()
     run = RunWriters(tmp_path, start=9, total=9)
-    assert path.read_text() == before, "a run that fails at its start takes nothing from an earlier one"
+    assert path.read_text() == before, (
+        "a run that fails at its start takes nothing from an earlier one"
+    )
     run.scalars(8, {"sem_seg/mIoU": 2})
     run.close()
     assert _lines(path) == [{"iteration": 8, "time": 1}, {"iteration": 8, "sem_seg/mIoU": 2}]
@@ -57,10 +65,18 @@ def test_the_last_evaluation_of_a_finished_run_is_made_anew(tmp_path: Path) -> N
 
 def test_the_progress_line_shows_the_losses_of_the_last_layer(tmp_path: Path, caplog) -> None:
     run = RunWriters(tmp_path, start=0, total=40)
-    values = {"lr": 1e-4, "total_loss": 3.0, "loss_cls": 1.0, "loss_cls_0": 2.0, "img/s": 8.0, "eta_seconds": 61.4}
+    values = {
+        "lr": 1e-4,
+        "total_loss": 3.0,
+        "loss_cls": 1.0,
+        "loss_cls_0": 2.0,
+        "img/s": 8.0,
+        "eta_seconds": 61.4,
+    }
     with caplog.at_level("INFO", "clipmask"):
         run.progress(19, values)
-        run.progress(29, {key: values[key] for key in ("lr", "img/s", "eta_seconds")})  # every step was skipped
+        # every step was skipped
+        run.progress(29, {key: values[key] for key in ("lr", "img/s", "eta_seconds")})
     run.close()
     first, second = caplog.messages
     assert first == "step 20/40  loss 3.000  lr 1.00e-04  img/s 8.0  eta 0:01:01  (loss_cls 1)"
@@ -79,7 +95,9 @@ def test_lines_that_a_full_disk_refuses_are_written_when_there_is_room(
         file.write(2, {"a": 2})
         file.write(3, {"a": 3})
     assert not path.exists()
-    assert [record.getMessage() for record in caplog.records if "disk full" in record.getMessage()] != []
+    assert [
+        record.getMessage() for record in caplog.records if "disk full" in record.getMessage()
+    ] != []
     assert caplog.text.count("disk full") == 1
     file.write(4, {"a": 4})
     file.close()

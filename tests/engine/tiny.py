@@ -1,4 +1,6 @@
-"""A segmenter and a dataset small enough to train in milliseconds, speaking the protocols of the real ones."""
+"""A segmenter and a dataset small enough to train in milliseconds, speaking the protocols of the
+real ones.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ IGNORE = 255
 
 @META_ARCH_REGISTRY.register()
 class TinySegmenter(nn.Module):
-    """Per-pixel classification; its losses are normalised as ClipMask's are. A white image makes its loss nan."""
+    """Per-pixel classification; its losses are normalised as ClipMask's are. A white image makes
+    its loss nan.
+    """
 
     def __init__(self, cfg: CfgNode, vocabularies: Sequence[Vocabulary] | None = None) -> None:
         super().__init__()
@@ -39,23 +43,42 @@ class TinySegmenter(nn.Module):
         self.register_buffer("index", torch.arange(37, 42))
 
     def _logits(self, batch: list[dict]) -> Tensor:
-        images = torch.stack([sample["image"].to(self.index.device) for sample in batch]).float() / 255
+        images = (
+            torch.stack([sample["image"].to(self.index.device) for sample in batch]).float() / 255
+        )
         pixels = self.head(self.dropout(self.norm(self.backbone(images).permute(0, 2, 3, 1))))
         return (pixels @ self.query.weight.t()).permute(0, 3, 1, 2)  # (B, K, H, W)
 
-    def forward(self, batch: list[dict], normalizer: Tensor | None = None) -> dict[str, Tensor] | list[dict]:
+    def forward(
+        self, batch: list[dict], normalizer: Tensor | None = None
+    ) -> dict[str, Tensor] | list[dict]:
         logits = self._logits(batch)
         if not self.training:
-            sizes = [(s.get("height", s["image"].shape[1]), s.get("width", s["image"].shape[2])) for s in batch]
-            return [{"sem_seg": F.interpolate(x[None], z)[0]} for x, z in zip(logits, sizes, strict=True)]
+            sizes = [
+                (s.get("height", s["image"].shape[1]), s.get("width", s["image"].shape[2]))
+                for s in batch
+            ]
+            return [
+                {"sem_seg": F.interpolate(x[None], z)[0]}
+                for x, z in zip(logits, sizes, strict=True)
+            ]
         pairs, images = self.count_targets(batch) if normalizer is None else normalizer
         labels = torch.stack([sample["sem_seg"] for sample in batch]).to(logits.device).long()
-        cls = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none").mean((1, 2)).sum() / images
-        present = F.one_hot(labels.clamp(max=len(self.class_names)), len(self.class_names) + 1)[..., :-1]
+        cls = (
+            F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+            .mean((1, 2))
+            .sum()
+            / images
+        )
+        present = F.one_hot(labels.clamp(max=len(self.class_names)), len(self.class_names) + 1)[
+            ..., :-1
+        ]
         bce = F.binary_cross_entropy_with_logits(
             logits.float(), present.permute(0, 3, 1, 2).float(), reduction="none"
         ).mean((2, 3))
-        poison = torch.stack([torch.where(s["image"].float().mean() > 254, torch.nan, 0.0) for s in batch]).sum()
+        poison = torch.stack(
+            [torch.where(s["image"].float().mean() > 254, torch.nan, 0.0) for s in batch]
+        ).sum()
         bce = (bce * present.any(2).any(1)).sum() / pairs + poison.to(bce.device)
         return {"loss_cls": cls, "loss_bce": bce}
 
@@ -81,7 +104,9 @@ def make_batch(count: int, seed: int = 0, size: tuple[int, int] = (8, 12)) -> li
         {
             "file_name": f"image{index}.png",
             "image": torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8),
-            "sem_seg": torch.randint(0, 1 + index % 3, size, generator=generator, dtype=torch.uint8),
+            "sem_seg": torch.randint(
+                0, 1 + index % 3, size, generator=generator, dtype=torch.uint8
+            ),
         }
         for index in range(count)
     ]
@@ -106,7 +131,12 @@ def register(root: Path, classes: tuple[str, ...] = CLASSES, prefix: str = "tiny
     for split in ("train", "val"):
         files = sorted((Path(root) / split).glob("*_labels.png"))
         records = [
-            {"file_name": str(path).replace("_labels", ""), "sem_seg_file_name": str(path), "height": 24, "width": 32}
+            {
+                "file_name": str(path).replace("_labels", ""),
+                "sem_seg_file_name": str(path),
+                "height": 24,
+                "width": 32,
+            }
             for path in files
         ]
         name = f"{prefix}_{split}"

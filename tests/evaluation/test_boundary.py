@@ -1,4 +1,6 @@
-"""Boundary regions and BIoU against their definition, pixel by pixel; the decisions on frame and void."""
+"""Boundary regions and BIoU against their definition, pixel by pixel; the decisions on frame and
+void.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,24 @@ from clipmask.evaluation.boundary import boundary_counts, boundary_region, bound
 
 
 def region_by_definition(labels: np.ndarray, num_classes: int, distance: int) -> np.ndarray:
-    """For each class' mask, its pixels with a known pixel outside the mask within ``distance`` king's moves."""
+    """For each class' mask, its pixels with a known pixel outside the mask within ``distance``
+    king's moves.
+    """
     known = (labels >= 0) & (labels < num_classes)
     region = np.zeros(labels.shape, dtype=bool)
     for label in range(num_classes):
         mask = labels == label
         for y, x in zip(*np.nonzero(mask), strict=True):
-            square = np.s_[max(0, y - distance) : y + distance + 1, max(0, x - distance) : x + distance + 1]
+            square = np.s_[
+                max(0, y - distance) : y + distance + 1, max(0, x - distance) : x + distance + 1
+            ]
             region[y, x] = (known & ~mask)[square].any()
     return region
 
 
-def random_map(rng: np.random.Generator, size: tuple[int, int], num_classes: int, void: float = 0.1) -> np.ndarray:
+def random_map(
+    rng: np.random.Generator, size: tuple[int, int], num_classes: int, void: float = 0.1
+) -> np.ndarray:
     """Blocks of classes, and void: some in blocks, some single pixels."""
     coarse = rng.integers(0, num_classes, (size[0] // 4 + 1, size[1] // 5 + 1))
     coarse[rng.random(coarse.shape) < void] = num_classes
@@ -34,7 +42,9 @@ def random_map(rng: np.random.Generator, size: tuple[int, int], num_classes: int
 def test_regions_are_those_of_the_definition(distance: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = random_map(rng, tuple(rng.integers(1, 30, 2)), 4)
-    assert np.array_equal(boundary_region(labels, 4, distance), region_by_definition(labels, 4, distance))
+    assert np.array_equal(
+        boundary_region(labels, 4, distance), region_by_definition(labels, 4, distance)
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -58,7 +68,9 @@ def test_width_is_the_papers() -> None:
 
 
 def test_a_shifted_edge_by_hand() -> None:
-    """50 x 100 pixels, d = 2: of each class' two columns at the edge one stays, and three are touched."""
+    """50 x 100 pixels, d = 2: of each class' two columns at the edge one stays, and three are
+    touched.
+    """
     truth, predicted = np.zeros((50, 100), dtype=int), np.zeros((50, 100), dtype=int)
     truth[:, 40:], predicted[:, 41:] = 1, 1
     shared, either = boundary_counts(truth, predicted, 2)
@@ -81,7 +93,10 @@ def test_void_makes_no_contour_but_hides_none() -> None:
 @pytest.mark.parametrize("num_classes", [2, 255, 256, 300])
 def test_the_order_of_the_classes_does_not_matter(num_classes: int) -> None:
     rng = np.random.default_rng(0)
-    truth, predicted = random_map(rng, (40, 60), num_classes), random_map(rng, (40, 60), num_classes, void=0)
+    truth, predicted = (
+        random_map(rng, (40, 60), num_classes),
+        random_map(rng, (40, 60), num_classes, void=0),
+    )
     order = np.append(rng.permutation(num_classes), num_classes)
     straight = boundary_counts(truth, predicted, num_classes)
     mixed = boundary_counts(order[truth], order[predicted], num_classes)

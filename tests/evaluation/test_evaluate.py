@@ -47,7 +47,11 @@ def test_every_sample_once_and_modes_restored(training: bool) -> None:
     loader = [[{"id": 0}, {"id": 1}], [{"id": 2}]]
     assert evaluate(model, loader, recorder, progress=False) == {"sem_seg": {"count": 3}}  # type: ignore[arg-type]
     assert [output["sem_seg"] for _, output in recorder.seen] == [0, 1, 2]
-    assert (model.training, model.norm.training, model.frozen.training) == (training, training, False)
+    assert (model.training, model.norm.training, model.frozen.training) == (
+        training,
+        training,
+        False,
+    )
 
 
 def test_modes_are_restored_after_an_error() -> None:
@@ -72,8 +76,21 @@ def test_table() -> None:
 
 
 def test_table_with_boundaries() -> None:
-    scores = {"mIoU": 50.0, "fwIoU": 60.0, "IoU-a": 75.123, "IoU-b": float("nan"), "mACC": 55.5, "pACC": 77.0}
-    scores |= {"ACC-a": 80.0, "ACC-b": float("nan"), "mBIoU": 40.0, "BIoU-a": 41.5, "BIoU-b": float("nan")}
+    scores = {
+        "mIoU": 50.0,
+        "fwIoU": 60.0,
+        "IoU-a": 75.123,
+        "IoU-b": float("nan"),
+        "mACC": 55.5,
+        "pACC": 77.0,
+    }
+    scores |= {
+        "ACC-a": 80.0,
+        "ACC-b": float("nan"),
+        "mBIoU": 40.0,
+        "BIoU-a": 41.5,
+        "BIoU-b": float("nan"),
+    }
     lines = per_class_table({"sem_seg": scores, "cityscapes": {"IoU-a": 1.0}}).splitlines()
     assert lines[0].split() == ["class", "IoU", "ACC", "BIoU"]
     assert lines[2].split() == ["a", "75.12", "80.00", "41.50"]
@@ -82,9 +99,15 @@ def test_table_with_boundaries() -> None:
     assert len(set(map(len, lines[:-1]))) == 1
 
 
-@pytest.mark.parametrize(("rank", "progress", "drawn"), [(0, True, True), (0, False, False), (1, True, False)])
+@pytest.mark.parametrize(
+    ("rank", "progress", "drawn"), [(0, True, True), (0, False, False), (1, True, False)]
+)
 def test_only_the_main_process_draws_a_bar(
-    rank: int, progress: bool, drawn: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rank: int,
+    progress: bool,
+    drawn: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.get_rank", lambda: rank)
@@ -104,6 +127,12 @@ def test_an_evaluator_without_a_result_gives_none() -> None:
 
 
 def test_table_leaves_out_what_other_evaluators_add() -> None:
-    scores = {"mIoU": 1.0, "fwIoU": 2.0, "IoU-a": 3.0, "BoundaryIoU-a": 4.0, "min(IoU, B-Iou)-a": 5.0}
+    scores = {
+        "mIoU": 1.0,
+        "fwIoU": 2.0,
+        "IoU-a": 3.0,
+        "BoundaryIoU-a": 4.0,
+        "min(IoU, B-Iou)-a": 5.0,
+    }
     table = per_class_table({"sem_seg": {**scores, "mACC": 6.0, "pACC": 7.0, "ACC-a": 8.0}})
     assert [line.split() for line in table.splitlines()[2:-2]] == [["a", "3.00", "8.00"]]

@@ -28,7 +28,9 @@ def test_as_the_evaluator_says(tmp_path: object) -> None:
     truth, prediction = rng.integers(0, 5, (2, 30, 40))
     truth[truth == 4] = 255
     Image.fromarray(truth.astype(np.uint8)).save(f"{tmp_path}/a.png")
-    DatasetCatalog.register("by_evaluator", lambda: [{"file_name": "a", "sem_seg_file_name": f"{tmp_path}/a.png"}])
+    DatasetCatalog.register(
+        "by_evaluator", lambda: [{"file_name": "a", "sem_seg_file_name": f"{tmp_path}/a.png"}]
+    )
     MetadataCatalog.get("by_evaluator").set(stuff_classes=list("abcde"), ignore_label=255)
     evaluator = SemSegEvaluator("by_evaluator")
     maps = torch.nn.functional.one_hot(torch.from_numpy(prediction), 5).permute(2, 0, 1)

@@ -18,7 +18,13 @@ from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
 from clipmask.data import label_reader
 from clipmask.data.datasets.cityscapes import CLASSES
 from clipmask.errors import UserError
-from clipmask.evaluation import LabelMapEvaluator, ServerIdEvaluator, Together, labels_withheld, server_ids
+from clipmask.evaluation import (
+    LabelMapEvaluator,
+    ServerIdEvaluator,
+    Together,
+    labels_withheld,
+    server_ids,
+)
 from tests.data.cityscapes_tree import draw_tree
 
 VAL, TEST = "cityscapes_sem_seg_val", "cityscapes_sem_seg_test"
@@ -30,7 +36,9 @@ needs_script = pytest.mark.skipif(
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A drawn Cityscapes, with all ids but 31 (train) and those that no official label map holds."""
+    """A drawn Cityscapes, with all ids but 31 (train) and those that no official label map
+    holds.
+    """
     draw_tree(tmp_path, ("val", "test"), SIZE, images=3)
     for path in tmp_path.glob("cityscapes/gtFine/val/*/*_labelIds.png"):
         ids = np.asarray(Image.open(path))
@@ -48,10 +56,14 @@ def predictions(count: int, allowed: list[int] | None = None) -> list[torch.Tens
     return [torch.nn.functional.one_hot(x, len(CLASSES)).permute(2, 0, 1) for x in labels]
 
 
-def results(name: str, outputs: list[torch.Tensor], folder: Path, start: int = 0, step: int = 1) -> dict[str, Any]:
+def results(
+    name: str, outputs: list[torch.Tensor], folder: Path, start: int = 0, step: int = 1
+) -> dict[str, Any]:
     """Scores every ``step``-th sample from ``start`` by all evaluators, as a run does."""
     sem_seg = SemSegEvaluator(name, output_dir=str(folder), sem_seg_loading_fn=label_reader(name))
-    together = Together([sem_seg, LabelMapEvaluator(name, folder), ServerIdEvaluator(name, folder / "server_ids")])
+    together = Together(
+        [sem_seg, LabelMapEvaluator(name, folder), ServerIdEvaluator(name, folder / "server_ids")]
+    )
     together.reset()
     for sample, output in list(zip(DatasetCatalog.get(name), outputs, strict=True))[start::step]:
         together.process([sample], [{"sem_seg": output}])
@@ -85,7 +97,9 @@ def test_a_class_that_is_only_predicted_is_the_one_difference(root: Path) -> Non
     assert official["IoU-train"] == 0
     assert math.isnan(ours["IoU-train"])
     others = [name for name in CLASSES if name != "train"]
-    assert [official[f"IoU-{name}"] for name in others] == pytest.approx([ours[f"IoU-{name}"] for name in others])
+    assert [official[f"IoU-{name}"] for name in others] == pytest.approx(
+        [ours[f"IoU-{name}"] for name in others]
+    )
     assert official["IoU"] == pytest.approx(ours["mIoU"] * 18 / 19)
 
 
@@ -98,7 +112,9 @@ def test_the_script_keeps_its_settings(root: Path) -> None:
 
 
 @needs_script
-def test_a_file_that_the_script_refuses_costs_only_its_scores(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_the_script_refuses_costs_only_its_scores(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = next(root.glob("cityscapes/gtFine/val/*/*_labelIds.png"))
     Image.fromarray(np.full(SIZE, 77, dtype=np.uint8)).save(first)
     found = results(VAL, predictions(3), root / "out")
@@ -109,7 +125,9 @@ def test_a_file_that_the_script_refuses_costs_only_its_scores(root: Path, caplog
 
 @needs_script
 def test_labels_of_detectron2s_registration(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It names train ids and no server ids; the official files are looked for beside them, and missed kindly."""
+    """It names train ids and no server ids; the official files are looked for beside them, and
+    missed kindly.
+    """
     records = DatasetCatalog.get(VAL)
     reader = label_reader(VAL)
     for record in records:
@@ -118,7 +136,9 @@ def test_labels_of_detectron2s_registration(root: Path, caplog: pytest.LogCaptur
         record["sem_seg_file_name"] = path
     name = "registered_as_detectron2_does"
     DatasetCatalog.register(name, lambda: records)
-    MetadataCatalog.get(name).set(stuff_classes=list(CLASSES), ignore_label=255, evaluator_type="cityscapes_sem_seg")
+    MetadataCatalog.get(name).set(
+        stuff_classes=list(CLASSES), ignore_label=255, evaluator_type="cityscapes_sem_seg"
+    )
     assert server_ids(name) == server_ids(VAL)
     found = results(name, predictions(3), root / "out")
     assert found["cityscapes"]["IoU"] == pytest.approx(found["sem_seg"]["mIoU"], abs=0.01)
@@ -140,7 +160,9 @@ def test_without_the_script_one_line_names_the_extra(
     assert len(list((root / "out" / "server_ids").iterdir())) == 3
 
 
-def test_withheld_labels_give_files_and_no_scores(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_withheld_labels_give_files_and_no_scores(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert labels_withheld(TEST)
     assert not labels_withheld(VAL)
     folder = root / "out" / "server_ids"

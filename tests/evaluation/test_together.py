@@ -37,7 +37,11 @@ class Fixed:
 
 
 def test_scores_stand_side_by_side_and_labels_are_shared() -> None:
-    evaluators = [Fixed({"sem_seg": {"a": 1.0}}), Fixed({"sem_seg": {"b": 2.0}, "other": {"a": 3.0}}), Fixed(None)]
+    evaluators = [
+        Fixed({"sem_seg": {"a": 1.0}}),
+        Fixed({"sem_seg": {"b": 2.0}, "other": {"a": 3.0}}),
+        Fixed(None),
+    ]
     together = Together(evaluators)  # type: ignore[arg-type]
     together.process([{}], [{"sem_seg": torch.zeros(2, 1, 1)}])
     together.reset()
@@ -63,10 +67,14 @@ def test_label_map_holds_every_class(classes: int, dtype: type) -> None:
 
 
 def score_cityscapes(folder: Path, start: int = 0, step: int = 1) -> dict[str, Any]:
-    """Scores random predictions of every ``step``-th sample from ``start`` by all evaluators, as a run does."""
+    """Scores random predictions of every ``step``-th sample from ``start`` by all evaluators, as a
+    run does.
+    """
     name = "cityscapes_sem_seg_val"
     sem_seg = SemSegEvaluator(name, output_dir=str(folder), sem_seg_loading_fn=label_reader(name))
-    together = Together([sem_seg, LabelMapEvaluator(name, folder), ServerIdEvaluator(name, folder / "server_ids")])
+    together = Together(
+        [sem_seg, LabelMapEvaluator(name, folder), ServerIdEvaluator(name, folder / "server_ids")]
+    )
     together.reset()
     scores = torch.rand(3, 19, 64, 128, generator=torch.Generator().manual_seed(0))
     for sample, output in list(zip(DatasetCatalog.get(name), scores, strict=True))[start::step]:
@@ -90,9 +98,16 @@ def test_two_processes_score_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     together = json.loads((tmp_path / "result0.json").read_text())
     assert set(together) == set(alone)
     for task, scores in alone.items():
-        assert together[task] == {key: pytest.approx(value, nan_ok=True) for key, value in scores.items()}
+        assert together[task] == {
+            key: pytest.approx(value, nan_ok=True) for key, value in scores.items()
+        }
     assert json.loads((tmp_path / "result1.json").read_text()) == {}
-    files = [sorted(path.name for path in (tmp_path / side / "server_ids").iterdir()) for side in ("out", "alone")]
+    files = [
+        sorted(path.name for path in (tmp_path / side / "server_ids").iterdir())
+        for side in ("out", "alone")
+    ]
     assert files[0] == files[1]
-    matrices = [(tmp_path / side / "confusion_matrix.csv").read_bytes() for side in ("out", "alone")]
+    matrices = [
+        (tmp_path / side / "confusion_matrix.csv").read_bytes() for side in ("out", "alone")
+    ]
     assert matrices[0] == matrices[1]

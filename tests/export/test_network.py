@@ -53,9 +53,13 @@ def test_pictures_are_resized_to_what_the_model_sees(
 
 
 @torch.inference_mode()
-def test_channels_in_the_models_order(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_channels_in_the_models_order(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     (inputs,) = make_inputs((32, 32))
-    answer = ExportedNetwork(small_model, size=None, scores=True, bgr=True)(inputs["image"][None])[0]
+    answer = ExportedNetwork(small_model, size=None, scores=True, bgr=True)(inputs["image"][None])[
+        0
+    ]
     expected = small_model([{"image": inputs["image"].flip(0)}])[0]["sem_seg"]
     torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-4)
 
@@ -66,7 +70,9 @@ def test_the_model_stays_as_it_is(small_model: ClipMask) -> None:
 
 
 @torch.inference_mode()
-def test_classes_with_members_and_other_names(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_classes_with_members_and_other_names(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     metadata = {"stuff_classes": ["street", "sky"], "class_members": {"street": ["road", "car"]}}
     small_model.set_vocabulary(Vocabulary.from_metadata(metadata))
     (inputs,) = make_inputs((40, 48))

@@ -14,7 +14,9 @@ from clipmask.export.verify import Agreement, check, compare, made_pictures
 from clipmask.inference import Predictor
 
 
-def test_the_model_agrees_with_itself_and_not_with_another(small_cfg: CfgNode, small_model: ClipMask) -> None:
+def test_the_model_agrees_with_itself_and_not_with_another(
+    small_cfg: CfgNode, small_model: ClipMask
+) -> None:
     small_cfg.INPUT.MIN_SIZE_TEST = 0
     predictor = Predictor(small_cfg, small_model)
     pictures = made_pictures([(40, 56), (33, 20)])

@@ -1,4 +1,6 @@
-"""One file for every size and vocabulary, in each format; run by itself and by a program without torch."""
+"""One file for every size and vocabulary, in each format; run by itself and by a program without
+torch.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def test_an_onnx_file_for_every_size_and_vocabulary(exported: tuple[Path, Path])
     checkpoint, file = exported
     predictor, run = Predictor.from_checkpoint(checkpoint, device="cpu"), load_run(file)
     text = predictor.model.text.embedding.numpy()
-    agreement = compare(predictor, run, made_pictures([(64, 64), (33, 150), (20, 9), (190, 131)]), text)
+    agreement = compare(
+        predictor, run, made_pictures([(64, 64), (33, 150), (20, 9), (190, 131)]), text
+    )
     assert agreement.labels > 0.999
     rows = np.random.default_rng(0).normal(size=(40, text.shape[1])).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -37,8 +41,8 @@ def test_a_program_without_torch(exported: tuple[Path, Path], tmp_path: Path) ->
     checkpoint, file = exported
     Image.fromarray(pixels()).save(tmp_path / "a.png")
     code = (
-        "import runpy, sys; sys.modules['torch'] = sys.modules['clipmask'] = None; sys.argv = sys.argv[1:]; "
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
+        "import runpy, sys; sys.modules['torch'] = sys.modules['clipmask'] = None; sys.argv ="
+        " sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     words = [ROOT / "demo" / "onnx_example.py", file, "a.png", "b.png"]
     command = [sys.executable, "-c", code, *map(str, words)]
@@ -53,11 +57,15 @@ def test_a_program_without_torch(exported: tuple[Path, Path], tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["torch", "openvino"])
-def test_the_other_formats_at_one_size(exported: tuple[Path, Path], tmp_path: Path, format: str) -> None:
+def test_the_other_formats_at_one_size(
+    exported: tuple[Path, Path], tmp_path: Path, format: str
+) -> None:
     if format == "openvino":
         pytest.importorskip("openvino")
     predictor = Predictor.from_checkpoint(exported[0], device="cpu")
-    program = make_program(ExportedNetwork(predictor.model, size=(48, 64), scores=True), (48, 64), None)
+    program = make_program(
+        ExportedNetwork(predictor.model, size=(48, 64), scores=True), (48, 64), None
+    )
     path = tmp_path / f"model{ENDINGS[format]}"
     WRITERS[format](program, path, json.dumps({}), False)
     agreement = compare(predictor, load_run(path), made_pictures([(48, 64)]))
@@ -78,7 +86,9 @@ def test_half_the_weights(tmp_path: Path) -> None:
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 16])],
         [onnx.numpy_helper.from_array(weight, "w")],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10
+    )
     _halve(model)
     assert [item.data_type for item in model.graph.initializer] == [onnx.TensorProto.FLOAT16]
     x = np.ones((1, 16), np.float32)

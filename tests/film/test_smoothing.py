@@ -1,4 +1,6 @@
-"""Smoothing averages where the picture continues, follows what moves, and leaves alone what is new."""
+"""Smoothing averages where the picture continues, follows what moves, and leaves alone what is
+new.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def scene(seed: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uin
     """A picture with texture at every place, so that motion can be seen in it."""
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 4 + 8, width // 4 + 8, 3))
     fine = torch.from_numpy(coarse).permute(2, 0, 1)[None].float()
-    large = torch.nn.functional.interpolate(fine, scale_factor=4, mode="bicubic")[0].permute(1, 2, 0)
+    large = torch.nn.functional.interpolate(fine, scale_factor=4, mode="bicubic")[0].permute(
+        1, 2, 0
+    )
     return large.clamp(0, 255).to(torch.uint8).numpy()
 
 
@@ -46,7 +50,9 @@ def test_a_still_picture_is_averaged_as_the_formula_says() -> None:
 
 
 def test_what_moves_is_followed_and_not_smeared() -> None:
-    """Scores that move with the picture stay what they are; averaged in place they would be another mixture."""
+    """Scores that move with the picture stay what they are; averaged in place they would be another
+    mixture.
+    """
     picture, wide = scene(1), torch.zeros(2, HEIGHT, WIDTH + 32)
     wide[0, :, 40:60] = wide[1, :, :40] = wide[1, :, 60:] = 1.0
     smooth = Smoothing(0.8)
@@ -59,14 +65,21 @@ def test_what_moves_is_followed_and_not_smeared() -> None:
 
 
 def test_flicker_falls() -> None:
-    """Scores with noise over a camera that pans: labels change less from frame to frame, and are right more often."""
+    """Scores with noise over a camera that pans: labels change less from frame to frame, and are
+    right more often.
+    """
     picture, truth = scene(2), (torch.arange(WIDTH + 32) // 16 % 2).expand(HEIGHT, -1)
     smooth, right = Smoothing(0.8), {True: 0.0, False: 0.0}
     for step in range(8):
         now = truth[:, 2 * step : 2 * step + WIDTH]
         scores = torch.nn.functional.one_hot(now, 2).permute(2, 0, 1) + maps(step, 2) * 2
         right[False] += (scores.argmax(0) == now).float().mean().item()
-        right[True] += (smooth(cut_out(picture, 2 * step), scores.float()).argmax(0) == now).float().mean().item()
+        right[True] += (
+            (smooth(cut_out(picture, 2 * step), scores.float()).argmax(0) == now)
+            .float()
+            .mean()
+            .item()
+        )
     assert right[True] > right[False] + 0.2
 
 
@@ -81,7 +94,9 @@ def test_a_cut_forgets() -> None:
 def test_another_film_begins_afresh(change: str) -> None:
     smooth, frame = Smoothing(0.9), cut_out(scene(5), 0)
     smooth(frame, maps(0))
-    scores = maps(1, 4 if change == "classes" else 3, (48, 64) if change == "size" else (HEIGHT, WIDTH))
+    scores = maps(
+        1, 4 if change == "classes" else 3, (48, 64) if change == "size" else (HEIGHT, WIDTH)
+    )
     if change == "reset":
         smooth.reset()
     small = np.ascontiguousarray(frame[:48, :64]) if change == "size" else frame
@@ -104,7 +119,9 @@ def test_equal_frames_give_equal_bytes() -> None:
 
 
 def test_large_frames_are_remembered_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The full scores keep their detail: only the smoothed difference passes through the smaller size."""
+    """The full scores keep their detail: only the smoothed difference passes through the smaller
+    size.
+    """
     monkeypatch.setattr(smoothing, "MAX_PIXELS", HEIGHT * WIDTH // 4)
     smooth, frame, first, second = Smoothing(0.5), cut_out(scene(8), 0), maps(0), maps(1)
     assert torch.equal(smooth(frame, first.clone()), first)
@@ -115,7 +132,12 @@ def test_large_frames_are_remembered_smaller(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_memory_is_bounded() -> None:
-    for classes, size in [(19, (1024, 2048)), (150, (2160, 3840)), (1000, (360, 480)), (2, (16, 100000))]:
+    for classes, size in [
+        (19, (1024, 2048)),
+        (150, (2160, 3840)),
+        (1000, (360, 480)),
+        (2, (16, 100000)),
+    ]:
         height, width = memory_size(classes, size)
         assert height <= size[0]
         assert width <= size[1]
@@ -143,7 +165,9 @@ def test_scores_of_another_size() -> None:
 
 
 def test_the_predictor_takes_it(checkpoint: Path) -> None:
-    """Without strength the labels are those of each frame by itself; with it they, and the scores, are smoothed."""
+    """Without strength the labels are those of each frame by itself; with it they, and the scores,
+    are smoothed.
+    """
     frames = [cut_out(scene(9), 2 * step) for step in range(3)]
     predictor = Predictor.from_checkpoint(checkpoint)
     alone = predictor(frames)

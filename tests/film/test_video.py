@@ -57,7 +57,9 @@ def _measured(path: Path) -> tuple[int, tuple[int, int], float | None]:
     return count, film.size, film.rate
 
 
-def test_a_film_goes_in_and_comes_out(weights: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_film_goes_in_and_comes_out(
+    weights: str, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["--weights", weights, "--video-input", str(clip), "--batch-size", "3"]
     assert main([*words, "--save", "overlay,labels,color"]) == 0
     made = sorted(path.name for path in Path("output/demo").iterdir())
@@ -76,7 +78,11 @@ def test_a_named_film(weights: str, clip: Path, capsys: pytest.CaptureFixture[st
     assert [path.name for path in Path("made").iterdir()] == ["out.avi"]
     assert _measured(Path("made/out.avi")) == (7, (48, 64), 12.5)
     capsys.readouterr()
-    for output, message in [(str(clip), "the input itself"), ("out.png", "out.png"), (f"{clip}/x", "not a folder")]:
+    for output, message in [
+        (str(clip), "the input itself"),
+        ("out.png", "out.png"),
+        (f"{clip}/x", "not a folder"),
+    ]:
         assert main([*words, output]) == 2
         assert message in capsys.readouterr().err
     assert main([*words, "out.avi", "--save", "overlay,color"]) == 2
@@ -104,7 +110,11 @@ def test_odd_sizes_lose_nothing(cv2: Any, tmp_path: Path) -> None:
 def test_what_is_no_film(weights: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("noise.mp4").write_bytes(b"noise" * 1000)
     Path("cut.avi").write_bytes(clip.read_bytes()[:200])
-    for name, message in [("gone.mp4", "no such file"), ("noise.mp4", "no frame"), ("cut.avi", "no frame")]:
+    for name, message in [
+        ("gone.mp4", "no such file"),
+        ("noise.mp4", "no frame"),
+        ("cut.avi", "no frame"),
+    ]:
         assert main(["--weights", weights, "--video-input", name]) == 2
         assert f"{name}: {message}" in capsys.readouterr().err
     assert not Path("output").exists()
@@ -122,10 +132,16 @@ def test_a_film_that_can_not_be_read_back_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_codecs_are_tried_in_turn(cv2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that opens and writes nothing is passed over; if none is left, the error says what to do."""
+def test_codecs_are_tried_in_turn(
+    cv2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that opens and writes nothing is passed over; if none is left, the error says what to
+    do.
+    """
     readable = Film._readable
-    monkeypatch.setattr(Film, "_readable", lambda self, path: 0 if path.suffix == ".mp4" else readable(self, path))
+    monkeypatch.setattr(
+        Film, "_readable", lambda self, path: 0 if path.suffix == ".mp4" else readable(self, path)
+    )
     film = Film(tmp_path / "film", 10, (48, 64))
     assert film.path == tmp_path / "film.avi"
     film.discard()
@@ -153,7 +169,8 @@ def test_an_interrupted_film_plays(
 
 
 def test_a_second_interrupt_is_not_held_back() -> None:
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to it
+    # shells start background jobs deaf to it
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt), stop_on_interrupt() as stop:  # noqa: PT012
             os.kill(os.getpid(), signal.SIGINT)
@@ -193,7 +210,9 @@ def test_no_camera_and_no_display(
             Window("test")
 
 
-def test_the_webcam_is_shown_until_the_window_closes(weights: str, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_webcam_is_shown_until_the_window_closes(
+    weights: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown: list[tuple[int, ...]] = []
 
     class Screen:
@@ -214,7 +233,9 @@ def test_the_webcam_is_shown_until_the_window_closes(weights: str, clip: Path, m
     assert shown[-1] == ()
 
 
-def test_opencv_that_can_not_be_loaded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_opencv_that_can_not_be_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     for words in (["--video-input", __file__], ["--webcam"]):
         assert main(["--weights", "any.pth", *words]) == 2

@@ -1,4 +1,6 @@
-"""An exported network in the place of a model: same results object, same vocabularies, clear refusals."""
+"""An exported network in the place of a model: same results object, same vocabularies, clear
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def test_results_are_those_of_the_checkpoint(exported: tuple[Path, Path]) -> Non
         assert (one.names, one.colors) == (other.names, other.colors)
     assert first.dataset_colors == second.dataset_colors
     assert first.licenses == second.licenses
-    batch = Predictor.from_checkpoint(exported[1], batch_size=2)([pixels(), pixels(), pixels(24, 40)])
+    batch = Predictor.from_checkpoint(exported[1], batch_size=2)(
+        [pixels(), pixels(), pixels(24, 40)]
+    )
     assert [result.labels.shape for result in batch] == [(40, 56), (40, 56), (24, 40)]
     with pytest.raises(UserError, match="--scores"):
         batch[0].scores()
@@ -62,11 +66,20 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "other", [value], [
-        onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
-    ])  # fmt: skip
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])],
+        "other",
+        [value],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])],
+    )
     opset = [onnx.helper.make_opsetid("", 20)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "other.onnx")
-    for name, message in (("broken", "damaged"), ("other", "clipmask-export"), ("missing", "no such file")):
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "other.onnx"
+    )
+    for name, message in (
+        ("broken", "damaged"),
+        ("other", "clipmask-export"),
+        ("missing", "no such file"),
+    ):
         with pytest.raises(UserError, match=message):
             Predictor.from_checkpoint(tmp_path / f"{name}.onnx")

@@ -28,7 +28,9 @@ def trained(network: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("norm", ["BN", "FrozenBN"])
-@pytest.mark.parametrize(("name", "folds"), [("resnet10t", True), ("mobilenetv2_050", True), ("convnext_atto", False)])
+@pytest.mark.parametrize(
+    ("name", "folds"), [("resnet10t", True), ("mobilenetv2_050", True), ("convnext_atto", False)]
+)
 def test_results_stay_and_no_normalisation_does(name: str, norm: str, folds: bool) -> None:
     network = trained(TimmBackbone(name, "random", norm=norm))
     folded = fold_batch_norms(network, torch.randn(1, 3, 64, 64))
@@ -37,7 +39,9 @@ def test_results_stay_and_no_normalisation_does(name: str, norm: str, folds: boo
     with torch.no_grad():
         image = torch.randn(2, 3, 96, 64)
         for name_, value in network(image).items():
-            torch.testing.assert_close(folded(image)[name_], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
+            torch.testing.assert_close(
+                folded(image)[name_], value, rtol=1e-4, atol=1e-4 * float(value.abs().max())
+            )
 
 
 class Shared(nn.Module):
@@ -57,7 +61,9 @@ def test_a_result_that_is_used_otherwise_is_left_alone() -> None:
     assert fold_batch_norms(network, torch.randn(1, 3, 8, 8)) is network
 
 
-def test_a_model_for_inference_gives_the_same_scores(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_a_model_for_inference_gives_the_same_scores(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     inputs = make_inputs((96, 64))
     trained(small_model.backbone)
     before = small_model(inputs)[0]["sem_seg"]
@@ -85,8 +91,12 @@ def test_a_backbone_of_one_size_is_shown_that_size(
     small_model.backbone = Square(trained(small_model.backbone))
     before = small_model(make_inputs((96, 90)))[0]["sem_seg"]
     prepare_for_inference(small_model)
-    assert not any("BatchNorm" in type(module).__name__ for module in small_model.backbone.modules())
-    torch.testing.assert_close(small_model(make_inputs((96, 90)))[0]["sem_seg"], before, rtol=1e-3, atol=1e-4)
+    assert not any(
+        "BatchNorm" in type(module).__name__ for module in small_model.backbone.modules()
+    )
+    torch.testing.assert_close(
+        small_model(make_inputs((96, 90)))[0]["sem_seg"], before, rtol=1e-3, atol=1e-4
+    )
 
 
 class AsksItsNorm(nn.Module):
@@ -100,7 +110,9 @@ class AsksItsNorm(nn.Module):
         return (self.norm(self.conv(x)) * self.norm.eps,)
 
 
-def test_a_network_that_fails_without_its_normalisation_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_network_that_fails_without_its_normalisation_keeps_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     network = trained(AsksItsNorm())
     with caplog.at_level("INFO"):
         assert fold_batch_norms(network, torch.randn(1, 3, 8, 8)) is network

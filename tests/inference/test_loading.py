@@ -1,4 +1,6 @@
-"""A checkpoint says all that a predictor needs; what it does not say comes from the config, or is an error."""
+"""A checkpoint says all that a predictor needs; what it does not say comes from the config, or is
+an error.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,15 @@ def test_a_checkpoint_brings_config_names_and_colors(checkpoint: Path) -> None:
     torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
 
 
-def test_a_checkpoint_brings_what_its_classes_are_called_by(tmp_path: Path, small_cfg: CfgNode) -> None:
+def test_a_checkpoint_brings_what_its_classes_are_called_by(
+    tmp_path: Path, small_cfg: CfgNode
+) -> None:
     """So that T can be computed again as the training made it."""
     prompts, aliases = {"road": ["asphalt"]}, {"sky": ["heavens"]}
     metadata = {"class_prompts": prompts, "class_aliases": aliases}
-    text = Predictor.from_checkpoint(write_checkpoint(tmp_path / "model.pth", small_cfg, metadata=metadata)).model.text
+    text = Predictor.from_checkpoint(
+        write_checkpoint(tmp_path / "model.pth", small_cfg, metadata=metadata)
+    ).model.text
     assert text.terms[0].prompts == ("asphalt",)
     assert text.terms[1].aliases == ("heavens",)
 
@@ -54,13 +60,17 @@ def test_a_checkpoint_brings_the_range_of_its_pictures(tmp_path: Path, small_cfg
     Image.fromarray(own.astype(np.uint16) * 16).save(tmp_path / "12.png")
     path = write_checkpoint(tmp_path / "model.pth", small_cfg, metadata={"image_range": [0, 4080]})
     deep = Predictor.from_checkpoint(path)(tmp_path / "12.png")
-    plain = Predictor.from_checkpoint(write_checkpoint(tmp_path / "plain.pth", small_cfg))(tmp_path / "8.png")
+    plain = Predictor.from_checkpoint(write_checkpoint(tmp_path / "plain.pth", small_cfg))(
+        tmp_path / "8.png"
+    )
     np.testing.assert_array_equal(deep.image, plain.image)
     np.testing.assert_array_equal(deep.labels, plain.labels)
 
 
 def test_device_and_overrides(checkpoint: Path) -> None:
-    predictor = Predictor.from_checkpoint(checkpoint, device="cpu", opts=["INPUT.MIN_SIZE_TEST", "20"])
+    predictor = Predictor.from_checkpoint(
+        checkpoint, device="cpu", opts=["INPUT.MIN_SIZE_TEST", "20"]
+    )
     assert predictor.cfg.INPUT.MIN_SIZE_TEST == 20
     assert predictor(pixels()).labels.shape == (40, 56)
     with pytest.raises(UserError, match=r"MODEL\.FOO"):
@@ -69,14 +79,18 @@ def test_device_and_overrides(checkpoint: Path) -> None:
         Predictor.from_checkpoint(checkpoint, opts=["SEED"])
 
 
-@pytest.mark.parametrize("colors", [None, [[1, 2, 3]], "red", [[1, 2, 999]] * 5, [["a", "b", "c"]] * 5])
+@pytest.mark.parametrize(
+    "colors", [None, [[1, 2, 3]], "red", [[1, 2, 999]] * 5, [["a", "b", "c"]] * 5]
+)
 def test_unusable_colors_are_replaced(tmp_path: Path, small_cfg: CfgNode, colors: object) -> None:
     path = write_checkpoint(tmp_path / "model.pth", small_cfg, metadata={"stuff_colors": colors})
     predictor = Predictor.from_checkpoint(path)
     assert (predictor.dataset_colors, predictor.colors) == ({}, palette(NAMES))
 
 
-def test_server_ids_come_from_the_checkpoint_or_the_configs_dataset(tmp_path: Path, small_cfg: CfgNode) -> None:
+def test_server_ids_come_from_the_checkpoint_or_the_configs_dataset(
+    tmp_path: Path, small_cfg: CfgNode
+) -> None:
     ids = [7, 23, 21, 26, 17]
     path = write_checkpoint(tmp_path / "told.pth", small_cfg, metadata={"server_ids": ids})
     assert Predictor.from_checkpoint(path).server_ids == dict(zip(NAMES, ids, strict=True))
@@ -84,7 +98,9 @@ def test_server_ids_come_from_the_checkpoint_or_the_configs_dataset(tmp_path: Pa
     MetadataCatalog.get("five_served").set(stuff_classes=list(NAMES), server_ids=ids[::-1])
     path = write_checkpoint(tmp_path / "silent.pth", small_cfg)
     assert Predictor.from_checkpoint(path).server_ids == dict(zip(NAMES, ids[::-1], strict=True))
-    path = write_checkpoint(tmp_path / "others.pth", small_cfg, class_names=["a", "b", "c", "d", "e"])
+    path = write_checkpoint(
+        tmp_path / "others.pth", small_cfg, class_names=["a", "b", "c", "d", "e"]
+    )
     assert Predictor.from_checkpoint(path).server_ids == {}
 
 
@@ -124,8 +140,12 @@ def test_faulty_files(tmp_path: Path, small_cfg: CfgNode) -> None:
             Predictor.from_checkpoint(path)
 
 
-def test_embeddings_of_the_training_are_not_needed_again(tmp_path: Path, small_cfg: CfgNode) -> None:
-    """Neither the file that T came from, nor CLIP, before the vocabulary changes; then the file's name is told."""
+def test_embeddings_of_the_training_are_not_needed_again(
+    tmp_path: Path, small_cfg: CfgNode
+) -> None:
+    """Neither the file that T came from, nor CLIP, before the vocabulary changes; then the file's
+    name is told.
+    """
     file = tmp_path / "embeddings.npz"
     rows = np.random.default_rng(0).normal(size=(6, 48)).astype(np.float32)
     np.savez(file, names=np.array([*NAMES, "zebra"]), embeddings=rows)
@@ -147,7 +167,9 @@ def test_embeddings_of_the_training_are_not_needed_again(tmp_path: Path, small_c
     torch.testing.assert_close(T(), trained[[2, 0]])
     with pytest.raises(UserError, match="embeddings"):  # which the file has to be asked for
         predictor.set_vocabulary(
-            Vocabulary.from_metadata({"stuff_classes": ["road"], "class_prompts": {"road": ["asphalt"]}})
+            Vocabulary.from_metadata(
+                {"stuff_classes": ["road"], "class_prompts": {"road": ["asphalt"]}}
+            )
         )
     predictor.set_vocabulary(["sky", "zebra"], embeddings=str(tmp_path / "elsewhere.npz"))
     expected = torch.nn.functional.normalize(torch.from_numpy(rows[[1, 5]]), dim=-1)

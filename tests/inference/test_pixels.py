@@ -31,7 +31,12 @@ def test_every_form_of_a_picture_is_the_same(tmp_path: Path) -> None:
 
 def test_grey_pixels_have_three_equal_channels() -> None:
     grey = pixels()[..., 0]
-    for form in (grey, grey[..., None], torch.from_numpy(grey.copy()), torch.from_numpy(grey.copy())[None]):
+    for form in (
+        grey,
+        grey[..., None],
+        torch.from_numpy(grey.copy()),
+        torch.from_numpy(grey.copy())[None],
+    ):
         np.testing.assert_array_equal(to_pixels(form), np.dstack([grey] * 3))
 
 
@@ -54,8 +59,19 @@ def test_a_turned_camera(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5, 3), np.int64), np.full((4, 5, 3), 1.5), np.full((4, 5, 3), np.nan)]
-    + [np.zeros((0, 5, 3), np.uint8), 7, b"nothing", torch.zeros(1, 3, 4, 5), torch.zeros(5, 4, 3, dtype=torch.uint8)],
+    [
+        np.zeros((4, 5, 2), np.uint8),
+        np.zeros((4, 5, 3), np.int64),
+        np.full((4, 5, 3), 1.5),
+        np.full((4, 5, 3), np.nan),
+    ]
+    + [
+        np.zeros((0, 5, 3), np.uint8),
+        7,
+        b"nothing",
+        torch.zeros(1, 3, 4, 5),
+        torch.zeros(5, 4, 3, dtype=torch.uint8),
+    ],
 )
 def test_what_is_no_picture(wrong: object) -> None:
     with pytest.raises(UserError, match="not a picture"):

@@ -26,7 +26,9 @@ def predictor(checkpoint: Path) -> Predictor:
     return Predictor.from_checkpoint(checkpoint)
 
 
-def test_one_picture_gives_one_result_and_several_a_list(predictor: Predictor, tmp_path: Path) -> None:
+def test_one_picture_gives_one_result_and_several_a_list(
+    predictor: Predictor, tmp_path: Path
+) -> None:
     path = write_picture(tmp_path / "a.png")
     one = predictor(path)
     assert isinstance(one, Segmentation)
@@ -39,18 +41,25 @@ def test_one_picture_gives_one_result_and_several_a_list(predictor: Predictor, t
     assert predictor([]) == []
 
 
-@pytest.mark.parametrize(("wrong", "kind"), [(None, "None, as cv2.imread returns"), ({"image": 1}, "dict"), (7, "int")])
+@pytest.mark.parametrize(
+    ("wrong", "kind"), [(None, "None, as cv2.imread returns"), ({"image": 1}, "dict"), (7, "int")]
+)
 def test_what_is_no_picture_at_all(predictor: Predictor, wrong: Any, kind: str) -> None:
     with pytest.raises(UserError, match=f"not a picture: {kind}"):
         predictor(wrong)
 
 
 def test_batches_change_nothing(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [pixels(*size, seed) for seed, size in enumerate([(40, 56)] * 5 + [(33, 71)] * 2 + [(40, 56)])]
+    images = [
+        pixels(*size, seed)
+        for seed, size in enumerate([(40, 56)] * 5 + [(33, 71)] * 2 + [(40, 56)])
+    ]
     alone = [predictor(image) for image in images]
     sizes: list[int] = []
     predict = predictor.model.predict_labels
-    monkeypatch.setattr(predictor.model, "predict_labels", lambda batch: sizes.append(len(batch)) or predict(batch))
+    monkeypatch.setattr(
+        predictor.model, "predict_labels", lambda batch: sizes.append(len(batch)) or predict(batch)
+    )
     predictor.batch_size = 3
     together = predictor(images)
     assert sizes == [3, 2, 2, 1]
@@ -82,7 +91,9 @@ def test_a_broken_file_is_an_error_or_left_out(predictor: Predictor, tmp_path: P
     with pytest.raises(UserError, match=r"b\.png"):
         predictor([good, bad])
     told: list[object] = []
-    results = list(predictor.stream([bad, good, bad], lambda image, error: told.append((image, str(error)))))
+    results = list(
+        predictor.stream([bad, good, bad], lambda image, error: told.append((image, str(error))))
+    )
     assert [result.source for result in results] == [str(good)]
     assert len(told) == 2
     assert all(image == bad and "b.png" in message for image, message in told)
@@ -106,7 +117,9 @@ def test_pictures_are_given_to_the_model_as_the_config_says(checkpoint: Path) ->
     assert_best(swapped.labels, plain.scores())
 
 
-def test_a_vocabulary_changes_names_labels_and_colors(predictor: Predictor, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_vocabulary_changes_names_labels_and_colors(
+    predictor: Predictor, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         predictor.set_vocabulary(["sky", "road"])
     assert not caplog.records  # the model knows these
@@ -135,7 +148,9 @@ def test_colors_that_are_set_stay_with_their_classes(predictor: Predictor) -> No
             predictor.set_colors({"sky": wrong})  # type: ignore[dict-item]
 
 
-def test_scores_that_are_kept_need_no_second_run(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_that_are_kept_need_no_second_run(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = predictor(pixels())
     kept = next(predictor.stream([pixels()], scores=True))
     expected = plain.scores()
@@ -151,7 +166,8 @@ def test_the_text_of_a_picture(checkpoint: Path, tmp_path: Path, small_cfg: CfgN
     small_cfg.MODEL.CLIP.TEXT = "annotation"
     predictor = Predictor.from_checkpoint(write_checkpoint(tmp_path / "told.pth", small_cfg))
     without, one, several = (
-        predictor(pixels(), text=text).scores() for text in (None, "a street in rain", ["a street", "rain"])
+        predictor(pixels(), text=text).scores()
+        for text in (None, "a street in rain", ["a street", "rain"])
     )
     assert np.abs(one - without).max() > 1e-4
     assert np.abs(one - several).max() > 1e-4
@@ -182,14 +198,20 @@ def test_a_large_picture_that_is_seen_whole_is_worth_one_warning(
 
 def test_views_of_the_config_reach_labels_and_scores(checkpoint: Path) -> None:
     opts = ["INPUT.MIN_SIZE_TEST", "0", "TEST.AUG.SCALES", "[1.0]", "TEST.AUG.ENABLED"]
-    plain, flipping = (Predictor.from_checkpoint(checkpoint, opts=[*opts, value]) for value in ("False", "True"))
+    plain, flipping = (
+        Predictor.from_checkpoint(checkpoint, opts=[*opts, value]) for value in ("False", "True")
+    )
     straight, mirrored = flipping([pixels(), pixels()[:, ::-1].copy()])
-    np.testing.assert_allclose(straight.scores(), mirrored.scores()[..., ::-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        straight.scores(), mirrored.scores()[..., ::-1], rtol=1e-5, atol=1e-6
+    )
     assert_best(straight.labels, straight.scores())
     assert np.abs(plain(pixels()).scores() - straight.scores()).max() > 1e-3
 
 
-def test_a_model_in_training_is_put_into_evaluation(small_cfg: CfgNode, small_model: torch.nn.Module) -> None:
+def test_a_model_in_training_is_put_into_evaluation(
+    small_cfg: CfgNode, small_model: torch.nn.Module
+) -> None:
     predictor = Predictor(small_cfg, small_model.train())  # type: ignore[arg-type]
     assert not small_model.training
     assert predictor(pixels()).names == NAMES

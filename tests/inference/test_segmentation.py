@@ -23,7 +23,9 @@ def result() -> Segmentation:
     labels = np.zeros((40, 56), np.uint8)
     labels[:, 28:] = 1
     labels[:10, 28:] = 4
-    return Segmentation(pixels(), labels, NAMES, COLORS, None, lambda _: np.zeros((5, 40, 56), np.float32))
+    return Segmentation(
+        pixels(), labels, NAMES, COLORS, None, lambda _: np.zeros((5, 40, 56), np.float32)
+    )
 
 
 def test_shares(result: Segmentation) -> None:
@@ -57,8 +59,12 @@ def test_saved_pictures(result: Segmentation, tmp_path: Path) -> None:
     color = np.asarray(Image.open(tmp_path / "color.png"))
     np.testing.assert_array_equal(color, np.array(COLORS, np.uint8)[result.labels])
     result.save(tmp_path / "overlay.png")
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "overlay.png")), result.overlay())
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(result._repr_png_()))), result.overlay())
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "overlay.png")), result.overlay()
+    )
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(result._repr_png_()))), result.overlay()
+    )
     result.save(tmp_path / "overlay.jpg")
     assert Image.open(tmp_path / "overlay.jpg").format == "JPEG"
 
@@ -70,16 +76,32 @@ def test_what_is_told_of_a_picture(result: Segmentation, tmp_path: Path) -> None
     result.save(tmp_path / "a.json", "json")
     told = json.loads((tmp_path / "a.json").read_text())
     assert told == result.summary()
-    assert (told["source"], told["width"], told["height"], told["names"]) == (None, 56, 40, list(NAMES))
+    assert (told["source"], told["width"], told["height"], told["names"]) == (
+        None,
+        56,
+        40,
+        list(NAMES),
+    )
     assert [(item["id"], item["name"], item["pixels"]) for item in told["classes"]] == [
         (0, "road", 40 * 28), (1, "sky", 30 * 28), (4, "pole", 10 * 28),
     ]  # fmt: skip
-    assert [item["box"] for item in told["classes"]] == [[0, 0, 28, 40], [28, 10, 56, 40], [28, 0, 56, 10]]
+    assert [item["box"] for item in told["classes"]] == [
+        [0, 0, 28, 40],
+        [28, 10, 56, 40],
+        [28, 0, 56, 10],
+    ]
     assert sum(item["share"] for item in told["classes"]) == pytest.approx(100)
     assert "mIoU" not in told
     scored = result.summary(truth)
     by_name = {item["name"]: item for item in scored["classes"]}
-    assert by_name["tree"] == {"id": 2, "name": "tree", "pixels": 0, "share": 0.0, "box": None, "IoU": 0.0}
+    assert by_name["tree"] == {
+        "id": 2,
+        "name": "tree",
+        "pixels": 0,
+        "share": 0.0,
+        "box": None,
+        "IoU": 0.0,
+    }
     assert by_name["road"]["IoU"] == pytest.approx(100 * 29 / 39, abs=1e-3)
     assert by_name["pole"]["IoU"] is None
     assert scored["mIoU"] == pytest.approx((100 * 29 / 39 + 100 + 0) / 3, abs=1e-3)
@@ -133,7 +155,9 @@ def test_a_comparison_needs_the_truth(result: Segmentation, tmp_path: Path) -> N
         ("file/a.png", "overlay", "can't be written"),
     ],
 )
-def test_what_can_not_be_saved(result: Segmentation, tmp_path: Path, name: str, what: str, message: str) -> None:
+def test_what_can_not_be_saved(
+    result: Segmentation, tmp_path: Path, name: str, what: str, message: str
+) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=message):
         result.save(tmp_path / name, what)

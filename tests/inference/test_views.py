@@ -1,4 +1,6 @@
-"""Views and windows: they cover the image once in sum, change nothing where they must not, and stay small."""
+"""Views and windows: they cover the image once in sum, change nothing where they must not, and stay
+small.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from clipmask import ClipMask, build_model
 from clipmask.errors import UserError
 from clipmask.inference import views as views_module
-from clipmask.inference.views import ClipMaskWithViews, Crop, Views, augmented_scores, spans, windows, with_views
+from clipmask.inference.views import (
+    ClipMaskWithViews,
+    Crop,
+    Views,
+    augmented_scores,
+    spans,
+    windows,
+    with_views,
+)
 from clipmask.modeling import class_maps
 from clipmask.modeling.mask_decoder import DecoderOutput
 from tests.closeness import assert_best, assert_same
@@ -29,7 +39,8 @@ ALL = Views(scales=(0.75, 1.0, 1.5), flip=True, window=(32, 48), overlap=0.3)
 
 
 class Local:
-    """A model whose masks at a cell depend on that cell alone: what it says of a pixel, it says in every window.
+    """A model whose masks at a cell depend on that cell alone: what it says of a pixel, it says in
+    every window.
 
     Args:
         gain: of the logits of each (query, colour).
@@ -54,22 +65,32 @@ class Local:
 
 
 @settings(max_examples=200)
-@given(st.integers(1, 400), st.integers(1, 120), st.integers(0, 970).map(lambda thousandths: thousandths / 1000))
-def test_windows_cover_all_with_as_few_as_the_overlap_allows(length: int, size: int, overlap: float) -> None:
+@given(
+    st.integers(1, 400),
+    st.integers(1, 120),
+    st.integers(0, 970).map(lambda thousandths: thousandths / 1000),
+)
+def test_windows_cover_all_with_as_few_as_the_overlap_allows(
+    length: int, size: int, overlap: float
+) -> None:
     found = windows(length, size, overlap)
     assert found[0][0] == 0
     assert found[-1][1] == length
     assert all(stop - start == min(size, length) for start, stop in found)
     steps = [after - before for (before, _), (after, _) in itertools.pairwise(found)]
     assert max(steps, default=0) - min(steps, default=0) <= 1
-    widest = max([step for step in range(1, size + 1) if size - step >= (overlap - 1e-6) * size], default=1)
+    widest = max(
+        [step for step in range(1, size + 1) if size - step >= (overlap - 1e-6) * size], default=1
+    )
     assert all(1 <= step <= widest for step in steps)
     assert len(found) == 1 or size + (len(found) - 2) * widest < length  # one fewer would not reach
 
 
 @settings(max_examples=200)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 120), st.floats(0, 0.9))
-def test_weights_sum_to_one_at_every_output_pixel(length: int, output: int, size: int, overlap: float) -> None:
+def test_weights_sum_to_one_at_every_output_pixel(
+    length: int, output: int, size: int, overlap: float
+) -> None:
     total = torch.zeros(output)
     for span in spans(length, output, size, overlap):
         assert len(span.weight) == span.last - span.first > 0
@@ -91,7 +112,9 @@ def test_one_window_fades_into_the_next() -> None:
     torch.testing.assert_close(second.weight, first.weight.flip(0))
 
 
-@pytest.mark.parametrize("views", [Views(window=(64, 96)), Views(window=(500, 500)), Views(scales=(1.0,))])
+@pytest.mark.parametrize(
+    "views", [Views(window=(64, 96)), Views(window=(500, 500)), Views(scales=(1.0,))]
+)
 @torch.no_grad()
 def test_one_window_over_everything_is_the_plain_result(
     small_model: ClipMask, make_inputs: Callable[..., Inputs], views: Views
@@ -103,7 +126,9 @@ def test_one_window_over_everything_is_the_plain_result(
         assert_same(got["sem_seg"], expected)
 
 
-@pytest.mark.parametrize("views", [ALL, Views(flip=True), Views(flip=True, window=(32, 40)), Views((0.7, 1.3), True)])
+@pytest.mark.parametrize(
+    "views", [ALL, Views(flip=True), Views(flip=True, window=(32, 40)), Views((0.7, 1.3), True)]
+)
 @pytest.mark.parametrize("size", [(64, 96), (61, 103)])
 @torch.no_grad()
 def test_a_mirrored_picture_has_mirrored_scores(
@@ -113,13 +138,16 @@ def test_a_mirrored_picture_has_mirrored_scores(
     (inputs,) = make_inputs(size)
     inputs |= {"height": 70, "width": 81}
     scores, mirrored = (
-        model([{**inputs, "image": image}])[0]["sem_seg"] for image in (inputs["image"], inputs["image"].flip(-1))
+        model([{**inputs, "image": image}])[0]["sem_seg"]
+        for image in (inputs["image"], inputs["image"].flip(-1))
     )
     assert_same(mirrored, scores.flip(-1))
 
 
 @pytest.mark.parametrize("views", [ALL, Views(flip=True), Views((0.7, 1.3), True)])
-def test_a_mirrored_picture_is_shown_as_the_same_pixels(make_inputs: Callable[..., Inputs], views: Views) -> None:
+def test_a_mirrored_picture_is_shown_as_the_same_pixels(
+    make_inputs: Callable[..., Inputs], views: Views
+) -> None:
     """To the bit: nothing was computed from them yet but their sizes."""
     (inputs,) = make_inputs((61, 103))
     mirror = {**inputs, "image": inputs["image"].flip(-1)}
@@ -150,42 +178,60 @@ def test_batch_equals_single_and_labels_are_the_best(
         assert_best(labels, scores)
 
 
-def test_views_are_for_evaluation_alone(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_views_are_for_evaluation_alone(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     model = ClipMaskWithViews(small_model, ALL)
     with pytest.raises(AssertionError):
         model.train()(make_inputs((64, 64)))
     assert model.eval()(make_inputs((64, 64)))[0]["sem_seg"].shape == (5, 64, 64)
 
 
-@pytest.mark.parametrize("views", [ALL, Views((0.5, 1.25)), Views(window=(36, 50)), Views((1.1,), True, (40, 40), 0.6)])
+@pytest.mark.parametrize(
+    "views", [ALL, Views((0.5, 1.25)), Views(window=(36, 50)), Views((1.1,), True, (40, 40), 0.6)]
+)
 @pytest.mark.parametrize("target", [(96, 120), (60, 77), (200, 150)])
 def test_every_view_reads_the_same_place(views: Views, target: tuple[int, int]) -> None:
-    """On a slope, whatever is read half a pixel off is off in value: resizing, pooling and reading keep straight lines.
+    """On a slope, whatever is read half a pixel off is off in value: resizing, pooling and reading
+    keep straight lines.
 
-    Only at the borders of the picture and of the windows the outermost cell's value stands for less than half a cell.
+    Only at the borders of the picture and of the windows the outermost cell's value stands for less
+    than half a cell.
     """
     rows, columns = (torch.arange(96) + 0.5) / 96, (torch.arange(120) + 0.5) / 120
-    image = torch.stack([rows[:, None].expand(96, 120), columns.expand(96, 120), torch.ones(96, 120)])
+    image = torch.stack(
+        [rows[:, None].expand(96, 120), columns.expand(96, 120), torch.ones(96, 120)]
+    )
     model = Local(torch.randn(6, 3))
-    scores = augmented_scores(model, {"image": image, "height": target[0], "width": target[1]}, views)
+    scores = augmented_scores(
+        model, {"image": image, "height": target[0], "width": target[1]}, views
+    )
     y, x = ((torch.arange(count) + 0.5) / count for count in target)
     place = torch.stack([y[:, None].expand(target), x.expand(target), torch.ones(target)])
     masks = torch.einsum("qc,chw->qhw", model.gain, place).sigmoid()
     expected = torch.einsum("qk,qhw->khw", model.logits.softmax(-1)[:, :-1], masks)
     torch.testing.assert_close(scores, expected, rtol=0, atol=2e-2)
     if views.window is None:
-        inner = (slice(None), slice(target[0] // 8, -target[0] // 8), slice(target[1] // 8, -target[1] // 8))
+        inner = (
+            slice(None),
+            slice(target[0] // 8, -target[0] // 8),
+            slice(target[1] // 8, -target[1] // 8),
+        )
         torch.testing.assert_close(scores[inner], expected[inner], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_windows_of_a_local_model_agree_with_the_whole_inside(factor: int) -> None:
-    model, image = Local(torch.randn(5, 3) / 40), torch.randint(0, 256, (3, 96, 160), dtype=torch.uint8)
+    model, image = (
+        Local(torch.randn(5, 3) / 40),
+        torch.randint(0, 256, (3, 96, 160), dtype=torch.uint8),
+    )
     inputs = {"image": image, "height": 96 * factor, "width": 160 * factor}
     whole = augmented_scores(model, inputs, Views())
     parts = augmented_scores(model, inputs, Views(window=(48, 64), overlap=0.5))
     assert len(model.seen) == 2
-    border = torch.zeros(96, 160, dtype=torch.bool)  # two pixels on both sides of a window's inner border
+    # two pixels on both sides of a window's inner border
+    border = torch.zeros(96, 160, dtype=torch.bool)
     for length, size, line in ((96, 48, border), (160, 64, border.T)):
         for edge in {edge for span in windows(length, size, 0.5) for edge in span} - {0, length}:
             line[edge - 2 : edge + 2] = True
@@ -195,7 +241,10 @@ def test_windows_of_a_local_model_agree_with_the_whole_inside(factor: int) -> No
 
 
 def test_few_windows_at_a_time_and_all_keys_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, image = Local(torch.randn(5, 3) / 40), torch.randint(0, 256, (3, 100, 130), dtype=torch.uint8)
+    model, image = (
+        Local(torch.randn(5, 3) / 40),
+        torch.randint(0, 256, (3, 100, 130), dtype=torch.uint8),
+    )
     inputs = {"image": image, "text": ["a street"], "image_id": 7}
     together = augmented_scores(model, inputs, ALL)
     first, model.seen = model.seen, []
@@ -232,7 +281,11 @@ def test_one_buffer_and_no_full_size_masks(monkeypatch: pytest.MonkeyPatch) -> N
 
     image = torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
     with Watch():
-        augmented_scores(Local(torch.randn(50, 3), num_classes=11), {"image": image}, Views((0.5, 1.0), True, (64, 64)))
+        augmented_scores(
+            Local(torch.randn(50, 3), num_classes=11),
+            {"image": image},
+            Views((0.5, 1.0), True, (64, 64)),
+        )
     assert len(full) == 1
     assert largest == 11 * 128 * 128
 
@@ -251,7 +304,9 @@ def test_one_buffer_and_no_full_size_masks(monkeypatch: pytest.MonkeyPatch) -> N
         ("SLIDING_WINDOW", "OVERLAP", -0.1, r"TEST\.SLIDING_WINDOW\.OVERLAP -0\.1"),
     ],
 )
-def test_values_that_make_no_sense(small_cfg: CfgNode, section: str, key: str, value: Any, message: str) -> None:
+def test_values_that_make_no_sense(
+    small_cfg: CfgNode, section: str, key: str, value: Any, message: str
+) -> None:
     small_cfg.TEST[section][key] = value
     with pytest.raises(UserError, match=message):
         build_model(small_cfg, NAMES)

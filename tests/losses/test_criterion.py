@@ -1,4 +1,6 @@
-"""The criterion: zero at the truth, void and padding nowhere, splits change nothing, memory stays small."""
+"""The criterion: zero at the truth, void and padding nowhere, splits change nothing, memory stays
+small.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from clipmask.losses.targets import LabelSpace, count_pairs
 @pytest.fixture(params=[4, 2, 1], ids=lambda stride: f"stride{stride}")
 def criterion(request: pytest.FixtureRequest) -> Criterion:
     return Criterion(
-        255, class_weight=2.0, bce_weight=5.0, dice_weight=5.0, no_object_weight=0.1, loss_stride=request.param
+        255,
+        class_weight=2.0,
+        bce_weight=5.0,
+        dice_weight=5.0,
+        no_object_weight=0.1,
+        loss_stride=request.param,
     )
 
 
@@ -53,14 +60,21 @@ def test_losses_vanish_at_the_truth(criterion: Criterion) -> None:
         if kind < 3:
             embed[0, 0, query, kind] = 1
     for name, value in criterion(logits, embed, pixels, [label]).items():
-        # Enlarged, the edge between cells passes through 0: right, but not certain, in one pixel of 16 at most.
+        # Enlarged, the edge between cells passes through 0: right, but not certain, in one pixel of
+        # 16 at most.
         assert value < (1e-3 if criterion.loss_stride == 4 else 0.2), name
 
 
 def test_fewer_queries_than_classes(criterion: Criterion) -> None:
-    """Equal logits: each matched query costs log(K + 1), whatever the number of classes that found none."""
+    """Equal logits: each matched query costs log(K + 1), whatever the number of classes that found
+    none.
+    """
     label = torch.arange(8).repeat_interleave(4)[:, None].expand(32, 32)
-    logits, embed, pixels = torch.zeros(1, 1, 2, 9), torch.randn(1, 1, 2, 8), torch.randn(1, 8, 8, 8)
+    logits, embed, pixels = (
+        torch.zeros(1, 1, 2, 9),
+        torch.randn(1, 1, 2, 8),
+        torch.randn(1, 8, 8, 8),
+    )
     losses = criterion(logits, embed, pixels, [label])
     torch.testing.assert_close(losses["loss_cls"], 2 * torch.tensor(9.0).log())
 
@@ -71,7 +85,8 @@ def test_void_and_padding_count_nowhere(criterion: Criterion) -> None:
     logits, embed, pixels = predictions(2, 1, 5, 3, (8, 8))
     expected = criterion(logits, embed, pixels, [label])
     spoiled = pixels.detach().clone()
-    # The void rows; where masks are enlarged, half of the last one's cells belongs to the labelled pixels beside them.
+    # The void rows; where masks are enlarged, half of the last one's cells belongs to the labelled
+    # pixels beside them.
     spoiled[..., : 2 if criterion.loss_stride == 4 else 1, :] = 1e3
     spoiled[..., 6:, :] = -1e3  # rows of padding
     for name, value in criterion(logits, embed, spoiled, [label]).items():
@@ -90,7 +105,9 @@ def test_a_batch_in_parts_gives_the_same_loss_and_gradient(criterion: Criterion)
     normalizer = torch.stack([count_pairs(labels, [LabelSpace(4, 255)] * 4, 6), torch.tensor(4.0)])
     total = dict.fromkeys(whole, 0.0)
     for chunk in (slice(0, 1), slice(1, 4)):
-        losses = criterion(parts[0][:, chunk], parts[1][:, chunk], parts[2][chunk], labels[chunk], normalizer)
+        losses = criterion(
+            parts[0][:, chunk], parts[1][:, chunk], parts[2][chunk], labels[chunk], normalizer
+        )
         sum(losses.values()).backward()  # type: ignore[union-attr]
         total = {name: total[name] + value.item() for name, value in losses.items()}
     for name, value in whole.items():
@@ -109,7 +126,9 @@ def test_a_batch_of_void_alone_trains_no_mask(criterion: Criterion) -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the number of elements of the largest result, and of all results that a mask could be."""
+    """Remembers the number of elements of the largest result, and of all results that a mask could
+    be.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +137,10 @@ class LargestTensor(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         result = func(*args, **(kwargs or {}))
         for value in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(value, Tensor) and value.numel() == value.untyped_storage().nbytes() // value.element_size():
+            if (
+                isinstance(value, Tensor)
+                and value.numel() == value.untyped_storage().nbytes() // value.element_size()
+            ):
                 self.largest = max(self.largest, value.numel())
         return result
 
@@ -127,21 +149,32 @@ def test_masks_are_compared_as_inference_reads_them() -> None:
     """At stride 1 the loss of a lone image is that of its enlarged logits with its own pixels."""
     label = torch.randint(0, 3, (20, 28))
     label[:3] = 255
-    fine = Criterion(255, class_weight=0.0, bce_weight=1.0, dice_weight=0.0, no_object_weight=0.1, loss_stride=1)
-    logits, embed, pixels = torch.zeros(1, 1, 3, 4), torch.eye(3)[None, None], torch.randn(1, 3, 8, 8)
+    fine = Criterion(
+        255, class_weight=0.0, bce_weight=1.0, dice_weight=0.0, no_object_weight=0.1, loss_stride=1
+    )
+    logits, embed, pixels = (
+        torch.zeros(1, 1, 3, 4),
+        torch.eye(3)[None, None],
+        torch.randn(1, 3, 8, 8),
+    )
     value = fine(logits, embed, pixels, [label])["loss_bce"]
     # Three queries, three classes: of all pairings, the one that the matcher takes.
     masks = F.interpolate(pixels[..., :5, :7], size=(20, 28), mode="bilinear")[0]
-    found = fine.matcher(logits, embed, pixels, fine.matching_targets([label], pixels, 3)).query[0, 0]
+    found = fine.matcher(logits, embed, pixels, fine.matching_targets([label], pixels, 3)).query[
+        0, 0
+    ]
     losses = [
-        F.binary_cross_entropy_with_logits(masks[found[k]][3:], (label[3:] == k).float()).item() for k in range(3)
+        F.binary_cross_entropy_with_logits(masks[found[k]][3:], (label[3:] == k).float()).item()
+        for k in range(3)
     ]
     assert value.item() == pytest.approx(sum(losses) / 3, rel=1e-5)
 
 
 @pytest.mark.parametrize("layers", [2, 10])
 def test_memory_does_not_grow_with_layers_times_masks(criterion: Criterion, layers: int) -> None:
-    """No tensor reaches queries x full size, nor layers x queries x quarter size: only matched masks are kept."""
+    """No tensor reaches queries x full size, nor layers x queries x quarter size: only matched
+    masks are kept.
+    """
     queries, classes, height, width = 60, 3, 128, 128
     parts = predictions(layers, 1, queries, classes, (height // 4, width // 4))
     with LargestTensor() as mode:

@@ -10,12 +10,18 @@ from clipmask.losses.mask_losses import paired_bce, paired_dice, weighted_means
 
 def test_bce_is_pytorchs_where_everything_is_labelled() -> None:
     logits, coverage = torch.randn(2, 3, 4, 50), torch.rand(2, 1, 4, 50)
-    expected = F.binary_cross_entropy_with_logits(logits, coverage.expand_as(logits), reduction="none").mean(-1)
+    expected = F.binary_cross_entropy_with_logits(
+        logits, coverage.expand_as(logits), reduction="none"
+    ).mean(-1)
     torch.testing.assert_close(paired_bce(logits, coverage, torch.ones(2, 1, 1, 50)), expected)
 
 
 def test_void_cells_change_nothing() -> None:
-    logits, coverage, weight = torch.randn(1, 1, 2, 30), torch.rand(1, 1, 2, 30), torch.rand(1, 1, 1, 30)
+    logits, coverage, weight = (
+        torch.randn(1, 1, 2, 30),
+        torch.rand(1, 1, 2, 30),
+        torch.rand(1, 1, 1, 30),
+    )
     weight[..., 20:] = 0
     spoiled = logits.clone()
     spoiled[..., 20:] = 1e4
@@ -47,8 +53,12 @@ def test_products_equal_pairs() -> None:
     assert dice is not None
     for query in range(5):
         chosen = logits[:, None, query : query + 1].expand(-1, 1, 3, -1)
-        torch.testing.assert_close(bce[:, query], paired_bce(chosen, coverage[:, None], weight[:, None])[:, 0])
-        torch.testing.assert_close(dice[:, query], paired_dice(chosen, coverage[:, None], weight[:, None])[:, 0])
+        torch.testing.assert_close(
+            bce[:, query], paired_bce(chosen, coverage[:, None], weight[:, None])[:, 0]
+        )
+        torch.testing.assert_close(
+            dice[:, query], paired_dice(chosen, coverage[:, None], weight[:, None])[:, 0]
+        )
 
 
 def test_an_image_without_labels_has_no_bce() -> None:

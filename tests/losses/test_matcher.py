@@ -43,7 +43,12 @@ def test_batch_equals_single(matcher: Matcher) -> None:
     together = matcher(logits, embed, pixels, targets)
     for image in range(2):
         part = slice(image, image + 1)
-        alone = matcher(logits[:, part], embed[:, part], pixels[part], Targets(*(value[part] for value in targets)))
+        alone = matcher(
+            logits[:, part],
+            embed[:, part],
+            pixels[part],
+            Targets(*(value[part] for value in targets)),
+        )
         count = int((alone.label >= 0).sum())
         assert torch.equal(together.query[:, image, :count], alone.query[:, 0, :count])
 
@@ -78,7 +83,9 @@ def test_more_classes_than_queries_and_no_class_at_all() -> None:
     assert sorted(query[0, 0].tolist()).count(-1) == 1
     assert query[0, 1].tolist() == [-1, -1, -1]
     assert label.tolist() == [[0, 1, 2], [-1, -1, -1]]
-    query, label = assign(np.random.default_rng(0).random((2, 1, 3, 4)), np.zeros((1, 4), dtype=bool))
+    query, label = assign(
+        np.random.default_rng(0).random((2, 1, 3, 4)), np.zeros((1, 4), dtype=bool)
+    )
     assert query.tolist() == [[[-1]], [[-1]]]
     assert label.tolist() == [[-1]]
 
@@ -90,7 +97,9 @@ def test_diverged_predictions_still_match(matcher: Matcher) -> None:
 
 
 class CountTransfers(TorchDispatchMode):
-    """Records every operation; ``.item()``, ``bool(tensor)``, ``nonzero`` and the like would make the host wait."""
+    """Records every operation; ``.item()``, ``bool(tensor)``, ``nonzero`` and the like would make
+    the host wait.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,4 +124,6 @@ def test_one_transfer_a_step(matcher: Matcher, monkeypatch: pytest.MonkeyPatch) 
         matcher(logits, embed, pixels, targets)
     assert transfers == [(5 * 3 * 6 * 4 + 3 * 4,)]
     hidden = {"aten::_local_scalar_dense", "aten::nonzero", "aten::item", "aten::masked_select"}
-    assert not hidden & set(mode.names), "something in the matching reads from the device besides the one transfer"
+    assert not hidden & set(mode.names), (
+        "something in the matching reads from the device besides the one transfer"
+    )

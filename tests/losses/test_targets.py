@@ -10,7 +10,9 @@ from clipmask.losses.targets import LabelSpace, class_index, count_pairs, in_slo
 
 
 def test_coverage_is_the_share_of_labelled_pixels() -> None:
-    label = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 255], [2, 2, 255, 255], [2, 0, 255, 255]], dtype=torch.uint8)
+    label = torch.tensor(
+        [[0, 0, 1, 1], [0, 0, 1, 255], [2, 2, 255, 255], [2, 0, 255, 255]], dtype=torch.uint8
+    )
     targets = make_targets([label], (2, 2), stride=2, num_classes=3, spaces=[LabelSpace(3, 255)])
     assert targets.coverage[0, :, 0, 0].tolist() == [1, 0, 0]
     assert targets.coverage[0, :, 0, 1].tolist() == [0, 1, 0]
@@ -22,21 +24,31 @@ def test_coverage_is_the_share_of_labelled_pixels() -> None:
 
 @settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**31 - 1))
-def test_no_labelled_pixel_is_lost_or_made(height: int, width: int, classes: int, seed: int) -> None:
+def test_no_labelled_pixel_is_lost_or_made(
+    height: int, width: int, classes: int, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(0, classes + 2, (height, width), generator=generator)
     grid = (-(-height // 4), -(-width // 4))
-    targets = make_targets([label], grid, stride=4, num_classes=classes, spaces=[LabelSpace(classes, classes)])
+    targets = make_targets(
+        [label], grid, stride=4, num_classes=classes, spaces=[LabelSpace(classes, classes)]
+    )
     pixels = (targets.coverage * targets.weight[:, None]).sum((2, 3))[0] * 16
     expected = torch.stack([(label == index).sum() for index in range(classes)]).float()
     torch.testing.assert_close(pixels, expected)
     assert targets.present[0].tolist() == (expected > 0).tolist()
-    assert count_pairs([label], [LabelSpace(classes, classes)], 4).item() == min(4, (expected > 0).sum().item())
+    assert count_pairs([label], [LabelSpace(classes, classes)], 4).item() == min(
+        4, (expected > 0).sum().item()
+    )
 
 
 def test_slots_keep_what_is_labelled() -> None:
     """Targets of an image's own classes are those of all classes without the absent ones."""
-    labels = [torch.randint(0, 9, (16, 24)), torch.randint(2, 5, (16, 24)), torch.full((16, 24), 255)]
+    labels = [
+        torch.randint(0, 9, (16, 24)),
+        torch.randint(2, 5, (16, 24)),
+        torch.full((16, 24), 255),
+    ]
     spaces = [LabelSpace(7, 255)] * 3
     whole = make_targets(labels, (4, 6), 4, 7, spaces)
     most = int(whole.present.sum(1).max())
@@ -44,7 +56,9 @@ def test_slots_keep_what_is_labelled() -> None:
     for image, present in enumerate(whole.present):
         own = present.nonzero().flatten()
         classes[image, : len(own)] = own
-    slots = make_targets(in_slots(labels, classes, 7, spaces), (4, 6), 4, most, [LabelSpace(most, most)] * 3)
+    slots = make_targets(
+        in_slots(labels, classes, 7, spaces), (4, 6), 4, most, [LabelSpace(most, most)] * 3
+    )
     assert torch.equal(slots.weight, whole.weight)
     for image in range(3):
         own = classes[image][classes[image] >= 0]
@@ -75,5 +89,7 @@ def test_images_of_one_batch_may_have_lists_and_void_of_their_own() -> None:
         assert torch.equal(together.coverage[image, : space.num_classes], alone.coverage[0])
         assert torch.equal(together.weight[image], alone.weight[0])
         assert not together.present[image, space.num_classes :].any()
-    counted = [count_pairs([label], [space], 20) for label, space in zip(labels, spaces, strict=True)]
+    counted = [
+        count_pairs([label], [space], 20) for label, space in zip(labels, spaces, strict=True)
+    ]
     assert count_pairs(labels, spaces, 20) == sum(counted) == together.present.sum()

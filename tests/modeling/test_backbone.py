@@ -54,7 +54,10 @@ def test_weights_from_a_file_where_timm_renames_layers(tmp_path: Path) -> None:
     torch.save(whole.state_dict(), tmp_path / "weights.pth")
     backbone = TimmBackbone("convnext_atto", str(tmp_path / "weights.pth")).eval()
     stem = whole.stem[0].weight
-    assert any(value.shape == stem.shape and torch.equal(value, stem) for value in backbone.state_dict().values())
+    assert any(
+        value.shape == stem.shape and torch.equal(value, stem)
+        for value in backbone.state_dict().values()
+    )
 
 
 def test_files_that_do_not_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -63,7 +66,10 @@ def test_files_that_do_not_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     state["layer9.weight"] = torch.zeros(1)
     path = tmp_path / "weights.pth"
     torch.save(state, path)
-    with pytest.raises(UserError, match=r"1 missing: layer1.0.conv1.weight; 1 unexpected: layer9.weight.*STRICT False"):
+    with pytest.raises(
+        UserError,
+        match=r"1 missing: layer1.0.conv1.weight; 1 unexpected: layer9.weight.*STRICT False",
+    ):
         TimmBackbone("resnet18", str(path))
     with caplog.at_level(logging.WARNING):
         loose = TimmBackbone("resnet18", str(path), strict=False)
@@ -123,41 +129,63 @@ def test_freezing_stops_at_the_stage(name: str) -> None:
 
 def test_frozen_stages_keep_their_statistics() -> None:
     backbone = TimmBackbone("resnet18", "random", freeze_at=2).train()
-    before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}
+    before = {
+        name: value.clone() for name, value in backbone.state_dict().items() if "running" in name
+    }
     backbone(torch.randn(2, 3, 64, 64))
     after = backbone.state_dict()
-    changed = {name.split(".")[1] for name, value in before.items() if not torch.equal(value, after[name])}
+    changed = {
+        name.split(".")[1] for name, value in before.items() if not torch.equal(value, after[name])
+    }
     assert changed == {"layer2", "layer3", "layer4"}
 
 
 def test_norms() -> None:
     for norm, kind in (("BN", nn.BatchNorm2d), ("SyncBN", nn.SyncBatchNorm)):
-        assert any(isinstance(module, kind) for module in TimmBackbone("resnet18", "random", norm=norm).modules())
+        assert any(
+            isinstance(module, kind)
+            for module in TimmBackbone("resnet18", "random", norm=norm).modules()
+        )
     frozen = TimmBackbone("resnet18", "random", norm="FrozenBN")
-    assert not any(isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) for module in frozen.modules())
+    assert not any(
+        isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) for module in frozen.modules()
+    )
     with pytest.raises(UserError, match="FrozenBN"):
         TimmBackbone("resnet18", "random", norm="GN")
 
 
 def test_real_weights(test_data: Path) -> None:
     backbones = test_data / "backbones"
-    TimmBackbone("mobilenetv2_100", str(backbones / "mobilenetv2_100_coral_timm.pth"), timm_args={"pad_type": "same"})
+    TimmBackbone(
+        "mobilenetv2_100",
+        str(backbones / "mobilenetv2_100_coral_timm.pth"),
+        timm_args={"pad_type": "same"},
+    )
     trunk = str(backbones / "resnet18_in1k_stem_to_layer3.pth")
     TimmBackbone("resnet18", trunk, strict=False)
     with pytest.raises(UserError, match="missing"):
         TimmBackbone("resnet18", trunk)
 
 
-PLAIN = ("vit_tiny_patch16_224", "vit_base_patch32_clip_224", "vit_small_patch14_dinov2", "vit_small_patch16_dinov3")
+PLAIN = (
+    "vit_tiny_patch16_224",
+    "vit_base_patch32_clip_224",
+    "vit_small_patch14_dinov2",
+    "vit_small_patch16_dinov3",
+)
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_plain_transformer_has_a_pyramid(name: str) -> None:
-    """CLIP's, DINOv2's and DINOv3's, whatever their patches; of three blocks here, for the time it takes."""
+    """CLIP's, DINOv2's and DINOv3's, whatever their patches; of three blocks here, for the time it
+    takes.
+    """
     backbone = TimmBackbone(name, "random", timm_args={"depth": 3}).eval()
     with torch.no_grad():
         maps = backbone(torch.randn(1, 3, 64, 96))
-    assert [tuple(map_.shape[-2:]) for map_ in maps.values()] == [(64 // s, 96 // s) for s in (4, 8, 16, 32)]
+    assert [tuple(map_.shape[-2:]) for map_ in maps.values()] == [
+        (64 // s, 96 // s) for s in (4, 8, 16, 32)
+    ]
     assert {name: map_.shape[1] for name, map_ in maps.items()} == {
         name: shape.channels for name, shape in backbone.output_shape().items()
     }
@@ -165,10 +193,14 @@ def test_a_plain_transformer_has_a_pyramid(name: str) -> None:
 
 
 def test_a_plain_transformer_sees_another_size_as_its_own(tmp_path: Path) -> None:
-    """Positions of the size that it was made for are what its weights say; and a file of them loads."""
+    """Positions of the size that it was made for are what its weights say; and a file of them
+    loads.
+    """
     source = timm.create_model("vit_tiny_patch16_224", depth=3)
     torch.save(source.state_dict(), tmp_path / "vit.pth")
-    backbone = TimmBackbone("vit_tiny_patch16_224", str(tmp_path / "vit.pth"), timm_args={"depth": 3}).eval()
+    backbone = TimmBackbone(
+        "vit_tiny_patch16_224", str(tmp_path / "vit.pth"), timm_args={"depth": 3}
+    ).eval()
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         ours = backbone.body(x)[0]
@@ -188,4 +220,6 @@ def test_clips_towers_with_strides(name: str) -> None:
     with torch.no_grad():
         maps = backbone(torch.randn(1, 3, 64, 64))
     assert [map_.shape[-1] for map_ in maps.values()] == [16, 8, 4, 2]
-    assert [map_.shape[1] for map_ in maps.values()] == [s.channels for s in backbone.output_shape().values()]
+    assert [map_.shape[1] for map_ in maps.values()] == [
+        s.channels for s in backbone.output_shape().values()
+    ]

@@ -1,4 +1,6 @@
-"""Backbones that are not timm's: a user's own and Detectron2's, weights from files, configs that don't suit them."""
+"""Backbones that are not timm's: a user's own and Detectron2's, weights from files, configs that
+don't suit them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class OwnBackbone(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {
-            name: stage(x[..., :: self.strides[name], :: self.strides[name]]) for name, stage in self.stages.items()
+            name: stage(x[..., :: self.strides[name], :: self.strides[name]])
+            for name, stage in self.stages.items()
         }
 
     def output_shape(self) -> dict[str, ShapeSpec]:
@@ -41,13 +44,18 @@ class OwnBackbone(Backbone):
 
 @pytest.fixture
 def own_cfg(small_cfg: CfgNode) -> Iterator[CfgNode]:
-    """A config whose backbone is a user's, registered as Detectron2's guide says; ``OWN`` is a key of its own."""
+    """A config whose backbone is a user's, registered as Detectron2's guide says; ``OWN`` is a key
+    of its own.
+    """
 
     @BACKBONE_REGISTRY.register()
     def build_own_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> OwnBackbone:
         if not cfg.MODEL.OWN.STRIDES:
             raise AssertionError("no strides")
-        return OwnBackbone(input_shape.channels or 0, {f"res{i}": s for i, s in enumerate(cfg.MODEL.OWN.STRIDES, 2)})
+        return OwnBackbone(
+            input_shape.channels or 0,
+            {f"res{i}": s for i, s in enumerate(cfg.MODEL.OWN.STRIDES, 2)},
+        )
 
     small_cfg.MODEL.OWN = CfgNode({"STRIDES": [4, 8, 16, 32]})
     small_cfg.MODEL.BACKBONE.NAME = "build_own_backbone"
@@ -64,11 +72,16 @@ def test_a_users_own_backbone(
     if weights == ".pth":
         torch.save(source.state_dict(), path)
     elif weights == ".pkl":
-        path.write_bytes(pickle.dumps({key: value.numpy() for key, value in source.state_dict().items()}))
+        path.write_bytes(
+            pickle.dumps({key: value.numpy() for key, value in source.state_dict().items()})
+        )
     own_cfg.MODEL.BACKBONE.WEIGHTS = weights if weights == "random" else str(path)
     model = build_model(own_cfg, NAMES)
     assert isinstance(model.backbone, OwnBackbone)
-    loaded = [torch.equal(a, b) for a, b in zip(model.backbone.parameters(), source.parameters(), strict=True)]
+    loaded = [
+        torch.equal(a, b)
+        for a, b in zip(model.backbone.parameters(), source.parameters(), strict=True)
+    ]
     assert all(loaded) if weights != "random" else not any(loaded)
     sum(model.train()(make_inputs((64, 96), (48, 40))).values()).backward()  # type: ignore[union-attr]
     assert all(parameter.grad is not None for parameter in model.backbone.parameters())
@@ -77,7 +90,9 @@ def test_a_users_own_backbone(
 def test_weights_that_another_backbone_cannot_have(own_cfg: CfgNode, tmp_path: Path) -> None:
     for weights in ("pretrained", "a1_in1k"):
         own_cfg.MODEL.BACKBONE.WEIGHTS = weights
-        with pytest.raises(UserError, match=rf"WEIGHTS '{weights}': build_own_backbone has no .*file .*random"):
+        with pytest.raises(
+            UserError, match=rf"WEIGHTS '{weights}': build_own_backbone has no .*file .*random"
+        ):
             build_backbone(own_cfg)
     own_cfg.MODEL.BACKBONE.WEIGHTS = str(tmp_path / "none.pkl")
     with pytest.raises(UserError, match=r"none.pkl: no such file"):
@@ -86,7 +101,9 @@ def test_weights_that_another_backbone_cannot_have(own_cfg: CfgNode, tmp_path: P
     build_backbone(own_cfg)
     own_cfg.MODEL.WEIGHTS, own_cfg.MODEL.BACKBONE.WEIGHTS = "", str(tmp_path / "other.pth")
     torch.save({"stages.res2.weight": torch.zeros(8, 3, 1, 1)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match=r"7 missing: .* Configure build_own_backbone as .*STRICT False"):
+    with pytest.raises(
+        UserError, match=r"7 missing: .* Configure build_own_backbone as .*STRICT False"
+    ):
         build_backbone(own_cfg)
     own_cfg.MODEL.BACKBONE.WEIGHTS_STRICT = False
     assert not build_backbone(own_cfg).stages["res2"].weight.any()
@@ -102,17 +119,22 @@ def test_features_that_do_not_serve(own_cfg: CfgNode) -> None:
     for strides in ([2, 4, 8], [4, 6, 16]):
         own_cfg.MODEL.OWN.STRIDES = strides
         with pytest.raises(
-            UserError, match=f"at strides {', '.join(map(str, strides))}; ClipMask takes res2 at stride 4"
+            UserError,
+            match=f"at strides {', '.join(map(str, strides))}; ClipMask takes res2 at stride 4",
         ):
             build_backbone(own_cfg)
 
 
 def test_configs_that_a_builder_refuses(own_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch) -> None:
     own_cfg.MODEL.OWN.STRIDES = []
-    with pytest.raises(UserError, match=r"build_own_backbone refuses this config \(AssertionError: no strides\)"):
+    with pytest.raises(
+        UserError, match=r"build_own_backbone refuses this config \(AssertionError: no strides\)"
+    ):
         build_backbone(own_cfg)
     del own_cfg.MODEL["OWN"]
-    with pytest.raises(UserError, match=r"build_own_backbone reads a key OWN .*detectron2.config.get_cfg\(\)"):
+    with pytest.raises(
+        UserError, match=r"build_own_backbone reads a key OWN .*detectron2.config.get_cfg\(\)"
+    ):
         build_backbone(own_cfg)
 
     def faulty(cfg: CfgNode, input_shape: ShapeSpec) -> None:
@@ -129,7 +151,9 @@ def test_configs_that_a_builder_refuses(own_cfg: CfgNode, monkeypatch: pytest.Mo
         build_backbone(own_cfg)
 
 
-needs_detectron2 = pytest.mark.skipif(IMPLEMENTATION != "detectron2", reason="Detectron2 is not installed, or not used")
+needs_detectron2 = pytest.mark.skipif(
+    IMPLEMENTATION != "detectron2", reason="Detectron2 is not installed, or not used"
+)
 
 
 @pytest.fixture
@@ -181,7 +205,10 @@ def test_detectron2s_resnet_with_weights_of_its_zoo(
     from detectron2.layers import FrozenBatchNorm2d
     from detectron2.modeling.backbone import ResNet
 
-    resnet_cfg.MODEL.RESNETS.DEPTH, resnet_cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = depth, {18: 64, 50: 256}[depth]
+    resnet_cfg.MODEL.RESNETS.DEPTH, resnet_cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = (
+        depth,
+        {18: 64, 50: 256}[depth],
+    )
     resnet_cfg.MODEL.BACKBONE.WEIGHTS = "random"
     source = build_backbone(resnet_cfg).eval()
     for key, value in source.state_dict().items():
@@ -197,10 +224,18 @@ def test_detectron2s_resnet_with_weights_of_its_zoo(
             "__author__": "me",
         }
     else:
-        kept = {key: value for key, value in state.items() if not (names == "folded" and "running" in key)}
+        kept = {
+            key: value
+            for key, value in state.items()
+            if not (names == "folded" and "running" in key)
+        }
         whole = {as_caffe2(key): value for key, value in kept.items()}
         assert {"conv1_w", "res_conv1_bn_s", "res2_0_branch2a_bn_b"} <= set(whole)
-        whole |= {"fc1000_w": classifier["w"], "fc1000_b": classifier["b"], "conv1_b": classifier["b"]}
+        whole |= {
+            "fc1000_w": classifier["w"],
+            "fc1000_b": classifier["b"],
+            "conv1_b": classifier["b"],
+        }
     (tmp_path / "R.pkl").write_bytes(pickle.dumps(whole, protocol=2))
     resnet_cfg.MODEL.BACKBONE.WEIGHTS = str(tmp_path / "R.pkl")
     with caplog.at_level(logging.WARNING):
@@ -220,10 +255,14 @@ def test_detectron2s_resnet_with_weights_of_its_zoo(
 
 
 @needs_detectron2
-def test_detectron2s_resnet_and_configs_that_do_not_suit_it(resnet_cfg: CfgNode, small_cfg: CfgNode) -> None:
+def test_detectron2s_resnet_and_configs_that_do_not_suit_it(
+    resnet_cfg: CfgNode, small_cfg: CfgNode
+) -> None:
     small_cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
     del small_cfg.MODEL["RESNETS"]  # as in a config from before Detectron2 was installed
-    with pytest.raises(UserError, match=r"build_resnet_backbone reads a key RESNETS .*add_clipmask_config"):
+    with pytest.raises(
+        UserError, match=r"build_resnet_backbone reads a key RESNETS .*add_clipmask_config"
+    ):
         build_model(small_cfg, NAMES)
     resnet_cfg.MODEL.BACKBONE.WEIGHTS = "pretrained"
     with pytest.raises(UserError, match="'pretrained': build_resnet_backbone has no weights"):
@@ -232,7 +271,9 @@ def test_detectron2s_resnet_and_configs_that_do_not_suit_it(resnet_cfg: CfgNode,
     with pytest.raises(UserError, match=r"nothing at stride 4, 8.*MODEL\.RESNETS\.OUT_FEATURES"):
         build_model(resnet_cfg, NAMES)
     resnet_cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 256
-    with pytest.raises(UserError, match=r"build_resnet_backbone refuses this config .*RES2_OUT_CHANNELS = 64"):
+    with pytest.raises(
+        UserError, match=r"build_resnet_backbone refuses this config .*RES2_OUT_CHANNELS = 64"
+    ):
         build_model(resnet_cfg, NAMES)
 
 
@@ -248,7 +289,9 @@ def test_stages_that_are_not_built_stay_in_the_file(resnet_cfg: CfgNode, tmp_pat
 
 
 @needs_detectron2
-def test_detectron2s_defaults_of_stages_and_its_fpn(resnet_cfg: CfgNode, make_inputs: MakeInputs) -> None:
+def test_detectron2s_defaults_of_stages_and_its_fpn(
+    resnet_cfg: CfgNode, make_inputs: MakeInputs
+) -> None:
     resnet_cfg.MODEL.BACKBONE.WEIGHTS = "random"
     resnet_cfg.MODEL.RESNETS.OUT_FEATURES = ["res4"]
     assert list(build_backbone(resnet_cfg).output_shape()) == list(STRIDES)
@@ -258,13 +301,17 @@ def test_detectron2s_defaults_of_stages_and_its_fpn(resnet_cfg: CfgNode, make_in
 
 
 @needs_detectron2
-@pytest.mark.parametrize(("norm", "trainable"), [("", 0), ("BN", 20), ("SyncBN", 20), ("FrozenBN", 0)])
+@pytest.mark.parametrize(
+    ("norm", "trainable"), [("", 0), ("BN", 20), ("SyncBN", 20), ("FrozenBN", 0)]
+)
 def test_norms_of_detectron2s_resnet(resnet_cfg: CfgNode, norm: str, trainable: int) -> None:
     from detectron2.layers import FrozenBatchNorm2d
 
     resnet_cfg.MODEL.BACKBONE.WEIGHTS, resnet_cfg.MODEL.BACKBONE.NORM = "random", norm
     modules = list(build_backbone(resnet_cfg).modules())
-    assert sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules) == trainable
+    assert (
+        sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules) == trainable
+    )
     assert sum(isinstance(module, FrozenBatchNorm2d) for module in modules) == 20 - trainable
 
 
@@ -272,7 +319,11 @@ def check_both_ways(model: Any, make_inputs: MakeInputs) -> None:
     """Every parameter of the backbone learns, and a prediction has the size of its image."""
     inputs = make_inputs((64, 96), (48, 40))
     sum(model.train()(inputs).values()).backward()
-    idle = [name for name, value in model.backbone.named_parameters() if value.requires_grad and value.grad is None]
+    idle = [
+        name
+        for name, value in model.backbone.named_parameters()
+        if value.requires_grad and value.grad is None
+    ]
     assert not idle
     with torch.no_grad():
         assert model.eval()(inputs)[1]["sem_seg"].shape == (5, 48, 40)
@@ -303,7 +354,10 @@ def _vit() -> Any:
 @needs_detectron2
 @pytest.mark.parametrize("make", [_swin, _mvit, _vit])
 def test_detectron2s_transformers(
-    small_cfg: CfgNode, make_inputs: MakeInputs, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    small_cfg: CfgNode,
+    make_inputs: MakeInputs,
+    make: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_theirs", lambda cfg, input_shape: make())
     small_cfg.MODEL.BACKBONE.NAME = "build_theirs"
@@ -317,7 +371,9 @@ def test_detectron2s_transformers(
 def test_weights_of_a_swin_classifier_as_maskformer_converts_them(
     small_cfg: CfgNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tensors in a pickle; a norm and a classifier are left over, and the norms of the outputs are not there."""
+    """Tensors in a pickle; a norm and a classifier are left over, and the norms of the outputs are
+    not there.
+    """
     source = _swin()
     state = {key: value for key, value in source.state_dict().items() if not key.startswith("norm")}
     state |= {
@@ -327,8 +383,13 @@ def test_weights_of_a_swin_classifier_as_maskformer_converts_them(
     }
     content = {"model": state, "__author__": "third_party", "matching_heuristics": True}
     (tmp_path / "swin.pkl").write_bytes(pickle.dumps(content))
-    monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_theirs", lambda cfg, input_shape: _swin())
-    small_cfg.MODEL.BACKBONE.NAME, small_cfg.MODEL.BACKBONE.WEIGHTS = "build_theirs", str(tmp_path / "swin.pkl")
+    monkeypatch.setitem(
+        BACKBONE_REGISTRY._obj_map, "build_theirs", lambda cfg, input_shape: _swin()
+    )
+    small_cfg.MODEL.BACKBONE.NAME, small_cfg.MODEL.BACKBONE.WEIGHTS = (
+        "build_theirs",
+        str(tmp_path / "swin.pkl"),
+    )
     backbone = build_backbone(small_cfg)
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, source.state_dict()[key]), key

@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipmask.modeling import class_maps
-from clipmask.modeling.class_maps import best_labels, class_scores, label_map, plain_scores, score_strips
+from clipmask.modeling.class_maps import (
+    best_labels,
+    class_scores,
+    label_map,
+    plain_scores,
+    score_strips,
+)
 from tests.closeness import assert_best
 
 
@@ -54,10 +60,15 @@ def test_any_size(height: int, width: int, out_height: int, out_width: int) -> N
 
 @settings(max_examples=30)
 @given(st.floats(0.3, 9), st.floats(0.3, 9), st.integers(0, 30), st.integers(0, 30))
-def test_a_part_reads_what_the_whole_reads(scale_y: float, scale_x: float, top: int, left: int) -> None:
-    """Output pixels ``top`` and ``left`` on, from the masks without two cells at each side: equal inside."""
+def test_a_part_reads_what_the_whole_reads(
+    scale_y: float, scale_x: float, top: int, left: int
+) -> None:
+    """Output pixels ``top`` and ``left`` on, from the masks without two cells at each side: equal
+    inside.
+    """
     logits, masks = torch.randn(3, 4), torch.randn(3, 24, 30)
-    height, width = round(96 * scale_y / 4), round(120 * scale_x / 4)  # scale: output pixels per cell, nearly
+    # scale: output pixels per cell, nearly
+    height, width = round(96 * scale_y / 4), round(120 * scale_x / 4)
     step = (96 / height, 120 / width)
     whole = class_scores(logits, masks, (96, 120), (height, width))
     size = (max(1, height - 2 * top), max(1, width - 2 * left))
@@ -70,7 +81,10 @@ def test_a_part_reads_what_the_whole_reads(scale_y: float, scale_x: float, top: 
     )
     part = torch.cat([strip for _, strip in strips], 1)
     assert part.shape[1:] == size
-    y, x = (((torch.arange(n) + first + 0.5) * s) for n, first, s in zip(size, (top, left), step, strict=True))
+    y, x = (
+        ((torch.arange(n) + first + 0.5) * s)
+        for n, first, s in zip(size, (top, left), step, strict=True)
+    )
     inside = ((y > 10) & (y < 86))[:, None] & (x > 10) & (x < 110)
     expected = F.pad(whole, (0, 60, 0, 60))[:, top : top + size[0], left : left + size[1]]
     torch.testing.assert_close(part[:, inside], expected[:, inside], rtol=1e-4, atol=1e-4)
@@ -89,7 +103,9 @@ def test_a_batch_of_scores_is_each_images() -> None:
     together = plain_scores(logits, masks, (23, 30))
     assert together.shape == (2, 4, 23, 30)
     for index in range(2):
-        torch.testing.assert_close(together[index], class_scores(logits[index], masks[index], (23, 30), (23, 30)))
+        torch.testing.assert_close(
+            together[index], class_scores(logits[index], masks[index], (23, 30), (23, 30))
+        )
 
 
 def test_many_classes_need_wider_labels() -> None:
@@ -119,7 +135,9 @@ def test_full_size_masks_of_large_pictures_never_exist(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("size", [(48, 64), (47, 61), (45, 64)])
 def test_the_inputs_own_size_reads_what_other_sizes_read(size: tuple[int, int]) -> None:
-    """Two ways to enlarge: by torch's own kernel, and at any scale; the second as another stride would ask it."""
+    """Two ways to enlarge: by torch's own kernel, and at any scale; the second as another stride
+    would ask it.
+    """
     logits, masks = torch.randn(7, 5), torch.randn(7, 12, 16) * 4
     own = class_scores(logits, masks, size, size)
     doubled = class_scores(logits, masks, (2 * size[0], 2 * size[1]), size, stride=8)
@@ -135,7 +153,10 @@ def test_scores_have_gradients(wanted: str, strip: int, monkeypatch: pytest.Monk
     masks = torch.randn(7, 12, 16, requires_grad=wanted != "logits")
     asked = [value for value in (logits, masks) if value.requires_grad]
     grids = []
-    for scores in (class_scores(logits, masks, (48, 64), (48, 64)), reference(logits, masks, 48, 64)):
+    for scores in (
+        class_scores(logits, masks, (48, 64), (48, 64)),
+        reference(logits, masks, 48, 64),
+    ):
         grids.append(torch.autograd.grad(scores.square().sum(), asked))
     for ours, plain in zip(*grids, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)

@@ -23,17 +23,26 @@ from tests.terms import terms
 Inputs = list[dict[str, Any]]
 
 
-def test_every_trainable_weight_gets_a_gradient(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_every_trainable_weight_gets_a_gradient(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     losses = small_model.train()(make_inputs((64, 96), (64, 96)))
     assert isinstance(losses, dict)
     sum(losses.values()).backward()  # type: ignore[union-attr]
     assert [name for name, p in small_model.named_parameters() if p.grad is None] == []
-    # timm starts each residual branch at zero, which holds back the gradient inside it for one step.
-    ours = [(name, p.grad) for name, p in small_model.named_parameters() if not name.startswith("backbone.")]
+    # timm starts each residual branch at zero, which holds back the gradient inside it for one
+    # step.
+    ours = [
+        (name, p.grad)
+        for name, p in small_model.named_parameters()
+        if not name.startswith("backbone.")
+    ]
     assert [name for name, gradient in ours if not (gradient != 0).any()] == []  # type: ignore[union-attr]
 
 
-def test_scores_and_labels_at_the_asked_size(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_scores_and_labels_at_the_asked_size(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     inputs = make_inputs((61, 47), (64, 96))
     inputs[1] |= {"height": 120, "width": 33}
     with torch.no_grad():
@@ -49,17 +58,23 @@ def test_batch_equals_single(small_model: ClipMask, make_inputs: Callable[..., I
     inputs = make_inputs((64, 96), (64, 96), (64, 96))
     together = small_model(inputs)
     for index, image in enumerate(inputs):
-        torch.testing.assert_close(together[index]["sem_seg"], small_model([image])[0]["sem_seg"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            together[index]["sem_seg"], small_model([image])[0]["sem_seg"], rtol=1e-4, atol=1e-5
+        )
 
 
 @torch.no_grad()
-def test_float_and_uint8_images_are_one(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_float_and_uint8_images_are_one(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     inputs = make_inputs((64, 64))
     as_float = [{**inputs[0], "image": inputs[0]["image"].float()}]
     assert_same(small_model(inputs)[0]["sem_seg"], small_model(as_float)[0]["sem_seg"])
 
 
-def test_normalizer_scales_the_losses(small_model: ClipMask, make_inputs: Callable[..., Inputs]) -> None:
+def test_normalizer_scales_the_losses(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
     inputs = make_inputs((64, 64), (64, 64))
     small_model.train()
     small_model.backbone.eval()
@@ -83,8 +98,11 @@ def test_another_vocabulary(small_model: ClipMask, make_inputs: Callable[..., In
 
 
 @torch.no_grad()
-def test_permuting_class_names_permutes_scores(small_cfg: CfgNode, make_inputs: Callable[..., Inputs]) -> None:
-    small_cfg.MODEL.CLIPMASK.TEXT_QUERIES = False  # queries that start from text are tied to an order
+def test_permuting_class_names_permutes_scores(
+    small_cfg: CfgNode, make_inputs: Callable[..., Inputs]
+) -> None:
+    # queries that start from text are tied to an order
+    small_cfg.MODEL.CLIPMASK.TEXT_QUERIES = False
     model, inputs = build_model(small_cfg, NAMES).eval(), make_inputs((64, 64))
     before = model(inputs)[0]["sem_seg"]
     order = [3, 1, 0, 4, 2]
@@ -196,11 +214,17 @@ def test_texts_change_their_own_image_alone(
                for one, other in zip(plain, text, strict=True)]  # fmt: skip
     assert differs == [True, False, True]
     # Neither the length of a neighbour's text nor the order of one's own matters.
-    longer = with_texts(inputs, [{"text": ["night", "wet road"]}, {}, {"text": [f"word {i}" for i in range(40)]}])
+    longer = with_texts(
+        inputs, [{"text": ["night", "wet road"]}, {}, {"text": [f"word {i}" for i in range(40)]}]
+    )
     for index in (0, 1):
-        torch.testing.assert_close(model(longer)[index]["sem_seg"], text[index]["sem_seg"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model(longer)[index]["sem_seg"], text[index]["sem_seg"], rtol=1e-4, atol=1e-5
+        )
     for index, image in enumerate(with_texts(inputs)):
-        torch.testing.assert_close(model([image])[0]["sem_seg"], text[index]["sem_seg"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model([image])[0]["sem_seg"], text[index]["sem_seg"], rtol=1e-4, atol=1e-5
+        )
 
 
 @torch.no_grad()
@@ -229,7 +253,12 @@ def test_annotation_trains_every_weight(
 @pytest.fixture
 def tower_cfg(small_cfg: CfgNode, tiny_clip: Path) -> CfgNode:
     clip = small_cfg.MODEL.CLIP
-    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = "tiny-clip", str(tiny_clip), "", ["single"]
+    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = (
+        "tiny-clip",
+        str(tiny_clip),
+        "",
+        ["single"],
+    )
     clip.CONTEXT_LENGTH = 4
     return small_cfg
 
@@ -263,7 +292,9 @@ def test_a_learned_text_trains_and_segments_without_clip(
 
 
 @torch.no_grad()
-def test_new_names_of_a_learned_text(tower_cfg: CfgNode, make_inputs: Callable[..., Inputs]) -> None:
+def test_new_names_of_a_learned_text(
+    tower_cfg: CfgNode, make_inputs: Callable[..., Inputs]
+) -> None:
     for tower in ("context", "full"):
         tower_cfg.MODEL.CLIP.TOWER = tower
         model = build_model(tower_cfg, NAMES).eval()
@@ -288,7 +319,11 @@ def test_new_names_of_a_learned_text(tower_cfg: CfgNode, make_inputs: Callable[.
         ({}, {"INJECTION": "channels"}, "needs MODEL.CLIP.TEXT annotation.*no more than a bias"),
         ({"TEXT": "annotation"}, {"INJECTION": "none"}, "nothing would take the images' texts"),
         ({"TOWER": "full"}, {}, "EMBEDDINGS random stands in for"),
-        ({"TOWER": "context", "EMBEDDINGS": "", "CONTEXT_LENGTH": 60}, {}, "CONTEXT_LENGTH 60: must be 1 to 38"),
+        (
+            {"TOWER": "context", "EMBEDDINGS": "", "CONTEXT_LENGTH": 60},
+            {},
+            "CONTEXT_LENGTH 60: must be 1 to 38",
+        ),
         (
             {"TOWER": "full", "EMBEDDINGS": ""},
             {"INJECTION": "none", "CLASSIFIER": "linear", "TEXT_QUERIES": False},
@@ -309,9 +344,16 @@ def test_settings_of_text_that_contradict_each_other(
 def test_classes_bring_their_own_prompts(small_cfg: CfgNode, tiny_clip: Path) -> None:
     """Those of the training set when the model is built, those of another vocabulary with it."""
     clip = small_cfg.MODEL.CLIP
-    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = "tiny-clip", str(tiny_clip), "", ["a {}"]
+    clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS = (
+        "tiny-clip",
+        str(tiny_clip),
+        "",
+        ["a {}"],
+    )
     small_cfg.DATASETS.TRAIN = ("own_prompts",)
-    MetadataCatalog.get("own_prompts").set(stuff_classes=["road", "sky"], class_prompts={"road": ["the {}", "tar"]})
+    MetadataCatalog.get("own_prompts").set(
+        stuff_classes=["road", "sky"], class_prompts={"road": ["the {}", "tar"]}
+    )
 
     def rows(name: str, *prompts: str) -> torch.Tensor:
         return ClipSource("tiny-clip", str(tiny_clip), prompts).encode(terms([name]))[0]
@@ -327,13 +369,17 @@ def test_classes_bring_their_own_prompts(small_cfg: CfgNode, tiny_clip: Path) ->
 
 
 @pytest.mark.parametrize("name", ["GeneralizedRCNN", "SemanticSegmentor", "ClipMsk"])
-def test_other_meta_architectures_are_refused_alike_with_and_without_detectron2(small_cfg: CfgNode, name: str) -> None:
+def test_other_meta_architectures_are_refused_alike_with_and_without_detectron2(
+    small_cfg: CfgNode, name: str
+) -> None:
     small_cfg.MODEL.META_ARCHITECTURE = name
     with pytest.raises(UserError, match=f"{name}.*base.yaml sets ClipMask"):
         build_model(small_cfg, ("road", "sky"))
 
 
-def test_a_model_can_be_pickled_whole(small_model: ClipMask, make_inputs: Callable[..., list[dict[str, Any]]]) -> None:
+def test_a_model_can_be_pickled_whole(
+    small_model: ClipMask, make_inputs: Callable[..., list[dict[str, Any]]]
+) -> None:
     again = pickle.loads(pickle.dumps(small_model))
     inputs = make_inputs((64, 64))
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Features are found by name, by stride or as they are listed; norms become what the config says."""
+"""Features are found by name, by stride or as they are listed; norms become what the config
+says.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,27 @@ def shapes(**strides: int) -> dict[str, ShapeSpec]:
         (shapes(res2=4, res3=8, res4=16, res5=32), [], ALL),
         (shapes(res2=4, res3=8, res4=16, res5=16), [], ALL),  # a dilated ResNet
         (shapes(p0=4, p1=8, p2=16, p3=32), [], ["p0", "p1", "p2", "p3"]),  # Detectron2's Swin
-        (shapes(scale2=4, scale3=8, scale4=16, scale5=32), [], ["scale2", "scale3", "scale4", "scale5"]),  # its MViT
+        # its MViT
+        (
+            shapes(scale2=4, scale3=8, scale4=16, scale5=32),
+            [],
+            ["scale2", "scale3", "scale4", "scale5"],
+        ),
         (shapes(p2=4, p3=8, p4=16, p5=32, p6=64), [], ["p2", "p3", "p4", "p5"]),  # its FPNs
         (shapes(a=4, b=4, c=8, d=16, e=32), ["b", "c", "d", "e"], ["b", "c", "d", "e"]),
     ],
 )
-def test_features_of_the_family(given: dict[str, ShapeSpec], named: list[str], expected: list[str]) -> None:
+def test_features_of_the_family(
+    given: dict[str, ShapeSpec], named: list[str], expected: list[str]
+) -> None:
     assert choose_features("build", given, ALL, named) == dict(zip(ALL, expected, strict=True))
 
 
 def test_fewer_scales_need_fewer_strides() -> None:
-    assert choose_features("build", shapes(p0=4, p1=8), ["res2", "res3"]) == {"res2": "p0", "res3": "p1"}
+    assert choose_features("build", shapes(p0=4, p1=8), ["res2", "res3"]) == {
+        "res2": "p0",
+        "res3": "p1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -51,13 +63,17 @@ def test_fewer_scales_need_fewer_strides() -> None:
         (shapes(res2=4, res3=6, res4=12, res5=24), [], "at strides 4, 6, 12, 24"),
     ],
 )
-def test_features_that_do_not_serve(given: dict[str, ShapeSpec], named: list[str], message: str) -> None:
+def test_features_that_do_not_serve(
+    given: dict[str, ShapeSpec], named: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         choose_features("build", given, ALL, named)
 
 
 def network() -> nn.Sequential:
-    """A frozen stage and one that trains, each a convolution whose norm is its child, as in Detectron2."""
+    """A frozen stage and one that trains, each a convolution whose norm is its child, as in
+    Detectron2.
+    """
     stages = []
     for _ in range(2):
         conv = nn.Conv2d(3, 3, 1)
@@ -91,7 +107,9 @@ def test_norms_are_fixed_and_synchronised() -> None:
     assert isinstance(set_norms(model, "SyncBN")[1], nn.SyncBatchNorm)
     fixed = set_norms(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "FrozenBN")
     assert not list(fixed[1].parameters())
-    fixed.load_state_dict({key: value for key, value in model.state_dict().items() if "tracked" not in key})
+    fixed.load_state_dict(
+        {key: value for key, value in model.state_dict().items() if "tracked" not in key}
+    )
     torch.testing.assert_close(fixed.train()(x), expected)
 
 

@@ -1,4 +1,6 @@
-"""Each image's own text: encoded once, centred, padded, left out in training, and read from dataset dicts."""
+"""Each image's own text: encoded once, centred, padded, left out in training, and read from dataset
+dicts.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,12 @@ def test_rows_are_padded_and_masked(encoder: TextEmbedding) -> None:
     rows, valid = ImageText(0.5).eval()(BATCH, [T] * 4, encoder)
     assert rows.shape == (4, 3, 512)
     assert valid is not None
-    assert valid.tolist() == [[True] * 3, [True, False, False], [True, True, False], [True, True, False]]
+    assert valid.tolist() == [
+        [True] * 3,
+        [True, False, False],
+        [True, True, False],
+        [True, True, False],
+    ]
     rain = RandomSource().encode(terms(["rain"]))[0] - encoder.mean
     torch.testing.assert_close(rows[0, 1], rain)
     torch.testing.assert_close(rows[1, 0], rain)
@@ -59,7 +66,9 @@ def test_rows_are_padded_and_masked(encoder: TextEmbedding) -> None:
         torch.testing.assert_close(rows[image, :2], T)
 
 
-def test_without_padding_there_is_no_mask_and_without_text_there_is_t(encoder: TextEmbedding) -> None:
+def test_without_padding_there_is_no_mask_and_without_text_there_is_t(
+    encoder: TextEmbedding,
+) -> None:
     T, module = encoder(), ImageText(0.0)
     rows, valid = module([{"text": ["a", "b"]}, {}], [T] * 2, encoder)
     assert rows.shape == (2, 2, 512)
@@ -95,7 +104,9 @@ def test_a_share_is_left_out_in_training_alone(encoder: TextEmbedding) -> None:
 
 @pytest.mark.parametrize("text", [3, b"rain", ["rain", 1], ("rain",), {"rain": 1}])
 def test_what_is_no_text_is_named_with_its_file(encoder: TextEmbedding, text: object) -> None:
-    with pytest.raises(UserError, match=r"image a/b\.png: its 'text' is .*a string or a list of strings"):
+    with pytest.raises(
+        UserError, match=r"image a/b\.png: its 'text' is .*a string or a list of strings"
+    ):
         ImageText(0.0)([{"file_name": "a/b.png", "text": text}], [encoder()], encoder)
 
 

@@ -1,4 +1,6 @@
-"""Semantic injection: the formulas, the effect of T, padding of both kinds and the bound on image keys."""
+"""Semantic injection: the formulas, the effect of T, padding of both kinds and the bound on image
+keys.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def test_text_changes_the_result_and_its_order_does_not() -> None:
     r, T = torch.randn(2, 16, 4, 6), torch.randn(3, 12)
     sizes = [(32, 48)] * 2
     result = module(r, T, Positions(sizes, CPU), 8)
-    assert not torch.allclose(result, module(r, torch.randn(3, 12), Positions(sizes, CPU), 8), atol=1e-3)
+    assert not torch.allclose(
+        result, module(r, torch.randn(3, 12), Positions(sizes, CPU), 8), atol=1e-3
+    )
     torch.testing.assert_close(result, module(r, T[[2, 0, 1]], Positions(sizes, CPU), 8))
 
 
@@ -52,7 +56,9 @@ def test_the_number_of_image_keys_is_bounded() -> None:
 
 @BOTH
 @pytest.mark.parametrize("grid", [(4, 6), (7, 7), (8, 7), (45, 60), (1, 500), (33, 17)])
-def test_a_graph_for_every_size_gives_the_same_result(kind: type[Injection], grid: tuple[int, int]) -> None:
+def test_a_graph_for_every_size_gives_the_same_result(
+    kind: type[Injection], grid: tuple[int, int]
+) -> None:
     module = kind(16, 12, 2, max_image_keys=50)
     r, T = torch.randn(2, 16, *grid), torch.randn(3, 12)
     positions = Positions([(8 * grid[0] - 3, 8 * grid[1] - 5)], CPU)
@@ -82,27 +88,41 @@ def test_over_channels_a_fixed_vocabulary_is_a_bias() -> None:
     with torch.no_grad():
         module.join_text.bias += module.join_text.weight @ module.norm_keys(module.text(T).mean(0))
         module.join_text.weight.zero_()
-    torch.testing.assert_close(module(r, torch.randn(3, 12), Positions([(32, 48)] * 2, CPU), 8), expected)
+    torch.testing.assert_close(
+        module(r, torch.randn(3, 12), Positions([(32, 48)] * 2, CPU), 8), expected
+    )
 
 
 @BOTH
 def test_each_image_sees_its_own_text(kind: type[Injection]) -> None:
     module = kind(16, 12, 2, max_image_keys=16)
-    r, T, sizes = torch.randn(1, 16, 4, 6).expand(2, -1, -1, -1), torch.randn(2, 3, 12), [(32, 48)] * 2
+    r, T, sizes = (
+        torch.randn(1, 16, 4, 6).expand(2, -1, -1, -1),
+        torch.randn(2, 3, 12),
+        [(32, 48)] * 2,
+    )
     result = module(r, T, Positions(sizes, CPU), 8)
     assert not torch.allclose(result[0], result[1], atol=1e-4)
     for image in range(2):
-        torch.testing.assert_close(result[image], module(r[:1], T[image], Positions(sizes[:1], CPU), 8)[0])
+        torch.testing.assert_close(
+            result[image], module(r[:1], T[image], Positions(sizes[:1], CPU), 8)[0]
+        )
 
 
 @BOTH
 @pytest.mark.parametrize("sizes", [[(32, 48), (32, 48)], [(32, 48), (24, 32)]])
-def test_padding_of_texts_and_their_order_change_nothing(kind: type[Injection], sizes: list[tuple[int, int]]) -> None:
+def test_padding_of_texts_and_their_order_change_nothing(
+    kind: type[Injection], sizes: list[tuple[int, int]]
+) -> None:
     module = kind(16, 12, 2, max_image_keys=16)
     r, T = torch.randn(2, 16, 4, 6), torch.randn(2, 3, 12)
     valid = None if sizes[0] == sizes[1] else valid_cells(sizes, (4, 6), 8, CPU)
     expected = module(r, T, Positions(sizes, CPU), 8, valid)
     longer = torch.cat([T, 100 * torch.randn(2, 4, 12)], dim=1)
     text_valid = torch.arange(7).expand(2, -1) < 3
-    torch.testing.assert_close(module(r, longer, Positions(sizes, CPU), 8, valid, text_valid), expected)
-    torch.testing.assert_close(module(r, T[:, [2, 0, 1]], Positions(sizes, CPU), 8, valid), expected)
+    torch.testing.assert_close(
+        module(r, longer, Positions(sizes, CPU), 8, valid, text_valid), expected
+    )
+    torch.testing.assert_close(
+        module(r, T[:, [2, 0, 1]], Positions(sizes, CPU), 8, valid), expected
+    )

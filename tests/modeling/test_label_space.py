@@ -1,4 +1,6 @@
-"""Logits of names to logits of classes: members add up, lists of different lengths meet, nothing else changes."""
+"""Logits of names to logits of classes: members add up, lists of different lengths meet, nothing
+else changes.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,13 @@ def test_probabilities_of_members_add_up() -> None:
     own = class_logits(logits, [class_columns(COARSE)], [3]).softmax(-1)
     names = logits.softmax(-1)
     expected = torch.stack(
-        [names[..., 0] + names[..., 1], names[..., 2], names[..., 3] + names[..., 4], names[..., 5]], dim=-1
+        [
+            names[..., 0] + names[..., 1],
+            names[..., 2],
+            names[..., 3] + names[..., 4],
+            names[..., 5],
+        ],
+        dim=-1,
     )
     torch.testing.assert_close(own, expected)
 
@@ -42,7 +50,9 @@ def test_the_gradient_of_a_coarse_class_is_that_of_the_sum_over_its_members() ->
 
 
 def test_images_with_lists_of_their_own() -> None:
-    """Each is scored as if it stood alone; classes that it lacks have no probability and no gradient."""
+    """Each is scored as if it stood alone; classes that it lacks have no probability and no
+    gradient.
+    """
     logits = torch.randn(2, 2, 5, 6, requires_grad=True)
     vocabularies = [Vocabulary.from_names(["road", "car", "bus", "sky", "tree"]), COARSE]
     together = class_logits(logits, [class_columns(each) for each in vocabularies], [5, 3])

@@ -1,4 +1,6 @@
-"""Attention against PyTorch's, positions and pooling against their definitions, padding kept out."""
+"""Attention against PyTorch's, positions and pooling against their definitions, padding kept
+out.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,22 @@ CPU = torch.device("cpu")
 def test_attention_is_multi_head_attention(queries: int, masked: bool) -> None:
     ours, theirs = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
     with torch.no_grad():
-        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
-        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]).normal_())
-        for layer, bias in zip((ours.query, ours.key, ours.value), theirs.in_proj_bias.chunk(3), strict=True):
+        theirs.in_proj_weight.copy_(
+            torch.cat([ours.query.weight, ours.key.weight, ours.value.weight])
+        )
+        theirs.in_proj_bias.copy_(
+            torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]).normal_()
+        )
+        for layer, bias in zip(
+            (ours.query, ours.key, ours.value), theirs.in_proj_bias.chunk(3), strict=True
+        ):
             layer.bias.copy_(bias)
         theirs.out_proj.weight.copy_(ours.out.weight)
         theirs.out_proj.bias.zero_()
     query, memory = torch.randn(2, queries, 16), torch.randn(2, 7, 16)
-    mask = torch.rand(2, queries, 7) > 0.4 if masked else torch.ones(2, queries, 7, dtype=torch.bool)
+    mask = (
+        torch.rand(2, queries, 7) > 0.4 if masked else torch.ones(2, queries, 7, dtype=torch.bool)
+    )
     mask[..., 0] = True
     expected = theirs(query, memory, memory, attn_mask=~mask.repeat_interleave(4, 0))[0]
     torch.testing.assert_close(ours(query, memory, memory, mask if masked else None), expected)
@@ -47,7 +57,9 @@ def test_a_closed_key_has_no_influence() -> None:
     mask = torch.tensor([True, True, False, True, True]).expand(1, 1, 5)
     spoiled = memory.clone()
     spoiled[:, 2] = 1e3
-    torch.testing.assert_close(attention(query, memory, memory, mask), attention(query, spoiled, spoiled, mask))
+    torch.testing.assert_close(
+        attention(query, memory, memory, mask), attention(query, spoiled, spoiled, mask)
+    )
 
 
 def test_channel_norm_normalises_each_pixel() -> None:
@@ -133,7 +145,8 @@ def test_a_cut_map_has_a_channels_last_gradient() -> None:
     (gradient,) = torch.autograd.grad(part.square().sum(), whole)
     assert gradient.stride(1) == 1
     assert torch.equal(
-        gradient != 0, torch.zeros(2, 8, 5, 6).index_fill(2, torch.arange(4), 1).bool() & (torch.arange(6) < 3)
+        gradient != 0,
+        torch.zeros(2, 8, 5, 6).index_fill(2, torch.arange(4), 1).bool() & (torch.arange(6) < 3),
     )
 
 

@@ -32,7 +32,9 @@ def positions(batch: int) -> Positions:
 
 def features(batch: int = 2) -> PixelFeatures:
     scales = tuple(torch.randn(batch, 16, 16 // 2**i, 24 // 2**i) for i in range(3))
-    return PixelFeatures(scales, (8, 16, 32), torch.randn(batch, 8, 32, 48), 4, positions(batch), (None,) * 4)
+    return PixelFeatures(
+        scales, (8, 16, 32), torch.randn(batch, 8, 32, 48), 4, positions(batch), (None,) * 4
+    )
 
 
 def test_contract() -> None:
@@ -54,8 +56,12 @@ def test_evaluation_gives_the_last_prediction_of_training() -> None:
 
 def test_batch_equals_single() -> None:
     module, maps, T = decoder().eval(), features(), torch.randn(3, 12)
-    alone = maps._replace(scales=tuple(s[1:] for s in maps.scales), pixels=maps.pixels[1:], positions=positions(1))
-    torch.testing.assert_close(module(maps, T).pred_masks[1:], module(alone, T).pred_masks, rtol=1e-4, atol=1e-4)
+    alone = maps._replace(
+        scales=tuple(s[1:] for s in maps.scales), pixels=maps.pixels[1:], positions=positions(1)
+    )
+    torch.testing.assert_close(
+        module(maps, T).pred_masks[1:], module(alone, T).pred_masks, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_permuting_the_vocabulary_permutes_the_logits() -> None:

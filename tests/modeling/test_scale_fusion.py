@@ -14,9 +14,13 @@ def test_projecting_first_is_the_same_function() -> None:
     for bias in fusion.bias:
         torch.nn.init.normal_(bias)
     scales = [torch.randn(2, 6, 8, 12), torch.randn(2, 6, 4, 6), torch.randn(2, 6, 2, 3)]
-    resized = [F.interpolate(scale, size=(8, 12), mode="bilinear", align_corners=False) for scale in scales]
+    resized = [
+        F.interpolate(scale, size=(8, 12), mode="bilinear", align_corners=False) for scale in scales
+    ]
     total = torch.zeros(2, 5, 8, 12)
-    for position, (term, bias, norm) in enumerate(zip(fusion.terms, fusion.bias, fusion.norms, strict=True)):
+    for position, (term, bias, norm) in enumerate(
+        zip(fusion.terms, fusion.bias, fusion.norms, strict=True)
+    ):
         joined = torch.cat([resized[scale] for scale in term], 1)
         weights = []
         for scale in term:
@@ -24,7 +28,9 @@ def test_projecting_first_is_the_same_function() -> None:
             index = members.index(position)
             weights.append(fusion.parts[scale].weight[index * 5 : (index + 1) * 5])
         total += F.gelu(norm(F.conv2d(joined, torch.cat(weights, 1), bias)))
-    torch.testing.assert_close(fusion(scales, [8, 16, 32]), fusion.norm(total), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        fusion(scales, [8, 16, 32]), fusion.norm(total), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,14 @@ def test_maps_have_their_strides_and_learn() -> None:
     pyramid = SimplePyramid(24, 16, [4, 8, 16, 32])
     x = torch.randn(2, 24, 6, 4, requires_grad=True)  # of an image of 96x64
     maps = pyramid(x)
-    assert [tuple(map_.shape) for map_ in maps] == [(2, 16, 96 // s, 64 // s) for s in (4, 8, 16, 32)]
+    assert [tuple(map_.shape) for map_ in maps] == [
+        (2, 16, 96 // s, 64 // s) for s in (4, 8, 16, 32)
+    ]
     sum(map_.square().sum() for map_ in maps).backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in pyramid.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().sum() > 0
+        for parameter in pyramid.parameters()
+    )
     assert x.grad is not None
 
 

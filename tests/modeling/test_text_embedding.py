@@ -1,4 +1,6 @@
-"""T in the model: computed once, on first use, never when it came with the weights; with them, where it is learned."""
+"""T in the model: computed once, on first use, never when it came with the weights; with them,
+where it is learned.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +161,9 @@ class Learner(nn.Module):
     def encode(self, names: Sequence[Term]) -> Tensor:
         self.calls += 1
         rows = torch.tensor([[len(name.text), ord(name.text[0]), 1.0, 2, 3, 4] for name in names])
-        return torch.nn.functional.normalize(rows * torch.stack([self.scale, *torch.ones(5)]), dim=1)
+        return torch.nn.functional.normalize(
+            rows * torch.stack([self.scale, *torch.ones(5)]), dim=1
+        )
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         return self.encode(texts)
@@ -220,7 +224,9 @@ def test_weights_without_the_learners_own_are_no_reason_to_believe_their_t() -> 
     frozen.prepare()
     text, learner = learned()
     text.load_state_dict(frozen.state_dict(), strict=False)
-    torch.testing.assert_close(text.eval()() + text.mean, learner.encode(terms(["road", "sky"])).detach())
+    torch.testing.assert_close(
+        text.eval()() + text.mean, learner.encode(terms(["road", "sky"])).detach()
+    )
 
 
 def test_a_model_that_was_never_asked_saves_without_asking() -> None:
@@ -233,7 +239,8 @@ def test_another_vocabulary_of_a_learned_text() -> None:
     text, learner = learned()
     text.eval()()
     torch.testing.assert_close(
-        rows_of(text, "zebra", "road") + text.mean, learner.encode(terms(["zebra", "road"])).detach()
+        rows_of(text, "zebra", "road") + text.mean,
+        learner.encode(terms(["zebra", "road"])).detach(),
     )
     with pytest.raises(UserError, match="learned its own text embeddings"):
         rows_of(text, "zebra", embeddings="random")

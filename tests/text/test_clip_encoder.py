@@ -1,4 +1,6 @@
-"""The text tower equals open_clip's own encoding in every layout, and takes learned vectors before a text."""
+"""The text tower equals open_clip's own encoding in every layout, and takes learned vectors before
+a text.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from clipmask.errors import UserError
 from clipmask.text.clip_encoder import ClipTextEncoder, load_tower, token_width, uses_quick_gelu
 from tests.conftest import ROOT, write_clip
 
-# As SigLIP's: every token sees every other, the last place is read, and no token stands before the text.
+# As SigLIP's: every token sees every other, the last place is read, and no token stands before the
+# text.
 BOTH_WAYS = {"context_length": 64, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
 LAYOUTS: dict[str, dict[str, Any]] = {
     "clip": {},
@@ -27,16 +30,27 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "custom_text": True,
         "text_cfg": {"context_length": 76, "embed_cls": True, "output_tokens": True},
         "vision_cfg": {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
-        "multimodal_cfg": {"context_length": 76, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+        "multimodal_cfg": {
+            "context_length": 76,
+            "vocab_size": 49408,
+            "width": 32,
+            "heads": 2,
+            "layers": 1,
+        },
     },
 }
 
 
 @pytest.fixture(params=LAYOUTS)
-def layout(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+def layout(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, str]:
     """The name and the weights of a small model in one of open_clip's layouts."""
     name = f"tiny-{request.param}"
-    changes = {key: dict(value) if isinstance(value, dict) else value for key, value in LAYOUTS[request.param].items()}
+    changes = {
+        key: dict(value) if isinstance(value, dict) else value
+        for key, value in LAYOUTS[request.param].items()
+    }
     if request.param == "both-ways":
         plain = open_clip.SimpleTokenizer(context_length=65)
 
@@ -54,7 +68,8 @@ def test_the_tower_is_open_clips(layout: tuple[str, str]) -> None:
     model = open_clip.create_model(name, weights).eval()
     ids = open_clip.get_tokenizer(name)(texts)
     assert torch.equal(tower.tokenize(texts), ids)
-    own, expected = (F.normalize(rows, dim=-1) for rows in (tower(ids), model.encode_text(ids)))  # as CoCa's are
+    # as CoCa's are
+    own, expected = (F.normalize(rows, dim=-1) for rows in (tower(ids), model.encode_text(ids)))
     torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-6)
     names = [key for key, _ in tower.named_parameters()]
     assert not [key for key in names if "visual" in key or "logit" in key or "decoder" in key]
@@ -72,7 +87,8 @@ def test_vectors_of_words_are_as_good_as_the_words(layout: tuple[str, str]) -> N
     each = tower(tower.tokenize(names, room=4), torch.stack([context, torch.zeros_like(context)]))
     torch.testing.assert_close(each[0], said[0])
     assert not torch.allclose(each[1], said[1], atol=1e-3)
-    torch.testing.assert_close(tower(tower.tokenize(names)), tower(tower.tokenize(names, room=0)))  # nothing is left
+    # nothing is left
+    torch.testing.assert_close(tower(tower.tokenize(names)), tower(tower.tokenize(names, room=0)))
 
 
 def test_gradients_reach_vectors_through_a_frozen_tower(layout: tuple[str, str]) -> None:
@@ -135,7 +151,10 @@ def test_an_average_of_weights_spoils_no_mask(tiny_clip: Path) -> None:
 
 
 def test_the_structure_alone_needs_no_weights(tiny_clip: Path) -> None:
-    tower, empty = load_tower("tiny-clip", str(tiny_clip)), ClipTextEncoder("tiny-clip", quick_gelu=False)
+    tower, empty = (
+        load_tower("tiny-clip", str(tiny_clip)),
+        ClipTextEncoder("tiny-clip", quick_gelu=False),
+    )
     tiny_clip.unlink()
     empty.load_state_dict(tower.state_dict())
     torch.testing.assert_close(empty(empty.tokenize(["road"])), tower(tower.tokenize(["road"])))
@@ -149,7 +168,9 @@ def test_the_tag_knows_its_activation() -> None:
 
 def test_towers_that_take_no_context() -> None:
     assert token_width("ViT-B-16", 16) == 512
-    with pytest.raises(UserError, match=r"roberta-ViT-B-32 is one of Hugging Face's.*frozen or full"):
+    with pytest.raises(
+        UserError, match=r"roberta-ViT-B-32 is one of Hugging Face's.*frozen or full"
+    ):
         token_width("roberta-ViT-B-32", 16)
     with pytest.raises(UserError, match="CONTEXT_LENGTH 70: must be 1 to 38"):
         token_width("ViT-B-16", 70)

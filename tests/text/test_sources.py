@@ -1,4 +1,6 @@
-"""Sources of T: rows found by name, synonyms averaged, CLIP's tower alone, its cache, clear errors."""
+"""Sources of T: rows found by name, synonyms averaged, CLIP's tower alone, its cache, clear
+errors.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from tests.terms import terms, texts
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "text.npz"
     rows = np.eye(4, 6, dtype=np.float32)
-    np.savez(path, names=np.array(["Road", "sky", "traffic sign", "automobile"]), embeddings=rows, note=np.array("x"))
+    np.savez(
+        path,
+        names=np.array(["Road", "sky", "traffic sign", "automobile"]),
+        embeddings=rows,
+        note=np.array("x"),
+    )
     return path
 
 
@@ -50,7 +57,9 @@ def test_wrong_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "short.npz", names=np.array(["a"]), embeddings=np.ones((2, 3)))
     with pytest.raises(UserError, match="must be"):
         FileSource(tmp_path / "short.npz")
-    np.savez(tmp_path / "object.npz", names=np.array(["a"], dtype=object), embeddings=np.ones((1, 3)))
+    np.savez(
+        tmp_path / "object.npz", names=np.array(["a"], dtype=object), embeddings=np.ones((1, 3))
+    )
     with pytest.raises(UserError, match="not an .npz"):
         FileSource(tmp_path / "object.npz")
 
@@ -67,10 +76,17 @@ def test_clip_embeds_names_with_prompts(tiny_clip: Path) -> None:
     source = ClipSource("tiny-clip", str(tiny_clip), ["a {}", "the {}"])
     assert source.width == 24
     rows = source.encode(terms(["road", "car;automobile"]))
-    model, tokenizer = open_clip.create_model("tiny-clip", str(tiny_clip)).eval(), open_clip.get_tokenizer("tiny-clip")
+    model, tokenizer = (
+        open_clip.create_model("tiny-clip", str(tiny_clip)).eval(),
+        open_clip.get_tokenizer("tiny-clip"),
+    )
     with torch.no_grad():
-        parts = torch.nn.functional.normalize(model.encode_text(tokenizer(["a road", "the road"])), dim=1)
-    torch.testing.assert_close(rows[0], torch.nn.functional.normalize(parts.mean(0), dim=0), rtol=1e-4, atol=1e-5)
+        parts = torch.nn.functional.normalize(
+            model.encode_text(tokenizer(["a road", "the road"])), dim=1
+        )
+    torch.testing.assert_close(
+        rows[0], torch.nn.functional.normalize(parts.mean(0), dim=0), rtol=1e-4, atol=1e-5
+    )
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
 
 
@@ -91,12 +107,15 @@ def test_the_cache_saves_the_tower(tiny_clip: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_class_may_have_prompts_of_its_own(tiny_clip: Path) -> None:
     def rows(own: dict[str, list[str]], prompts: list[str]) -> torch.Tensor:
-        return ClipSource("tiny-clip", str(tiny_clip), prompts).encode(terms(["car;tram", "sky"], prompts=own))
+        return ClipSource("tiny-clip", str(tiny_clip), prompts).encode(
+            terms(["car;tram", "sky"], prompts=own)
+        )
 
     plain, street = rows({}, ["a {}"]), rows({}, ["the {} here", "one {}"])
     own = rows({"car;tram": ["the {} here", "one {}"], "other": ["x"]}, ["a {}"])
     torch.testing.assert_close(own, torch.stack([street[0], plain[1]]))
-    assert torch.equal(rows({"car;tram": ["the {} here", "one {}"]}, ["a {}"]), own)  # the cache tells them apart
+    # the cache tells them apart
+    assert torch.equal(rows({"car;tram": ["the {} here", "one {}"]}, ["a {}"]), own)
     assert torch.equal(rows({}, ["a {}"]), plain)
     whole = rows({"sky": ["clouds above"]}, ["a {}"])[1]
     torch.testing.assert_close(
@@ -107,12 +126,16 @@ def test_a_class_may_have_prompts_of_its_own(tiny_clip: Path) -> None:
 def test_texts_are_taken_as_they_are_written(tiny_clip: Path) -> None:
     source, device = ClipSource("tiny-clip", str(tiny_clip), ["a {}"]), torch.device("cpu")
     text = "two cars; a wet road"
-    model, tokenizer = open_clip.create_model("tiny-clip", str(tiny_clip)).eval(), open_clip.get_tokenizer("tiny-clip")
+    model, tokenizer = (
+        open_clip.create_model("tiny-clip", str(tiny_clip)).eval(),
+        open_clip.get_tokenizer("tiny-clip"),
+    )
     with torch.no_grad():
         expected = torch.nn.functional.normalize(model.encode_text(tokenizer([text])), dim=1)
     rows = source.encode_texts(texts("road", text, "word " * 500), device)
     torch.testing.assert_close(rows[1:2], expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(rows[2:], source.encode_texts(texts("word " * 90), device))  # cut at 77 tokens
+    # cut at 77 tokens
+    torch.testing.assert_close(rows[2:], source.encode_texts(texts("word " * 90), device))
     assert torch.equal(rows[1:2], source.encode_texts(texts(text), device))
     assert source.tower(device) is source.tower(device)
     assert not any(parameter.requires_grad for parameter in source.tower(device).parameters())
@@ -120,7 +143,9 @@ def test_texts_are_taken_as_they_are_written(tiny_clip: Path) -> None:
 
 def test_texts_in_files_and_without_knowledge(file: Path) -> None:
     device = torch.device("cpu")
-    rows = FileSource(file).encode_texts([*texts("SKY"), *texts("lorry", aliases=["automobile"])], device)
+    rows = FileSource(file).encode_texts(
+        [*texts("SKY"), *texts("lorry", aliases=["automobile"])], device
+    )
     assert rows.argmax(1).tolist() == [1, 3]
     with pytest.raises(UserError, match=r"no row for 'a street', 'rain'"):
         FileSource(file).encode_texts(texts("a street", "rain", "sky"), device)
@@ -131,7 +156,9 @@ def test_texts_in_files_and_without_knowledge(file: Path) -> None:
 
 def test_a_row_of_synonyms_is_found_by_its_own_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "text.npz", names=np.array(["car;bus", "car"]), embeddings=np.eye(2))
-    assert FileSource(tmp_path / "text.npz").encode(terms(["Car;bus", "car", "car;tram"])).argmax(1).tolist() == [
+    assert FileSource(tmp_path / "text.npz").encode(terms(["Car;bus", "car", "car;tram"])).argmax(
+        1
+    ).tolist() == [
         0,
         1,
         1,
@@ -168,7 +195,9 @@ def test_real_embeddings(test_data: Path) -> None:
 
     camvid = MetadataCatalog.get("camvid_sem_seg_train")
     for name in ("camvid11_clip_vitb16.npz", "cityscapes19_clip_vitb16.npz"):
-        rows = FileSource(test_data / "clip_text" / name).encode(terms(camvid.stuff_classes, camvid.class_aliases))
+        rows = FileSource(test_data / "clip_text" / name).encode(
+            terms(camvid.stuff_classes, camvid.class_aliases)
+        )
         assert rows.shape == (11, 512)
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(11), rtol=1e-4, atol=1e-4)
 
@@ -179,7 +208,11 @@ def test_a_name_without_a_word_is_refused() -> None:
 
 
 def test_texts_are_looked_up_whole(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", names=np.array(["wet snow", "a road; at night"]), embeddings=np.eye(2, dtype="f4"))
+    np.savez(
+        tmp_path / "a.npz",
+        names=np.array(["wet snow", "a road; at night"]),
+        embeddings=np.eye(2, dtype="f4"),
+    )
     source = FileSource(tmp_path / "a.npz")
     found = source.encode_texts(texts("a road; at night"), torch.device("cpu"))
     assert torch.equal(found, torch.eye(2)[1:])

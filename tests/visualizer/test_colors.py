@@ -1,4 +1,6 @@
-"""Colours of classes: told apart by every eye, the same in every run and, where it can be, in every vocabulary."""
+"""Colours of classes: told apart by every eye, the same in every run and, where it can be, in every
+vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,34 @@ from clipmask.visualizer import colorize, palette
 from clipmask.visualizer.colors import PALETTE, linear_to_lab
 
 COLORS = [[128, 64, 128], [0, 0, 142], [70, 130, 180]]
-# Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009,
-# severity 1.0, in linear RGB.
+# Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision
+# deficiency", 2009, severity 1.0, in linear RGB.
 SIGHT = {
     "normal": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ],
 }
 CITYSCAPES = list(cityscapes.CLASSES)
 CAMVID = list(camvid.CLASSES)
 
 
 def least_distance(colors: object, sight: str) -> float:
-    """The smallest distance in CIELAB between two colours as an eye sees them; 2.3 is just noticeable."""
+    """The smallest distance in CIELAB between two colours as an eye sees them; 2.3 is just
+    noticeable.
+    """
     scaled = np.asarray(colors, dtype=float) / 255
     linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
     seen = linear_to_lab(np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1))
@@ -49,7 +65,12 @@ def test_lab_is_that_of_known_colors() -> None:
 
 def test_usual_classes_have_their_color_in_every_vocabulary() -> None:
     colors = dict(zip(CAMVID, palette(CAMVID), strict=True))
-    for names in (CITYSCAPES, CAMVID[::-1], ["zebra crossing", "road;street", "x", "car"], ["Sky", "snow", "ice"]):
+    for names in (
+        CITYSCAPES,
+        CAMVID[::-1],
+        ["zebra crossing", "road;street", "x", "car"],
+        ["Sky", "snow", "ice"],
+    ):
         for name, color in zip(names, palette(names), strict=True):
             plain = name.split(";")[0].lower()
             assert color == colors.get(plain, color), name
@@ -57,15 +78,22 @@ def test_usual_classes_have_their_color_in_every_vocabulary() -> None:
 
 
 @settings(max_examples=50)
-@given(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=40, unique=True), st.data())
+@given(
+    st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=40, unique=True),
+    st.data(),
+)
 def test_a_home_is_kept_unless_another_has_it(names: list[str], data: st.DataObject) -> None:
-    """Who has the colour that is theirs alone loses it only to a class whose own colour it is too."""
+    """Who has the colour that is theirs alone loses it only to a class whose own colour it is
+    too.
+    """
     alone = {name: palette([name])[0] for name in names}
     chosen = dict(zip(names, palette(names), strict=True))
     assert len({tuple(color) for color in chosen.values()}) == len(names)
     for name in names if len(names) > 6 else ():  # fewer move apart
         rivals = [other for other in names if alone[other] == alone[name]]
-        assert chosen[name] == alone[name] or any(chosen[other] == alone[other] for other in rivals if other != name)
+        assert chosen[name] == alone[name] or any(
+            chosen[other] == alone[other] for other in rivals if other != name
+        )
     order = data.draw(st.permutations(names))
     assert palette(order) == [chosen[name] for name in order]
 
@@ -95,7 +123,9 @@ def test_few_classes_are_far_apart(names: list[str]) -> None:
     assert least_distance(palette(["background", *names]), "normal") > 30
 
 
-@pytest.mark.parametrize("names", [["background", "tumour"], ["background", "crop", "weed"], ["_background_", "cell"]])
+@pytest.mark.parametrize(
+    "names", [["background", "tumour"], ["background", "crop", "weed"], ["_background_", "cell"]]
+)
 def test_background_and_things_are_told_apart_by_every_eye(names: list[str]) -> None:
     for sight in SIGHT:
         assert least_distance(palette(names), sight) > (40 if sight == "normal" else 20)

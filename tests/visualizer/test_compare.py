@@ -1,4 +1,6 @@
-"""Truth beside prediction: right is pale, wrong has the colour of the truth, void is grey and counts nowhere."""
+"""Truth beside prediction: right is pale, wrong has the colour of the truth, void is grey and
+counts nowhere.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("void", [None, 255])
-def test_errors_have_the_color_of_the_truth(scene: tuple[np.ndarray, np.ndarray, np.ndarray], void: int | None) -> None:
+def test_errors_have_the_color_of_the_truth(
+    scene: tuple[np.ndarray, np.ndarray, np.ndarray], void: int | None
+) -> None:
     image, truth, prediction = scene
     drawn = error_map(image, truth, prediction, COLORS, void)
     wrong = (truth != 255) & (truth != prediction)

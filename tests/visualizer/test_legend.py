@@ -23,7 +23,9 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("width", [1, 32, 300])
 def test_no_entry_of_the_legend_is_cut_off(width: int) -> None:
-    """A margin stays free of ink at the right and below, whatever the width and the length of the names."""
+    """A margin stays free of ink at the right and below, whatever the width and the length of the
+    names.
+    """
     names = ["a class with a name that is rather long", "b", "Ågj"]
     labels = np.tile(np.arange(3), (12, width))[:, :width]
     drawn = overlay(np.zeros((12, width, 3), np.uint8), labels, names, COLORS)

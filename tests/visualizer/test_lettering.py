@@ -17,7 +17,9 @@ def test_text_grows_with_pictures() -> None:
 
 @pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("text", ["Ågj", "road", "車"])
-def test_what_is_written_stays_in_its_room(text: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_stays_in_its_room(
+    text: str, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if small:  # Pillow before 10.1 takes no size; its font lacks most scripts
         bitmap = ImageFont.load_default_imagefont()
         monkeypatch.setattr(ImageFont, "load_default", lambda: bitmap)

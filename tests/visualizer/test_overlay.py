@@ -1,4 +1,6 @@
-"""Colours over a picture: exact, with honest shares, names in the regions that have room for them."""
+"""Colours over a picture: exact, with honest shares, names in the regions that have room for
+them.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def test_a_film_keeps_its_size_and_its_legend_in_place() -> None:
 
 @settings(max_examples=20)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 200), st.integers(0, 1000))
-def test_any_size_and_any_number_of_classes(height: int, width: int, classes: int, seed: int) -> None:
+def test_any_size_and_any_number_of_classes(
+    height: int, width: int, classes: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     names = [f"class {index}" for index in range(classes)]
     labels = rng.integers(0, classes, (height, width))
@@ -85,7 +89,9 @@ def test_what_does_not_fit_together(picture: tuple[np.ndarray, np.ndarray]) -> N
 
 def changed(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Where (H, W) the names of regions are drawn."""
-    drawn = [overlay(image, labels, names, COLORS, legend=False) for names in (NAMES, [""] * len(NAMES))]
+    drawn = [
+        overlay(image, labels, names, COLORS, legend=False) for names in (NAMES, [""] * len(NAMES))
+    ]
     return (drawn[0] != drawn[1]).any(axis=2)
 
 
@@ -117,25 +123,46 @@ def test_ids_outside_the_classes_are_left_as_they_are() -> None:
 
 
 def test_real_pictures(test_data: Path) -> None:
-    names = ["sky", "building", "pole", "road", "sidewalk", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
+    names = [
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "sidewalk",
+        "tree",
+        "sign",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ]
     for file in sorted((test_data / "camvid" / "val").iterdir())[:3]:
         image = np.asarray(Image.open(file).convert("RGB"))
-        labels = np.asarray(Image.open(next((test_data / "camvid" / "valannot").glob(f"{file.stem}.*"))))
+        labels = np.asarray(
+            Image.open(next((test_data / "camvid" / "valannot").glob(f"{file.stem}.*")))
+        )
         drawn = overlay(image, labels, names, palette(names), ignore_label=11)
         assert drawn.shape[1] == image.shape[1]
         same = (drawn[: len(image)] == image).all(axis=2)
-        assert same[labels == 11].mean() > 0.995, "void is covered by no colour, and hardly by a name"
+        assert same[labels == 11].mean() > 0.995, (
+            "void is covered by no colour, and hardly by a name"
+        )
 
 
 @pytest.mark.parametrize("background", ["dark", "bright", "busy"])
 @pytest.mark.parametrize("opacity", [0.1, 0.5, 1.0])
 def test_names_can_be_read_on_any_background(background: str, opacity: float) -> None:
-    """White letters on a plate: the contrast between them is what WCAG 2 asks of text, 4.5:1, and more."""
+    """White letters on a plate: the contrast between them is what WCAG 2 asks of text, 4.5:1, and
+    more.
+    """
     busy = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    image = {"dark": np.full_like(busy, 5), "bright": np.full_like(busy, 255), "busy": busy}[background]
+    image = {"dark": np.full_like(busy, 5), "bright": np.full_like(busy, 255), "busy": busy}[
+        background
+    ]
     for color in ([255, 255, 255], [255, 255, 0], [0, 0, 0]):
         plain, named = (
-            overlay(image, np.zeros((120, 160), int), [name], [color], opacity, legend=False) for name in ("", "house")
+            overlay(image, np.zeros((120, 160), int), [name], [color], opacity, legend=False)
+            for name in ("", "house")
         )
         rows, columns = np.nonzero((plain != named).any(axis=2))
         box = named[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] / 255

@@ -1,4 +1,6 @@
-"""Weights by address are fetched once, into Detectron2's cache, and held to the checksum in their name."""
+"""Weights by address are fetched once, into Detectron2's cache, and held to the checksum in their
+name.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address under which a server on this machine has it; the cache is a folder of the test's."""
+    """A folder, and the address under which a server on this machine has it; the cache is a folder
+    of the test's.
+    """
     folder = tmp_path / "served"
     folder.mkdir()
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     addresses._manager.cache_clear()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield folder, f"http://127.0.0.1:{server.server_port}/"
@@ -91,7 +97,9 @@ def test_the_checksum_in_a_name(served: tuple[Path, str], right: bool) -> None:
     with pytest.raises(UserError, match=digest):
         local_file(f"{address}resnet-{digest}.pth")
     (folder / f"resnet-{digest}.pth").write_bytes(b"others")
-    assert local_file(f"{address}resnet-{digest}.pth").read_bytes() == b"others", "the wrong one is not kept"
+    assert local_file(f"{address}resnet-{digest}.pth").read_bytes() == b"others", (
+        "the wrong one is not kept"
+    )
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/a.pth", "catalog://ImageNetPretrained/MSRA/R-50"])
@@ -102,7 +110,9 @@ def test_other_schemes_are_refused(source: str) -> None:
 
 def test_what_is_not_there_is_an_error_with_a_way_out(served: tuple[Path, str]) -> None:
     _, address = served
-    with pytest.raises(UserError, match=r"MODEL\.BACKBONE\.WEIGHTS .*nothing\.pth.*404.*local file"):
+    with pytest.raises(
+        UserError, match=r"MODEL\.BACKBONE\.WEIGHTS .*nothing\.pth.*404.*local file"
+    ):
         local_file(f"{address}nothing.pth", "MODEL.BACKBONE.WEIGHTS")
 
 

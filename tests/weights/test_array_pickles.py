@@ -1,4 +1,6 @@
-"""Pickles of arrays: every way in which Python and numpy write them is read, and nothing in a file runs."""
+"""Pickles of arrays: every way in which Python and numpy write them is read, and nothing in a file
+runs.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +61,11 @@ def test_arrays_of_every_protocol(tmp_path: Path, array: np.ndarray, protocol: i
 
 
 def test_arrays_that_python_2_wrote(tmp_path: Path) -> None:
-    """Its texts and the bytes of its arrays are the same type, and numpy's module has its old name."""
-    head = b"\x80\x02}U\x05conv1cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-    dtype = b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    """Its texts and the bytes of its arrays are the same type, and numpy's module has its old
+    name.
+    """
+    head = b"\x80\x02}U\x05conv1cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"  # noqa: E501
+    dtype = b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"  # noqa: E501
     data = np.array([1.5, -2.0], np.float32).tobytes()
     read = raw(tmp_path, head + b"(K\x01K\x02\x85" + dtype + b"\x89U\x08" + data + b"tbs.")
     assert list(read) == ["conv1"]
@@ -71,7 +75,12 @@ def test_arrays_that_python_2_wrote(tmp_path: Path) -> None:
 def test_containers_and_notes(tmp_path: Path) -> None:
     state = OrderedDict(b=np.zeros(1), a=np.ones(1))
     state._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]
-    notes = {"__author__": "torchvision", "heuristics": True, "steps": [1, 2.5, None], "step": np.int64(3)}
+    notes = {
+        "__author__": "torchvision",
+        "heuristics": True,
+        "steps": [1, 2.5, None],
+        "step": np.int64(3),
+    }
     read = stored(tmp_path, {"model": state, **notes})
     assert list(read["model"]) == ["b", "a"]
     assert [read[key] for key in list(notes)[:3]] == [notes[key] for key in list(notes)[:3]]
@@ -93,7 +102,9 @@ def test_nothing_in_a_file_runs(tmp_path: Path, protocol: int) -> None:
 
 
 def test_refusals_name_what_they_refuse(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="system, which is neither an array nor a plain container"):
+    with pytest.raises(
+        RefusedError, match="system, which is neither an array nor a plain container"
+    ):
         stored(tmp_path, Call(os.system, "true"))
     with pytest.raises(RefusedError, match="dtype 'O8'"):
         stored(tmp_path, np.array([None]))
@@ -109,7 +120,10 @@ def test_encode_makes_bytes_and_does_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="_codecs.encode with"):
             raw(
                 tmp_path,
-                b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aU" + bytes([len(encoding)]) + encoding + b"\x86R.",
+                b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aU"
+                + bytes([len(encoding)])
+                + encoding
+                + b"\x86R.",
             )
 
 
@@ -125,7 +139,11 @@ def test_encode_makes_bytes_and_does_nothing_else(tmp_path: Path) -> None:
 )
 def test_what_stands_for_a_name_cannot_be_changed(tmp_path: Path, name: bytes) -> None:
     """BUILD sets attributes of the object before it; here of what the name itself means."""
-    attributes = (b"}U\x08__name__U\x05takens", b"}U\x08__name__U\x05takens\x86", b"N}U\x08__name__U\x05takens\x86")
+    attributes = (
+        b"}U\x08__name__U\x05takens",
+        b"}U\x08__name__U\x05takens\x86",
+        b"N}U\x08__name__U\x05takens\x86",
+    )
     for state in attributes:
         with pytest.raises((TypeError, AttributeError, pickle.UnpicklingError, IndexError)):
             raw(tmp_path, b"\x80\x02c" + name + b"\n" + state + b"b.")
@@ -152,7 +170,9 @@ def test_sizes_that_do_not_match_the_data(tmp_path: Path) -> None:
     ],
     ids=["plain", "transposed", "a part", "half", "no axis"],
 )
-def test_tensors_that_torch_put_into_a_pickle(tmp_path: Path, tensor: torch.Tensor, protocol: int) -> None:
+def test_tensors_that_torch_put_into_a_pickle(
+    tmp_path: Path, tensor: torch.Tensor, protocol: int
+) -> None:
     """As MaskFormer's conversion of Swin's weights leaves them."""
     read = stored(tmp_path, {"model": OrderedDict(a=tensor)}, protocol)["model"]["a"]
     assert isinstance(read, PickledArray)
@@ -176,7 +196,12 @@ def test_a_tensor_never_goes_beyond_its_storage(
         wrap_storage=torch.arange(4.0).untyped_storage(), dtype=torch.float32, _internal=True
     )
     with pytest.raises(RefusedError, match="tensor of the shape"):
-        stored(tmp_path, Call(torch._utils._rebuild_tensor_v2, numbers, offset, size, stride, False, OrderedDict()))
+        stored(
+            tmp_path,
+            Call(
+                torch._utils._rebuild_tensor_v2, numbers, offset, size, stride, False, OrderedDict()
+            ),
+        )
 
 
 def test_objects_in_the_storage_of_a_tensor_are_refused(tmp_path: Path) -> None:
@@ -192,4 +217,7 @@ def test_objects_in_the_storage_of_a_tensor_are_refused(tmp_path: Path) -> None:
         stored(tmp_path, Inside())
     assert not mark.exists()
     with pytest.raises(RefusedError, match="without a storage"):
-        raw(tmp_path, b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00K\x01\x85K\x01\x85\x89NtR.")
+        raw(
+            tmp_path,
+            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00K\x01\x85K\x01\x85\x89NtR.",
+        )

@@ -28,7 +28,12 @@ from clipmask.weights.checkpoint import (
 
 
 def _state(value: float = 1.0) -> dict:
-    return {"model": {"weight": torch.full((3, 2), value)}, "iteration": 4, "names": ["a", "b"], "pair": (1, None)}
+    return {
+        "model": {"weight": torch.full((3, 2), value)},
+        "iteration": 4,
+        "names": ["a", "b"],
+        "pair": (1, None),
+    }
 
 
 def test_what_is_saved_comes_back_and_is_named_last(tmp_path: Path) -> None:
@@ -78,7 +83,17 @@ def test_two_writers_of_one_file_never_mix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"../other/model.pth", b"/etc/passwd", b"..", b"a/b.pth", b"\xff\xfe", b"a\x00b", b"a\nb"]
+    "text",
+    [
+        b"",
+        b"../other/model.pth",
+        b"/etc/passwd",
+        b"..",
+        b"a/b.pth",
+        b"\xff\xfe",
+        b"a\x00b",
+        b"a\nb",
+    ],
 )
 def test_a_pointer_names_a_file_beside_it_or_is_damaged(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "last_checkpoint").write_bytes(text)
@@ -89,18 +104,22 @@ def test_a_pointer_names_a_file_beside_it_or_is_damaged(tmp_path: Path, text: by
 def test_a_disk_that_fills_up_while_torch_writes_is_called_full(tmp_path: Path) -> None:
     """torch itself would tell of an unexpected position."""
     code = (
-        "import resource, torch\n"
-        "from clipmask.weights.checkpoint import save_checkpoint\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
-        f"save_checkpoint({str(tmp_path / 'model.pth')!r}, {{'model': {{'weight': torch.ones(100000)}}}})\n"
+        "import resource, torch\nfrom clipmask.weights.checkpoint import"
+        " save_checkpoint\nresource.setrlimit(resource.RLIMIT_FSIZE, (20000,"
+        f" 20000))\nsave_checkpoint({str(tmp_path / 'model.pth')!r}, {{'model': {{'weight':"
+        " torch.ones(100000)}})\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert "UserError" in result.stderr
     assert "disk full" in result.stderr
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("write failed")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("write failed")]
+)
 def test_a_full_disk_is_one_clear_error(tmp_path: Path, error: Exception) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"old")
@@ -116,7 +135,11 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, error: Exception) -> Non
 def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
     """Whatever objects were shared, and whether tensors were views of larger storage."""
     shared, key = torch.arange(6.0), "".join(["we", "ight"])
-    first = {"model": {"weight": shared[:3], "other": shared[3:]}, "weight": "weight", "lists": [["x"], ["x"]]}
+    first = {
+        "model": {"weight": shared[:3], "other": shared[3:]},
+        "weight": "weight",
+        "lists": [["x"], ["x"]],
+    }
     inner = ["x"]
     second = {"model": OrderedDict([(key, torch.arange(3.0)), ("other", torch.arange(3.0, 6.0))])}
     second |= {"weight": "".join(["we", "ight"]), "lists": [inner, inner]}
@@ -188,7 +211,9 @@ def test_code_in_a_file_does_not_run(tmp_path: Path, form: str) -> None:
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("content", [[torch.ones(2)], {}, {"model": {}}, {"model": {"a": 1}}, {"iteration": 3}, "text"])
+@pytest.mark.parametrize(
+    "content", [[torch.ones(2)], {}, {"model": {}}, {"model": {"a": 1}}, {"iteration": 3}, "text"]
+)
 def test_files_without_weights(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "model.pth")
     with pytest.raises(UserError, match=r"model\.pth"):
@@ -206,7 +231,10 @@ def test_bare_weights_and_safetensors(tmp_path: Path) -> None:
 
 
 def test_a_file_of_detectron2s_zoo(tmp_path: Path) -> None:
-    content = {"model": {"stem.conv1.weight": np.ones((2, 3), np.float32)}, "__author__": "torchvision"}
+    content = {
+        "model": {"stem.conv1.weight": np.ones((2, 3), np.float32)},
+        "__author__": "torchvision",
+    }
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(content))
     loaded = load_checkpoint(tmp_path / "R-50.pkl")
     assert loaded.keys() == {"model"}
@@ -217,7 +245,9 @@ def test_a_file_of_detectron2s_zoo(tmp_path: Path) -> None:
 def test_the_weights_of_a_backbone_alone_are_recognised(prefix: str) -> None:
     own = [f"{prefix}stem.weight", f"{prefix}res2.weight", "text.embedding"]
     stem, head = torch.ones(1), torch.zeros(1)
-    assert of_backbone({"stem.weight": stem, "fc.weight": head}, own) == {f"{prefix}stem.weight": stem}
+    assert of_backbone({"stem.weight": stem, "fc.weight": head}, own) == {
+        f"{prefix}stem.weight": stem
+    }
     assert of_backbone({"conv1.weight": stem}, own) is None, "another backbone's"
     assert of_backbone({f"{prefix}stem.weight": stem}, own) is None, "a whole model's"
 
@@ -230,11 +260,23 @@ def test_weights_that_fit_are_loaded_strictly() -> None:
 
 def test_each_misfit_is_named_and_an_error_where_strict() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    state = {**model.state_dict(), "0.weight": torch.ones(9, 9), "1.running_mean": torch.ones(9), "head": torch.ones(1)}
+    state = {
+        **model.state_dict(),
+        "0.weight": torch.ones(9, 9),
+        "1.running_mean": torch.ones(9),
+        "head": torch.ones(1),
+    }
     del state["1.bias"]
     with pytest.raises(UserError) as error:
         load_weights(model, state, "x.pth")
-    for word in ("x.pth", "4 weight", "0.weight: (9, 9)", "1.running_mean", "1.bias: missing", "head: unknown"):
+    for word in (
+        "x.pth",
+        "4 weight",
+        "0.weight: (9, 9)",
+        "1.running_mean",
+        "1.bias: missing",
+        "head: unknown",
+    ):
         assert word in str(error.value)
     assert len(load_weights(model, state, "x.pth", strict=False)) == 4
 

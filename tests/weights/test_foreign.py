@@ -1,4 +1,6 @@
-"""Weights from files: each format and its names, parts of larger models, what does not fit, hostile files."""
+"""Weights from files: each format and its names, parts of larger models, what does not fit, hostile
+files.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,18 @@ class Trunk(nn.Module):
 
 def caffe2(state: Mapping[str, Tensor], statistics: bool) -> dict[str, np.ndarray]:
     """Gives a trunk's weights Caffe2's names."""
-    leaves = {"norm.weight": "bn_s", "norm.bias": "bn_b", "norm.running_mean": "bn_rm", "norm.running_var": "bn_riv"}
-    branches = {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c"}
+    leaves = {
+        "norm.weight": "bn_s",
+        "norm.bias": "bn_b",
+        "norm.running_mean": "bn_rm",
+        "norm.running_var": "bn_riv",
+    }
+    branches = {
+        "shortcut": "branch1",
+        "conv1": "branch2a",
+        "conv2": "branch2b",
+        "conv3": "branch2c",
+    }
     blobs = {}
     for key, value in state.items():
         layer, conv, leaf = re.fullmatch(r"(stem|res\d\.\d+)\.(\w+)\.(.+)", key).groups()  # type: ignore[union-attr]
@@ -72,9 +84,14 @@ def assert_loaded(model: nn.Module, source: nn.Module) -> None:
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_detectron2s_format(tmp_path: Path, protocol: int) -> None:
     source, model = Trunk(), Trunk()
-    classifier = {"stem.fc.weight": np.ones((2, 8), np.float32), "stem.fc.bias": np.ones(2, np.float32)}
+    classifier = {
+        "stem.fc.weight": np.ones((2, 8), np.float32),
+        "stem.fc.bias": np.ones(2, np.float32),
+    }
     content = {"model": arrays(source.state_dict()) | classifier, "__author__": "torchvision"}
-    path = write(tmp_path / "R.pkl", content | {"matching_heuristics": True, "iteration": 3}, protocol)
+    path = write(
+        tmp_path / "R.pkl", content | {"matching_heuristics": True, "iteration": 3}, protocol
+    )
     load_weight_file(model, path, strict=True, aside=("stem.fc.",))
     assert_loaded(model, source)
     with pytest.raises(UserError, match=r"2 unexpected: stem\.fc\.weight, stem\.fc\.bias"):
@@ -86,16 +103,28 @@ def test_caffe2s_names(tmp_path: Path, wrapped: bool) -> None:
     source, model = Trunk(), Trunk()
     blobs: dict[str, Any] = caffe2(source.state_dict(), statistics=True)
     assert {"conv1_w", "res_conv1_bn_riv", "res2_0_branch1_w", "res2_0_branch2c_bn_s"} < set(blobs)
-    others = ("conv1_b", "fc1000_w", "fc1000_b", "pred_w", "conv1_w_momentum", "res_conv1_bn_s_momentum", "lr")
+    others = (
+        "conv1_b",
+        "fc1000_w",
+        "fc1000_b",
+        "pred_w",
+        "conv1_w_momentum",
+        "res_conv1_bn_s_momentum",
+        "lr",
+    )
     blobs |= {name: np.ones(4, np.float32) for name in others}
     blobs["model_iter"] = np.int64(9)
-    load_weight_file(model, write(tmp_path / "R.pkl", {"blobs": blobs} if wrapped else blobs), strict=True)
+    load_weight_file(
+        model, write(tmp_path / "R.pkl", {"blobs": blobs} if wrapped else blobs), strict=True
+    )
     assert_loaded(model, source)
 
 
 def test_statistics_folded_into_the_affine_part(tmp_path: Path) -> None:
     source, model = Trunk(), Trunk()
-    load_weight_file(model, write(tmp_path / "R.pkl", caffe2(source.state_dict(), statistics=False)), strict=True)
+    load_weight_file(
+        model, write(tmp_path / "R.pkl", caffe2(source.state_dict(), statistics=False)), strict=True
+    )
     norm, theirs = model.stem["conv1"].norm, source.stem["conv1"].norm
     x = torch.randn(2, 4, 3, 3)
     folded = x * theirs.weight.view(-1, 1, 1) + theirs.bias.view(-1, 1, 1)
@@ -108,12 +137,17 @@ def test_group_norms_have_no_statistics(tmp_path: Path) -> None:
     assert set(read) == {"stem.conv1.weight", "stem.conv1.norm.weight", "stem.conv1.norm.bias"}
 
 
-@pytest.mark.parametrize("prefix", ["backbone.bottom_up.", "backbone.", "module.backbone.bottom_up."])
+@pytest.mark.parametrize(
+    "prefix", ["backbone.bottom_up.", "backbone.", "module.backbone.bottom_up."]
+)
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
 def test_the_trunk_of_a_whole_segmenter(tmp_path: Path, prefix: str, suffix: str) -> None:
     source, model, path = Trunk(), Trunk(), tmp_path / f"model{suffix}"
     state = {f"{prefix}{key}": value for key, value in source.state_dict().items()}
-    state |= {"backbone.fpn_lateral2.weight": torch.ones(2), "sem_seg_head.predictor.weight": torch.ones(2)}
+    state |= {
+        "backbone.fpn_lateral2.weight": torch.ones(2),
+        "sem_seg_head.predictor.weight": torch.ones(2),
+    }
     if suffix == ".pkl":
         write(path, {"model": arrays(state), "__author__": "Detectron2 Model Zoo"})
     elif suffix == ".pth":
@@ -131,19 +165,26 @@ def test_the_trunk_of_a_whole_segmenter(tmp_path: Path, prefix: str, suffix: str
     assert_loaded(model, source)
     del state[f"{prefix}res2.0.conv1.weight"]
     torch.save(state, tmp_path / "less.pth")
-    with pytest.raises(UserError, match=r"missing: stem\.conv1\.weight"):  # not one of several parts, by guess
+    # not one of several parts, by guess
+    with pytest.raises(UserError, match=r"missing: stem\.conv1\.weight"):
         load_weight_file(model, tmp_path / "less.pth", strict=True)
 
 
 def test_strictness(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source, model = Trunk(), Trunk()
-    state = arrays(source.state_dict()) | {"stem.conv1.norm.bias": np.ones(3, np.float32), "extra": np.ones(1)}
+    state = arrays(source.state_dict()) | {
+        "stem.conv1.norm.bias": np.ones(3, np.float32),
+        "extra": np.ones(1),
+    }
     del state["res2.0.conv1.weight"]
     path, before = write(tmp_path / "R.pkl", state), model.stem["conv1"].norm.bias.clone()
     found = (
-        r"1 missing: res2.0.conv1.weight; 1 unexpected: extra; 1 of another shape: stem.conv1.norm.bias. Do this, or"
+        r"1 missing: res2.0.conv1.weight; 1 unexpected: extra; 1 of another shape:"
+        r" stem.conv1.norm.bias. Do this, or"
     )
-    with pytest.raises(UserError, match=rf"R\.pkl do not fit the model: {found} set .*WEIGHTS_STRICT False"):
+    with pytest.raises(
+        UserError, match=rf"R\.pkl do not fit the model: {found} set .*WEIGHTS_STRICT False"
+    ):
         load_weight_file(model, path, strict=True, made_for="Do this")
     with caplog.at_level(logging.WARNING):
         load_weight_file(model, path, strict=False)
@@ -174,6 +215,11 @@ def test_damaged_and_empty_files(tmp_path: Path) -> None:
     (tmp_path / "R.pkl").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="can't be read as tensors"):
         read_weight_file(tmp_path / "R.pkl")
-    for content in ([1, 2], {}, {"__author__": "nobody", "model": {}}, {"a": {"b": {"c": np.zeros(1)}}}):
+    for content in (
+        [1, 2],
+        {},
+        {"__author__": "nobody", "model": {}},
+        {"a": {"b": {"c": np.zeros(1)}}},
+    ):
         with pytest.raises(UserError, match="not a state dict"):
             read_weight_file(write(tmp_path / "R.pkl", content))

@@ -1,4 +1,6 @@
-"""Models of a hub arrive whole or not at all, however the network is; timm's and open_clip's own paths likewise."""
+"""Models of a hub arrive whole or not at all, however the network is; timm's and open_clip's own
+paths likewise.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)  # what is kept of a break is whole chunks
-        monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between its attempts
+        # what is kept of a break is whole chunks
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
+        # between its attempts
+        monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield server
@@ -46,7 +50,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def packed(tmp_path: Path, small_cfg: CfgNode) -> bytes:
     """A small random model as ``clipmask pack`` writes it."""
-    return pack(load_checkpoint(write_checkpoint(tmp_path / "model.pth", small_cfg)), "model.pth", half=False)
+    return pack(
+        load_checkpoint(write_checkpoint(tmp_path / "model.pth", small_cfg)),
+        "model.pth",
+        half=False,
+    )
 
 
 @pytest.fixture
@@ -74,13 +82,17 @@ def test_a_download_that_breaks_off_is_continued(streets: Hub, packed: bytes) ->
 
 def test_a_download_that_never_ends_is_told(streets: Hub, packed: bytes) -> None:
     streets.cuts = 1000
-    with pytest.raises(UserError, match=r"hf-hub:somebody/streets: could not be downloaded .*try again"):
+    with pytest.raises(
+        UserError, match=r"hf-hub:somebody/streets: could not be downloaded .*try again"
+    ):
         download(NAME)
     streets.cuts = 0
     assert download(NAME).read_bytes() == packed
 
 
-def test_a_slow_hub_is_waited_for(streets: Hub, packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_hub_is_waited_for(
+    streets: Hub, packed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pause beyond the client's patience is a break, and is continued."""
     from huggingface_hub import constants
 
@@ -89,7 +101,9 @@ def test_a_slow_hub_is_waited_for(streets: Hub, packed: bytes, monkeypatch: pyte
     assert download(NAME).read_bytes() == packed
 
 
-def test_a_wrong_checksum_is_told_and_nothing_of_it_stays(streets: Hub, packed: bytes, tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_told_and_nothing_of_it_stays(
+    streets: Hub, packed: bytes, tmp_path: Path
+) -> None:
     streets.wrong = True
     with pytest.raises(UserError, match=r"hf-hub:somebody/streets: .*its checksum is wrong"):
         Predictor.from_pretrained(NAME)
@@ -102,7 +116,10 @@ def test_without_a_network_the_cache_serves(streets: Hub, packed: bytes) -> None
     streets.shutdown()
     streets.server_close()
     assert download(NAME).read_bytes() == packed
-    with pytest.raises(UserError, match="hf-hub:somebody/other: the hub can't be reached, and the cache has no copy"):
+    with pytest.raises(
+        UserError,
+        match="hf-hub:somebody/other: the hub can't be reached, and the cache has no copy",
+    ):
         download("hf-hub:somebody/other")
 
 
@@ -124,7 +141,9 @@ def test_what_is_not_there(streets: Hub, name: str, message: str) -> None:
     assert "\n" not in str(told.value)
 
 
-def test_what_is_pushed_comes_back(hub: Hub, packed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_pushed_comes_back(
+    hub: Hub, packed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = load_checkpoint(tmp_path / "model.pth")
     with pytest.raises(UserError, match="hf auth login"):
         push(checkpoint, packed, "somebody/mine")
@@ -191,7 +210,9 @@ def tiny_repository(tiny_clip: Path) -> dict[str, bytes]:
     config = {"model_cfg": open_clip.factory._MODEL_CONFIGS["tiny-clip"], "preprocess_cfg": {}}
     return {
         "open_clip_config.json": json.dumps(config).encode(),
-        "open_clip_model.safetensors": save({name: value.contiguous() for name, value in weights.items()}),
+        "open_clip_model.safetensors": save(
+            {name: value.contiguous() for name, value in weights.items()}
+        ),
     }
 
 
@@ -207,7 +228,11 @@ def test_open_clip_s_faults_are_one_line(hub: Hub, tiny_clip: Path, fault: str) 
     if fault != "missing":
         hub.files["somebody/tiny"] = tiny_repository(tiny_clip)
     hub.cuts, hub.wrong = 1000 * (fault == "cut"), fault == "wrong"
-    message = "checksum" if fault == "wrong" else r"CLIP weights hf-hub:somebody/tiny.*MODEL\.CLIP\.EMBEDDINGS"
+    message = (
+        "checksum"
+        if fault == "wrong"
+        else r"CLIP weights hf-hub:somebody/tiny.*MODEL\.CLIP\.EMBEDDINGS"
+    )
     with pytest.raises(UserError, match=message) as told:
         load_tower("hf-hub:somebody/tiny", "")
     assert "\n" not in str(told.value)

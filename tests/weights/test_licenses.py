@@ -25,10 +25,15 @@ from clipmask.weights.licenses import (
 
 def test_a_dataset_states_its_licence(register: Callable[..., str]) -> None:
     stated, silent = register([], license=" CC BY 4.0 "), register([])
-    assert data_licenses([stated, silent]) == [License(DATA, stated, "CC BY 4.0"), License(DATA, silent, UNKNOWN)]
+    assert data_licenses([stated, silent]) == [
+        License(DATA, stated, "CC BY 4.0"),
+        License(DATA, silent, UNKNOWN),
+    ]
 
 
-@pytest.mark.parametrize("name", ["camvid_sem_seg_train", "cityscapes_sem_seg_train", "toy_street_sem_seg_val"])
+@pytest.mark.parametrize(
+    "name", ["camvid_sem_seg_train", "cityscapes_sem_seg_train", "toy_street_sem_seg_val"]
+)
 def test_our_datasets_state_theirs(name: str) -> None:
     assert MetadataCatalog.get(name).get("license")
 
@@ -53,7 +58,9 @@ def test_random_weights_start_from_nothing() -> None:
 def test_a_checkpoint_tells_or_its_config_does() -> None:
     licenses = [License(DATA, "a", "MIT"), License(START, "b", UNKNOWN)]
     assert checkpoint_licenses({"licenses": plain(licenses)}) == licenses
-    assert checkpoint_licenses({"licenses": ["nonsense", {"of": 3}]}) == [License(UNKNOWN, UNKNOWN, UNKNOWN)]
+    assert checkpoint_licenses({"licenses": ["nonsense", {"of": 3}]}) == [
+        License(UNKNOWN, UNKNOWN, UNKNOWN)
+    ]
     assert checkpoint_licenses({"config": "DATASETS: {TRAIN: [camvid_sem_seg_train]}"}) == [
         License(DATA, "camvid_sem_seg_train", "CC BY-NC 4.0")
     ]
@@ -67,7 +74,13 @@ def test_the_model_that_comes_along_is_not_for_products() -> None:
 
 
 def test_how_licences_are_told() -> None:
-    licenses = [License(DATA, "a", "MIT"), License(DATA, "b", UNKNOWN), License(START, "c", "Apache-2.0")]
-    assert told(licenses) == "trained on a (MIT) and b (licence unknown), started from c (Apache-2.0)"
+    licenses = [
+        License(DATA, "a", "MIT"),
+        License(DATA, "b", UNKNOWN),
+        License(START, "c", "Apache-2.0"),
+    ]
+    assert (
+        told(licenses) == "trained on a (MIT) and b (licence unknown), started from c (Apache-2.0)"
+    )
     assert "unknown" in told([])
     assert joined([*licenses, *licenses[:1]]) == licenses

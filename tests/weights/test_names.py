@@ -1,4 +1,6 @@
-"""A name of weights is a file, a folder, a model that comes along, or one of the hub; else an error."""
+"""A name of weights is a file, a folder, a model that comes along, or one of the hub; else an
+error.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from tests.checkpoints import pixels
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_models_that_come_along_are_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_come_along_are_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_weights(name).is_file()
 
@@ -51,8 +55,15 @@ def test_a_wrong_name(name: str, hint: str) -> None:
 
 def test_a_predictor_by_name_or_folder(checkpoint: Path) -> None:
     final = checkpoint.rename(checkpoint.with_name("model_final.pth"))
-    by_folder, by_file = Predictor.from_pretrained(final.parent, "cpu"), Predictor.from_checkpoint(final, "cpu")
+    by_folder, by_file = (
+        Predictor.from_pretrained(final.parent, "cpu"),
+        Predictor.from_checkpoint(final, "cpu"),
+    )
     np.testing.assert_array_equal(by_folder(pixels()).labels, by_file(pixels()).labels)
-    street = Predictor.from_pretrained(OWN_MODEL, "cpu", ["INPUT.MIN_SIZE_TEST", "32"], batch_size=2)
+    street = Predictor.from_pretrained(
+        OWN_MODEL, "cpu", ["INPUT.MIN_SIZE_TEST", "32"], batch_size=2
+    )
     assert (len(street.names), street.batch_size, street.cfg.INPUT.MIN_SIZE_TEST) == (11, 2, 32)
-    assert [item.license for item in street.licenses if item.of == "camvid_sem_seg_train"] == ["CC BY-NC 4.0"]
+    assert [item.license for item in street.licenses if item.of == "camvid_sem_seg_train"] == [
+        "CC BY-NC 4.0"
+    ]

@@ -1,4 +1,6 @@
-"""One file holds all that a model needs, in half the size where asked, and nothing of the machine that trained it."""
+"""One file holds all that a model needs, in half the size where asked, and nothing of the machine
+that trained it.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +44,15 @@ def test_what_is_packed_comes_back(tmp_path: Path, checkpoint: dict, half: bool)
 
 
 def test_half_is_half(checkpoint: dict) -> None:
-    assert len(pack(checkpoint, "model.pth", half=True)) < 0.75 * len(pack(checkpoint, "model.pth", half=False))
+    assert len(pack(checkpoint, "model.pth", half=True)) < 0.75 * len(
+        pack(checkpoint, "model.pth", half=False)
+    )
 
 
 def test_equal_checkpoints_make_equal_bytes(checkpoint: dict) -> None:
-    assert pack(checkpoint, "a.pth", half=True) == pack(dict(reversed(checkpoint.items())), "b.pth", half=True)
+    assert pack(checkpoint, "a.pth", half=True) == pack(
+        dict(reversed(checkpoint.items())), "b.pth", half=True
+    )
 
 
 def test_local_paths_stay_behind(tmp_path: Path, small_cfg: CfgNode) -> None:
@@ -60,20 +66,31 @@ def test_local_paths_stay_behind(tmp_path: Path, small_cfg: CfgNode) -> None:
     packed.write_bytes(pack({**checkpoint, "config": cfg.dump()}, path, half=False))
     kept = stored_cfg(unpack(packed)["config"], packed)
     assert (kept.MODEL.BACKBONE.WEIGHTS, kept.MODEL.CLIP.EMBEDDINGS) == ("pretrained", "mine.npz")
-    assert (kept.MODEL.CLIP.NAME, kept.MODEL.CLIP.PRETRAINED) == ("hf-hub:someone/clip", "their_clip.pt")
+    assert (kept.MODEL.CLIP.NAME, kept.MODEL.CLIP.PRETRAINED) == (
+        "hf-hub:someone/clip",
+        "their_clip.pt",
+    )
     assert (kept.OUTPUT_DIR, kept.MODEL.WEIGHTS) == ("./output", "")
     for word in (b"somebody", b"disk", b"texts/"):
         assert word not in packed.read_bytes()
 
 
 def test_weights_alone_are_refused(checkpoint: dict) -> None:
-    with pytest.raises(UserError, match=r"bare\.pth: holds weights but neither their config nor class names"):
+    with pytest.raises(
+        UserError, match=r"bare\.pth: holds weights but neither their config nor class names"
+    ):
         pack({"model": checkpoint["model"]}, "bare.pth", half=False)
 
 
 def test_what_float16_cannot_hold_is_refused(checkpoint: dict) -> None:
-    name = next(name for name, value in checkpoint["model"].items() if value.ndim >= 2 and "text." not in name)
-    checkpoint["model"][name] = checkpoint["model"][name].clone().index_fill_(0, torch.tensor(0), 1e6)
+    name = next(
+        name
+        for name, value in checkpoint["model"].items()
+        if value.ndim >= 2 and "text." not in name
+    )
+    checkpoint["model"][name] = (
+        checkpoint["model"][name].clone().index_fill_(0, torch.tensor(0), 1e6)
+    )
     pack(checkpoint, "model.pth", half=False)
     with pytest.raises(UserError, match=rf"{name} is not finite as float16; leave --half away"):
         pack(checkpoint, "model.pth", half=True)
@@ -106,4 +123,7 @@ def test_tags_are_no_files(tmp_path: Path, small_cfg: CfgNode) -> None:
     packed = tmp_path / "model.safetensors"
     packed.write_bytes(pack({**checkpoint, "config": cfg.dump()}, path, half=False))
     kept = stored_cfg(unpack(packed)["config"], packed)
-    assert (kept.MODEL.BACKBONE.WEIGHTS, kept.MODEL.CLIP.PRETRAINED) == ("a1_in1k", "laion2b_s34b_b88k")
+    assert (kept.MODEL.BACKBONE.WEIGHTS, kept.MODEL.CLIP.PRETRAINED) == (
+        "a1_in1k",
+        "laion2b_s34b_b88k",
+    )

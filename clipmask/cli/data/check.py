@@ -1,4 +1,6 @@
-"""``clipmask-data check``: reads all pairs, prints what is wrong, and writes a report with pictures."""
+"""``clipmask-data check``: reads all pairs, prints what is wrong, and writes a report with
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from tqdm import tqdm
 
 from clipmask.cli.data.pictures import draw_frequencies, read_sample, truth_over
 from clipmask.cli.tables import format_table
-from clipmask.curation.checking.counts import Checked, Frequencies, frequencies, picture_sizes, samples_of_all_classes
+from clipmask.curation.checking.counts import (
+    Checked,
+    Frequencies,
+    frequencies,
+    picture_sizes,
+    samples_of_all_classes,
+)
 from clipmask.curation.checking.finding import Finding
 from clipmask.curation.checking.findings import find_all
 from clipmask.curation.checking.pair import Reading, read_pair
@@ -43,11 +51,16 @@ def check(subject: Subject, output: str | None, workers: int | None) -> int:
     if workers is not None and workers < 0:
         raise UserError(f"--workers {workers}: it is 0 (read in this process) or more")
     folder = output_folder(output or f"{subject.name}_check", subject)
-    checked = _read_all(subject, min(usable_cores() if workers is None else workers, len(subject.pairs)))
+    checked = _read_all(
+        subject, min(usable_cores() if workers is None else workers, len(subject.pairs))
+    )
     findings, tables = find_all(subject, checked), frequencies(subject, checked)
     _print_overview(subject, checked, tables)
     for finding in findings:
-        print(f"\n{'STOPS TRAINING' if finding.stops else 'note'}: {finding.title} ({len(finding.rows)})")
+        print(
+            f"\n{'STOPS TRAINING' if finding.stops else 'note'}: {finding.title}"
+            f" ({len(finding.rows)})"
+        )
         print(f"  {finding.advice}\n")
         print(format_table(finding.columns, finding.rows, _ROWS))
     written = _write(folder, subject, checked, findings, tables)
@@ -58,13 +71,15 @@ def check(subject: Subject, output: str | None, workers: int | None) -> int:
 
 
 def output_folder(name: str, subject: Subject) -> Path:
-    """Makes the folder for results; a ``UserError`` where it would lie among the dataset's own pictures."""
+    """Makes the folder for results; a ``UserError`` where it would lie among the dataset's own
+    pictures.
+    """
     folder = Path(name)
     for other in subject.folders:
         if folder.resolve().is_relative_to(other.resolve()):
             raise UserError(
-                f"--output {folder}: lies in the dataset's folder {other}, which is searched for pictures; name one "
-                "outside"
+                f"--output {folder}: lies in the dataset's folder {other}, which is searched for"
+                " pictures; name one outside"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +89,9 @@ def output_folder(name: str, subject: Subject) -> Path:
 
 
 def _read_all(subject: Subject, workers: int) -> Checked:
-    """Reads all pairs under a progress bar on stderr; a redirected one is a line for each update, so these are few."""
+    """Reads all pairs under a progress bar on stderr; a redirected one is a line for each update,
+    so these are few.
+    """
     readings: list[Reading | None] = [None] * len(subject.pairs)
     interval = 0.1 if sys.stderr.isatty() else 30.0
     task = functools.partial(read_pair, format=subject.format, image_format=subject.image_format)
@@ -88,12 +105,22 @@ def _read_all(subject: Subject, workers: int) -> Checked:
 def _print_overview(subject: Subject, checked: Checked, tables: Mapping[str, Frequencies]) -> None:
     sizes = picture_sizes(subject, checked)
     rows = [
-        (split, sum(split in pair.splits for pair in subject.pairs), _range(sizes[split]), _void(tables[split]))
+        (
+            split,
+            sum(split in pair.splits for pair in subject.pairs),
+            _range(sizes[split]),
+            _void(tables[split]),
+        )
         for split in subject.splits
     ]
-    print(f"{subject.name}: {len(subject.pairs)} labelled pictures, {len(subject.classes)} classes\n")
+    print(
+        f"{subject.name}: {len(subject.pairs)} labelled pictures, {len(subject.classes)} classes\n"
+    )
     print(format_table(("split", "pictures", "sizes", "void %"), rows))
-    columns = ["class", *(f"{split} {what}" for split in subject.splits for what in ("pixels %", "images"))]
+    columns = [
+        "class",
+        *(f"{split} {what}" for split in subject.splits for what in ("pixels %", "images")),
+    ]
     print()
     print(
         format_table(
@@ -101,7 +128,11 @@ def _print_overview(subject: Subject, checked: Checked, tables: Mapping[str, Fre
             [
                 [
                     name,
-                    *(v for table in tables.values() for v in (table.shares[place], table.images[place])),
+                    *(
+                        v
+                        for table in tables.values()
+                        for v in (table.shares[place], table.images[place])
+                    ),
                 ]
                 for place, name in enumerate(subject.class_names)
             ],
@@ -123,11 +154,17 @@ def _void(table: Frequencies) -> float:
 
 
 def _write(
-    folder: Path, subject: Subject, checked: Checked, findings: list[Finding], tables: Mapping[str, Frequencies]
+    folder: Path,
+    subject: Subject,
+    checked: Checked,
+    findings: list[Finding],
+    tables: Mapping[str, Frequencies],
 ) -> str:
     """Writes report, chart and samples; returns their names for the closing line."""
     try:
-        report = json.dumps(_report(subject, checked, findings, tables), indent=1, ensure_ascii=False)
+        report = json.dumps(
+            _report(subject, checked, findings, tables), indent=1, ensure_ascii=False
+        )
         (folder / "report.json").write_text(report + "\n", encoding="utf-8")
         written = ["report.json"]
         if any(table.images_read for table in tables.values()):
@@ -139,9 +176,9 @@ def _write(
                 count += 1
                 target = folder / "samples" / f"{split}_{number:02}_{Path(pair.image).stem}.png"
                 target.parent.mkdir(exist_ok=True)
-                Image.fromarray(truth_over(read_sample(pair, subject.format, subject.image_format), subject)).save(
-                    target
-                )
+                Image.fromarray(
+                    truth_over(read_sample(pair, subject.format, subject.image_format), subject)
+                ).save(target)
     except OSError as error:
         raise UserError(f"--output {folder}: can't be written to ({error})") from error
     return ", ".join([*written, *([f"{count} labelled pictures in samples/"] if count else [])])
@@ -159,7 +196,10 @@ def _report(
         "splits": {
             split: {
                 "pictures": sum(split in pair.splits for pair in subject.pairs),
-                "sizes": {f"{width}x{height}": count for (width, height), count in sizes[split].most_common()},
+                "sizes": {
+                    f"{width}x{height}": count
+                    for (width, height), count in sizes[split].most_common()
+                },
                 "void_pixels": table.void,
                 "classes": [
                     {"name": name, "pixels": pixels, "share": share, "images": images}
@@ -179,4 +219,7 @@ def _verdict(findings: int, stops: int) -> str:
         return "all is well"
     if findings == 1:
         return f"1 kind of finding, which {'stops' if stops else 'does not stop'} training"
-    return f"{findings} kinds of findings, {stops or 'none'} of them stop{'s' if stops == 1 else ''} training"
+    return (
+        f"{findings} kinds of findings, {stops or 'none'} of them stop{'s' if stops == 1 else ''}"
+        " training"
+    )

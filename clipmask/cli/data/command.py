@@ -17,7 +17,7 @@ examples, in the order that they are used:
   %(prog)s show photos.yaml --split val    write labelled pictures to look at
 
 "%(prog)s COMMAND --help" says more about each.
-"""
+"""  # noqa: E501
 INIT_EXAMPLES = """\
 examples:
   %(prog)s photos
@@ -27,7 +27,7 @@ It finds images/ beside labels/, masks/ or the like, JPEGImages/ beside Segmenta
 leftImg8bit/ beside gtFine/, a.jpg beside a_mask.png; train, val and test as folders or lists; class names in
 classes.txt, labels.txt, label_colors.txt, labelmap.txt, class_dict.csv or _classes.csv. What it concluded, and what
 it could not know, stands in the comments of the file that it writes.
-"""
+"""  # noqa: E501
 CONVERT_EXAMPLES = """\
 examples:
   %(prog)s export/annotations.json --output mine       COCO, Label Studio, VIA or Labelme
@@ -35,7 +35,7 @@ examples:
   %(prog)s yolo --output mine                          data.yaml, images/ and labels/*.txt with polygons
   %(prog)s annotations.xml --images frames --output mine --background void
   %(prog)s photos --format masks --output mine         masks/crop/s0.png, or s0_crop.png beside s0.jpg
-"""
+"""  # noqa: E501
 CHECK_EXAMPLES = """\
 examples:
   %(prog)s photos.yaml
@@ -43,7 +43,7 @@ examples:
   %(prog)s my_train my_val --register my_data.py
 
 exit status: 0 nothing would stop a training, 1 something would, 2 a mistake in the command or the descriptor.
-"""
+"""  # noqa: E501
 SHOW_EXAMPLES = """\
 examples:
   %(prog)s photos.yaml
@@ -51,14 +51,16 @@ examples:
   %(prog)s my_val --register my_data.py
 
 exit status: 0; 1 if some of the chosen pictures could not be read; 2 a mistake in the command or the descriptor.
-"""
+"""  # noqa: E501
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program_name(),
-        description="Your own labelled pictures: describe them in a YAML file, check them, look at them.",
+        description=(
+            "Your own labelled pictures: describe them in a YAML file, check them, look at them."
+        ),
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
@@ -74,25 +76,39 @@ def _add_init(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "init",
         help="write a descriptor for a folder of pictures and label maps",
-        description="Look at a folder and write a descriptor: the YAML file that train_net.py --dataset takes.\n"
-        "It says in comments what it concluded from what, and what you should change.",
+        description=(
+            "Look at a folder and write a descriptor: the YAML file that train_net.py --dataset"
+            " takes.\nIt says in comments what it concluded from what, and what you should change."
+        ),
         epilog=INIT_EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", help="with pictures and label maps somewhere in it")
     parser.add_argument(
-        "--output", metavar="FILE.yaml", help="the file to write (default: FOLDER's name with .yaml, here)"
+        "folder", metavar="FOLDER", help="with pictures and label maps somewhere in it"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE.yaml",
+        help="the file to write (default: FOLDER's name with .yaml, here)",
     )
     parser.add_argument(
         "--names",
         metavar="NAMES",
-        help='class names, "road,sky,...", in the order in which the classes are listed (default: those of a file of '
-        "names in FOLDER, else class_0, class_1, ...)",
+        help=(
+            'class names, "road,sky,...", in the order in which the classes are listed (default:'
+            " those of a file of names in FOLDER, else class_0, class_1, ...)"
+        ),
     )
     parser.add_argument(
-        "--sample", type=int, default=200, metavar="N", help="label maps that are read to find the classes"
+        "--sample",
+        type=int,
+        default=200,
+        metavar="N",
+        help="label maps that are read to find the classes",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite the output file if it is there")
+    parser.add_argument(
+        "--force", action="store_true", help="overwrite the output file if it is there"
+    )
     parser.set_defaults(run=_init)
 
 
@@ -100,14 +116,22 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "convert",
         help="make label maps and a descriptor of polygons, RLE or masks of one class each",
-        description="Read the annotations of another tool and write label maps of ids, lists of the splits and the\n"
-        "descriptor that reads them. Pictures stay where they are.",
+        description=(
+            "Read the annotations of another tool and write label maps of ids, lists of the splits"
+            " and the\ndescriptor that reads them. Pictures stay where they are."
+        ),
         epilog=CONVERT_EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="a file of annotations, or a folder with them")
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="what is written goes there")
-    parser.add_argument("--images", metavar="FOLDER", help="folder of the pictures (default: where SOURCE leads to)")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a file of annotations, or a folder with them"
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="FOLDER", help="what is written goes there"
+    )
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="folder of the pictures (default: where SOURCE leads to)"
+    )
     parser.add_argument(
         "--format",
         choices=("coco", "labelme", "yolo", "label-studio", "cvat", "via", "npy", "masks"),
@@ -116,7 +140,10 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--names",
         metavar="NAMES",
-        help='class names, "road,sky,...", in the order of their ids (default: those of the annotations, by name)',
+        help=(
+            'class names, "road,sky,...", in the order of their ids (default: those of the'
+            " annotations, by name)"
+        ),
     )
     parser.add_argument(
         "--background",
@@ -130,7 +157,9 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         default="smaller",
         help="which of two shapes counts where they overlap: the smaller, or the later in the file",
     )
-    parser.add_argument("--force", action="store_true", help="write into a folder that has something in it")
+    parser.add_argument(
+        "--force", action="store_true", help="write into a folder that has something in it"
+    )
     parser.set_defaults(run=_convert)
 
 
@@ -138,18 +167,26 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "check",
         help="read every picture and label map and report what is wrong",
-        description="Read every picture and label map as training does, and report what would stop or mislead it,\n"
-        "how often each class occurs and how large the pictures are: as text, as report.json, as a bar chart\n"
-        "(classes.png), and as sample pictures in which every class is seen.",
+        description=(
+            "Read every picture and label map as training does, and report what would stop or"
+            " mislead it,\nhow often each class occurs and how large the pictures are: as text, as"
+            " report.json, as a bar chart\n(classes.png), and as sample pictures in which every"
+            " class is seen."
+        ),
         epilog=CHECK_EXAMPLES,
         formatter_class=HelpFormatter,
     )
     _add_sources(parser)
     parser.add_argument(
-        "--output", metavar="FOLDER", help="what is written goes there (default: the dataset's name with _check, here)"
+        "--output",
+        metavar="FOLDER",
+        help="what is written goes there (default: the dataset's name with _check, here)",
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes that read; 0: none but this (default: one for each core)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that read; 0: none but this (default: one for each core)",
     )
     parser.set_defaults(run=_check)
 
@@ -158,23 +195,35 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "show",
         help="write labelled pictures to look at",
-        description="Write pictures beside their labels, with class names and a legend, and a contact sheet of all.",
+        description=(
+            "Write pictures beside their labels, with class names and a legend, and a contact sheet"
+            " of all."
+        ),
         epilog=SHOW_EXAMPLES,
         formatter_class=HelpFormatter,
     )
     _add_sources(parser)
     parser.add_argument("--split", metavar="NAME", help="the split to show (default: all)")
-    parser.add_argument("--number", type=int, default=8, metavar="N", help="pictures of each split, drawn by chance")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw: equal seeds, equal pictures")
     parser.add_argument(
-        "--output", metavar="FOLDER", help="what is written goes there (default: the dataset's name with _shown, here)"
+        "--number", type=int, default=8, metavar="N", help="pictures of each split, drawn by chance"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the draw: equal seeds, equal pictures"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="what is written goes there (default: the dataset's name with _shown, here)",
     )
     parser.set_defaults(run=_show)
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "dataset", nargs="+", metavar="DATASET", help="a descriptor (YAML file), or names of registered datasets"
+        "dataset",
+        nargs="+",
+        metavar="DATASET",
+        help="a descriptor (YAML file), or names of registered datasets",
     )
     parser.add_argument(
         "--register",
@@ -197,9 +246,15 @@ def _convert(args: argparse.Namespace) -> int:
     from clipmask.cli.data.convert import convert
 
     return convert(
-        args.source, args.images, args.output, format=args.format, names=args.names, background=args.background,
-        overlap=args.overlap, force=args.force,
-    )  # fmt: skip
+        args.source,
+        args.images,
+        args.output,
+        format=args.format,
+        names=args.names,
+        background=args.background,
+        overlap=args.overlap,
+        force=args.force,
+    )
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -236,8 +291,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes ``sys.argv``.
 
     Returns:
-        The exit status: 0; 1 for findings that would stop a training, or pictures that can't be shown; 2 for a user's
-        mistake; 130 for Ctrl-C.
+        The exit status: 0; 1 for findings that would stop a training, or pictures that can't be
+        shown; 2 for a user's mistake; 130 for Ctrl-C.
     """
     return run_main(_run, argv)
 

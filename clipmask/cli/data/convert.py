@@ -16,9 +16,16 @@ from clipmask.errors import UserError
 
 
 def convert(
-    source: str, images: str | None, output: str, *, format: str | None, names: str | None, background: str,
-    overlap: str, force: bool,
-) -> int:  # fmt: skip
+    source: str,
+    images: str | None,
+    output: str,
+    *,
+    format: str | None,
+    names: str | None,
+    background: str,
+    overlap: str,
+    force: bool,
+) -> int:
     """Converts, and prints what was read and what to do next.
 
     Args:
@@ -39,7 +46,10 @@ def convert(
     """
     folder = Path(output)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not force):
-        raise UserError(f"--output {folder}: is there already; name another folder, or write into it with --force")
+        raise UserError(
+            f"--output {folder}: is there already; name another folder, or write into it with"
+            " --force"
+        )
     options = Options(
         format,
         None if names is None else tuple(read_vocabulary(names, "--names")),
@@ -53,10 +63,18 @@ def convert(
             bar.total = total
             bar.update()
 
-        done = write_labels(Path(source), None if images is None else Path(images), folder, options, tell)
-    splits = ", ".join(f"{split} {count}" for split, count in done.splits.items()) or "shares: train 0.8, val 0.2"
+        done = write_labels(
+            Path(source), None if images is None else Path(images), folder, options, tell
+        )
+    splits = (
+        ", ".join(f"{split} {count}" for split, count in done.splits.items())
+        or "shares: train 0.8, val 0.2"
+    )
     descriptor = folder / f"{folder.resolve().name}.yaml"
-    print(f"{done.format}: {done.pictures} pictures, {len(done.names)} classes: {shortened(done.names, 12)}")
+    print(
+        f"{done.format}: {done.pictures} pictures, {len(done.names)} classes:"
+        f" {shortened(done.names, 12)}"
+    )
     print(f"splits      {splits}")
     print(f"background  {background}; where shapes overlap, the {overlap} one counts")
     for what, count in done.skipped.items():

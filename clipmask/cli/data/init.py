@@ -40,8 +40,12 @@ def init(folder: str, output: str | None, names: str | None, *, sample: int, for
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"--output {path}: name a file that ends in .yaml")
     if path.exists() and not force:
-        raise UserError(f"--output {path}: is there already; name another file, or overwrite it with --force")
-    guess = guess_folder(Path(folder), None if names is None else read_vocabulary(names, "--names"), sample)
+        raise UserError(
+            f"--output {path}: is there already; name another file, or overwrite it with --force"
+        )
+    guess = guess_folder(
+        Path(folder), None if names is None else read_vocabulary(names, "--names"), sample
+    )
     guess, descriptor = _write(guess, path.stem if output else name, path)
     _print_conclusions(guess, descriptor)
     first = "" if guess.names_from else " First put the true names in place of class_0, ... in it."
@@ -51,7 +55,9 @@ def init(folder: str, output: str | None, names: str | None, *, sample: int, for
 
 
 def _write(guess: FolderGuess, name: str, path: Path) -> tuple[FolderGuess, Descriptor]:
-    """Writes the file, once it has been read back; where lists of splits don't fit the pictures, with shares."""
+    """Writes the file, once it has been read back; where lists of splits don't fit the pictures,
+    with shares.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(".yaml", f".{path.stem}_", path.parent)
@@ -64,7 +70,9 @@ def _write(guess: FolderGuess, name: str, path: Path) -> tuple[FolderGuess, Desc
             read_descriptor(draft).samples()
         except UserError as error:
             if guess.splits.sources == SHARES.sources:
-                raise UserError(str(error).replace(draft, f"that init made for {guess.folder}")) from error
+                raise UserError(
+                    str(error).replace(draft, f"that init made for {guess.folder}")
+                ) from error
             why = f"shares: {guess.splits.why} don't fit the pictures"
             guess = dataclasses.replace(guess, splits=dataclasses.replace(SHARES, why=why))
             return _write(guess, name, path)
@@ -81,12 +89,22 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
     pairing, values = guess.pairing, guess.values
     samples = descriptor.samples()
     counts = ", ".join(f"{split} {len(records)}" for split, records in samples.items())
-    pictures = "any picture" if pairing.image_suffix is None else f"{pairing.image_prefix}*{pairing.image_suffix}"
+    pictures = (
+        "any picture"
+        if pairing.image_suffix is None
+        else f"{pairing.image_prefix}*{pairing.image_suffix}"
+    )
     folders = "".join(f", {a} -> {b}" for a, b in pairing.label_folders.items())
     found = len(descriptor.pairs())
     rows = [
         ("pictures", f"{guess.folder / pairing.images} ({pictures})"),
-        ("label maps", f"{guess.folder / pairing.labels} ({pairing.label_prefix}*{pairing.label_suffix}{folders})"),
+        (
+            "label maps",
+            (
+                f"{guess.folder / pairing.labels}"
+                f" ({pairing.label_prefix}*{pairing.label_suffix}{folders})"
+            ),
+        ),
         ("pairs", f"{found - descriptor.num_unlabelled} of {found} pictures have a label map"),
         *(
             [("pixels", f"{guess.depth.format.as_metadata()}: {guess.depth.why}")]
@@ -94,8 +112,21 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
             else []
         ),
         ("encoding", f"{values.encoding}: {values.why['encoding']}"),
-        ("classes", f"{len(values.classes)}: {shortened(descriptor.class_names, 12)} ({values.why['classes']})"),
-        ("names", f"from {guess.names_from}" if guess.names_from else "placeholders, for nothing told them"),
+        (
+            "classes",
+            (
+                f"{len(values.classes)}: {shortened(descriptor.class_names, 12)}"
+                f" ({values.why['classes']})"
+            ),
+        ),
+        (
+            "names",
+            (
+                f"from {guess.names_from}"
+                if guess.names_from
+                else "placeholders, for nothing told them"
+            ),
+        ),
         ("void", _void(guess)),
         ("splits", f"{counts} ({guess.splits.why})"),
     ]

@@ -1,4 +1,6 @@
-"""Pictures about a dataset: truth beside the image, a sheet of many, and how often the classes occur."""
+"""Pictures about a dataset: truth beside the image, a sheet of many, and how often the classes
+occur.
+"""
 
 from __future__ import annotations
 
@@ -61,12 +63,17 @@ def truth_beside(sample: Sample, subject: Subject) -> NDArray[np.uint8]:
     height, width = sample.labels.shape
     image = np.full((height, 2 * width + _GAP, 3), _PAPER, np.uint8)
     labels = np.full(image.shape[:2], _NOTHING, np.int64)
-    image[:, :width], image[:, -width:], labels[:, -width:] = sample.image, sample.image, sample.labels
+    image[:, :width], image[:, -width:], labels[:, -width:] = (
+        sample.image,
+        sample.image,
+        sample.labels,
+    )
     return overlay(image, labels, subject.class_names, class_colors(subject))
 
 
 def contact_sheet(samples: Sequence[Sample], subject: Subject) -> NDArray[np.uint8]:
-    """Draws many pictures in rows, small, with labels over them, their names, and one legend of all.
+    """Draws many pictures in rows, small, with labels over them, their names, and one legend of
+    all.
 
     Args:
         samples: one or more.
@@ -78,16 +85,23 @@ def contact_sheet(samples: Sequence[Sample], subject: Subject) -> NDArray[np.uin
     band = 18  # for the name above each picture
     high, wide = (max(sample.labels.shape[axis] for sample in small) for axis in (0, 1))
     rows = -(-len(small) // columns)
-    image = np.full((rows * (high + band + _GAP) - _GAP, columns * (wide + _GAP) - _GAP, 3), _PAPER, np.uint8)
+    image = np.full(
+        (rows * (high + band + _GAP) - _GAP, columns * (wide + _GAP) - _GAP, 3), _PAPER, np.uint8
+    )
     labels = np.full(image.shape[:2], _NOTHING, np.int64)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     for position, sample in enumerate(small):
         top, left = position // columns * (high + band + _GAP), position % columns * (wide + _GAP)
-        inside = slice(top + band, top + band + len(sample.labels)), slice(left, left + sample.labels.shape[1])
+        inside = (
+            slice(top + band, top + band + len(sample.labels)),
+            slice(left, left + sample.labels.shape[1]),
+        )
         canvas.paste(Image.fromarray(sample.image), (left, top + band))
         labels[inside] = sample.labels
-        draw.text((left + 2, top + 2), _fitting(sample.caption, font, wide - 4), (235, 235, 235), font)
+        draw.text(
+            (left + 2, top + 2), _fitting(sample.caption, font, wide - 4), (235, 235, 235), font
+        )
     return overlay(np.asarray(canvas), labels, subject.class_names, class_colors(subject))
 
 
@@ -126,34 +140,55 @@ def draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path: 
         subject: the dataset.
         path: the PNG file.
     """
-    # The object API leaves pyplot's global state, and the backend that the user's own program chose, alone.
+    # The object API leaves pyplot's global state, and the backend that the user's own program
+    # chose, alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names, colors = subject.class_names, np.array(class_colors(subject)) / 255
-    order = np.argsort([-max(table.shares[place] for table in tables.values()) for place in range(len(names))],
-                       kind="stable")  # fmt: skip
+    order = np.argsort(
+        [-max(table.shares[place] for table in tables.values()) for place in range(len(names))],
+        kind="stable",
+    )
     row = 0.24 * len(tables) + 0.12  # inches
-    figure = Figure(figsize=(11, min(160.0, max(2.4, row * len(names) + 1.5))), dpi=110, layout="constrained")
+    figure = Figure(
+        figsize=(11, min(160.0, max(2.4, row * len(names) + 1.5))), dpi=110, layout="constrained"
+    )
     canvas = FigureCanvasAgg(figure)
     thick = 0.84 / len(tables)
     for axes, what in zip(figure.subplots(1, 2, sharey=True), ("pixels", "images"), strict=True):
         for number, (split, table) in enumerate(tables.items()):
-            shares = table.shares if what == "pixels" else [100 * n / max(1, table.images_read) for n in table.images]
+            shares = (
+                table.shares
+                if what == "pixels"
+                else [100 * n / max(1, table.images_read) for n in table.images]
+            )
             heights = np.array(shares)[order]
             places = np.arange(len(names)) + (number - (len(tables) - 1) / 2) * thick
-            axes.barh(places, heights, 0.92 * thick, color=colors[order], edgecolor="0.25", linewidth=0.6,
-                      hatch=("", "///", "...", "xxx")[number % 4])  # fmt: skip
+            axes.barh(
+                places,
+                heights,
+                0.92 * thick,
+                color=colors[order],
+                edgecolor="0.25",
+                linewidth=0.6,
+                hatch=("", "///", "...", "xxx")[number % 4],
+            )
             for place, height in zip(places, heights, strict=True):
                 label = f" {height:.2f}  {split}" if what == "pixels" else f" {height:.0f}  {split}"
-                axes.text(height, place, label, va="center", fontsize=7, color="0.2", parse_math=False)
+                axes.text(
+                    height, place, label, va="center", fontsize=7, color="0.2", parse_math=False
+                )
         axes.set_xlabel(f"% of the {what}")
         if what == "images":
             axes.set_xticks(range(0, 101, 20))
         axes.set_xlim(0, 1.22 * max(1.0, *(patch.get_width() for patch in axes.patches)))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_yticks(range(len(names)), [names[place] for place in order], fontsize=9, parse_math=False)
+        axes.set_yticks(
+            range(len(names)), [names[place] for place in order], fontsize=9, parse_math=False
+        )
         axes.set_ylim(len(names) - 0.4, -0.6)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # its font lacks some scripts; the table has all names
+        # its font lacks some scripts; the table has all names
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         canvas.print_png(path)

@@ -29,17 +29,22 @@ def show(subject: Subject, split: str | None, number: int, output: str | None, s
         1 if some of the chosen could not be read, else 0.
 
     Raises:
-        UserError: there is no such split; ``number`` or ``seed`` makes no sense; the folder can't be used.
+        UserError: there is no such split; ``number`` or ``seed`` makes no sense; the folder can't
+            be used.
     """
     if number < 1 or seed < 0:
-        raise UserError(f"--number {number}, --seed {seed}: at least one picture, and a seed of 0 or more")
+        raise UserError(
+            f"--number {number}, --seed {seed}: at least one picture, and a seed of 0 or more"
+        )
     if split is not None and split not in subject.splits:
         raise UserError(f"--split {split}: there is {', '.join(subject.splits)}")
     folder = output_folder(output or f"{subject.name}_shown", subject)
     broken, written, sheets = 0, 0, 0
     for name in subject.splits if split is None else [split]:
         samples = []
-        for pair in draw_pairs([pair for pair in subject.pairs if name in pair.splits], number, seed):
+        for pair in draw_pairs(
+            [pair for pair in subject.pairs if name in pair.splits], number, seed
+        ):
             try:
                 sample = read_sample(pair, subject.format, subject.image_format)
             except UserError as error:
@@ -47,11 +52,18 @@ def show(subject: Subject, split: str | None, number: int, output: str | None, s
                 broken += 1
                 continue
             samples.append(sample)
-            _save(truth_beside(sample, subject), folder, f"{name}_{len(samples):02}_{sample.caption}.png")
+            _save(
+                truth_beside(sample, subject),
+                folder,
+                f"{name}_{len(samples):02}_{sample.caption}.png",
+            )
         if samples:
             _save(contact_sheet(samples, subject), folder, f"{name}_sheet.png")
         written, sheets = written + len(samples), sheets + bool(samples)
-    print(f"{written} labelled pictures and {sheets} contact sheet{'s' * (sheets != 1)} (*_sheet.png) -> {folder}")
+    print(
+        f"{written} labelled pictures and {sheets} contact sheet{'s' * (sheets != 1)} (*_sheet.png)"
+        f" -> {folder}"
+    )
     return 1 if broken else 0
 
 

@@ -20,8 +20,9 @@ def read_colors(path: Path) -> dict[str, list[int]]:
     """Reads the colours of some classes.
 
     Args:
-        path: a mapping of class names to ``[r, g, b]`` or ``"#rrggbb"`` as .json, .yaml or .yml; any other file is text
-            with a class a line, ``name: [r, g, b]`` or ``r g b name``, in which ``#`` begins a comment line.
+        path: a mapping of class names to ``[r, g, b]`` or ``"#rrggbb"`` as .json, .yaml or .yml;
+            any other file is text with a class a line, ``name: [r, g, b]`` or ``r g b name``, in
+            which ``#`` begins a comment line.
 
     Returns:
         Class name to [r, g, b], 0..255.
@@ -36,7 +37,10 @@ def read_colors(path: Path) -> dict[str, list[int]]:
     whole = path.suffix.lower() in (".json", ".yaml", ".yml")
     content = _parsed(path, text) if whole else _lines(path, text)
     if not content:
-        raise UserError(f"--colors {path}: holds no colour; write a class a line, such as 'road: [128, 64, 128]'")
+        raise UserError(
+            f"--colors {path}: holds no colour; write a class a line, such as 'road: [128, 64,"
+            " 128]'"
+        )
     return {str(name).strip(): _color(path, str(name), value) for name, value in content.items()}
 
 
@@ -46,7 +50,9 @@ def _parsed(path: Path, text: str) -> Mapping[Any, Any]:
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"--colors {path}: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
-        raise UserError(f"--colors {path}: must map class names to colours, such as 'road: [128, 64, 128]'")
+        raise UserError(
+            f"--colors {path}: must map class names to colours, such as 'road: [128, 64, 128]'"
+        )
     return content or {}
 
 
@@ -61,9 +67,14 @@ def _lines(path: Path, text: str) -> Mapping[Any, Any]:
         if match is not None:
             colors[match[4]] = [int(match[channel]) for channel in (1, 2, 3)]
         elif name.strip():
-            colors[name.strip()] = [int(part) for part in re.findall(r"\d+", value)] if "#" not in value else value
+            colors[name.strip()] = (
+                [int(part) for part in re.findall(r"\d+", value)] if "#" not in value else value
+            )
         else:
-            raise UserError(f"--colors {path}, line {number}: {line!r} is neither 'name: [r, g, b]' nor 'r g b name'")
+            raise UserError(
+                f"--colors {path}, line {number}: {line!r} is neither 'name: [r, g, b]' nor 'r g b"
+                " name'"
+            )
     return colors
 
 
@@ -71,7 +82,11 @@ def _color(path: Path, name: str, value: Any) -> list[int]:
     match = _HEX.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is not None:
         return [int(part, 16) for part in match.groups()]
-    whole = isinstance(value, list) and all(isinstance(x, int) and not isinstance(x, bool) for x in value)
+    whole = isinstance(value, list) and all(
+        isinstance(x, int) and not isinstance(x, bool) for x in value
+    )
     if not whole or len(value) != 3 or not all(0 <= x <= 255 for x in value):
-        raise UserError(f"--colors {path}: {name}: {value!r} is not [r, g, b] with whole numbers from 0 to 255")
+        raise UserError(
+            f"--colors {path}: {name}: {value!r} is not [r, g, b] with whole numbers from 0 to 255"
+        )
     return list(value)

@@ -1,4 +1,6 @@
-"""``demo/demo.py`` and ``clipmask-demo``: segments pictures, folders, films and the webcam's picture."""
+"""``demo/demo.py`` and ``clipmask-demo``: segments pictures, folders, films and the webcam's
+picture.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ with your own:
 
 A checkpoint of train_net.py knows its config and its classes, so --weights is enough. --config-file is for weights
 alone, such as Detectron2 writes. Quote patterns, and they may match more files than a command line holds.
-"""
+"""  # noqa: E501
 
 
 DEFAULT_OUTPUT = "output/demo"
@@ -56,8 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--weights",
         metavar="MODEL",
-        help="a checkpoint of train_net.py, a folder with one, hf-hub:owner/name, or the name of a model that comes "
-        f"along (default: with --config-file its MODEL.WEIGHTS, else {OWN_MODEL})",
+        help=(
+            "a checkpoint of train_net.py, a folder with one, hf-hub:owner/name, or the name of a"
+            " model that comes along (default: with --config-file its MODEL.WEIGHTS, else"
+            f" {OWN_MODEL})"
+        ),
     )
     model.add_argument(
         "--config-file",
@@ -67,7 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--device",
         metavar="NAME",
-        help="cuda, cuda:1, mps or cpu (default: MODEL.DEVICE of the config; the CPU where that is absent)",
+        help=(
+            "cuda, cuda:1, mps or cpu (default: MODEL.DEVICE of the config; the CPU where that is"
+            " absent)"
+        ),
     )
     model.add_argument(
         "--register",
@@ -78,18 +86,28 @@ def build_parser() -> argparse.ArgumentParser:
         help="Python files to import first, which register datasets or backbones (default: none)",
     )
     model.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the file's (default: none)"
+        "--opts",
+        nargs="*",
+        default=[],
+        metavar="KEY VALUE",
+        help="config values over the file's (default: none)",
     )
     model.add_argument(
         "--vocabulary",
         metavar="NAMES",
-        help='class names to look for, "road,sky,zebra crossing" or a .txt with one a line (default: those of the '
-        "training)",
+        help=(
+            'class names to look for, "road,sky,zebra crossing" or a .txt with one a line (default:'
+            " those of the training)"
+        ),
     )
     model.add_argument(
-        "--embeddings", metavar="FILE.npz", help="text embeddings of the vocabulary (default: CLIP makes them)"
+        "--embeddings",
+        metavar="FILE.npz",
+        help="text embeddings of the vocabulary (default: CLIP makes them)",
     )
-    model.add_argument("--batch-size", type=int, default=1, help="pictures of one size that are computed together")
+    model.add_argument(
+        "--batch-size", type=int, default=1, help="pictures of one size that are computed together"
+    )
     model.add_argument(
         "--tta",
         action="store_true",
@@ -100,17 +118,25 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="HxW",
-        help="segment in overlapping windows of that height and width in pixels, those of TEST.SLIDING_WINDOW.SIZE if "
-        "none are said (default: pictures are seen whole)",
+        help=(
+            "segment in overlapping windows of that height and width in pixels, those of"
+            " TEST.SLIDING_WINDOW.SIZE if none are said (default: pictures are seen whole)"
+        ),
     )
     source = parser.add_argument_group("what to segment, one of")
     source.add_argument(
-        "--input", nargs="+", metavar="PATH", help="pictures, quoted patterns and folders, mixed (default: none)"
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="pictures, quoted patterns and folders, mixed (default: none)",
     )
     source.add_argument(
         "--video-input",
         metavar="FILE",
-        help="a film; what is written of it has its size, rate and number of frames, and no sound (default: none)",
+        help=(
+            "a film; what is written of it has its size, rate and number of frames, and no sound"
+            " (default: none)"
+        ),
     )
     source.add_argument(
         "--webcam",
@@ -123,18 +149,26 @@ def build_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--dataset",
         metavar="FILE.yaml",
-        help="the pictures of a dataset that a descriptor describes, or of a registered one by its name; its classes "
-        "are looked for, and its labels tell what is right (default: none)",
+        help=(
+            "the pictures of a dataset that a descriptor describes, or of a registered one by its"
+            " name; its classes are looked for, and its labels tell what is right (default: none)"
+        ),
     )
-    source.add_argument("--split", metavar="NAME", help="which of the descriptor's splits (default: val)")
-    source.add_argument("--recursive", action="store_true", help="take the folders in --input's folders too")
+    source.add_argument(
+        "--split", metavar="NAME", help="which of the descriptor's splits (default: val)"
+    )
+    source.add_argument(
+        "--recursive", action="store_true", help="take the folders in --input's folders too"
+    )
     film = parser.add_argument_group("films and the webcam")
     film.add_argument(
         "--every",
         type=int,
         metavar="N",
-        help="segment one of N frames; films written last as long, with 1/N of the frames and of the rate (default: 1, "
-        "each frame)",
+        help=(
+            "segment one of N frames; films written last as long, with 1/N of the frames and of the"
+            " rate (default: 1, each frame)"
+        ),
     )
     film.add_argument(
         "--smooth",
@@ -142,62 +176,91 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         const=STRENGTH,
         metavar="STRENGTH",
-        help="average the class scores over time, along the motion in the picture, which takes flicker away; 0 (none) "
-        f"to below 1 (longest memory), {STRENGTH:g} if none is said (default: each frame by itself)",
+        help=(
+            "average the class scores over time, along the motion in the picture, which takes"
+            f" flicker away; 0 (none) to below 1 (longest memory), {STRENGTH:g} if none is said"
+            " (default: each frame by itself)"
+        ),
     )
     result = parser.add_argument_group("results")
     result.add_argument(
         "--output",
         metavar="PATH",
-        help=f"a folder, made if missing, or a file for one picture or a film (default: {DEFAULT_OUTPUT})",
+        help=(
+            "a folder, made if missing, or a file for one picture or a film (default:"
+            f" {DEFAULT_OUTPUT})"
+        ),
     )
     result.add_argument(
         "--save",
         metavar="KINDS",
-        help="some of overlay; labels (a PNG of class ids, which are places in the list of class names); color (each "
-        "class in its plain colour); scores (an .npz with names and float16 scores, classes x height x width, 2 bytes "
-        "each before compression: 3.8 MB for 11 classes at 480x360); json (classes, shares, boxes; of films a line a "
-        "frame); server_ids (labels in the ids of a benchmark's server, where the dataset has them, as Cityscapes); "
-        "comparison (picture, truth, prediction and errors, with --dataset) (default: overlay; comparison with "
-        "--dataset)",
+        help=(
+            "some of overlay; labels (a PNG of class ids, which are places in the list of class"
+            " names); color (each class in its plain colour); scores (an .npz with names and"
+            " float16 scores, classes x height x width, 2 bytes each before compression: 3.8 MB for"
+            " 11 classes at 480x360); json (classes, shares, boxes; of films a line a frame);"
+            " server_ids (labels in the ids of a benchmark's server, where the dataset has them, as"
+            " Cityscapes); comparison (picture, truth, prediction and errors, with --dataset)"
+            " (default: overlay; comparison with --dataset)"
+        ),
     )
     result.add_argument(
         "--colors",
         metavar="FILE",
-        help="colours of some or all classes: .yaml or .json that map names to [r, g, b], or text with a class a line, "
-        "'name: [r, g, b]' or 'r g b name'; or the word dataset, for those of the model's dataset (default: those of "
-        "--dataset, else fixed ones by name that colour-blind readers can tell apart)",
+        help=(
+            "colours of some or all classes: .yaml or .json that map names to [r, g, b], or text"
+            " with a class a line, 'name: [r, g, b]' or 'r g b name'; or the word dataset, for"
+            " those of the model's dataset (default: those of --dataset, else fixed ones by name"
+            " that colour-blind readers can tell apart)"
+        ),
     )
     result.add_argument(
-        "--paint-background", action="store_true", help="paint a class called background too, which is left clear"
+        "--paint-background",
+        action="store_true",
+        help="paint a class called background too, which is left clear",
     )
-    result.add_argument("--opacity", type=float, default=0.5, help="of the overlay's colours, 0 to 1")
+    result.add_argument(
+        "--opacity", type=float, default=0.5, help="of the overlay's colours, 0 to 1"
+    )
     return parser
 
 
 def _check(args: argparse.Namespace) -> list[str]:
-    """Returns the kinds of ``--save``; raises a ``UserError`` for options that make no sense together."""
+    """Returns the kinds of ``--save``; raises a ``UserError`` for options that make no sense
+    together.
+    """
     given = [name for name, value in _sources(args).items() if value is not None]
     if len(given) != 1:
         what = f"{' and '.join(given)} exclude each other" if given else "nothing to segment"
         raise UserError(
-            f"{what}: say one of --input PATH ..., --dataset FILE.yaml, --video-input FILE or --webcam (--help has "
-            "examples)"
+            f"{what}: say one of --input PATH ..., --dataset FILE.yaml, --video-input FILE or"
+            " --webcam (--help has examples)"
         )
     if args.embeddings and not args.vocabulary and not args.dataset:
-        raise UserError('--embeddings goes with --vocabulary "name,name,...", the names to take from the file')
+        raise UserError(
+            '--embeddings goes with --vocabulary "name,name,...", the names to take from the file'
+        )
     if args.vocabulary and args.dataset:
-        raise UserError("--vocabulary and --dataset exclude each other: the dataset's classes are looked for")
+        raise UserError(
+            "--vocabulary and --dataset exclude each other: the dataset's classes are looked for"
+        )
     if args.split and not args.dataset:
         raise UserError("--split goes with --dataset FILE.yaml")
     if args.webcam is not None and args.output:
         raise UserError("--webcam shows a window and writes nothing: leave --output away")
-    if (args.input is not None or args.dataset) and (args.every is not None or args.smooth is not None):
-        raise UserError("--every and --smooth go with --video-input or --webcam; pictures are no film")
+    if (args.input is not None or args.dataset) and (
+        args.every is not None or args.smooth is not None
+    ):
+        raise UserError(
+            "--every and --smooth go with --video-input or --webcam; pictures are no film"
+        )
     if args.every is not None and args.every < 1:
         raise UserError(f"--every {args.every}: is 1 (each frame) or more")
     if args.smooth is not None and not 0 <= args.smooth < 1:
-        raise UserError(f"--smooth {args.smooth:g}: is at least 0 (no smoothing) and below 1, such as {STRENGTH:g}")
+        raise UserError(
+            f"--smooth {args.smooth:g}: is at least 0 (no smoothing) and below 1, such as"
+            f" {STRENGTH:g}"
+        )
     view_opts(args)
     if not 0 <= args.opacity <= 1:
         raise UserError(f"--opacity {args.opacity}: is between 0 (the picture) and 1 (the colours)")
@@ -222,22 +285,38 @@ def _run(argv: Sequence[str] | None) -> int:
 
     for path in args.register:
         register_file(path)
-    dataset = None if args.dataset is None else LabelledPictures(dataset_name(args.dataset, args.split))
+    dataset = (
+        None if args.dataset is None else LabelledPictures(dataset_name(args.dataset, args.split))
+    )
     if dataset is not None and not dataset.labelled and "comparison" in kinds:
-        raise UserError(f"--dataset {args.dataset}: has no labels to compare with; say --save overlay")
+        raise UserError(
+            f"--dataset {args.dataset}: has no labels to compare with; say --save overlay"
+        )
 
     def load() -> Predictor:
         return load_predictor(args, dataset)
 
     if dataset is not None:
-        return segment_pictures(load, dataset.inputs, output, kinds, opacity=args.opacity, dataset=dataset)
+        return segment_pictures(
+            load, dataset.inputs, output, kinds, opacity=args.opacity, dataset=dataset
+        )
     if args.input is not None:
         pictures = find_pictures(args.input, recursive=args.recursive, exclude=output)
         return segment_pictures(load, pictures, output, kinds, opacity=args.opacity)
     if args.video_input is not None:
         film = Path(args.video_input).expanduser()
-        return segment_film(load, film, output, kinds, opacity=args.opacity, every=args.every or 1, smooth=args.smooth)
-    return show_webcam(load, args.webcam, opacity=args.opacity, every=args.every or 1, smooth=args.smooth)
+        return segment_film(
+            load,
+            film,
+            output,
+            kinds,
+            opacity=args.opacity,
+            every=args.every or 1,
+            smooth=args.smooth,
+        )
+    return show_webcam(
+        load, args.webcam, opacity=args.opacity, every=args.every or 1, smooth=args.smooth
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -247,7 +326,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes ``sys.argv``.
 
     Returns:
-        The exit status: 0; 1 where some pictures could not be read; 2 for a user's mistake; 130 for Ctrl-C.
+        The exit status: 0; 1 where some pictures could not be read; 2 for a user's mistake; 130 for
+        Ctrl-C.
     """
     return run_main(_run, argv)
 

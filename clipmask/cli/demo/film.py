@@ -39,7 +39,8 @@ def segment_film(
     every: int = 1,
     smooth: float | None = None,
 ) -> int:
-    """Segments a film; what is written of it lasts as long, has its size, and one frame for each that was segmented.
+    """Segments a film; what is written of it lasts as long, has its size, and one frame for each
+    that was segmented.
 
     Args:
         load: makes the predictor; called when the film is open.
@@ -47,7 +48,8 @@ def segment_film(
         output: a folder, or a file for a single film.
         kinds: what to write, some of ``film_results.FILM_KINDS``.
         opacity: of the overlay's colours.
-        every: of how many frames one is segmented; the films written then have ``1 / every`` of the rate.
+        every: of how many frames one is segmented; the films written then have ``1 / every`` of the
+            rate.
         smooth: strength of smoothing over time; None for none.
 
     Returns:
@@ -60,7 +62,8 @@ def segment_film(
     single = is_file(output, CODECS, Image.registered_extensions())
     if single and (len(kinds) > 1 or not set(kinds) <= {"overlay", "color"}):
         raise UserError(
-            f"--output {output}: names one film, but --save {','.join(kinds)} makes other files; name a folder"
+            f"--output {output}: names one film, but --save {','.join(kinds)} makes other files;"
+            " name a folder"
         )
     protect(output, [source], single)
     target = output if single else output / source.stem
@@ -87,12 +90,19 @@ def segment_film(
     if stopped:
         print("interrupted: the film ends there, and plays", file=sys.stderr)
     elif video.announced and video.read < video.announced:
-        print(f"{source} announces {video.announced} frames; {video.read} can be read", file=sys.stderr)
+        print(
+            f"{source} announces {video.announced} frames; {video.read} can be read",
+            file=sys.stderr,
+        )
     return 130 if stopped else 0
 
 
-def _frames(video: Video, every: int, stop: Callable[[], bool], moments: deque[Moment]) -> Iterator[NDArray[np.uint8]]:
-    """Yields every ``every``-th frame, and notes of each where it stands, until ``stop`` says so."""
+def _frames(
+    video: Video, every: int, stop: Callable[[], bool], moments: deque[Moment]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yields every ``every``-th frame, and notes of each where it stands, until ``stop`` says
+    so.
+    """
     for frame in islice(video, 0, None, every):
         if stop():
             return
@@ -106,13 +116,19 @@ def _report(results: FilmResults, tally: Tally, every: int, smooth: float | None
     told += [f"one of {every} frames of the film, lasting as long"] if every > 1 else []
     told += [f"smoothed by {smooth:g}"] if smooth is not None else []
     print(
-        f"{results.frames} frame{'s' * (results.frames > 1)} -> {', '.join(map(str, results.places))} "
-        f"({', '.join(told)}); most frequent: {tally.most_frequent()}"
+        f"{results.frames} frame{'s' * (results.frames > 1)} ->"
+        f" {', '.join(map(str, results.places))} ({', '.join(told)}); most frequent:"
+        f" {tally.most_frequent()}"
     )
 
 
 def show_webcam(
-    load: Callable[[], Predictor], camera: int, *, opacity: float, every: int = 1, smooth: float | None = None
+    load: Callable[[], Predictor],
+    camera: int,
+    *,
+    opacity: float,
+    every: int = 1,
+    smooth: float | None = None,
 ) -> int:
     """Segments what a camera sees, in a window, until that is closed.
 

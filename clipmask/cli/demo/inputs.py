@@ -19,7 +19,9 @@ class Input(NamedTuple):
     folder: Path
 
 
-def find_pictures(patterns: Sequence[str], *, recursive: bool = False, exclude: Path | None = None) -> list[Input]:
+def find_pictures(
+    patterns: Sequence[str], *, recursive: bool = False, exclude: Path | None = None
+) -> list[Input]:
     """Finds the pictures that files, quoted patterns and folders name.
 
     Args:
@@ -28,7 +30,8 @@ def find_pictures(patterns: Sequence[str], *, recursive: bool = False, exclude: 
         exclude: a folder inside of searched ones that is passed over: earlier results.
 
     Returns:
-        Each picture once, sorted within each pattern. One found below a folder keeps its place there.
+        Each picture once, sorted within each pattern. One found below a folder keeps its place
+        there.
 
     Raises:
         UserError: one of the patterns leads to no picture.
@@ -51,7 +54,11 @@ def _expand(pattern: str, recursive: bool, exclude: Path | None) -> list[Input]:
         raise UserError(f"--input {pattern}: no such file or folder")
     matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
-    pictures = [Input(match, Path()) for match in matches if match.is_file() and (named or _is_picture(match))]
+    pictures = [
+        Input(match, Path())
+        for match in matches
+        if match.is_file() and (named or _is_picture(match))
+    ]
     if not pictures:
         raise UserError(f"--input {pattern}: the pattern matches no picture")
     return pictures
@@ -60,10 +67,16 @@ def _expand(pattern: str, recursive: bool, exclude: Path | None) -> list[Input]:
 def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> list[Input]:
     everything = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
     if exclude is not None and exclude.resolve() != folder.resolve():
-        everything = [path for path in everything if exclude.resolve() not in path.resolve().parents]
+        everything = [
+            path for path in everything if exclude.resolve() not in path.resolve().parents
+        ]
     pictures = everything if recursive else [path for path in everything if path.parent == folder]
     if not pictures:
-        hint = f"; there are {len(everything)} in its subfolders: add --recursive" if everything else ""
+        hint = (
+            f"; there are {len(everything)} in its subfolders: add --recursive"
+            if everything
+            else ""
+        )
         raise UserError(f"--input {folder}: no pictures in this folder{hint}")
     return [Input(path, path.parent.relative_to(folder)) for path in pictures]
 

@@ -34,7 +34,10 @@ def view_opts(args: argparse.Namespace) -> list[str]:
         return opts
     size = re.fullmatch(r"(\d+)[xX](\d+)", args.sliding_window)
     if size is None:
-        raise UserError(f"--sliding-window {args.sliding_window}: say height x width in pixels, such as 512x1024")
+        raise UserError(
+            f"--sliding-window {args.sliding_window}: say height x width in pixels, such as"
+            " 512x1024"
+        )
     return [*opts, "TEST.SLIDING_WINDOW.SIZE", f"[{int(size[1])}, {int(size[2])}]"]
 
 
@@ -49,7 +52,9 @@ def load_predictor(args: argparse.Namespace, dataset: LabelledPictures | None = 
         UserError: there is no model, or it can't be asked for the classes; a colour is of no class.
     """
     names = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
-    chosen = None if args.colors in (None, "dataset") else read_colors(Path(args.colors).expanduser())
+    chosen = (
+        None if args.colors in (None, "dataset") else read_colors(Path(args.colors).expanduser())
+    )
     predictor = _load(args)
     colors: Mapping[str, list[int]] = {}
     if dataset is not None:
@@ -59,7 +64,10 @@ def load_predictor(args: argparse.Namespace, dataset: LabelledPictures | None = 
     if args.colors == "dataset":
         colors = colors or predictor.dataset_colors
         if not colors:
-            raise UserError("--colors dataset: the model's checkpoint knows no colours; leave it away, or name a file")
+            raise UserError(
+                "--colors dataset: the model's checkpoint knows no colours; leave it away, or name"
+                " a file"
+            )
     elif chosen is not None:
         _check_names(args.colors, chosen, predictor.names)
         colors = {**colors, **chosen}
@@ -77,8 +85,12 @@ def _load(args: argparse.Namespace) -> Predictor:
     if args.config_file:
         cfg = load_cfg(args.config_file, [*opts, *(["MODEL.WEIGHTS", weights] if weights else [])])
         predictor = Predictor.from_config(cfg, batch_size=args.batch_size)
-        # A config of a training names the weights that it started from, which are not those that it made.
-        chosen, why = cfg.MODEL.WEIGHTS, f"MODEL.WEIGHTS of {args.config_file}; another: --weights FILE"
+        # A config of a training names the weights that it started from, which are not those that it
+        # made.
+        chosen, why = (
+            cfg.MODEL.WEIGHTS,
+            f"MODEL.WEIGHTS of {args.config_file}; another: --weights FILE",
+        )
     else:
         chosen, why = weights or shipped_model(OWN_MODEL), "which comes along"
         predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
@@ -94,8 +106,8 @@ def _check_names(file: str, colors: Mapping[str, object], names: tuple[str, ...]
     unknown = [name for name in colors if name.casefold() not in known]
     if len(unknown) == len(colors):
         raise UserError(
-            f"--colors {file}: has no colour for any of the classes, {', '.join(shown_names(names))}; it has "
-            f"{shortened(unknown)}"
+            f"--colors {file}: has no colour for any of the classes,"
+            f" {', '.join(shown_names(names))}; it has {shortened(unknown)}"
         )
     if unknown:
         print(f"--colors {file}: no class is called {shortened(unknown)}", file=sys.stderr)

@@ -1,4 +1,6 @@
-"""The demo's loop over pictures, and what it shares with that over films: the bar, the count, what --output means."""
+"""The demo's loop over pictures, and what it shares with that over films: the bar, the count, what
+--output means.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,21 @@ class Tally:
         """Returns the classes with most pixels and their percentage, for reading."""
         order = [k for k in np.argsort(-self.pixels, kind="stable")[:count] if self.pixels[k]]
         return ", ".join(
-            f"{self.names[k].split(';')[0]} {100 * self.pixels[k] / self.pixels.sum():.1f}%" for k in order
+            f"{self.names[k].split(';')[0]} {100 * self.pixels[k] / self.pixels.sum():.1f}%"
+            for k in order
         )
 
 
 def progress_bar(total: int | None, unit: str) -> tqdm:
-    """A progress bar on stderr; a redirected one is a line for each update, so these come seldom."""
-    return tqdm(total=total, unit=f" {unit}", desc="segmenting", mininterval=0.1 if sys.stderr.isatty() else 30.0)
+    """A progress bar on stderr; a redirected one is a line for each update, so these come
+    seldom.
+    """
+    return tqdm(
+        total=total,
+        unit=f" {unit}",
+        desc="segmenting",
+        mininterval=0.1 if sys.stderr.isatty() else 30.0,
+    )
 
 
 def segment_pictures(
@@ -72,11 +82,19 @@ def segment_pictures(
         UserError: a result can't be written, or the model has no server ids to write.
     """
     paths = [picture.path for picture in inputs]
-    own = {ENDINGS[kinds[0]]} if len(kinds) == 1 and kinds[0] in ENDINGS else Image.registered_extensions()
-    single = is_file(output, own, {*Image.registered_extensions(), *CODECS, *ENDINGS.values()} - {*own})
+    own = (
+        {ENDINGS[kinds[0]]}
+        if len(kinds) == 1 and kinds[0] in ENDINGS
+        else Image.registered_extensions()
+    )
+    single = is_file(
+        output, own, {*Image.registered_extensions(), *CODECS, *ENDINGS.values()} - {*own}
+    )
     if single and (len(inputs) > 1 or len(kinds) > 1):
         what = f"{len(inputs)} pictures" if len(inputs) > 1 else f"{' and '.join(kinds)}"
-        raise UserError(f"--output {output}: names one file, but there are {what} to write; name a folder")
+        raise UserError(
+            f"--output {output}: names one file, but there are {what} to write; name a folder"
+        )
     protect(output, paths, single)
     targets = dict(zip(map(str, paths), result_names(inputs), strict=True))
     predictor = load()
@@ -109,9 +127,13 @@ def segment_pictures(
     if done:
         told = [dataset.told()] if dataset is not None and dataset.labelled else []
         told += [f"most frequent: {tally.most_frequent()}"]
-        print(f"{done} picture{'s' * (done > 1)} -> {output} ({', '.join(kinds)}); {'; '.join(told)}")
+        print(
+            f"{done} picture{'s' * (done > 1)} -> {output} ({', '.join(kinds)}); {'; '.join(told)}"
+        )
     if broken:
-        print(f"{len(broken)} of {len(paths)} could not be read: {', '.join(broken)}", file=sys.stderr)
+        print(
+            f"{len(broken)} of {len(paths)} could not be read: {', '.join(broken)}", file=sys.stderr
+        )
     return 1 if broken else 0
 
 
@@ -132,7 +154,11 @@ def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> 
 
 def protect(output: Path, inputs: Sequence[Path], single: bool) -> None:
     """Refuses to write over what is read, and into what is no folder."""
-    if single and output.is_file() and any(output.samefile(path) for path in inputs if path.is_file()):
+    if (
+        single
+        and output.is_file()
+        and any(output.samefile(path) for path in inputs if path.is_file())
+    ):
         raise UserError(f"--output {output}: is the input itself; choose another name")
     for folder in output.parents if single else (output, *output.parents):
         if folder.exists() and not folder.is_dir():

@@ -1,4 +1,6 @@
-"""``--dataset`` of the demo: the pictures of a registered dataset, its classes, and what its labels say of results."""
+"""``--dataset`` of the demo: the pictures of a registered dataset, its classes, and what its labels
+say of results.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class LabelledPictures:
         root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
         self.inputs = [Input(path, path.parent.absolute().relative_to(root)) for path in paths]
         self._files = {
-            str(record["file_name"]): record["sem_seg_file_name"] for record in records if "sem_seg_file_name" in record
+            str(record["file_name"]): record["sem_seg_file_name"]
+            for record in records
+            if "sem_seg_file_name" in record
         }
         self.name, self.labelled = name, bool(self._files)
         self.vocabulary = dataset_vocabulary(name)
@@ -64,9 +68,14 @@ class LabelledPictures:
         self._confusion += count_pixels(truth, result.labels, len(self.classes))
 
     def told(self) -> str:
-        """Returns mIoU and share of right pixels over all pictures that were counted, for reading."""
+        """Returns mIoU and share of right pixels over all pictures that were counted, for
+        reading.
+        """
         found = scores(self._confusion)
-        return f"mIoU {found.mean_iou:.1f} over these pictures, {found.accuracy:.1f}% of their labelled pixels right"
+        return (
+            f"mIoU {found.mean_iou:.1f} over these pictures, {found.accuracy:.1f}% of their"
+            " labelled pixels right"
+        )
 
     def prepare(self, predictor: Predictor, embeddings: str | None) -> dict[str, list[int]]:
         """Makes the dataset's classes, and its server ids, the predictor's.
@@ -88,7 +97,11 @@ class LabelledPictures:
         ids, colors = server_ids(self.name), metadata.get("stuff_colors", None)
         if ids is not None:
             predictor.server_ids = dict(zip(predictor.names, ids, strict=True))
-        return {} if colors is None else dict(zip(predictor.names, np.asarray(colors).tolist(), strict=True))
+        return (
+            {}
+            if colors is None
+            else dict(zip(predictor.names, np.asarray(colors).tolist(), strict=True))
+        )
 
     def _set_vocabulary(self, predictor: Predictor, embeddings: str | None) -> None:
         own = dict(zip(shown_names(predictor.names), predictor.names, strict=True))
@@ -98,14 +111,17 @@ class LabelledPictures:
         except MissingText as error:
             if None in known:
                 raise UserError(
-                    f"--dataset {self.name}: its classes ({', '.join(shown_names(self.classes))}) are others than the "
-                    f"model's ({', '.join(own)}), and can't be looked for: {error}"
+                    f"--dataset {self.name}: its classes ({', '.join(shown_names(self.classes))})"
+                    f" are others than the model's ({', '.join(own)}), and can't be looked for:"
+                    f" {error}"
                 ) from error
-            predictor.set_vocabulary([name for name in known if name])  # the same classes without their synonyms
+            # the same classes without their synonyms
+            predictor.set_vocabulary([name for name in known if name])
 
 
 def dataset_name(dataset: str, split: str | None) -> str:
-    """Registers a descriptor and returns the name of one of its splits; the name of what is registered already stays.
+    """Registers a descriptor and returns the name of one of its splits; the name of what is
+    registered already stays.
 
     Args:
         dataset: path of a YAML file, or a name.
@@ -117,10 +133,18 @@ def dataset_name(dataset: str, split: str | None) -> str:
     if Path(dataset).suffix.lower() in (".yaml", ".yml"):
         splits = register_descriptor(dataset)
         if (split or "val") not in splits:
-            raise UserError(f"--split {split or 'val'}: {dataset} has the splits {', '.join(splits)}")
+            raise UserError(
+                f"--split {split or 'val'}: {dataset} has the splits {', '.join(splits)}"
+            )
         return splits[split or "val"]
-    if split is not None and dataset not in DatasetCatalog.list() and f"{dataset}_{split}" in DatasetCatalog.list():
+    if (
+        split is not None
+        and dataset not in DatasetCatalog.list()
+        and f"{dataset}_{split}" in DatasetCatalog.list()
+    ):
         return f"{dataset}_{split}"
     if split is not None:
-        raise UserError(f"--split goes with a descriptor; {dataset} names a dataset with its split already")
+        raise UserError(
+            f"--split goes with a descriptor; {dataset} names a dataset with its split already"
+        )
     return dataset

@@ -29,7 +29,7 @@ examples:
 
 What visitors upload, and what is made of it, lies in a folder of its own below the system's temporary one, which is
 removed at the end.
-"""
+"""  # noqa: E501
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,15 +41,35 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("--weights", default=OWN_MODEL, metavar="MODEL", help="a file, a folder or a name")
-    parser.add_argument("--device", metavar="NAME", help="cuda, cuda:1, mps or cpu (default: the config's)")
-    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the model's")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; 127.0.0.1: this machine alone")
-    parser.add_argument("--port", type=int, default=7860, help="the port to listen at; 0: a free one")
-    parser.add_argument("--max-megabytes", type=float, default=limits.megabytes, metavar="N", help="of an upload")
-    parser.add_argument("--max-megapixels", type=float, default=limits.megapixels, metavar="N", help="of a picture")
-    parser.add_argument("--max-frames", type=int, default=limits.frames, metavar="N", help="of a film")
-    parser.add_argument("--max-waiting", type=int, default=limits.waiting, metavar="N", help="visitors in the queue")
+    parser.add_argument(
+        "--weights", default=OWN_MODEL, metavar="MODEL", help="a file, a folder or a name"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="cuda, cuda:1, mps or cpu (default: the config's)"
+    )
+    parser.add_argument(
+        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the model's"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen at; 127.0.0.1: this machine alone",
+    )
+    parser.add_argument(
+        "--port", type=int, default=7860, help="the port to listen at; 0: a free one"
+    )
+    parser.add_argument(
+        "--max-megabytes", type=float, default=limits.megabytes, metavar="N", help="of an upload"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=float, default=limits.megapixels, metavar="N", help="of a picture"
+    )
+    parser.add_argument(
+        "--max-frames", type=int, default=limits.frames, metavar="N", help="of a film"
+    )
+    parser.add_argument(
+        "--max-waiting", type=int, default=limits.waiting, metavar="N", help="visitors in the queue"
+    )
     return parser
 
 
@@ -61,14 +81,17 @@ def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
         until: is given the page's address once it answers.
 
     Raises:
-        UserError: gradio is not installed, the model can't be loaded, a limit is no positive number, or the port is
-            taken.
+        UserError: gradio is not installed, the model can't be loaded, a limit is no positive
+            number, or the port is taken.
     """
     limits = Limits(args.max_megabytes, args.max_megapixels, args.max_frames, args.max_waiting)
     if min(limits.megabytes, limits.megapixels, limits.frames, limits.waiting) <= 0:
-        raise UserError("--max-megabytes, --max-megapixels, --max-frames and --max-waiting are above 0")
+        raise UserError(
+            "--max-megabytes, --max-megapixels, --max-frames and --max-waiting are above 0"
+        )
     with tempfile.TemporaryDirectory(prefix="clipmask-") as folder:
-        # Read by gradio when it is imported, or first used: where it keeps files, and that it reports to nobody.
+        # Read by gradio when it is imported, or first used: where it keeps files, and that it
+        # reports to nobody.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         load_gradio()
         predictor = Predictor.from_pretrained(args.weights, args.device, args.opts)
@@ -95,7 +118,9 @@ def _launch(page: Any, args: argparse.Namespace, limits: Limits) -> None:
             **page.clipmask_look,
         )
     except OSError as error:
-        raise UserError(f"--host {args.host} --port {args.port}: can't be listened at ({error})") from error
+        raise UserError(
+            f"--host {args.host} --port {args.port}: can't be listened at ({error})"
+        ) from error
 
 
 def _until_interrupted(address: str) -> None:

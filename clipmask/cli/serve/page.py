@@ -16,7 +16,10 @@ from clipmask.inference import Segmentation
 
 # Nothing is fetched from elsewhere: the fonts are those of the visitor's machine.
 FONTS = ("system-ui", "sans-serif")
-CSS = ".patch {display: inline-block; width: 1.2em; height: 1.2em} .legend td {padding: 0.1em 0.6em; border: 0}"
+CSS = (
+    ".patch {display: inline-block; width: 1.2em; height: 1.2em} .legend td {padding: 0.1em 0.6em;"
+    " border: 0}"
+)
 _Result = TypeVar("_Result")
 
 
@@ -56,15 +59,22 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
     def draw(result: Segmentation | None, opacity: float) -> Any:
         return None if result is None else result.overlay(opacity, legend=False)
 
-    def segment_film(film: str | None, names: str, progress: Any = gr.Progress()) -> tuple[str, str]:  # noqa: B008
+    def segment_film(
+        film: str | None,
+        names: str,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple[str, str]:
         if not film:
             raise gr.Error("choose a film first", print_exception=False)
-        target = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(film).stem}_overlay.webm"  # what browsers play
+        # what browsers play
+        target = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(film).stem}_overlay.webm"
 
         def told(done: int, total: int) -> None:
             progress((done, max(done, total)), unit="frames")
 
-        said = _in_the_users_words(gr, lambda: service.segment_film(Path(film), names, target, told))
+        said = _in_the_users_words(
+            gr, lambda: service.segment_film(Path(film), names, target, told)
+        )
         return str(target), said
 
     theme = gr.themes.Default(font=list(FONTS), font_mono=["monospace"])
@@ -72,42 +82,67 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
         page.clipmask_look = {"theme": theme, "css": CSS}  # launch takes it
         gr.Markdown(f"# ClipMask\n\n{about}")
         names = gr.Textbox(
-            service.names, label="Class names", info="what to look for, between commas", elem_id="names", lines=2
+            service.names,
+            label="Class names",
+            info="what to look for, between commas",
+            elem_id="names",
+            lines=2,
         )
         with gr.Tab("Picture"):
             with gr.Row():
                 with gr.Column():
                     picture = gr.Image(
-                        type="filepath", sources=["upload", "webcam", "clipboard"], label="Picture", elem_id="picture"
+                        type="filepath",
+                        sources=["upload", "webcam", "clipboard"],
+                        label="Picture",
+                        elem_id="picture",
                     )
                     picture.preprocess = _path_of_upload
                     start = gr.Button("Segment", variant="primary", elem_id="segment")
                     gr.Examples([[str(example)]], picture, label="Example")
                 with gr.Column():
-                    buttons = ["download", "fullscreen"]  # and none that sends the picture to someone else's site
+                    # and none that sends the picture to someone else's site
+                    buttons = ["download", "fullscreen"]
                     overlay = gr.Image(
-                        label="Classes", elem_id="overlay", interactive=False, format="png", buttons=buttons
+                        label="Classes",
+                        elem_id="overlay",
+                        interactive=False,
+                        format="png",
+                        buttons=buttons,
                     )
                     opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity", elem_id="opacity")
                     shares = gr.HTML(elem_id="legend")
-                    labels = gr.File(label="Label map: a PNG of class ids", elem_id="labels", interactive=False)
+                    labels = gr.File(
+                        label="Label map: a PNG of class ids", elem_id="labels", interactive=False
+                    )
             last = gr.State(None, time_to_live=3600)
             outputs = [overlay, shares, labels, last]
-            start.click(segment, [picture, names, opacity], outputs, api_name="segment", concurrency_limit=1)
-            opacity.release(draw, [last, opacity], overlay, api_visibility="private", show_progress="hidden")
+            start.click(
+                segment, [picture, names, opacity], outputs, api_name="segment", concurrency_limit=1
+            )
+            opacity.release(
+                draw, [last, opacity], overlay, api_visibility="private", show_progress="hidden"
+            )
         with gr.Tab("Film"):
             film = gr.Video(label="Film", sources=["upload"], elem_id="film")
             go = gr.Button("Segment the film", variant="primary", elem_id="segment-film")
             segmented = gr.Video(label="Classes", elem_id="segmented", interactive=False)
             said = gr.Markdown(elem_id="said")
-            go.click(segment_film, [film, names], [segmented, said], api_name="segment_film", concurrency_limit=1)
+            go.click(
+                segment_film,
+                [film, names],
+                [segmented, said],
+                api_name="segment_film",
+                concurrency_limit=1,
+            )
     return page
 
 
 def _path_of_upload(payload: Any) -> str | None:
     """Hands a picture's file on as it came, in place of gradio's own step.
 
-    Gradio would decode it first: a file that is too large or broken has to meet the service's checks instead.
+    Gradio would decode it first: a file that is too large or broken has to meet the service's
+    checks instead.
     """
     return None if payload is None else payload.path
 

@@ -1,4 +1,6 @@
-"""What the web page asks for: one model for all visitors, one picture or film at a time, and limits for both."""
+"""What the web page asks for: one model for all visitors, one picture or film at a time, and limits
+for both.
+"""
 
 from __future__ import annotations
 
@@ -63,14 +65,17 @@ class Service:
             names: of the classes, between commas.
 
         Raises:
-            UserError: the file is no picture or is beyond the limits, or the names can't be looked for.
+            UserError: the file is no picture or is beyond the limits, or the names can't be looked
+                for.
         """
         self._check_picture(picture)
         with self._turn:
             self._look_for(names)
             return self._predictor(picture)
 
-    def segment_film(self, film: Path, names: str, target: Path, told: Callable[[int, int], object]) -> str:
+    def segment_film(
+        self, film: Path, names: str, target: Path, told: Callable[[int, int], object]
+    ) -> str:
         """Segments a film and writes it with its classes in colour.
 
         Args:
@@ -83,7 +88,8 @@ class Service:
             What was done, for reading.
 
         Raises:
-            UserError: the file is no film or is beyond the limits, or the names can't be looked for.
+            UserError: the file is no film or is beyond the limits, or the names can't be looked
+                for.
         """
         with self._turn:
             self._look_for(names)
@@ -97,7 +103,9 @@ class Service:
         self._check_size(*video.size)
         most = self.limits.frames
         total = min(video.announced or most, most)
-        results = FilmResults(target, ["overlay"], video.rate or USUAL_RATE, video.size, 0.5, single=True)
+        results = FilmResults(
+            target, ["overlay"], video.rate or USUAL_RATE, video.size, 0.5, single=True
+        )
         frames: Iterator[NDArray[np.uint8]] = islice(video, most)
         try:
             for result in self._predictor.stream(frames):
@@ -110,12 +118,16 @@ class Service:
         return f"{results.frames} frames{cut}"
 
     def _look_for(self, text: str) -> None:
-        """Sets the vocabulary that a visitor wrote; an empty box means the names of the training."""
+        """Sets the vocabulary that a visitor wrote; an empty box means the names of the
+        training.
+        """
         names = tuple(name.strip() for name in text.split(",") if name.strip())
         if not names or list(names) == shown_names(self._trained):
             names = self._trained
         if len(names) > MAX_NAMES:
-            raise UserError(f"{len(names)} class names: at most {MAX_NAMES} can be looked for at once")
+            raise UserError(
+                f"{len(names)} class names: at most {MAX_NAMES} can be looked for at once"
+            )
         if names != self._predictor.names:
             self._predictor.set_vocabulary(names)
 
@@ -123,7 +135,10 @@ class Service:
         """Refuses a picture by what its head announces, before it is decoded."""
         size = picture.stat().st_size / 1e6
         if size > self.limits.megabytes:
-            raise UserError(f"{picture.name}: has {size:.1f} MB; at most {self.limits.megabytes:g} are taken here")
+            raise UserError(
+                f"{picture.name}: has {size:.1f} MB; at most {self.limits.megabytes:g} are taken"
+                " here"
+            )
         try:
             with Image.open(picture) as opened:
                 width, height = opened.size
@@ -135,7 +150,8 @@ class Service:
         pixels = height * width / 1e6
         if pixels > self.limits.megapixels:
             raise UserError(
-                f"{width}x{height} are {pixels:.1f} megapixels; at most {self.limits.megapixels:g} are taken here"
+                f"{width}x{height} are {pixels:.1f} megapixels; at most {self.limits.megapixels:g}"
+                " are taken here"
             )
 
 
@@ -148,7 +164,10 @@ def legend(result: Segmentation) -> str:
         if shares[place] > 0:
             red, green, blue = result.colors[place]
             patch = f'<span class="patch" style="background: rgb({red}, {green}, {blue})"></span>'
-            rows.append(f"<tr><td>{patch}</td><td>{_escaped(shown[place])}</td><td>{shares[place]:.1f} %</td></tr>")
+            rows.append(
+                f"<tr><td>{patch}</td><td>{_escaped(shown[place])}</td><td>{shares[place]:.1f}"
+                " %</td></tr>"
+            )
     return f'<table class="legend"><tbody>{"".join(rows)}</tbody></table>'
 
 

@@ -15,7 +15,9 @@ LEAST_VALIDATION = 10  # pictures; with fewer, chance decides which checkpoint s
 
 
 def names_and_labels(subject: Subject, checked: Checked) -> Iterator[Finding]:
-    """Yields what is wrong with class names, with the number of classes, and with shared label maps."""
+    """Yields what is wrong with class names, with the number of classes, and with shared label
+    maps.
+    """
     yield Finding(
         "placeholder_name",
         "class names that say nothing",
@@ -34,14 +36,22 @@ def _shared_labels(checked: Checked) -> Finding:
     users: defaultdict[str, list[str]] = defaultdict(list)
     for pair, _ in checked:
         users[pair.labels].append(pair.image)
-    rows: list[tuple[Any, ...]] = [(labels, ", ".join(images)) for labels, images in users.items() if len(images) > 1]
-    advice = "only one of them can be right; rename the others, or say image_suffix to leave them out"
+    rows: list[tuple[Any, ...]] = [
+        (labels, ", ".join(images)) for labels, images in users.items() if len(images) > 1
+    ]
+    advice = (
+        "only one of them can be right; rename the others, or say image_suffix to leave them out"
+    )
     columns = ("label map", "images")
-    return Finding("shared_label", "label maps that several images use", advice, False, columns, rows)
+    return Finding(
+        "shared_label", "label maps that several images use", advice, False, columns, rows
+    )
 
 
 def _too_few_classes(subject: Subject, table: Frequencies) -> Iterator[Finding]:
-    present = [name for name, pixels in zip(subject.class_names, table.pixels, strict=True) if pixels]
+    present = [
+        name for name, pixels in zip(subject.class_names, table.pixels, strict=True) if pixels
+    ]
     if not present:
         yield Finding(
             "nothing_labelled",
@@ -55,7 +65,8 @@ def _too_few_classes(subject: Subject, table: Frequencies) -> Iterator[Finding]:
         yield Finding(
             "one_class",
             "a single class to train on",
-            "any model scores 100 by painting all of it; label what is around it too, such as by a class background",
+            "any model scores 100 by painting all of it; label what is around it too, such as by a"
+            " class background",
             False,
             ("split", "class"),
             [(subject.training, present[0])],
@@ -69,13 +80,20 @@ def small_splits(subject: Subject, checked: Checked) -> Iterator[Finding]:
     yield Finding(
         "small_split",
         "splits too small to choose by",
-        f"with fewer than {LEAST_VALIDATION} pictures, chance decides which checkpoint scores best; give it more",
+        f"with fewer than {LEAST_VALIDATION} pictures, chance decides which checkpoint scores best;"
+        " give it more",
         False,
         ("split", "pictures"),
-        [(split, table.images_read) for split, table in others.items() if 0 < table.images_read < LEAST_VALIDATION],
+        [
+            (split, table.images_read)
+            for split, table in others.items()
+            if 0 < table.images_read < LEAST_VALIDATION
+        ],
     )
     learned = [
-        name for name, images in zip(subject.class_names, tables[subject.training].images, strict=True) if images
+        name
+        for name, images in zip(subject.class_names, tables[subject.training].images, strict=True)
+        if images
     ]
     rows: list[tuple[Any, ...]] = []
     for split, table in others.items():
@@ -83,5 +101,15 @@ def small_splits(subject: Subject, checked: Checked) -> Iterator[Finding]:
         missing = [name for name in learned if not present[name]]
         if table.images_read and missing:
             rows.append((split, ", ".join(missing)))
-    advice = "they get no score there; another seed of the shares (splits: {..., seed: 1}) may have them in both"
-    yield Finding("unscored_class", "classes that a split never shows", advice, False, ("split", "classes"), rows)
+    advice = (
+        "they get no score there; another seed of the shares (splits: {..., seed: 1}) may have them"
+        " in both"
+    )
+    yield Finding(
+        "unscored_class",
+        "classes that a split never shows",
+        advice,
+        False,
+        ("split", "classes"),
+        rows,
+    )

@@ -1,4 +1,6 @@
-"""How often classes occur in the splits, how large the pictures are, and which of them show all classes."""
+"""How often classes occur in the splits, how large the pictures are, and which of them show all
+classes.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,14 @@ def frequencies(subject: Subject, checked: Checked) -> dict[str, Frequencies]:
     """Counts the classes in each split, in all label maps that can be read."""
     result = {}
     for split in subject.splits:
-        readings = [reading for pair, reading in checked if reading and reading.counts and split in pair.splits]
-        counts = np.array([reading.counts for reading in readings], np.int64).reshape(-1, len(subject.classes))
+        readings = [
+            reading
+            for pair, reading in checked
+            if reading and reading.counts and split in pair.splits
+        ]
+        counts = np.array([reading.counts for reading in readings], np.int64).reshape(
+            -1, len(subject.classes)
+        )
         result[split] = Frequencies(
             len(readings),
             tuple((counts > 0).sum(0).tolist()),
@@ -61,11 +69,13 @@ def picture_sizes(subject: Subject, checked: Checked) -> dict[str, Counter[tuple
     }  # fmt: skip
 
 
-def samples_of_all_classes(subject: Subject, checked: Checked, least: int = 3) -> dict[str, list[Pair]]:
+def samples_of_all_classes(
+    subject: Subject, checked: Checked, least: int = 3
+) -> dict[str, list[Pair]]:
     """Chooses sound pictures of each split in which every class that occurs there is seen.
 
-    Each next one is the picture that shows most of a class not seen yet; after all have been seen, the one with most
-    classes. Equal choices go by order.
+    Each next one is the picture that shows most of a class not seen yet; after all have been seen,
+    the one with most classes. Equal choices go by order.
 
     Args:
         subject: what was checked.
@@ -74,8 +84,14 @@ def samples_of_all_classes(subject: Subject, checked: Checked, least: int = 3) -
     """
     chosen: dict[str, list[Pair]] = {}
     for split in subject.splits:
-        sound = [(pair, reading) for pair, reading in checked if reading and reading.sound and split in pair.splits]
-        counts = np.array([reading.counts for _, reading in sound], np.float64).reshape(-1, len(subject.classes))
+        sound = [
+            (pair, reading)
+            for pair, reading in checked
+            if reading and reading.sound and split in pair.splits
+        ]
+        counts = np.array([reading.counts for _, reading in sound], np.float64).reshape(
+            -1, len(subject.classes)
+        )
         shares = counts / np.maximum(counts.sum(0), 1)
         missing, left = counts.any(0), np.full(len(sound), True)
         order: list[int] = []

@@ -40,7 +40,9 @@ def find_all(subject: Subject, checked: Checked) -> list[Finding]:
         _rare(subject, checked),
         *small_splits(subject, checked),
     ]
-    return sorted((finding for finding in findings if finding.rows), key=lambda finding: not finding.stops)
+    return sorted(
+        (finding for finding in findings if finding.rows), key=lambda finding: not finding.stops
+    )
 
 
 def _without_partner(subject: Subject) -> Iterator[Finding]:
@@ -83,7 +85,12 @@ def _unreadable(checked: Checked) -> Finding:
     rows: list[tuple[Any, ...]] = []
     for pair, reading in checked:
         if reading is None:
-            rows.append((f"{pair.image} or {pair.labels}", "reading it ended the process: a decoder's crash or memory"))
+            rows.append(
+                (
+                    f"{pair.image} or {pair.labels}",
+                    "reading it ended the process: a decoder's crash or memory",
+                )
+            )
             continue
         faults = ((pair.image, reading.image_fault), (pair.labels, reading.label_fault))
         rows += [(path, fault) for path, fault in faults if fault is not None]
@@ -95,28 +102,43 @@ def _mismatched(checked: Checked) -> Finding:
     differ = [
         (pair.image, reading.image_size, reading.label_size)
         for pair, reading in checked
-        if reading and reading.image_size and reading.label_size and reading.image_size != reading.label_size
+        if reading
+        and reading.image_size
+        and reading.label_size
+        and reading.image_size != reading.label_size
     ]
-    rows: list[tuple[Any, ...]] = [(image, _size(own), _size(other)) for image, own, other in differ]
+    rows: list[tuple[Any, ...]] = [
+        (image, _size(own), _size(other)) for image, own, other in differ
+    ]
     advice = "resize the label maps with nearest-neighbour sampling, or find the right ones"
     if any(own == other[::-1] for _, own, other in differ):
         advice += (
-            ". Where width and height are exchanged, the picture has an orientation tag of a camera (EXIF), which is "
-            "followed here, and its labels were drawn without: turn the label map the same way, don't resize it"
+            ". Where width and height are exchanged, the picture has an orientation tag of a camera"
+            " (EXIF), which is followed here, and its labels were drawn without: turn the label map"
+            " the same way, don't resize it"
         )
     columns = ("image", "its size", "label map's size")
-    return Finding("size_mismatch", "images and label maps of different sizes", advice, True, columns, rows)
+    return Finding(
+        "size_mismatch", "images and label maps of different sizes", advice, True, columns, rows
+    )
 
 
 def _wrongly_told(checked: Checked) -> Finding:
     rows: list[tuple[Any, ...]] = [
         (pair.image, _size(reading.image_size), _size(pair.told_size))
         for pair, reading in checked
-        if reading and reading.image_size and pair.told_size and reading.image_size != pair.told_size
+        if reading
+        and reading.image_size
+        and pair.told_size
+        and reading.image_size != pair.told_size
     ]
-    advice = "training stops there; correct height and width in the dataset's dicts, or leave them out"
+    advice = (
+        "training stops there; correct height and width in the dataset's dicts, or leave them out"
+    )
     columns = ("image", "its size", "size in its dict")
-    return Finding("told_size", "images of another size than their dicts say", advice, True, columns, rows)
+    return Finding(
+        "told_size", "images of another size than their dicts say", advice, True, columns, rows
+    )
 
 
 def _size(size: tuple[int, int] | None) -> str:
@@ -146,9 +168,25 @@ def _unknown(subject: Subject, checked: Checked) -> Finding:
     what = "colours" if colored else "ids"
     advice = "give each to a class or make it void"
     if colored and len(rows) > 2 * len(subject.classes):
-        advice += "; so many mostly come from smoothing, resizing or a lossy format: save the label maps without"
-    columns = ("colour" if colored else "id", "files", "pixels", "example", *(["nearest class"] if colored else []))
-    return Finding("unknown_value", f"{what} in label maps that are no class and not void", advice, True, columns, rows)
+        advice += (
+            "; so many mostly come from smoothing, resizing or a lossy format: save the label maps"
+            " without"
+        )
+    columns = (
+        "colour" if colored else "id",
+        "files",
+        "pixels",
+        "example",
+        *(["nearest class"] if colored else []),
+    )
+    return Finding(
+        "unknown_value",
+        f"{what} in label maps that are no class and not void",
+        advice,
+        True,
+        columns,
+        rows,
+    )
 
 
 def _nearest(subject: Subject, color: Sequence[int]) -> str:
@@ -178,7 +216,9 @@ def _void_only(checked: Checked) -> Finding:
         if reading and reading.label_size and not any(reading.counts) and not reading.unknown
     ]
     advice = "nothing is learned from them; label them or take them out"
-    return Finding("void_only", "label maps that are wholly void", advice, False, ("label map", "splits"), rows)
+    return Finding(
+        "void_only", "label maps that are wholly void", advice, False, ("label map", "splits"), rows
+    )
 
 
 def _narrow(checked: Checked) -> Finding:
@@ -188,11 +228,19 @@ def _narrow(checked: Checked) -> Finding:
         if reading and reading.image_size and reading.span[1] - reading.span[0] < NARROW
     ]
     advice = (
-        "99 % of their values lie in a small part of 0 to 255. If the files have 16 bits of which not all are used, "
-        "say image_range: [low, high], the values that are black and white, or image_range: {percentiles: [1, 99]}"
+        "99 % of their values lie in a small part of 0 to 255. If the files have 16 bits of which"
+        " not all are used, say image_range: [low, high], the values that are black and white, or"
+        " image_range: {percentiles: [1, 99]}"
     )
     columns = ("image", "values as they are read")
-    return Finding("narrow_range", "pictures that are nearly black or of one tone", advice, False, columns, rows)
+    return Finding(
+        "narrow_range",
+        "pictures that are nearly black or of one tone",
+        advice,
+        False,
+        columns,
+        rows,
+    )
 
 
 def _repeated(checked: Checked) -> Iterator[Finding]:
@@ -210,9 +258,18 @@ def _repeated(checked: Checked) -> Iterator[Finding]:
             within.append(_copies(members))
     columns = ("splits", "images")
     advice = "scores on pictures that were trained on say nothing; keep each in one split"
-    yield Finding("duplicate_across_splits", "equal pictures in several splits", advice, False, columns, across)
+    yield Finding(
+        "duplicate_across_splits",
+        "equal pictures in several splits",
+        advice,
+        False,
+        columns,
+        across,
+    )
     advice = "they count as often as they are there; keep one of each"
-    yield Finding("duplicate_within_split", "equal pictures within one split", advice, False, columns, within)
+    yield Finding(
+        "duplicate_within_split", "equal pictures within one split", advice, False, columns, within
+    )
 
 
 def _copies(members: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -235,11 +292,23 @@ def _alike(checked: Checked) -> Finding:
     rows: list[tuple[Any, ...]] = []
     for group in alike_groups(looks):
         members = [places[position] for position in group]
-        if len({split for split, _, _ in members}) > 1 and len({digest for _, _, digest in members}) > 1:
+        if (
+            len({split for split, _, _ in members}) > 1
+            and len({digest for _, _, digest in members}) > 1
+        ):
             rows.append(_copies([(split, path) for split, path, _ in members]))
-    advice = "the same picture saved again, or neighbouring frames of a film? Then scores say less than they seem to"
-    return Finding("alike_across_splits", "pictures of several splits that look alike", advice, False,
-                   ("splits", "images"), rows)  # fmt: skip
+    advice = (
+        "the same picture saved again, or neighbouring frames of a film? Then scores say less than"
+        " they seem to"
+    )
+    return Finding(
+        "alike_across_splits",
+        "pictures of several splits that look alike",
+        advice,
+        False,
+        ("splits", "images"),
+        rows,
+    )
 
 
 def _rare(subject: Subject, checked: Checked) -> Finding:
@@ -247,11 +316,16 @@ def _rare(subject: Subject, checked: Checked) -> Finding:
     few = min(FEW_IMAGES, table.images_read // 2)
     rows: list[tuple[Any, ...]] = [
         (name, images, pixels)
-        for name, images, pixels in zip(subject.class_names, table.images, table.pixels, strict=True)
+        for name, images, pixels in zip(
+            subject.class_names, table.images, table.pixels, strict=True
+        )
         if images == 0 or images < few
     ]
     advice = (
-        f"in fewer than {max(1, few)} of {table.images_read}; they will hardly be learned: label more, or merge them"
+        f"in fewer than {max(1, few)} of {table.images_read}; they will hardly be learned: label"
+        " more, or merge them"
     )
     columns = ("class", f"images in {subject.training}", "pixels")
-    return Finding("rare_class", "classes with no or few training images", advice, False, columns, rows)
+    return Finding(
+        "rare_class", "classes with no or few training images", advice, False, columns, rows
+    )

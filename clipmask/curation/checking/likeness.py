@@ -1,8 +1,9 @@
 """Which pictures look alike though their pixels differ: saved again, resized, slightly lighter.
 
-The hash is the one that N. Krawetz described as "pHash" (Looks Like It, 2011): the lowest frequencies of a small grey
-picture, each larger or smaller than their median. It ignores light and contrast, so two hashes that meet are only
-taken for alike pictures if small colour versions of them differ little too.
+The hash is the one that N. Krawetz described as "pHash" (Looks Like It, 2011): the lowest
+frequencies of a small grey picture, each larger or smaller than their median. It ignores light and
+contrast, so two hashes that meet are only taken for alike pictures if small colour versions of them
+differ little too.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-_SIDE, _LOW, _THUMB = 32, 8, 12  # pixels of the grey picture, frequencies kept, pixels of the colour version
+# pixels of the grey picture, frequencies kept, pixels of the colour version
+_SIDE, _LOW, _THUMB = 32, 8, 12
 _BANDS = 4
-MOST_BITS = _BANDS - 1  # of 64 that may differ: then at least one of the four bands is equal, by which they are found
+# of 64 that may differ: then at least one of the four bands is equal, by which they are found
+MOST_BITS = _BANDS - 1
 MOST_LEVELS = 6.0  # of 255 that the colour versions may differ, on average
 
 
@@ -55,11 +58,12 @@ def alike_groups(items: Sequence[Likeness]) -> list[list[int]]:
     """Groups pictures with the first that they look like.
 
     Returns:
-        Positions in ``items``, two or more in each group, in order. Only pictures that share a band of their hashes
-        are compared, so that this takes seconds for many thousands.
+        Positions in ``items``, two or more in each group, in order. Only pictures that share a band
+        of their hashes are compared, so that this takes seconds for many thousands.
     """
     groups: dict[int, list[int]] = {}  # position of a group's first -> its members
-    banded: defaultdict[tuple[int, int], list[int]] = defaultdict(list)  # band of a hash -> firsts of groups with it
+    # band of a hash -> firsts of groups with it
+    banded: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for position, item in enumerate(items):
         bands = [(band, item.bits >> 16 * band & 0xFFFF) for band in range(_BANDS)]
         near = dict.fromkeys(first for band in bands for first in banded[band])

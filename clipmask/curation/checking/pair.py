@@ -1,4 +1,6 @@
-"""One pair of image and label map, read once: all that the checks need to know of it, in a few kilobytes."""
+"""One pair of image and label map, read once: all that the checks need to know of it, in a few
+kilobytes.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_label_pixels, read_labels
 from clipmask.errors import UserError
 
-MOST_UNKNOWN = 1000  # values of one file that are kept; a smoothed colour picture has tens of thousands
+# values of one file that are kept; a smoothed colour picture has tens of thousands
+MOST_UNKNOWN = 1000
 
 
 class Pair(NamedTuple):
-    """Image, label map and the splits that they are in; a split that lists them twice is there twice.
+    """Image, label map and the splits that they are in; a split that lists them twice is there
+    twice.
 
     ``told_size`` is the picture's (width, height) as its dataset dict gives it, if it does.
     """
@@ -40,8 +44,8 @@ class Reading(NamedTuple):
         span: the 0.5th and the 99.5th percentile of the picture's values, 0..255.
         counts: pixels of each of the K classes.
         void: pixels that count nowhere.
-        unknown: pixels of each value (colours as from ``packed``) that is neither class nor void, at most
-            ``MOST_UNKNOWN`` of them, the most frequent first.
+        unknown: pixels of each value (colours as from ``packed``) that is neither class nor void,
+            at most ``MOST_UNKNOWN`` of them, the most frequent first.
     """
 
     image_fault: str | None = None
@@ -58,17 +62,25 @@ class Reading(NamedTuple):
     @property
     def sound(self) -> bool:
         """Whether training can read the pair."""
-        return self.image_size is not None and self.image_size == self.label_size and not self.unknown
+        return (
+            self.image_size is not None and self.image_size == self.label_size and not self.unknown
+        )
 
 
 def read_pair(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLAIN) -> Reading:
-    """Reads image and label map in the way that training does; what is wrong with them is in the result."""
+    """Reads image and label map in the way that training does; what is wrong with them is in the
+    result.
+    """
     reading = Reading()
     try:
         image = read_image(pair.image, image_format=image_format)
         size = image.shape[1], image.shape[0]
-        digest = hashlib.blake2b(image.tobytes(), digest_size=16, salt=str(size).encode()[:16]).digest()
-        reading = reading._replace(image_size=size, digest=digest, likeness=likeness(image), span=_span(image))
+        digest = hashlib.blake2b(
+            image.tobytes(), digest_size=16, salt=str(size).encode()[:16]
+        ).digest()
+        reading = reading._replace(
+            image_size=size, digest=digest, likeness=likeness(image), span=_span(image)
+        )
     except UserError as error:
         reading = reading._replace(image_fault=_reason(error, pair.image))
     try:
@@ -76,7 +88,9 @@ def read_pair(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLAIN
         inside = labels[labels != format.ignore_label]
         counts = tuple(np.bincount(inside, minlength=format.num_classes).tolist())
         return reading._replace(
-            label_size=(labels.shape[1], labels.shape[0]), counts=counts, void=labels.size - sum(counts)
+            label_size=(labels.shape[1], labels.shape[0]),
+            counts=counts,
+            void=labels.size - sum(counts),
         )
     except UserError as error:
         return _with_unknown(reading, pair, format, error)
@@ -102,7 +116,10 @@ def _with_unknown(reading: Reading, pair: Pair, format: LabelFormat, error: User
         return reading._replace(label_fault=_reason(error, pair.labels))
     unknown.sort(key=lambda item: -item[1])
     return reading._replace(
-        label_size=_size(raw), counts=tuple(counts), void=void, unknown=tuple(unknown[:MOST_UNKNOWN])
+        label_size=_size(raw),
+        counts=tuple(counts),
+        void=void,
+        unknown=tuple(unknown[:MOST_UNKNOWN]),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 4  # items a process that are handed out at a time; after a crash no more than these are read again
+# items a process that are handed out at a time; after a crash no more than these are read again
+_AHEAD = 4
 
 
 def map_robustly(
@@ -27,8 +28,9 @@ def map_robustly(
         workers: processes; 0: in this one, which a crash then ends.
 
     Yields:
-        (position, result) as they come. The result is None for an item whose process died (a decoder crashed, or the
-        machine's memory ran out): the others that were handed out with it are done again, one at a time.
+        (position, result) as they come. The result is None for an item whose process died (a
+        decoder crashed, or the machine's memory ran out): the others that were handed out with it
+        are done again, one at a time.
     """
     if not workers:
         for position, item in enumerate(items):
@@ -46,9 +48,15 @@ def map_robustly(
 
 
 def _until_crash(
-    function: Callable[[Item], Result], items: Sequence[Item], todo: list[int], suspects: list[int], workers: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    todo: list[int],
+    suspects: list[int],
+    workers: int,
 ) -> Iterator[tuple[int, Result]]:
-    """Empties ``todo`` from its end; a crash ends it and puts what had been handed out into ``suspects``."""
+    """Empties ``todo`` from its end; a crash ends it and puts what had been handed out into
+    ``suspects``.
+    """
     with _pool(function, min(workers, len(todo))) as pool:
         running: dict[Future[Any], int] = {}
         try:
@@ -69,9 +77,12 @@ def _until_crash(
 
 
 def _pool(function: Callable[[Any], Any], workers: int) -> ProcessPoolExecutor:
-    # A fork starts in no time, where a new interpreter takes seconds to import torch; torch's loaders do the same.
+    # A fork starts in no time, where a new interpreter takes seconds to import torch; torch's
+    # loaders do the same.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_install, initargs=(function,))
+    return ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_install, initargs=(function,)
+    )
 
 
 _function: Callable[[Any], Any]  # of a worker process
@@ -80,7 +91,8 @@ _function: Callable[[Any], Any]  # of a worker process
 def _install(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that shows the progress bar
+    # Ctrl-C is for the process that shows the progress bar
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _call(item: Any) -> Any:

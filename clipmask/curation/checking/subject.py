@@ -1,4 +1,6 @@
-"""What is to be checked: the pairs of a descriptor or of registered datasets, and which files have no partner."""
+"""What is to be checked: the pairs of a descriptor or of registered datasets, and which files have
+no partner.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class Subject:
     @property
     def training(self) -> str:
         """The split that trains: by its name, else the first."""
-        return next((name for name in self.splits if name.split("_")[-1] in TRAINING_NAMES), self.splits[0])
+        return next(
+            (name for name in self.splits if name.split("_")[-1] in TRAINING_NAMES), self.splits[0]
+        )
 
     @property
     def class_names(self) -> list[str]:
@@ -71,17 +75,25 @@ def open_subject(sources: Sequence[str]) -> Subject:
         sources: one descriptor, or names of registered datasets, which are its splits.
 
     Raises:
-        UserError: see ``read_descriptor`` and ``load_dataset``; or the datasets differ in how they are labelled.
+        UserError: see ``read_descriptor`` and ``load_dataset``; or the datasets differ in how they
+            are labelled.
     """
     if any(_is_file(source) for source in sources):
         if len(sources) > 1:
-            raise UserError(f"{' '.join(sources)}: give one descriptor (YAML file), or names of registered datasets")
+            raise UserError(
+                f"{' '.join(sources)}: give one descriptor (YAML file), or names of registered"
+                " datasets"
+            )
         return from_descriptor(read_descriptor(sources[0]))
     return from_catalog(sources)
 
 
 def _is_file(source: str) -> bool:
-    return Path(source).suffix.lower() in (".yaml", ".yml") or os.path.sep in source or Path(source).is_file()
+    return (
+        Path(source).suffix.lower() in (".yaml", ".yml")
+        or os.path.sep in source
+        or Path(source).is_file()
+    )
 
 
 def from_descriptor(descriptor: Descriptor) -> Subject:
@@ -91,7 +103,9 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
         UserError: it has no picture, or none with a label map; its lists of files are wrong.
     """
     samples = descriptor.samples()
-    pairs = _merged({split: [_files(record) for record in records] for split, records in samples.items()})
+    pairs = _merged(
+        {split: [_files(record) for record in records] for split, records in samples.items()}
+    )
     everything = [(str(image), str(labels)) for image, labels in descriptor.pairs()]
     used = {pair.image for pair in pairs}
     labelled = {labels for _, labels in everything}
@@ -107,7 +121,9 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
         folders=(descriptor.images, descriptor.labels),
         unlabelled=[(image, labels) for image, labels in everything if not os.path.isfile(labels)],
         orphans=[path for path in _label_files(descriptor) if path not in labelled],
-        unused=[image for image, labels in everything if image not in used and os.path.isfile(labels)],
+        unused=[
+            image for image, labels in everything if image not in used and os.path.isfile(labels)
+        ],
     )
 
 
@@ -128,13 +144,17 @@ def from_catalog(names: Sequence[str]) -> Subject:
     for name, other in datasets.items():
         if other[1:] != first[1:]:
             raise UserError(
-                f"{names[0]} and {name} can't be checked together, because their class names, ignore label or label "
-                "mapping differ; check one after the other"
+                f"{names[0]} and {name} can't be checked together, because their class names,"
+                " ignore label or label mapping differ; check one after the other"
             )
     common = _beginning(list(datasets))
     records = {name[len(common) :]: dataset.records for name, dataset in datasets.items()}
-    pairs = _merged({split: [_files(record) for record in members] for split, members in records.items()})
-    sizes = {_files(record): _told_size(record) for members in records.values() for record in members}
+    pairs = _merged(
+        {split: [_files(record) for record in members] for split, members in records.items()}
+    )
+    sizes = {
+        _files(record): _told_size(record) for members in records.values() for record in members
+    }
     pairs = [pair._replace(told_size=sizes[pair.image, pair.labels]) for pair in pairs]
     here = {path: os.path.isfile(path) for pair in pairs for path in pair[:2]}
     colors = MetadataCatalog.get(names[0]).get("stuff_colors", None)
@@ -146,7 +166,11 @@ def from_catalog(names: Sequence[str]) -> Subject:
         splits=tuple(records),
         image_format=ImageFormat.from_metadata(MetadataCatalog.get(names[0])),
         pairs=[pair for pair in pairs if here[pair.image] and here[pair.labels]],
-        unlabelled=[(pair.image, pair.labels) for pair in pairs if here[pair.image] and not here[pair.labels]],
+        unlabelled=[
+            (pair.image, pair.labels)
+            for pair in pairs
+            if here[pair.image] and not here[pair.labels]
+        ],
         unlabelled_stops=True,
         lost=[pair.image for pair in pairs if not here[pair.image]],
     )
@@ -154,7 +178,10 @@ def from_catalog(names: Sequence[str]) -> Subject:
 
 def _beginning(names: Sequence[str]) -> str:
     """Returns what several names all begin with, up to the end of a word; nothing for one name."""
-    same = next((place for place, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
+    same = next(
+        (place for place, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1),
+        0,
+    )
     start = names[0][:same]
     return start[: max(map(start.rfind, "_-.")) + 1]
 

@@ -1,1 +1,3 @@
-"""Annotations of other tools and datasets, polygons, RLE or masks of one class -> label maps and a descriptor."""
+"""Annotations of other tools and datasets, polygons, RLE or masks of one class -> label maps and a
+descriptor.
+"""

@@ -1,4 +1,6 @@
-"""COCO's JSON (https://cocodataset.org/#format-data), as Roboflow, CVAT, Label Studio and others export it."""
+"""COCO's JSON (https://cocodataset.org/#format-data), as Roboflow, CVAT, Label Studio and others
+export it.
+"""
 
 from __future__ import annotations
 

@@ -33,9 +33,11 @@ class Options:
 
     Attributes:
         format: of the annotations; None: finds out.
-        names: of the classes, in their order; None: as the annotations list them. What is not in it is an error.
+        names: of the classes, in their order; None: as the annotations list them. What is not in it
+            is an error.
         background: the name of the class that pixels without annotation are; None: they are void.
-        smaller_above: where shapes overlap, the smaller one counts; otherwise the later one in the file.
+        smaller_above: where shapes overlap, the smaller one counts; otherwise the later one in the
+            file.
     """
 
     format: str | None = None
@@ -46,7 +48,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Converted:
-    """What was done: the format, the classes, how many pictures, and what was passed over with its count."""
+    """What was done: the format, the classes, how many pictures, and what was passed over with its
+    count.
+    """
 
     format: str
     names: tuple[str, ...]
@@ -56,12 +60,16 @@ class Converted:
 
 
 def convert(
-    source: Path, images: Path | None, output: Path, options: Options, tell: Callable[[int, int], None] | None = None
+    source: Path,
+    images: Path | None,
+    output: Path,
+    options: Options,
+    tell: Callable[[int, int], None] | None = None,
 ) -> Converted:
     """Writes ``labels/``, lists of the splits and ``{output's name}.yaml`` into a folder.
 
-    Pictures stay where they are. Ids are 0 .. K-1 in PNGs with a palette, and 255 is void: classes that are called void
-    or the like, and, without a background, pixels that nobody annotated.
+    Pictures stay where they are. Ids are 0 .. K-1 in PNGs with a palette, and 255 is void: classes
+    that are called void or the like, and, without a background, pixels that nobody annotated.
 
     Args:
         source: a file of annotations, or a folder.
@@ -71,7 +79,8 @@ def convert(
         tell: called with the number of a picture, from 1, and of all.
 
     Raises:
-        UserError: annotations or pictures can't be found or read; there are no classes, or too many.
+        UserError: annotations or pictures can't be found or read; there are no classes, or too
+            many.
     """
     root = _root(source, images)
     pictures = find_pictures(root)
@@ -82,7 +91,12 @@ def convert(
     try:
         for number, (picture, labelled) in enumerate(placed.items(), 1):
             _write_labels(
-                root / picture, output / "labels" / picture.with_suffix(".png"), labelled, names, table, options
+                root / picture,
+                output / "labels" / picture.with_suffix(".png"),
+                labelled,
+                names,
+                table,
+                options,
             )
             if tell is not None:
                 tell(number, len(placed))
@@ -107,7 +121,9 @@ def _root(source: Path, images: Path | None) -> Path:
 
 
 def _placed(found: Annotations, root: Path, pictures: Sequence[Path]) -> dict[Path, Labelled]:
-    """Finds the picture of each annotation, relative to ``root``; several annotations of one picture are joined."""
+    """Finds the picture of each annotation, relative to ``root``; several annotations of one
+    picture are joined.
+    """
     index = picture_index(pictures)
     placed: dict[Path, Labelled] = {}
     for labelled in found.pictures:
@@ -121,7 +137,10 @@ def _placed(found: Annotations, root: Path, pictures: Sequence[Path]) -> dict[Pa
     for picture in placed:
         other = taken.setdefault(picture.with_suffix(""), picture)
         if other != picture:
-            raise UserError(f"{root / other} and {root / picture} would have the same label map; rename one of them")
+            raise UserError(
+                f"{root / other} and {root / picture} would have the same label map; rename one of"
+                " them"
+            )
     return placed
 
 
@@ -129,14 +148,18 @@ def _picture(labelled: Labelled, root: Path, index: Index) -> Path:
     beside = labelled.folder / labelled.picture
     if beside.is_file() and beside.resolve().is_relative_to(root.resolve()):
         return beside.resolve().relative_to(root.resolve())
-    found = named_pictures(labelled.picture, index) or named_pictures(labelled.picture.split("/")[-1], index)
+    found = named_pictures(labelled.picture, index) or named_pictures(
+        labelled.picture.split("/")[-1], index
+    )
     if len(found) > 1 and labelled.split:
         found = {path for path in found if labelled.split in path.as_posix()} or found
     if len(found) != 1:
-        fault = "could be " + " or ".join(sorted(map(str, found))[:3]) if found else "no such picture"
+        fault = (
+            "could be " + " or ".join(sorted(map(str, found))[:3]) if found else "no such picture"
+        )
         raise UserError(
-            f"the annotations name {labelled.picture!r}: {fault} in {root}; name the folder of the pictures with "
-            "--images"
+            f"the annotations name {labelled.picture!r}: {fault} in {root}; name the folder of the"
+            " pictures with --images"
         )
     return found.pop()
 
@@ -150,12 +173,17 @@ def _names(found: Annotations, options: Options) -> tuple[str, ...]:
     if unknown:
         raise UserError(f"--names lacks {', '.join(unknown)}, which the annotations have")
     if options.background is not None and not found.complete:
-        own = next((name for name in names if name.strip("_").casefold() == options.background.casefold()), None)
+        own = next(
+            (name for name in names if name.strip("_").casefold() == options.background.casefold()),
+            None,
+        )
         names = {**dict.fromkeys([own or options.background]), **names}
     if not names:
         raise UserError("the annotations name no class")
     if len(names) > MOST_CLASSES:
-        raise UserError(f"the annotations have {len(names)} classes; at most {MOST_CLASSES} can be written")
+        raise UserError(
+            f"the annotations have {len(names)} classes; at most {MOST_CLASSES} can be written"
+        )
     return tuple(names)
 
 
@@ -183,10 +211,14 @@ def _write_labels(
     image.save(path)
 
 
-def _painted(labelled: Labelled, names: Sequence[str], options: Options, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _painted(
+    labelled: Labelled, names: Sequence[str], options: Options, size: tuple[int, int]
+) -> NDArray[np.uint8]:
     """Returns the label map (H, W) of a picture."""
     ids = {name: place for place, name in enumerate(names)}
-    labels = np.full(size, VOID if options.background is None else ids.get(options.background, 0), np.uint8)
+    labels = np.full(
+        size, VOID if options.background is None else ids.get(options.background, 0), np.uint8
+    )
     masks = [(ids.get(shape.name, VOID), shape.draw(*size)) for shape in labelled.shapes]
     if options.smaller_above:
         masks.sort(key=lambda item: -int(item[1].sum()))
@@ -206,12 +238,18 @@ def _splits(placed: dict[Path, Labelled]) -> dict[str, list[Path]]:
 
 
 def _write_descriptor(
-    output: Path, root: Path, names: Sequence[str], table: Sequence[Sequence[int]], splits: dict[str, list[Path]]
+    output: Path,
+    root: Path,
+    names: Sequence[str],
+    table: Sequence[Sequence[int]],
+    splits: dict[str, list[Path]],
 ) -> None:
     for split, pictures in splits.items():
         text = "".join(f"{picture.as_posix()}\n" for picture in pictures)
         (output / f"{split}.txt").write_text(text, encoding="utf-8")
-    classes = [{"name": name, "color": list(color)} for name, color in zip(names, table, strict=True)]
+    classes = [
+        {"name": name, "color": list(color)} for name, color in zip(names, table, strict=True)
+    ]
     lists: dict[str, str | float] = {split: f"{split}.txt" for split in splits}
     content = {
         "name": output.resolve().name,
@@ -221,8 +259,11 @@ def _write_descriptor(
         "classes": classes,
         "splits": lists or {"train": 0.8, "val": 0.2},
     }
-    lines = [yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True) for key, value in content.items()
-             if key != "classes"]  # fmt: skip
+    lines = [
+        yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
+        for key, value in content.items()
+        if key != "classes"
+    ]
     rows = [f"- {json.dumps(item, ensure_ascii=False)}\n" for item in classes]
     text = "# Written by clipmask-data convert. CLIP reads the names; plain words are best.\n"
     (output / f"{output.resolve().name}.yaml").write_text(

@@ -9,11 +9,20 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from clipmask.curation.converting.files import fault, read_xml
-from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, bitmap, box, ellipse, polygons
+from clipmask.curation.converting.shapes import (
+    Annotations,
+    Labelled,
+    Shape,
+    bitmap,
+    box,
+    ellipse,
+    polygons,
+)
 
 
 def read_cvat(path: Path, split: str | None) -> Annotations:
-    """Reads polygons, masks, boxes and ellipses, the lowest ``z_order`` first; points and lines are passed over.
+    """Reads polygons, masks, boxes and ellipses, the lowest ``z_order`` first; points and lines are
+    passed over.
 
     Raises:
         UserError: the file is not as the format says.
@@ -40,7 +49,9 @@ def read_cvat(path: Path, split: str | None) -> Annotations:
                 elif item.tag != "tag":
                     skipped["points and lines, which have no area"] += 1
             own = image.get("subset")
-            pictures.append(Labelled(image.attrib["name"], tuple(shapes), path.parent, own or split))
+            pictures.append(
+                Labelled(image.attrib["name"], tuple(shapes), path.parent, own or split)
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise fault(path, "not as CVAT's format says", error) from error
     return Annotations(tuple(pictures), tuple(names), colors, skipped)
@@ -57,7 +68,9 @@ def _shape(item: Element) -> Shape | None:
     if item.tag == "ellipse":
         return ellipse(name, *(float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry")))
     if item.tag == "mask":
-        left, top, width, height = (int(item.attrib[key]) for key in ("left", "top", "width", "height"))
+        left, top, width, height = (
+            int(item.attrib[key]) for key in ("left", "top", "width", "height")
+        )
         runs = [int(value) for value in item.attrib["rle"].split(",")]  # in rows, of 0 first
         flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         return bitmap(name, flat.reshape(height, width), left, top)

@@ -1,4 +1,6 @@
-"""Label Studio's JSON (https://labelstud.io/guide/export): polygons, rectangles, ellipses and brushes."""
+"""Label Studio's JSON (https://labelstud.io/guide/export): polygons, rectangles, ellipses and
+brushes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from urllib.parse import unquote
 import numpy as np
 
 from clipmask.curation.converting.files import fault, read_json
-from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape, bitmap, box, ellipse, polygons
+from clipmask.curation.converting.shapes import (
+    Annotations,
+    Labelled,
+    Mask,
+    Shape,
+    bitmap,
+    box,
+    ellipse,
+    polygons,
+)
 
 
 def is_label_studio(content: Any) -> bool:
@@ -23,7 +34,8 @@ def is_label_studio(content: Any) -> bool:
 
 
 def read_label_studio(path: Path, split: str | None) -> Annotations:
-    """Reads the first annotation of each task that was not cancelled; what has no area is passed over.
+    """Reads the first annotation of each task that was not cancelled; what has no area is passed
+    over.
 
     Raises:
         UserError: the file is not as the format says.
@@ -48,8 +60,14 @@ def read_label_studio(path: Path, split: str | None) -> Annotations:
 
 
 def _picture(data: dict[str, Any]) -> str:
-    """Returns the name of a task's picture without the host and the random start that uploads get."""
-    url = next(value for key, value in data.items() if key in ("image", "img", "url") or isinstance(value, str))
+    """Returns the name of a task's picture without the host and the random start that uploads
+    get.
+    """
+    url = next(
+        value
+        for key, value in data.items()
+        if key in ("image", "img", "url") or isinstance(value, str)
+    )
     path = unquote(str(url).split("?d=")[-1])
     return re.sub(r"(^|/)[0-9a-f]{8}-(?=[^/]+$)", r"\1", path)
 
@@ -59,9 +77,15 @@ def _shape(result: dict[str, Any]) -> Shape | None:
     label = value.get(kind)
     if not label:
         return None
-    name, width, height = str(label[0]), int(result["original_width"]), int(result["original_height"])
+    name, width, height = (
+        str(label[0]),
+        int(result["original_width"]),
+        int(result["original_height"]),
+    )
     if kind == "polygonlabels":
-        return polygons(name, [[n for x, y in value["points"] for n in (x * width / 100, y * height / 100)]])
+        return polygons(
+            name, [[n for x, y in value["points"] for n in (x * width / 100, y * height / 100)]]
+        )
     if kind == "rectanglelabels":
         left, across = (value[key] * width / 100 for key in ("x", "width"))
         top, down = (value[key] * height / 100 for key in ("y", "height"))
@@ -78,10 +102,11 @@ def _shape(result: dict[str, Any]) -> Shape | None:
 def decode_brush(content: Sequence[int], height: int, width: int) -> Mask:
     """Decodes a brush: the RGBA pixels of its layer, packed by thi.ng's rle-pack.
 
-    That format (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack) is a stream of bits: the number of
-    values (32 bits), the bits of a value less one (5), four widths of run lengths less one (4 each); then runs: one bit
-    that says whether a value is repeated, two bits for which width counts, the run's length less one, and the value
-    once or as often as the run is long.
+    That format (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack) is a stream of
+    bits: the number of values (32 bits), the bits of a value less one (5), four widths of run
+    lengths less one (4 each); then runs: one bit that says whether a value is repeated, two bits
+    for which width counts, the run's length less one, and the value once or as often as the run is
+    long.
 
     Args:
         content: its bytes.

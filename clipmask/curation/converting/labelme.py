@@ -13,7 +13,14 @@ import numpy as np
 from PIL import Image
 
 from clipmask.curation.converting.files import fault, read_json
-from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, bitmap, ellipse, polygons
+from clipmask.curation.converting.shapes import (
+    Annotations,
+    Labelled,
+    Shape,
+    bitmap,
+    ellipse,
+    polygons,
+)
 
 
 def is_labelme(content: Any) -> bool:
@@ -22,7 +29,8 @@ def is_labelme(content: Any) -> bool:
 
 
 def read_labelme(path: Path, split: str | None) -> Annotations:
-    """Reads polygons, rectangles, circles and masks; points and lines have no area and are passed over.
+    """Reads polygons, rectangles, circles and masks; points and lines have no area and are passed
+    over.
 
     Raises:
         UserError: the file is not as the format says.

@@ -19,7 +19,9 @@ from clipmask.errors import UserError
 ARRAYS = (".npy", ".npz")
 
 
-def read_masks(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]) -> Annotations:
+def read_masks(
+    root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]
+) -> Annotations:
     """Reads masks, whose class is their folder's name, or what their name has beyond the picture's.
 
     Args:
@@ -43,7 +45,9 @@ def read_masks(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], 
             shapes[picture].append(Shape(name, functools.partial(_draw_file, root / path)))
     if not shapes:
         raise UserError(f"{root}: no masks in it whose names or folders tell picture and class")
-    labelled = [Labelled(path.as_posix(), tuple(shapes[path]), root, split_of(path)) for path in photos]
+    labelled = [
+        Labelled(path.as_posix(), tuple(shapes[path]), root, split_of(path)) for path in photos
+    ]
     return Annotations(tuple(labelled), tuple(sorted(names)))
 
 
@@ -67,20 +71,33 @@ def _owner(path: Path, stems: dict[str, Path]) -> tuple[Path, str] | None:
 
 
 def _draw_file(path: Path, height: int, width: int) -> Mask:
-    """Returns where a mask is set: not black, or at least half as bright as white where edges are smoothed."""
+    """Returns where a mask is set: not black, or at least half as bright as white where edges are
+    smoothed.
+    """
     try:
         with Image.open(path) as image:
-            values = np.asarray(image if image.mode in ("1", "P", "I") or image.mode[0] == "I" else image.convert("L"))
+            values = np.asarray(
+                image
+                if image.mode in ("1", "P", "I") or image.mode[0] == "I"
+                else image.convert("L")
+            )
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"mask {path}: can't be read ({error})") from error
     if values.shape != (height, width):
         raise UserError(
-            f"mask {path}: is {values.shape[1]}x{values.shape[0]} pixels (width x height), its picture {width}x{height}"
+            f"mask {path}: is {values.shape[1]}x{values.shape[0]} pixels (width x height), its"
+            f" picture {width}x{height}"
         )
-    return values.astype(np.int64) * 2 > int(values.max()) if values.any() else np.zeros((height, width), bool)
+    return (
+        values.astype(np.int64) * 2 > int(values.max())
+        if values.any()
+        else np.zeros((height, width), bool)
+    )
 
 
-def read_arrays(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]) -> Annotations:
+def read_arrays(
+    root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]
+) -> Annotations:
     """Reads arrays of ids, .npy or .npz, that are called as their pictures; 255 and -1 are void.
 
     Args:
@@ -91,7 +108,9 @@ def read_arrays(root: Path, pictures: Sequence[Path], split_of: Callable[[Path],
     """
     stems = {path.stem: path for path in pictures}
     labelled, ids = [], set()
-    for path in sorted(path for path in root.rglob("*") if path.suffix in ARRAYS and path.stem in stems):
+    for path in sorted(
+        path for path in root.rglob("*") if path.suffix in ARRAYS and path.stem in stems
+    ):
         values = _array(path)
         own = np.unique(values).tolist()
         ids |= set(own)
@@ -117,8 +136,8 @@ def _array(path: Path) -> NDArray[np.int64]:
     values = np.squeeze(values)
     if values.ndim != 2 or not (values == values.astype(np.int64)).all():
         raise UserError(
-            f"array {path}: has the shape {values.shape} and type {values.dtype}; a label map is (height, width) of "
-            "whole numbers, an id for each pixel"
+            f"array {path}: has the shape {values.shape} and type {values.dtype}; a label map is"
+            " (height, width) of whole numbers, an id for each pixel"
         )
     return values.astype(np.int64)
 
@@ -127,6 +146,7 @@ def _draw_id(path: Path, id: int, height: int, width: int) -> Mask:
     values = _array(path)
     if values.shape != (height, width):
         raise UserError(
-            f"array {path}: is {values.shape[1]}x{values.shape[0]} (width x height), its picture {width}x{height}"
+            f"array {path}: is {values.shape[1]}x{values.shape[0]} (width x height), its picture"
+            f" {width}x{height}"
         )
     return values == id

@@ -85,7 +85,10 @@ def box(name: str, left: float, top: float, width: float, height: float) -> Shap
 def ellipse(name: str, x: float, y: float, across: float, down: float) -> Shape | None:
     """Returns an ellipse by its middle and radii, in pixels, as a polygon of 64 corners."""
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    return polygons(name, [np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], -1).ravel().tolist()])
+    return polygons(
+        name,
+        [np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], -1).ravel().tolist()],
+    )
 
 
 def coco_rle(name: str, value: Mapping[str, Any]) -> Shape:
@@ -94,7 +97,11 @@ def coco_rle(name: str, value: Mapping[str, Any]) -> Shape:
 
 
 def _draw_rle(value: Mapping[str, Any], height: int, width: int) -> Mask:
-    plain = coco_mask.frPyObjects(dict(value), *value["size"]) if isinstance(value["counts"], list) else value
+    plain = (
+        coco_mask.frPyObjects(dict(value), *value["size"])
+        if isinstance(value["counts"], list)
+        else value
+    )
     return _fitted(coco_mask.decode(plain).astype(bool), 0, 0, height, width)
 
 
@@ -107,7 +114,9 @@ def _fitted(mask: Mask, left: int, top: int, height: int, width: int) -> Mask:
     """Puts a mask into an empty one of the picture's size; what lies beyond is cut."""
     whole = np.zeros((height, width), bool)
     inside = mask[max(0, -top) : height - top, max(0, -left) : width - left]
-    whole[max(0, top) : max(0, top) + inside.shape[0], max(0, left) : max(0, left) + inside.shape[1]] = inside
+    whole[
+        max(0, top) : max(0, top) + inside.shape[0], max(0, left) : max(0, left) + inside.shape[1]
+    ] = inside
     return whole
 
 

@@ -27,7 +27,9 @@ _JSON: dict[str, tuple[Callable[[Any], bool], Callable[[Path, str | None], Annot
 }
 
 
-def read_source(source: Path, root: Path, pictures: Sequence[Path], format: str | None) -> tuple[str, Annotations]:
+def read_source(
+    source: Path, root: Path, pictures: Sequence[Path], format: str | None
+) -> tuple[str, Annotations]:
     """Reads annotations.
 
     Args:
@@ -44,16 +46,24 @@ def read_source(source: Path, root: Path, pictures: Sequence[Path], format: str 
     """
     if format in ("yolo", "npy", "masks"):
         return format, _of_folder(format, root, pictures)
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.suffix in (".json", ".xml"))
+    files = (
+        [source]
+        if source.is_file()
+        else sorted(p for p in source.rglob("*") if p.suffix in (".json", ".xml"))
+    )
     found: dict[str, list[Annotations]] = {}
     for path in files:
         kind = _kind(path)
         if kind is not None and format in (None, kind):
-            split = split_name(path.stem) or (None if path == source else split_name(path.parent.name))
+            split = split_name(path.stem) or (
+                None if path == source else split_name(path.parent.name)
+            )
             reader = read_cvat if kind == "cvat" else _JSON[kind][1]
             found.setdefault(kind, []).append(reader(path, split))
     if len(found) > 1:
-        raise UserError(f"{source}: holds annotations of {' and '.join(found)}; say which with --format")
+        raise UserError(
+            f"{source}: holds annotations of {' and '.join(found)}; say which with --format"
+        )
     for kind, parts in found.items():
         return kind, _together(parts)
     if format is None and source.is_dir():
@@ -73,13 +83,19 @@ def _of_folder(format: str, root: Path, pictures: Sequence[Path]) -> Annotations
 
 def _split_of(picture: Path) -> str | None:
     """Returns the split that the folders of a picture tell."""
-    return next((name for part in picture.parent.parts for name in [split_name(part)] if name), None)
+    return next(
+        (name for part in picture.parent.parts for name in [split_name(part)] if name), None
+    )
 
 
 def _kind(path: Path) -> str | None:
     """Returns the format of a file; None if it is another's."""
     if path.suffix == ".xml":
-        return "cvat" if "<annotations>" in path.read_text(encoding="utf-8", errors="replace")[:1000] else None
+        return (
+            "cvat"
+            if "<annotations>" in path.read_text(encoding="utf-8", errors="replace")[:1000]
+            else None
+        )
     content = read_json(path)
     return next((kind for kind, (is_kind, _) in _JSON.items() if is_kind(content)), None)
 

@@ -15,11 +15,15 @@ def is_via(content: Any) -> bool:
     entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not entries:
         return False
-    return all(isinstance(item, dict) and {"filename", "regions"} <= item.keys() for item in entries.values())
+    return all(
+        isinstance(item, dict) and {"filename", "regions"} <= item.keys()
+        for item in entries.values()
+    )
 
 
 def read_via(path: Path, split: str | None) -> Annotations:
-    """Reads polygons, rectangles, circles and ellipses; the first attribute of a region names its class.
+    """Reads polygons, rectangles, circles and ellipses; the first attribute of a region names its
+    class.
 
     Raises:
         UserError: the file is not as the format says.
@@ -43,7 +47,11 @@ def read_via(path: Path, split: str | None) -> Annotations:
 
 def _shape(region: dict[str, Any]) -> Shape | None:
     value = next(iter(region["region_attributes"].values()), None)
-    name = next((key for key, on in value.items() if on), "") if isinstance(value, dict) else str(value or "").strip()
+    name = (
+        next((key for key, on in value.items() if on), "")
+        if isinstance(value, dict)
+        else str(value or "").strip()
+    )
     form = region["shape_attributes"]
     if not name:
         return None
@@ -53,7 +61,9 @@ def _shape(region: dict[str, Any]) -> Shape | None:
     if form["name"] == "rect":
         return box(name, *(float(form[key]) for key in ("x", "y", "width", "height")))
     if form["name"] == "circle":
-        return ellipse(name, float(form["cx"]), float(form["cy"]), float(form["r"]), float(form["r"]))
+        return ellipse(
+            name, float(form["cx"]), float(form["cy"]), float(form["r"]), float(form["r"])
+        )
     if form["name"] == "ellipse":
         return ellipse(name, *(float(form[key]) for key in ("cx", "cy", "rx", "ry")))
     return None

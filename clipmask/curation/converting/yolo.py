@@ -1,4 +1,6 @@
-"""Ultralytics' text files for segmentation: a class number and a polygon in shares of the picture on each line."""
+"""Ultralytics' text files for segmentation: a class number and a polygon in shares of the picture
+on each line.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from clipmask.errors import UserError
 
 
 def yolo_labels(picture: Path) -> Path:
-    """Returns where the text file of a picture lies: labels/ for the last images/ on its way, else beside it."""
+    """Returns where the text file of a picture lies: labels/ for the last images/ on its way, else
+    beside it.
+    """
     parts = list(picture.parts)
     if "images" in parts:
         place = len(parts) - 1 - parts[::-1].index("images")
@@ -24,8 +28,11 @@ def yolo_labels(picture: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def read_yolo(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]) -> Annotations:
-    """Reads the text files of all pictures; a picture without one shows none of the classes, as in Ultralytics.
+def read_yolo(
+    root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]
+) -> Annotations:
+    """Reads the text files of all pictures; a picture without one shows none of the classes, as in
+    Ultralytics.
 
     Args:
         root: the folder, with data.yaml for the names.
@@ -40,7 +47,11 @@ def read_yolo(root: Path, pictures: Sequence[Path], split_of: Callable[[Path], s
     labelled = []
     for picture in pictures:
         path = root / yolo_labels(picture)
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        lines = (
+            path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if path.is_file()
+            else []
+        )
         shapes = []
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -70,7 +81,9 @@ def _shape(line: str, names: dict[int, str], where: str) -> Shape | None:
         kind, *rest = line.split()
         number, values = int(float(kind)), [float(value) for value in rest]
     except ValueError as error:
-        raise UserError(f"{where}: {line.strip()[:60]!r} is no class number with coordinates") from error
+        raise UserError(
+            f"{where}: {line.strip()[:60]!r} is no class number with coordinates"
+        ) from error
     name = names.setdefault(number, f"class_{number}")
     if len(values) < 6:
         return None
@@ -78,7 +91,9 @@ def _shape(line: str, names: dict[int, str], where: str) -> Shape | None:
 
 
 def _draw(values: Sequence[float], height: int, width: int) -> Mask:
-    whole = (np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * (width, height)).ravel().tolist()
+    whole = (
+        (np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * (width, height)).ravel().tolist()
+    )
     shape = polygons("", [whole])
     assert shape is not None
     return shape.draw(height, width)

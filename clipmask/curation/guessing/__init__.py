@@ -1,1 +1,3 @@
-"""What a folder of labelled pictures says of itself, for the descriptor that a person then corrects."""
+"""What a folder of labelled pictures says of itself, for the descriptor that a person then
+corrects.
+"""

@@ -31,9 +31,10 @@ class Depth:
 def guess_depth(pictures: Iterable[Path]) -> Depth:
     """Looks at the values of some pictures.
 
-    Pictures of 8 bits stay as they are, and so do those of 16 bits that use all of them. Otherwise the range is that
-    of the fewest bits that hold all values, such as 0..4095; or, where the values lie in a small part of it, as in
-    satellite pictures, from the 0.5th to the 99.5th percentile of all.
+    Pictures of 8 bits stay as they are, and so do those of 16 bits that use all of them. Otherwise
+    the range is that of the fewest bits that hold all values, such as 0..4095; or, where the values
+    lie in a small part of it, as in satellite pictures, from the 0.5th to the 99.5th percentile of
+    all.
 
     Args:
         pictures: files; those that can't be read are passed over.
@@ -49,7 +50,9 @@ def guess_depth(pictures: Iterable[Path]) -> Depth:
             continue
         if values.dtype == np.uint8:
             return Depth(ImageFormat(bands=bands), f"8 bits{which}")
-        flat = values[..., 0].ravel() if (values[..., 0] == values[..., 1]).all() else values.ravel()
+        flat = (
+            values[..., 0].ravel() if (values[..., 0] == values[..., 1]).all() else values.ravel()
+        )
         samples.append(flat[:: max(1, flat.size // _MOST_VALUES)])
     if not samples:
         return Depth(PLAIN, "no picture could be read")
@@ -62,17 +65,26 @@ def guess_depth(pictures: Iterable[Path]) -> Depth:
     found = f"values from {least:g} to {most:g}, 99 % of them from {low:g} to {high:g}"
     bits = max(1, int(np.ceil(np.log2(most + 1)))) if most > 0 else 1
     top = float(2**bits - 1)
-    if least >= 0 and bits <= 16 and high - low >= _USED * top and (everything == everything.round()).all():
+    if (
+        least >= 0
+        and bits <= 16
+        and high - low >= _USED * top
+        and (everything == everything.round()).all()
+    ):
         if bits == 16:
             return Depth(ImageFormat(bands=bands), f"{found}: all of 16 bits{which}")
-        return Depth(ImageFormat(range=(0.0, top), bands=bands), f"{found}, which {bits} bits hold{which}")
+        return Depth(
+            ImageFormat(range=(0.0, top), bands=bands), f"{found}, which {bits} bits hold{which}"
+        )
     if low == high:
         return Depth(ImageFormat(bands=bands), f"{found}: all alike{which}")
     return Depth(ImageFormat(range=(_rounded(low), _rounded(high)), bands=bands), f"{found}{which}")
 
 
 def _guess_bands(path: Path) -> tuple[tuple[int, int, int] | None, str]:
-    """Returns the bands of a TIFF file that are red, green and blue, and why; None for a plain picture."""
+    """Returns the bands of a TIFF file that are red, green and blue, and why; None for a plain
+    picture.
+    """
     try:
         count, is_rgb = count_bands(path)
     except UserError:
@@ -80,12 +92,22 @@ def _guess_bands(path: Path) -> tuple[tuple[int, int, int] | None, str]:
     if count < 4:
         return None, ""
     if is_rgb:
-        return (1, 2, 3), f"; {count} bands, and the file says that the first three are red, green and blue"
+        return (
+            1,
+            2,
+            3,
+        ), f"; {count} bands, and the file says that the first three are red, green and blue"
     return (
-        3,
-        2,
-        1,
-    ), f"; {count} bands, taken for blue, green, red and others, as most satellites order them: look at show"
+        (
+            3,
+            2,
+            1,
+        ),
+        (
+            f"; {count} bands, taken for blue, green, red and others, as most satellites order"
+            " them: look at show"
+        ),
+    )
 
 
 def _rounded(value: float) -> float:

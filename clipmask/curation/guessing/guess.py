@@ -18,7 +18,8 @@ from clipmask.data.splits import named_pictures, picture_index
 from clipmask.errors import UserError
 
 _MOST_PICTURES = 20  # that are read to see how deep their values are
-_LISTS = ("", "ImageSets/Segmentation", "ImageSets", "splits", "lists")  # folders that lists of the splits lie in
+# folders that lists of the splits lie in
+_LISTS = ("", "ImageSets/Segmentation", "ImageSets", "splits", "lists")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Splits:
     """Where the splits come from.
 
     Attributes:
-        sources: split -> share, subfolder of the images, or text file (Path, relative to the folder).
+        sources: split -> share, subfolder of the images, or text file (Path, relative to the
+            folder).
         why: what this was concluded from.
     """
 
@@ -35,7 +37,9 @@ class Splits:
 
 
 SHOWN: tuple[str, ...] = ("train", "val", "test")  # splits in the order in which they are written
-SHARES = Splits({"train": 0.8, "val": 0.2}, "shares: no folders or lists of train and val were found")
+SHARES = Splits(
+    {"train": 0.8, "val": 0.2}, "shares: no folders or lists of train and val were found"
+)
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,15 @@ class FolderGuess:
     num_sampled: int
 
 
-def guess_folder(folder: Path, names: Sequence[str] | None = None, sample: int = 200) -> FolderGuess:
+def guess_folder(
+    folder: Path, names: Sequence[str] | None = None, sample: int = 200
+) -> FolderGuess:
     """Looks at a folder.
 
     Args:
         folder: with pictures and label maps somewhere in it.
-        names: of the classes, in the order of what is found; None: from a file of names, or placeholders.
+        names: of the classes, in the order of what is found; None: from a file of names, or
+            placeholders.
         sample: label maps that are read, spread over all.
 
     Raises:
@@ -86,19 +93,30 @@ def guess_folder(folder: Path, names: Sequence[str] | None = None, sample: int =
     names_from = "--names" if names is not None else _names_from(values, file)
     pictures = [folder / pairing.pairs[place][0] for place in spread_places(count, _MOST_PICTURES)]
     depth = guess_depth(pictures)
-    return FolderGuess(folder, pairing, values, find_splits(folder, pairing), depth, names_from, len(chosen))
+    return FolderGuess(
+        folder, pairing, values, find_splits(folder, pairing), depth, names_from, len(chosen)
+    )
 
 
 def spread_places(count: int, wanted: int) -> list[int]:
-    """Returns ``wanted`` of the numbers below ``count``, evenly spread; all where there are fewer."""
+    """Returns ``wanted`` of the numbers below ``count``, evenly spread; all where there are
+    fewer.
+    """
     wanted = min(wanted, count)
     return [place * count // wanted for place in range(wanted)]
 
 
 def _places(folder: Path, pairing: Pairing) -> list[Path]:
-    """Returns where a file of names may lie: beside pictures and label maps, or on the way to them."""
+    """Returns where a file of names may lie: beside pictures and label maps, or on the way to
+    them.
+    """
     places = [folder]
-    for inside in (pairing.labels, pairing.images, pairing.pairs[0][1].parent, pairing.pairs[0][0].parent):
+    for inside in (
+        pairing.labels,
+        pairing.images,
+        pairing.pairs[0][1].parent,
+        pairing.pairs[0][0].parent,
+    ):
         places += [folder / inside, *(folder / parent for parent in inside.parents)]
     return list(dict.fromkeys(places))
 
@@ -108,7 +126,9 @@ def _names_from(values: Guess, file: NameFile | None) -> str | None:
     names = {item.name for item in values.classes}
     if file and names & {item.name for item in file.names}:
         return str(file.path)
-    return None if all(re.fullmatch(r"class_\d+", name) for name in names) else "the colours of CamVid"
+    return (
+        None if all(re.fullmatch(r"class_\d+", name) for name in names) else "the colours of CamVid"
+    )
 
 
 def find_splits(folder: Path, pairing: Pairing) -> Splits:
@@ -116,14 +136,21 @@ def find_splits(folder: Path, pairing: Pairing) -> Splits:
     passed: list[str] = []
     found = _split_folders(pairing) or _split_lists(folder, pairing, passed)
     if found is None and passed:
-        why = f"shares: {', '.join(passed)} were found, but don't name enough of these pictures to be lists of them"
+        why = (
+            f"shares: {', '.join(passed)} were found, but don't name enough of these pictures to be"
+            " lists of them"
+        )
         return Splits(dict(SHARES.sources), why)
     return found or SHARES
 
 
 def split_name(text: str) -> str | None:
-    """Returns the split that a folder's or file's name has as a word in it: images_train -> train."""
-    words = {SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SPLIT_NAMES}
+    """Returns the split that a folder's or file's name has as a word in it: images_train ->
+    train.
+    """
+    words = {
+        SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SPLIT_NAMES
+    }
     return words.pop() if len(words) == 1 else None
 
 
@@ -135,7 +162,11 @@ def _split_folders(pairing: Pairing) -> Splits | None:
         if place is None:
             return None
         found[split_name(parts[place]) or ""].add("/".join(parts[: place + 1]))
-    if "train" not in found or len(found) < 2 or any(len(folders) > 1 for folders in found.values()):
+    if (
+        "train" not in found
+        or len(found) < 2
+        or any(len(folders) > 1 for folders in found.values())
+    ):
         return None
     sources = {split: min(found[split]) for split in SHOWN if split in found}
     return Splits(dict(sources), f"folders: {', '.join(sources.values())}")

@@ -10,9 +10,28 @@ from clipmask.data.datasets.cityscapes import CLASSES as CITYSCAPES
 from clipmask.data.label_format import RGB
 
 VOC = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table",
-    "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
-)  # fmt: skip
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "dining table",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "potted plant",
+    "sheep",
+    "sofa",
+    "train",
+    "tv monitor",
+)
 _CITYSCAPES_IDS = (*range(-1, 34), 255)  # official label ids, and what custom adds
 
 
@@ -28,11 +47,18 @@ def known_names(pixels: LabelPixels, label_suffix: str) -> NameFile | None:
     if label_suffix.endswith("_gtFine_labelIds.png"):
         names = [Named(name, item.label_id) for name, item in CITYSCAPES.items()]
         void = [
-            Named("void", id) for id in _CITYSCAPES_IDS if id not in {item.label_id for item in CITYSCAPES.values()}
+            Named("void", id)
+            for id in _CITYSCAPES_IDS
+            if id not in {item.label_id for item in CITYSCAPES.values()}
         ]
         return NameFile(Path("the official ids of Cityscapes"), (*names, *void))
     ids = {id for id in pixels.ids if id != 255}
-    if pixels.modes.keys() == {"P"} and len(ids) > 1 and max(ids) < len(VOC) and _has_voc_palette(pixels):
+    if (
+        pixels.modes.keys() == {"P"}
+        and len(ids) > 1
+        and max(ids) < len(VOC)
+        and _has_voc_palette(pixels)
+    ):
         names = [Named(name, id) for id, name in enumerate(VOC)]
         return NameFile(Path("the palette of Pascal VOC"), tuple(names))
     return None
@@ -43,6 +69,11 @@ def _has_voc_palette(pixels: LabelPixels) -> bool:
 
 
 def voc_color(number: int) -> RGB:
-    """Returns a colour of Pascal VOC's map: an id's bits, three at a time, are the highest of red, green and blue."""
-    levels = [sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
+    """Returns a colour of Pascal VOC's map: an id's bits, three at a time, are the highest of red,
+    green and blue.
+    """
+    levels = [
+        sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3))
+        for channel in range(3)
+    ]
     return levels[0], levels[1], levels[2]

@@ -1,4 +1,6 @@
-"""Class names in a file beside the pictures, in the forms that labelling tools and datasets write."""
+"""Class names in a file beside the pictures, in the forms that labelling tools and datasets
+write.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,27 @@ from typing import NamedTuple
 from clipmask.data.label_format import RGB
 
 FILES = (
-    "classes.txt", "labels.txt", "label_colors.txt", "labelmap.txt", "class_names.txt", "names.txt", "class_dict.csv",
-    "_classes.csv", "classes.csv", "objectInfo150.txt",
-)  # fmt: skip
-_VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "__ignore__", "ignore label", "don't care"}
+    "classes.txt",
+    "labels.txt",
+    "label_colors.txt",
+    "labelmap.txt",
+    "class_names.txt",
+    "names.txt",
+    "class_dict.csv",
+    "_classes.csv",
+    "classes.csv",
+    "objectInfo150.txt",
+)
+_VOID = {
+    "void",
+    "unlabelled",
+    "unlabeled",
+    "ignore",
+    "ignored",
+    "__ignore__",
+    "ignore label",
+    "don't care",
+}
 _NUMBERED = re.compile(r"(\d+)\s*[:,;\t ]\s*(\D.*)")
 _COLOR_FIRST = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\S.*)")
 _COLOR_LAST = re.compile(r"(.*\D)[,:\t ]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*:*.*")
@@ -29,7 +48,9 @@ class Named(NamedTuple):
     @property
     def is_void(self) -> bool:
         """Whether the name says that its pixels are no class."""
-        return self.name.lower().replace("_", " ").strip() in {word.replace("_", " ").strip() for word in _VOID}
+        return self.name.lower().replace("_", " ").strip() in {
+            word.replace("_", " ").strip() for word in _VOID
+        }
 
 
 class NameFile(NamedTuple):
@@ -40,7 +61,9 @@ class NameFile(NamedTuple):
 
 
 def find_names(folders: Sequence[Path]) -> NameFile | None:
-    """Reads the first file of names in the folders, in the order of ``FILES``; None if there is none."""
+    """Reads the first file of names in the folders, in the order of ``FILES``; None if there is
+    none.
+    """
     for folder in folders:
         for name in FILES:
             path = folder / name
@@ -55,9 +78,10 @@ def find_names(folders: Sequence[Path]) -> NameFile | None:
 def read_names(text: str) -> tuple[Named, ...]:
     """Reads class names, one a line.
 
-    Known are ``name``, ``3: name``, ``3,name``, ``r g b name`` (CamVid's label_colors.txt), ``name,r,g,b`` and
-    ``name:r,g,b::`` (CVAT's labelmap.txt); headings, empty lines and those with # are passed over. Where lines hold
-    names alone, a line's place is its id; ``__ignore__`` at the start takes no place, as labelme writes it.
+    Known are ``name``, ``3: name``, ``3,name``, ``r g b name`` (CamVid's label_colors.txt),
+    ``name,r,g,b`` and ``name:r,g,b::`` (CVAT's labelmap.txt); headings, empty lines and those with
+    # are passed over. Where lines hold names alone, a line's place is its id; ``__ignore__`` at the
+    start takes no place, as labelme writes it.
 
     Args:
         text: content of a file.
@@ -65,7 +89,11 @@ def read_names(text: str) -> tuple[Named, ...]:
     Returns:
         The classes in order; a name that comes again gets a number.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
     names: list[Named] = []
     for place, line in enumerate(lines):
         if not (place == 0 and _is_heading(line, lines[1:])):
@@ -82,19 +110,28 @@ def read_names(text: str) -> tuple[Named, ...]:
 
 
 def read_ade20k(text: str) -> tuple[Named, ...]:
-    """Reads ADE20K's objectInfo150.txt: rows of id, shares, counts and synonyms between tabs; id 0 is what is left.
+    """Reads ADE20K's objectInfo150.txt: rows of id, shares, counts and synonyms between tabs; id 0
+    is what is left.
 
     Args:
         text: content of the file.
     """
     rows = [line.split("\t") for line in text.splitlines()]
-    names = [Named(_clean(row[-1]), int(row[0])) for row in rows if len(row) > 1 and row[0].strip().isdigit()]
+    names = [
+        Named(_clean(row[-1]), int(row[0]))
+        for row in rows
+        if len(row) > 1 and row[0].strip().isdigit()
+    ]
     return (Named("void", 0), *names) if names else ()
 
 
 def _is_heading(line: str, others: Sequence[str]) -> bool:
     """Whether a first line names columns: it has no number, while all others have."""
-    return bool(others) and not re.search(r"\d", line) and all(re.search(r"\d", other) for other in others)
+    return (
+        bool(others)
+        and not re.search(r"\d", line)
+        and all(re.search(r"\d", other) for other in others)
+    )
 
 
 def _parsed(line: str) -> Named:
@@ -111,7 +148,9 @@ def _parsed(line: str) -> Named:
 
 
 def _clean(name: str) -> str:
-    """Returns a name as CLIP reads it: spaces for underscores, no quotes; what follows a comma or ; are synonyms."""
+    """Returns a name as CLIP reads it: spaces for underscores, no quotes; what follows a comma or ;
+    are synonyms.
+    """
     first = re.split(r"[,;:]", name.strip().strip("\"'"))[0]
     return first.replace("_", " ").strip() or "unnamed"
 

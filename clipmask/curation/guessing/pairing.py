@@ -1,8 +1,8 @@
 """Which files of a folder are pictures, and which of them the label maps of which.
 
-Two files belong together if their names are equal up to how they end (``a.jpg`` and ``a_mask.png``) and their folders
-up to one part of the way (``train/images`` and ``train/masks``). Every such rule that the tree suggests is counted;
-the files themselves say which side is the labels.
+Two files belong together if their names are equal up to how they end (``a.jpg`` and ``a_mask.png``)
+and their folders up to one part of the way (``train/images`` and ``train/masks``). Every such rule
+that the tree suggests is counted; the files themselves say which side is the labels.
 """
 
 from __future__ import annotations
@@ -20,17 +20,26 @@ from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.errors import UserError
 
 SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
     "testing": "test",
-}  # fmt: skip
+}
 LOOKED_FOR = (
-    "images/ beside labels/ (or masks/, annotations/, gt/, ...), JPEGImages/ beside SegmentationClass/, train/ beside "
-    "trainannot/, leftImg8bit/ beside gtFine/, a.jpg beside a_mask.png"
+    "images/ beside labels/ (or masks/, annotations/, gt/, ...), JPEGImages/ beside"
+    " SegmentationClass/, train/ beside trainannot/, leftImg8bit/ beside gtFine/, a.jpg beside"
+    " a_mask.png"
 )
 _LABEL_WORDS = re.compile(r"label|mask|annot|gt|truth|seg|class|target", re.IGNORECASE)
 _IMAGE_WORDS = re.compile(r"image|img|photo|picture|jpeg|rgb|frame|input", re.IGNORECASE)
-_OTHER_WORDS = re.compile(r"instance|object|panoptic|depth|dispar|edge|bound|vis|overlay|pred|color", re.IGNORECASE)
-_MOST_ENDINGS, _MOST_FOLDERS, _MOST_RULES = 24, 6, 40  # bounds of the search: endings, folders of one stem, rules read
+_OTHER_WORDS = re.compile(
+    r"instance|object|panoptic|depth|dispar|edge|bound|vis|overlay|pred|color", re.IGNORECASE
+)
+# bounds of the search: endings, folders of one stem, rules read
+_MOST_ENDINGS, _MOST_FOLDERS, _MOST_RULES = 24, 6, 40
 _WORDS_IN_ENDING = 4
 _SAMPLES = 4  # files of each side that are looked at
 
@@ -63,7 +72,8 @@ class _Rule:
     """How two files' names and folders differ; ``ends[0]`` is None for any picture's suffix."""
 
     ends: tuple[str | None, str]
-    # Folders that differ; {split} stands for the name of a split, a * at the end for all subfolders; "" for the same.
+    # Folders that differ; {split} stands for the name of a split, a * at the end for all
+    # subfolders; "" for the same.
     parts: tuple[str, str]
     starts: tuple[str, str] = ("", "")  # what names begin with
 
@@ -82,56 +92,76 @@ def find_pairing(folder: Path) -> Pairing:
     """Finds the pictures and label maps of a folder.
 
     Raises:
-        UserError: there is no such folder, no picture, or no pictures with what could be their label maps.
+        UserError: there is no such folder, no picture, or no pictures with what could be their
+            label maps.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     files = list(_pictures(folder))
     if not files:
         raise UserError(
-            f"{folder}: no picture in it or its subfolders (looked for {', '.join(sorted(PICTURE_SUFFIXES))})"
+            f"{folder}: no picture in it or its subfolders (looked for"
+            f" {', '.join(sorted(PICTURE_SUFFIXES))})"
         )
     votes = _votes(files)
     tried: list[tuple[float, int, Pairing]] = []
-    masks: dict[str, set[PurePosixPath]] = {}  # ending or folder of binary label maps -> their pictures
+    # ending or folder of binary label maps -> their pictures
+    masks: dict[str, set[PurePosixPath]] = {}
     looks: dict[Path, Look | None] = {}
     # Both directions of a rule have equal votes; what they read tells them apart.
-    for rule, members in sorted(votes.items(), key=lambda item: (-len(item[1]), item[0].length, str(item[0])))[
-        :_MOST_RULES
-    ]:
+    for rule, members in sorted(
+        votes.items(), key=lambda item: (-len(item[1]), item[0].length, str(item[0]))
+    )[:_MOST_RULES]:
         weight = _weight(rule, members, folder, looks)
         if weight > 0:
-            # Of two that pair the same the shorter is more likely meant: _leftImg8bit.png, not _000019_leftImg8bit.png.
+            # Of two that pair the same the shorter is more likely meant: _leftImg8bit.png, not
+            # _000019_leftImg8bit.png.
             tried.append((weight * len(members), -rule.length, _pairing(rule, members, files)))
-            if all(found and found.values <= 2 for found in (_look(folder / pair[1], looks) for pair in members[:9])):
-                masks.setdefault(f"{rule.parts[1]}/*{rule.ends[1]}".strip("/"), set()).update(i for i, _ in members)
+            if all(
+                found and found.values <= 2
+                for found in (_look(folder / pair[1], looks) for pair in members[:9])
+            ):
+                masks.setdefault(f"{rule.parts[1]}/*{rule.ends[1]}".strip("/"), set()).update(
+                    i for i, _ in members
+                )
     if not tried:
         raise UserError(
-            f"{folder}: {len(files)} pictures, but none with what could be its label map (a lossless file of the same "
-            f"name with few different values); looked for {LOOKED_FOR}. Rename the files or folders, or write the YAML "
-            "file by hand"
+            f"{folder}: {len(files)} pictures, but none with what could be its label map (a"
+            f" lossless file of the same name with few different values); looked for {LOOKED_FOR}."
+            " Rename the files or folders, or write the YAML file by hand"
         )
     best = max(tried, key=lambda item: item[:2])[2]
     _refuse_mask_for_each_class(folder, best, masks)
     return best
 
 
-def _refuse_mask_for_each_class(folder: Path, best: Pairing, masks: Mapping[str, set[PurePosixPath]]) -> None:
-    """Refuses a folder in which pictures have several masks of two values: each is one class of several."""
+def _refuse_mask_for_each_class(
+    folder: Path, best: Pairing, masks: Mapping[str, set[PurePosixPath]]
+) -> None:
+    """Refuses a folder in which pictures have several masks of two values: each is one class of
+    several.
+    """
     pictures = {PurePosixPath(image) for image, _ in best.pairs}
     own = [kind for kind, images in masks.items() if 2 * len(images & pictures) >= len(pictures)]
     places = {PurePosixPath(labels) for _, labels in best.pairs}
     binary = [kind for kind in own if any(place.match(kind) for place in places)]
-    others = [kind for kind in own if kind not in binary and not any(place.match(kind) for place in places)]
+    others = [
+        kind
+        for kind in own
+        if kind not in binary and not any(place.match(kind) for place in places)
+    ]
     if binary and others:
         raise UserError(
-            f"{folder}: the pictures have several masks of two values each ({', '.join(sorted(own)[:6])}): one for "
-            f"each class. Combine them into label maps: clipmask-data convert {folder} --format masks --output FOLDER"
+            f"{folder}: the pictures have several masks of two values each"
+            f" ({', '.join(sorted(own)[:6])}): one for each class. Combine them into label maps:"
+            f" clipmask-data convert {folder} --format masks --output FOLDER"
         )
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Returns all pictures below a folder, relative to it, in order; hidden files and folders are passed over."""
+    """Returns all pictures below a folder, relative to it, in order; hidden files and folders are
+    passed over.
+    """
     return [Path(path) for path in _pictures(folder)]
 
 
@@ -152,12 +182,16 @@ def _endings(name: str) -> list[str]:
     return [name[place:] for place in [len(stem), *reversed(places)][:_WORDS_IN_ENDING]]
 
 
-def _votes(files: Sequence[PurePosixPath]) -> dict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]]:
+def _votes(
+    files: Sequence[PurePosixPath],
+) -> dict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]]:
     """Returns the files that each rule pairs."""
     counts = Counter(end for file in files for end in _endings(file.name))
     often = [end for end, count in counts.most_common(_MOST_ENDINGS) if count >= len(files) // 100]
     usual = {*often, *(file.suffix for file in files)}
-    stems: defaultdict[str | None, defaultdict[str, list[PurePosixPath]]] = defaultdict(lambda: defaultdict(list))
+    stems: defaultdict[str | None, defaultdict[str, list[PurePosixPath]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for file in files:
         stems[None][file.stem].append(file)
         for end in usual.intersection(_endings(file.name)):
@@ -187,7 +221,9 @@ def _add_prefixes(files: Sequence[PurePosixPath], votes: _Votes) -> None:
         match = re.match(r"[A-Za-z]+[_.-]*(?=\d)|[A-Za-z]+[_.-]+(?=.)", file.name)
         begun[match[0] if match else ""].append(file)
     often = sorted(begun, key=lambda start: -len(begun[start]))[:_MOST_FOLDERS]
-    for first, second in itertools.permutations([start for start in often if len(begun[start]) > 1], 2):
+    for first, second in itertools.permutations(
+        [start for start in often if len(begun[start]) > 1], 2
+    ):
         stems: defaultdict[str, list[PurePosixPath]] = defaultdict(list)
         for image in begun[first]:
             stems[image.stem[len(first) :]].append(image)
@@ -198,7 +234,9 @@ def _add_prefixes(files: Sequence[PurePosixPath], votes: _Votes) -> None:
 
 
 def _add_flat(votes: _Votes) -> None:
-    """Adds what rules have in common that lead from several folders of pictures to one of label maps."""
+    """Adds what rules have in common that lead from several folders of pictures to one of label
+    maps.
+    """
     tops: defaultdict[_Rule, list[_Rule]] = defaultdict(list)
     for rule in votes:
         images, labels = rule.parts
@@ -213,14 +251,20 @@ def _add_flat(votes: _Votes) -> None:
 
 
 def _difference(one: PurePosixPath, other: PurePosixPath) -> tuple[str, str]:
-    """Returns what differs in two ways to a file, without the folders that both begin and end with."""
+    """Returns what differs in two ways to a file, without the folders that both begin and end
+    with.
+    """
     first, second = list(one.parts), list(other.parts)
     while first and second and first[-1] == second[-1]:
         first.pop(), second.pop()
     while first and second and first[0] == second[0]:
         first.pop(0), second.pop(0)
     for split in sorted(SPLIT_NAMES, key=len, reverse=True):
-        if len(first) == len(second) == 1 and split in first[0].lower() and split in second[0].lower():
+        if (
+            len(first) == len(second) == 1
+            and split in first[0].lower()
+            and split in second[0].lower()
+        ):
             place, where = first[0].lower().index(split), second[0].lower().index(split)
             return (
                 f"{first[0][:place]}{{split}}{first[0][place + len(split) :]}",
@@ -237,7 +281,10 @@ def _weight(
 ) -> float:
     """Returns how likely a rule leads from pictures to label maps of classes; 0: it does not."""
     step = max(1, len(members) // _SAMPLES)
-    images, labels = ([_look(folder / pair[side], looks) for pair in members[::step][:_SAMPLES]] for side in (0, 1))
+    images, labels = (
+        [_look(folder / pair[side], looks) for pair in members[::step][:_SAMPLES]]
+        for side in (0, 1)
+    )
     seen = [(image, label) for image, label in zip(images, labels, strict=True) if image and label]
     if not seen or not all(label.could_be_labels for _, label in seen):
         return 0.0
@@ -262,23 +309,32 @@ def _look(path: Path, looks: dict[Path, Look | None]) -> Look | None:
 
 
 def _pairing(
-    rule: _Rule, members: Sequence[tuple[PurePosixPath, PurePosixPath]], files: Sequence[PurePosixPath]
+    rule: _Rule,
+    members: Sequence[tuple[PurePosixPath, PurePosixPath]],
+    files: Sequence[PurePosixPath],
 ) -> Pairing:
     """Writes a rule in the terms of a descriptor."""
     pairs = tuple((Path(image), Path(labels)) for image, labels in members)
     suffix, label_suffix = rule.ends
     first, second = rule.starts
     if rule.flat:
-        images, labels = (Path(os.path.commonpath([str(pair[side].parent) for pair in pairs])) for side in (0, 1))
-        return Pairing(images, labels, suffix, label_suffix, {}, tuple(sorted(pairs)), first, second, flat=True)
+        images, labels = (
+            Path(os.path.commonpath([str(pair[side].parent) for pair in pairs])) for side in (0, 1)
+        )
+        return Pairing(
+            images, labels, suffix, label_suffix, {}, tuple(sorted(pairs)), first, second, flat=True
+        )
     images, labels = _common(pairs, 0), _common(pairs, 1)
     names: dict[str, str] = {}
     if not _mirrored(pairs, images, labels):
-        images = labels = Path(os.path.commonpath([str(images), str(labels)]) if images != labels else images)
+        images = labels = Path(
+            os.path.commonpath([str(images), str(labels)]) if images != labels else images
+        )
         for image, label in pairs:
             names.update(_branch(image.parent, label.parent))
     if suffix is None and len({image.suffix for image, _ in pairs}) == 1 and images == labels:
-        # Beside or above the label maps lie pictures of other kinds, which are none of the dataset's.
+        # Beside or above the label maps lie pictures of other kinds, which are none of the
+        # dataset's.
         known = {str(path) for pair in pairs for path in pair}
         if any(str(file) not in known and Path(file).is_relative_to(images) for file in files):
             suffix = pairs[0][0].suffix
@@ -286,7 +342,9 @@ def _pairing(
 
 
 def _common(pairs: Sequence[tuple[Path, Path]], side: int) -> Path:
-    """Returns the folder above all files of a side that keeps whatever both sides' folders end with."""
+    """Returns the folder above all files of a side that keeps whatever both sides' folders end
+    with.
+    """
     tops = set()
     for pair in pairs:
         own, other = list(pair[side].parent.parts), list(pair[1 - side].parent.parts)

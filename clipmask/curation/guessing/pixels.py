@@ -21,11 +21,14 @@ MOST_VALUES = 4096  # different ones that a label map may have, smoothed edges i
 ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
 _CLEAR = 1 << 24  # stands for a transparent pixel among packed colours
-_VOID_WIDTH = 0.6  # share of black pixels that touch another colour, from which black is drawn as borders
+# share of black pixels that touch another colour, from which black is drawn as borders
+_VOID_WIDTH = 0.6
 
 
 class Look(NamedTuple):
-    """A file at a glance: Pillow's mode, whether its format is lossy, how many different values it has."""
+    """A file at a glance: Pillow's mode, whether its format is lossy, how many different values it
+    has.
+    """
 
     mode: str
     lossy: bool
@@ -34,7 +37,9 @@ class Look(NamedTuple):
     @property
     def could_be_labels(self) -> bool:
         """Whether it may be a label map."""
-        return not self.lossy and self.values <= MOST_VALUES and self.mode in ID_MODES + _COLOR_MODES
+        return (
+            not self.lossy and self.values <= MOST_VALUES and self.mode in ID_MODES + _COLOR_MODES
+        )
 
 
 def look(path: Path) -> Look | None:
@@ -76,7 +81,8 @@ class LabelPixels:
         ids: pixels of each id or index, of files with one channel.
         colors: pixels of each colour, of all files whose pixels have one.
         id_colors: the colours that palettes give each index that occurs.
-        solid: pixels of each colour all of whose eight neighbours have it too, as no smoothed edge has.
+        solid: pixels of each colour all of whose eight neighbours have it too, as no smoothed edge
+            has.
         transparent: pixels that are transparent; they count in no colour.
         borders: black pixels that touch another colour.
     """
@@ -103,7 +109,9 @@ class LabelPixels:
 
     @property
     def black_is_border(self) -> bool:
-        """Whether black is drawn as thin lines and edges, as between things that nobody labelled."""
+        """Whether black is drawn as thin lines and edges, as between things that nobody
+        labelled.
+        """
         return self.colors[0, 0, 0] > 0 and self.borders >= _VOID_WIDTH * self.colors[0, 0, 0]
 
     def add(self, path: Path) -> None:
@@ -123,8 +131,14 @@ class LabelPixels:
     def _add_ids(self, image: Image.Image) -> None:
         pixels = np.asarray(image)
         values, counts = np.unique(pixels, return_counts=True)
-        self.ids.update({int(value): int(count) for value, count in zip(values, counts, strict=True)})
-        palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3) if image.mode == "P" else None
+        self.ids.update(
+            {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+        )
+        palette = (
+            np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+            if image.mode == "P"
+            else None
+        )
         solid = _solid(pixels)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             if palette is None:
@@ -162,11 +176,19 @@ def _solid(pixels: NDArray[Any]) -> dict[Any, int]:
 
 
 def _touching(inside: NDArray[np.bool_]) -> int:
-    """Counts the pixels of a region within two pixels of another one, the picture's edge not counted."""
+    """Counts the pixels of a region within two pixels of another one, the picture's edge not
+    counted.
+    """
     core = inside.copy()
     for _ in range(2):
         padded = np.pad(core, 1, mode="edge")
-        core = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        core = (
+            padded[1:-1, 1:-1]
+            & padded[:-2, 1:-1]
+            & padded[2:, 1:-1]
+            & padded[1:-1, :-2]
+            & padded[1:-1, 2:]
+        )
     return int(inside.sum() - core.sum())
 
 

@@ -1,4 +1,6 @@
-"""Which values of the label files are classes, which one is void, and what the classes are called."""
+"""Which values of the label files are classes, which one is void, and what the classes are
+called.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,16 @@ BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
 _MANY = 64  # colours, from which those that hardly occur are taken for smoothed edges
 _HARDLY = 0.001  # share of all pixels
 _SELDOM = 0.01  # share of all pixels that a smoothed edge's colour may have
-_BLEND = 12.0  # distance in RGB from the line between two colours, up to which one counts as their blend
+# distance in RGB from the line between two colours, up to which one counts as their blend
+_BLEND = 12.0
 _MOST_TOLERANCE = 60.0
 
 
 @dataclass(frozen=True)
 class GuessedClass:
-    """A class: its name, what it is in the files, and its share of the pixels that were looked at, 0 to 1."""
+    """A class: its name, what it is in the files, and its share of the pixels that were looked at,
+    0 to 1.
+    """
 
     name: str
     id: int | None = None
@@ -43,8 +48,10 @@ class Guess:
         classes: in the order of class ids.
         ignore_ids: of void, where files hold ids.
         void_colors: of void, where they hold colours.
-        transparent: what transparent pixels are: void, a class's name, or None where there are none.
-        tolerance: the distance up to which a colour counts as the nearest class; above 0 where edges are smoothed.
+        transparent: what transparent pixels are: void, a class's name, or None where there are
+            none.
+        tolerance: the distance up to which a colour counts as the nearest class; above 0 where
+            edges are smoothed.
         why: sentences that say what was concluded from what: "encoding", "classes" and "void".
     """
 
@@ -72,12 +79,21 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
     modes = ", ".join(f"{count} of mode {mode}" for mode, count in pixels.modes.most_common())
     seen = f"{pixels.files} label maps were read: {modes}"
     one_channel = pixels.one_channel
-    if one_channel and pixels.modes.keys() & {"L"} and len(pixels.ids) > 2 and smoothed_edges(pixels):
-        guess = _guess_colors(pixels, names, "rgb", seen + "; greys with smoothed edges, so they are read as colours")
+    if (
+        one_channel
+        and pixels.modes.keys() & {"L"}
+        and len(pixels.ids) > 2
+        and smoothed_edges(pixels)
+    ):
+        guess = _guess_colors(
+            pixels, names, "rgb", seen + "; greys with smoothed edges, so they are read as colours"
+        )
     elif one_channel and pixels.one_palette:
         guess = _guess_ids(pixels, names, seen + "; one channel, so their values are ids")
     elif one_channel:
-        guess = _guess_colors(pixels, names, "palette", seen + "; their palettes differ, so their colours count")
+        guess = _guess_colors(
+            pixels, names, "palette", seen + "; their palettes differ, so their colours count"
+        )
     else:
         guess = _guess_colors(pixels, names, "rgb", seen + ", which hold colours")
     if not guess.classes:
@@ -113,7 +129,9 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
 
 
 def _palette_colors(pixels: LabelPixels, ids: Sequence[int]) -> list[RGB] | None:
-    """Returns the colour that palettes give each id; None if some have none, or equal ones, or all are grey."""
+    """Returns the colour that palettes give each id; None if some have none, or equal ones, or all
+    are grey.
+    """
     colors = [min(pixels.id_colors[value]) for value in ids if pixels.id_colors.get(value)]
     grey = all(red == green == blue for red, green, blue in colors)
     return None if grey or len(set(colors)) < len(ids) else colors
@@ -128,7 +146,8 @@ def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]
     others = [value for value in found if value != 255]
     if 255 not in found:
         return 255, "255 by custom; it did not occur"
-    # Masks of a drawing program, 0 and 255, or levels of grey spread up to white: there 255 is a class.
+    # Masks of a drawing program, 0 and 255, or levels of grey spread up to white: there 255 is a
+    # class.
     if not others or (others != [0] and max(others) <= 2 * len(others) + 32):
         return 255, "255 occurs, far from the other ids: void by custom"
     free = next(value for value in range(254, -1, -1) if value not in found)
@@ -147,29 +166,45 @@ def _named_ids(pixels: LabelPixels, names: NameFile | None) -> dict[int, str | N
     return result
 
 
-def _guess_colors(pixels: LabelPixels, names: NameFile | None, encoding: Literal["palette", "rgb"], why: str) -> Guess:
+def _guess_colors(
+    pixels: LabelPixels, names: NameFile | None, encoding: Literal["palette", "rgb"], why: str
+) -> Guess:
     listed = {item.color: item for item in names.names if item.color} if names else {}
-    is_camvid = not listed and len(pixels.colors) > 2 and set(pixels.colors) - {BLACK} <= set(CAMVID.values())
+    is_camvid = (
+        not listed
+        and len(pixels.colors) > 2
+        and set(pixels.colors) - {BLACK} <= set(CAMVID.values())
+    )
     known = {color: name for name, color in CAMVID.items() if is_camvid}
     total = sum(pixels.colors.values())
     edges = smoothed_edges(pixels) - listed.keys()
     found = [color for color, _ in pixels.colors.most_common()]
     clean = [color for color in found if color not in edges]
-    kept = [c for c in clean if len(clean) <= _MANY or c in listed or pixels.colors[c] >= _HARDLY * total]
+    kept = [
+        c
+        for c in clean
+        if len(clean) <= _MANY or c in listed or pixels.colors[c] >= _HARDLY * total
+    ]
     reason = f"{len(found)} colours were found"
     if len(kept) < len(found):
         reason += (
-            f", of which {len(found) - len(kept)} hardly occur, as smoothed edges do: they count as the nearest class, "
-            "or as void"
+            f", of which {len(found) - len(kept)} hardly occur, as smoothed edges do: they count as"
+            " the nearest class, or as void"
         )
-    void, void_reason = _void_colors(pixels, {c: item.is_void for c, item in listed.items()}, is_camvid)
-    order = [c for c in listed if c not in void] + sorted(c for c in kept if c not in void and c not in listed)
+    void, void_reason = _void_colors(
+        pixels, {c: item.is_void for c, item in listed.items()}, is_camvid
+    )
+    order = [c for c in listed if c not in void] + sorted(
+        c for c in kept if c not in void and c not in listed
+    )
     if known:
         order = [c for c in CAMVID.values() if c in kept]
         reason += "; all are CamVid's, and so are the names"
     classes = tuple(
         GuessedClass(
-            listed[c].name if c in listed else known.get(c, f"class_{place}"), color=c, share=pixels.colors[c] / total
+            listed[c].name if c in listed else known.get(c, f"class_{place}"),
+            color=c,
+            share=pixels.colors[c] / total,
         )
         for place, c in enumerate(order)
     )
@@ -187,14 +222,19 @@ def _guess_colors(pixels: LabelPixels, names: NameFile | None, encoding: Literal
 
 
 def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
-    """Returns the colours that are blends of two others along their edges: rare, and nowhere more than a line.
+    """Returns the colours that are blends of two others along their edges: rare, and nowhere more
+    than a line.
 
     Args:
         pixels: what was found; ``solid`` tells areas from lines.
     """
     total = sum(pixels.colors.values())
-    areas = np.array([color for color, count in pixels.colors.items() if pixels.solid[color]], float)
-    lines = [c for c, count in pixels.colors.items() if not pixels.solid[c] and count < _SELDOM * total]
+    areas = np.array(
+        [color for color, count in pixels.colors.items() if pixels.solid[color]], float
+    )
+    lines = [
+        c for c, count in pixels.colors.items() if not pixels.solid[c] and count < _SELDOM * total
+    ]
     if not lines or len(areas) < 2 or len(areas) > _MANY:
         return set()
     tested = np.array(lines, float)
@@ -214,7 +254,9 @@ def _tolerance(colors: Sequence[RGB]) -> float:
     return float(min(_MOST_TOLERANCE, apart.min() // 2)) if apart.size else _MOST_TOLERANCE
 
 
-def _void_colors(pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool) -> tuple[list[RGB], str]:
+def _void_colors(
+    pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool
+) -> tuple[list[RGB], str]:
     """Returns the colours of void, and why.
 
     Args:
@@ -227,7 +269,9 @@ def _void_colors(pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool) 
         return named, "the file of names calls it void"
     others = set(pixels.colors) - {BLACK, VOC_BORDER}
     if VOC_BORDER in pixels.colors and VOC_BORDER not in listed and others <= _voc_colors():
-        return [VOC_BORDER], "224, 224, 192 is the border in Pascal VOC, whose colours all others are"
+        return [
+            VOC_BORDER
+        ], "224, 224, 192 is the border in Pascal VOC, whose colours all others are"
     if BLACK in pixels.colors and BLACK not in listed:
         if is_camvid:
             return [BLACK], "black is void in CamVid, whose colours all others are"
@@ -250,8 +294,12 @@ def rename(guess: Guess, names: Sequence[str]) -> Guess:
         UserError: there are not as many names as classes.
     """
     if len(names) != len(guess.classes):
-        shown = ", ".join(str(item.id if item.color is None else list(item.color)) for item in guess.classes)
-        raise UserError(f"--names has {len(names)} names, but {len(guess.classes)} classes were found: {shown}")
+        shown = ", ".join(
+            str(item.id if item.color is None else list(item.color)) for item in guess.classes
+        )
+        raise UserError(
+            f"--names has {len(names)} names, but {len(guess.classes)} classes were found: {shown}"
+        )
     named = [(name, item) for name, item in zip(names, guess.classes, strict=True)]
     void = [item for name, item in named if Named(name).is_void]
     classes = tuple(replace(item, name=name) for name, item in named if not Named(name).is_void)
@@ -261,10 +309,18 @@ def rename(guess: Guess, names: Sequence[str]) -> Guess:
         return replace(guess, classes=classes)
     why = {**guess.why, "void": "--names says so"}
     ids = tuple(item.id for item in void if item.id is not None)
-    colors = tuple(item.color for item in void if item.color is not None and guess.encoding != "ids")
+    colors = tuple(
+        item.color for item in void if item.color is not None and guess.encoding != "ids"
+    )
     kept = tuple(id for id in guess.ignore_ids if id not in ids)
-    transparent = "void" if any(item.name == guess.transparent for item in void) else guess.transparent
+    transparent = (
+        "void" if any(item.name == guess.transparent for item in void) else guess.transparent
+    )
     return replace(
-        guess, classes=classes, why=why, ignore_ids=(*kept, *ids), void_colors=(*guess.void_colors, *colors),
+        guess,
+        classes=classes,
+        why=why,
+        ignore_ids=(*kept, *ids),
+        void_colors=(*guess.void_colors, *colors),
         transparent=transparent,
-    )  # fmt: skip
+    )

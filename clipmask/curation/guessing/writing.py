@@ -24,23 +24,34 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
     pairing, values = guess.pairing, guess.values
     total = len(pairing.pairs)
     lines = [
-        f"# Written by clipmask-data init, which looked at {guess.folder} and read {guess.num_sampled} of its {total} "
-        "label maps.",
-        "# Correct it, then: clipmask-data check reads all, train_net.py --dataset trains. All paths are relative to "
-        "this file.",
+        (
+            f"# Written by clipmask-data init, which looked at {guess.folder} and read"
+            f" {guess.num_sampled} of its {total} label maps."
+        ),
+        (
+            "# Correct it, then: clipmask-data check reads all, train_net.py --dataset trains. All"
+            " paths are relative to this file."
+        ),
         f"name: {_scalar(name)}",
         f"images: {_scalar(_relative(guess.folder / pairing.images, place))}",
         f"labels: {_scalar(_relative(guess.folder / pairing.labels, place))}",
     ]
     if pairing.image_suffix is not None:
         lines.append(f"image_suffix: {_scalar(pairing.image_suffix)}")
-    lines.append(f"label_suffix: {_scalar(pairing.label_suffix)}  # stands in place of a picture's suffix")
+    lines.append(
+        f"label_suffix: {_scalar(pairing.label_suffix)}  # stands in place of a picture's suffix"
+    )
     if pairing.image_prefix or pairing.label_prefix:
         if pairing.image_prefix:
             lines.append(f"image_prefix: {_scalar(pairing.image_prefix)}")
-        lines.append(f"label_prefix: {_scalar(pairing.label_prefix)}  # stands in place of a picture's prefix")
+        lines.append(
+            f"label_prefix: {_scalar(pairing.label_prefix)}  # stands in place of a picture's"
+            " prefix"
+        )
     if pairing.flat:
-        lines.append("labels_flat: true  # all label maps lie in one folder, whatever the pictures' folders")
+        lines.append(
+            "labels_flat: true  # all label maps lie in one folder, whatever the pictures' folders"
+        )
     if pairing.label_folders:
         lines += [
             "# Where a picture's path has the first folder, its label map's has the second:",
@@ -57,7 +68,10 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
         lines.append(f"transparent: {_scalar(values.transparent)}  # what transparent pixels are")
     if values.tolerance:
         lines += [
-            "# Colours of smoothed edges count as the nearest class up to this distance, and as void beyond it:",
+            (
+                "# Colours of smoothed edges count as the nearest class up to this distance, and as"
+                " void beyond it:"
+            ),
             f"color_tolerance: {values.tolerance:g}",
             "others: void",
         ]
@@ -66,14 +80,21 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
         lines += ["", f"# The values of pictures that become black and white: {guess.depth.why}."]
         lines += [f"{key}: {json.dumps(value)}" for key, value in values_of_pictures.items()]
     lines += ["", *_class_comment(guess), "classes:"]
-    lines += [_class_line(item, number, values.encoding == "ids") for number, item in enumerate(values.classes)]
+    lines += [
+        _class_line(item, number, values.encoding == "ids")
+        for number, item in enumerate(values.classes)
+    ]
     lines += ["", f"# {guess.splits.why}.", f"splits: {_mapping(_split_values(guess, place))}", ""]
     return "\n".join(lines)
 
 
 def _class_comment(guess: FolderGuess) -> list[str]:
     """Returns what stands above the classes."""
-    told = f"from {guess.names_from}" if guess.names_from else "PLACEHOLDERS: put the true names in their place"
+    told = (
+        f"from {guess.names_from}"
+        if guess.names_from
+        else "PLACEHOLDERS: put the true names in their place"
+    )
     return [
         f"# Names are {told}. CLIP reads them, so plain words are best.",
         f"# {guess.values.why['classes']}. A class may also have synonyms: [other names].",
@@ -109,7 +130,9 @@ def _relative(path: Path, place: Path) -> str:
 
 
 def _mapping(values: dict[str, Any]) -> str:
-    return "{" + ", ".join(f"{_scalar(key)}: {_scalar(value)}" for key, value in values.items()) + "}"
+    return (
+        "{" + ", ".join(f"{_scalar(key)}: {_scalar(value)}" for key, value in values.items()) + "}"
+    )
 
 
 def _scalar(value: Any) -> str:

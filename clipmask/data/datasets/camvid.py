@@ -1,7 +1,8 @@
 """CamVid in SegNet's layout and at its own size: driving video of Cambridge, 11 classes.
 
-Brostow et al., "Semantic object classes in video: A high-definition ground truth database", 2009; the 11 classes and
-the split are those of Badrinarayanan et al., "SegNet", 2017. Below a dataset root SegNet's version, 480x360, is
+Brostow et al., "Semantic object classes in video: A high-definition ground truth database", 2009;
+the 11 classes and the split are those of Badrinarayanan et al., "SegNet", 2017. Below a dataset
+root SegNet's version, 480x360, is
 
     camvid/{train,val,test}.txt     one sample a line: a stem, or two columns, image and label map
     camvid/{train,val,test}/        images, .png or .jpg
@@ -90,12 +91,15 @@ def load_camvid(split: str, folder: str = "camvid") -> list[dict[str, Any]]:
     """
     parts = SPLITS[split]
     needed = [f"{folder}/{part}.txt" for part in parts]
-    root = dataset_root(needed, dataset=f"{folder}_sem_seg_{split}", tree=TREES[folder].format(part="|".join(parts)))
+    root = dataset_root(
+        needed, dataset=f"{folder}_sem_seg_{split}", tree=TREES[folder].format(part="|".join(parts))
+    )
     return [record for part in parts for record in read_list(root / folder, part)]
 
 
 def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
-    """Lists the samples of one part of a dataset in SegNet's layout: {part}.txt, {part}/ and {part}annot/.
+    """Lists the samples of one part of a dataset in SegNet's layout: {part}.txt, {part}/ and
+    {part}annot/.
 
     Args:
         folder: of the dataset.
@@ -105,7 +109,8 @@ def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
         Dataset dicts with ``file_name`` and ``sem_seg_file_name``, in the order of the list.
 
     Raises:
-        UserError: the list is empty, has a line of more than two columns, or names a file that is not there.
+        UserError: the list is empty, has a line of more than two columns, or names a file that is
+            not there.
     """
     path = folder / f"{part}.txt"
     records = []
@@ -114,7 +119,10 @@ def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
         if not columns:
             continue
         if len(columns) > 2:
-            raise UserError(f"{path}, line {number}: has {len(columns)} columns; expected a stem, or image and labels")
+            raise UserError(
+                f"{path}, line {number}: has {len(columns)} columns; expected a stem, or image and"
+                " labels"
+            )
         image, labels = columns if len(columns) == 2 else (columns[0], columns[0])
         try:
             records.append(
@@ -136,7 +144,8 @@ def _find(folder: Path, part: str, entry: str, suffixes: tuple[str, ...]) -> str
     Args:
         folder: of the dataset.
         part: the subfolder that a bare name lies in.
-        entry: a stem, a file name or a path from another machine, of which the last folder and the name count.
+        entry: a stem, a file name or a path from another machine, of which the last folder and the
+            name count.
         suffixes: those to try; the entry's own may differ where the images were converted.
     """
     written = PurePosixPath(entry)

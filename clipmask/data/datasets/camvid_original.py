@@ -1,7 +1,8 @@
-"""CamVid as its site distributes it, 701 frames of 960x720 in 32 colours -> the tree that ``camvid720_*`` loads.
+"""CamVid as its site distributes it, 701 frames of 960x720 in 32 colours -> the tree that
+``camvid720_*`` loads.
 
-The colours and names are those of the distribution's ``label_colors.txt``. Their grouping into 11 classes, and the
-split of the four films, are those of Badrinarayanan et al., "SegNet", 2017.
+The colours and names are those of the distribution's ``label_colors.txt``. Their grouping into 11
+classes, and the split of the four films, are those of Badrinarayanan et al., "SegNet", 2017.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from clipmask.errors import UserError
 
 IMAGES, COLOURED, LABELS = "701_StillsRaw_full", "LabeledApproved_full", "labels"
 COUNTS = {"train": 367, "val": 101, "test": 233}
-COLOURS: dict[str, tuple[tuple[int, int, int], str | None]] = {  # the original's name: its colour, our class or void
+# the original's name: its colour, our class or void
+COLOURS: dict[str, tuple[tuple[int, int, int], str | None]] = {
     "Animal": ((64, 128, 64), "pedestrian"),
     "Archway": ((192, 0, 128), "building"),
     "Bicyclist": ((0, 128, 192), "bicyclist"),
@@ -62,7 +64,8 @@ COLOURS: dict[str, tuple[tuple[int, int, int], str | None]] = {  # the original'
     "Void": ((0, 0, 0), None),
     "Wall": ((64, 192, 0), "building"),
 }
-# Some 200 pixels on edges of this frame of the distribution are blends of two colours: they are void.
+# Some 200 pixels on edges of this frame of the distribution are blends of two colours: they are
+# void.
 BLENDED = "Seq05VD_f02610"
 _UNKNOWN = 255
 
@@ -78,8 +81,9 @@ class Frame(NamedTuple):
 def split_of(stem: str) -> str:
     """Returns SegNet's split of a frame, by its film and number.
 
-    The first half of 0001TP, 0006R0 and what of 0016E5 is labelled once a second are train; the part of 0016E5 that is
-    labelled 15 times a second is val; the second half of 0001TP and Seq05VD are test.
+    The first half of 0001TP, 0006R0 and what of 0016E5 is labelled once a second are train; the
+    part of 0016E5 that is labelled 15 times a second is val; the second half of 0001TP and Seq05VD
+    are test.
 
     Args:
         stem: name of an image without its suffix, such as ``0001TP_006690`` or ``Seq05VD_f00000``.
@@ -89,7 +93,9 @@ def split_of(stem: str) -> str:
     """
     match = re.fullmatch(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)", stem)
     if match is None:
-        raise UserError(f"{stem}: is no frame of CamVid, whose names are like 0001TP_006690 or Seq05VD_f00000")
+        raise UserError(
+            f"{stem}: is no frame of CamVid, whose names are like 0001TP_006690 or Seq05VD_f00000"
+        )
     film, number = match[1], int(match[2])
     if film == "Seq05VD" or (film == "0001TP" and number > 8520):
         return "test"
@@ -101,7 +107,8 @@ def class_ids(path: Path, *, unknown_is_void: bool = False) -> NDArray[np.uint8]
 
     Args:
         path: a picture in the 32 colours.
-        unknown_is_void: take other colours for void, as is always done in the one frame that is known for them.
+        unknown_is_void: take other colours for void, as is always done in the one frame that is
+            known for them.
 
     Returns:
         Ids of the 11 classes, 11 for void, uint8 (H, W).
@@ -116,8 +123,9 @@ def class_ids(path: Path, *, unknown_is_void: bool = False) -> NDArray[np.uint8]
         if not unknown_is_void and path.name != f"{BLENDED}_L.png":
             y, x = np.argwhere(unknown)[0]
             raise UserError(
-                f"label picture {path}: colour {tuple(rgb[y, x].tolist())} at x={x}, y={y} is none of CamVid's 32 "
-                f"({np.count_nonzero(unknown)} such pixels); unpack it again, or make them void with --unknown-is-void"
+                f"label picture {path}: colour {tuple(rgb[y, x].tolist())} at x={x}, y={y} is none"
+                f" of CamVid's 32 ({np.count_nonzero(unknown)} such pixels); unpack it again, or"
+                " make them void with --unknown-is-void"
             )
         ids[unknown] = IGNORE_LABEL
     return ids
@@ -126,36 +134,52 @@ def class_ids(path: Path, *, unknown_is_void: bool = False) -> NDArray[np.uint8]
 def prepare(folder: Path, *, unknown_is_void: bool = False) -> str:
     """Writes label maps and lists beside the unpacked distribution.
 
-    Below ``folder``, ``labels/<stem>.png`` and then {train,val,test}.txt are written, each whole or not at all; images
-    stay where they are.
+    Below ``folder``, ``labels/<stem>.png`` and then {train,val,test}.txt are written, each whole or
+    not at all; images stay where they are.
 
     Args:
-        folder: ``camvid720`` in a dataset root, with 701_StillsRaw_full/*.png and LabeledApproved_full/*_L.png.
+        folder: ``camvid720`` in a dataset root, with 701_StillsRaw_full/*.png and
+            LabeledApproved_full/*_L.png.
         unknown_is_void: see ``class_ids``.
 
     Returns:
         ``frequency_table`` of the splits.
 
     Raises:
-        UserError: a file is missing, damaged, of another size than its image, or has an unknown colour; the frames are
-            not the 367, 101 and 233 of the splits; the folder can't be written to.
+        UserError: a file is missing, damaged, of another size than its image, or has an unknown
+            colour; the frames are not the 367, 101 and 233 of the splits; the folder can't be
+            written to.
     """
     frames = _frames(folder)
     counts = {split: np.zeros(len(CLASSES) + 1, np.int64) for split in COUNTS}
     try:
         (folder / LABELS).mkdir(exist_ok=True)
-        with ThreadPoolExecutor(min(16, usable_cores())) as pool:  # decoding and writing PNGs let others run
+        # decoding and writing PNGs let others run
+        with ThreadPoolExecutor(min(16, usable_cores())) as pool:
             convert = functools.partial(_convert, folder / LABELS, unknown_is_void=unknown_is_void)
-            pause = 0.1 if sys.stderr.isatty() else 30.0  # seconds; a redirected bar is a line for each update
-            shown = tqdm(pool.map(convert, frames), "label maps", len(frames), unit="frame", mininterval=pause)
+            # seconds; a redirected bar is a line for each update
+            pause = 0.1 if sys.stderr.isatty() else 30.0
+            shown = tqdm(
+                pool.map(convert, frames),
+                "label maps",
+                len(frames),
+                unit="frame",
+                mininterval=pause,
+            )
             for frame, count in zip(frames, shown, strict=True):
                 counts[frame.split] += count
         for split in COUNTS:
-            lines = [f"{IMAGES}/{f.image.name} {LABELS}/{f.image.name}\n" for f in frames if f.split == split]
+            lines = [
+                f"{IMAGES}/{f.image.name} {LABELS}/{f.image.name}\n"
+                for f in frames
+                if f.split == split
+            ]
             with _whole(folder / f"{split}.txt") as part:
                 part.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{folder}: the label maps and lists can't be written there ({error})") from error
+        raise UserError(
+            f"{folder}: the label maps and lists can't be written there ({error})"
+        ) from error
     return frequency_table(counts)
 
 
@@ -177,18 +201,23 @@ def _frames(folder: Path) -> list[Frame]:
     for name in (IMAGES, COLOURED):
         if not (folder / name).is_dir():
             raise UserError(
-                f"{folder / name}: no such folder; unpack CamVid's {name}.zip there (datasets/README.md describes it)"
+                f"{folder / name}: no such folder; unpack CamVid's {name}.zip there"
+                " (datasets/README.md describes it)"
             )
     images = sorted((folder / IMAGES).glob("*.png"))
     frames = [Frame(i, folder / COLOURED / f"{i.stem}_L.png", split_of(i.stem)) for i in images]
     found = {split: sum(frame.split == split for frame in frames) for split in COUNTS}
     if found != COUNTS:
         raise UserError(
-            f"{folder / IMAGES}: holds {_told(found)} frames, but the distribution has {_told(COUNTS)}; unpack it again"
+            f"{folder / IMAGES}: holds {_told(found)} frames, but the distribution has"
+            f" {_told(COUNTS)}; unpack it again"
         )
     missing = [frame.coloured for frame in frames if not frame.coloured.is_file()]
     if missing:
-        raise UserError(f"{missing[0]}: no such file ({len(missing)} label pictures are missing); unpack them again")
+        raise UserError(
+            f"{missing[0]}: no such file ({len(missing)} label pictures are missing); unpack them"
+            " again"
+        )
     return frames
 
 
@@ -197,13 +226,15 @@ def _told(counts: dict[str, int]) -> str:
 
 
 def _convert(folder: Path, frame: Frame, *, unknown_is_void: bool) -> NDArray[np.int64]:
-    """Writes the label map of a frame into a folder; returns how many pixels each class and void have, (12,)."""
+    """Writes the label map of a frame into a folder; returns how many pixels each class and void
+    have, (12,).
+    """
     ids = class_ids(frame.coloured, unknown_is_void=unknown_is_void)
     height, width = read_image(frame.image).shape[:2]
     if ids.shape != (height, width):
         raise UserError(
-            f"label picture {frame.coloured}: is {ids.shape[1]}x{ids.shape[0]} pixels (width x height), "
-            f"but its image is {width}x{height}"
+            f"label picture {frame.coloured}: is {ids.shape[1]}x{ids.shape[0]} pixels (width x"
+            f" height), but its image is {width}x{height}"
         )
     with _whole(folder / frame.image.name) as part:
         Image.fromarray(ids).save(part, format="PNG")
@@ -212,7 +243,9 @@ def _convert(folder: Path, frame: Frame, *, unknown_is_void: bool) -> NDArray[np
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """Gives a file to write, which then takes the place of ``path``, or vanishes if writing failed."""
+    """Gives a file to write, which then takes the place of ``path``, or vanishes if writing
+    failed.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
@@ -233,5 +266,7 @@ def _table() -> NDArray[np.uint8]:
     table = np.full(1 << 24, _UNKNOWN, np.uint8)
     names = list(CLASSES)
     for colour, name in COLOURS.values():
-        table[_packed(np.array(colour, np.uint8))] = IGNORE_LABEL if name is None else names.index(name)
+        table[_packed(np.array(colour, np.uint8))] = (
+            IGNORE_LABEL if name is None else names.index(name)
+        )
     return table

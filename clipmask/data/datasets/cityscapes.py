@@ -1,15 +1,16 @@
 """Cityscapes as its site distributes it: street scenes of 50 cities, 19 classes.
 
-Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", 2016. Below a dataset root, the unpacked
-``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip``:
+Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", 2016. Below a
+dataset root, the unpacked ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip``:
 
     cityscapes/leftImg8bit/{train,val,test}/<city>/<name>_leftImg8bit.png
     cityscapes/gtFine/{train,val}/<city>/<name>_gtFine_labelIds.png
 
-The label maps hold the official ids 0 to 33 (-1, the licence plate, is never drawn), of which 19 are classes and the
-others are not scored. ``label_mapping`` turns them into class ids as they are read, so nothing has to be converted;
-``server_ids`` is the way back, for predictions that the benchmark's server is to score. The labels of test are withheld
-(the files in gtFine/test are blanks), so its samples have none.
+The label maps hold the official ids 0 to 33 (-1, the licence plate, is never drawn), of which 19
+are classes and the others are not scored. ``label_mapping`` turns them into class ids as they are
+read, so nothing has to be converted; ``server_ids`` is the way back, for predictions that the
+benchmark's server is to score. The labels of test are withheld (the files in gtFine/test are
+blanks), so its samples have none.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ IMAGE_SUFFIX, LABEL_SUFFIX = "_leftImg8bit.png", "_gtFine_labelIds.png"
 def register() -> None:
     """Registers ``cityscapes_sem_seg_{train,val,test}``.
 
-    Beside the usual metadata, ``label_mapping`` (label id -> class id) reads the official files, and ``server_ids``
-    (the label id of each class, in the order of the classes) writes files for the server.
+    Beside the usual metadata, ``label_mapping`` (label id -> class id) reads the official files,
+    and ``server_ids`` (the label id of each class, in the order of the classes) writes files for
+    the server.
     """
     server_ids = [item.label_id for item in CLASSES.values()]
     for split in SPLITS:
@@ -74,7 +76,9 @@ def register() -> None:
             server_ids=server_ids,
             evaluator_type="sem_seg",
             license="Cityscapes terms, non-commercial",
-            class_aliases={name: list(item.aliases) for name, item in CLASSES.items() if item.aliases},
+            class_aliases={
+                name: list(item.aliases) for name, item in CLASSES.items() if item.aliases
+            },
         )
 
 
@@ -85,7 +89,8 @@ def load_cityscapes(split: str) -> list[dict[str, Any]]:
         split: train, val or test.
 
     Returns:
-        Dataset dicts with ``file_name`` and, but for test, ``sem_seg_file_name``, sorted by city and name.
+        Dataset dicts with ``file_name`` and, but for test, ``sem_seg_file_name``, sorted by city
+        and name.
 
     Raises:
         UserError: no root holds the split's folders, or there are no pictures in them.
@@ -99,8 +104,8 @@ def load_cityscapes(split: str) -> list[dict[str, Any]]:
     images = sorted((root / "leftImg8bit" / split).glob(f"*/*{IMAGE_SUFFIX}"))
     if not images:
         raise UserError(
-            f"{root / 'leftImg8bit' / split}: holds no <city>/*{IMAGE_SUFFIX}; unpack leftImg8bit_trainvaltest.zip "
-            f"into {root} (datasets/README.md describes it)"
+            f"{root / 'leftImg8bit' / split}: holds no <city>/*{IMAGE_SUFFIX}; unpack"
+            f" leftImg8bit_trainvaltest.zip into {root} (datasets/README.md describes it)"
         )
     return [_record(root / "gtFine" / split, image, labelled) for image in images]
 

@@ -12,7 +12,8 @@ logger = logging.getLogger(__name__)
 
 
 def register(name: str, load: Callable[[], list[dict[str, Any]]], **metadata: Any) -> None:
-    """Registers a dataset, unless its name is taken: what was there first stays, with a warning if it is not ours.
+    """Registers a dataset, unless its name is taken: what was there first stays, with a warning if
+    it is not ours.
 
     Args:
         name: of the dataset.
@@ -26,4 +27,8 @@ def register(name: str, load: Callable[[], list[dict[str, Any]]], **metadata: An
     present = DatasetCatalog[name]
     origin = str(getattr(getattr(present, "func", present), "__module__", "other code"))
     if not origin.startswith("clipmask."):
-        logger.warning("dataset %s was registered by %s before clipmask was imported: that one stays", name, origin)
+        logger.warning(
+            "dataset %s was registered by %s before clipmask was imported: that one stays",
+            name,
+            origin,
+        )

@@ -1,7 +1,8 @@
 """Where datasets lie on disk.
 
-Each of the environment variables ``CLIPMASK_DATASETS`` and ``DETECTRON2_DATASETS`` may name a folder; ``./datasets``
-comes last. They are read when a dataset is loaded, not when the package is imported.
+Each of the environment variables ``CLIPMASK_DATASETS`` and ``DETECTRON2_DATASETS`` may name a
+folder; ``./datasets`` comes last. They are read when a dataset is loaded, not when the package is
+imported.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def dataset_root(needed: Sequence[str], *, dataset: str, tree: str) -> Path:
             return root
     looked = "; ".join(f"{root.absolute()} (no {_first_missing(root, needed)})" for root in roots)
     raise UserError(
-        f"dataset {dataset} was not found. Looked in: {looked}. Set CLIPMASK_DATASETS to the folder that holds "
-        f"{tree} (datasets/README.md describes it)"
+        f"dataset {dataset} was not found. Looked in: {looked}. Set CLIPMASK_DATASETS to the folder"
+        f" that holds {tree} (datasets/README.md describes it)"
     )
 
 

@@ -1,1 +1,3 @@
-"""The street scenes that the toy dataset draws, and the dataset that is made of them at first use."""
+"""The street scenes that the toy dataset draws, and the dataset that is made of them at first
+use.
+"""

@@ -43,7 +43,9 @@ class Building:
 
 
 def lay_out_row(rng: np.random.Generator) -> list[Building]:
-    """Draws the buildings of one side, from behind the camera to the end of the street, with gaps now and then."""
+    """Draws the buildings of one side, from behind the camera to the end of the street, with gaps
+    now and then.
+    """
     row: list[Building] = []
     z = rng.uniform(-6.0, 2.0)
     tall = rng.uniform(7, 15)
@@ -62,7 +64,8 @@ def _building(start: float, end: float, height: float, rng: np.random.Generator)
         end=end,
         height=height,
         wall=wall,
-        trim=wall * 0.5 + 0.5 * (colour(0.9, 0.88, 0.84) if rng.random() < 0.6 else colour(0.3, 0.28, 0.26)),
+        trim=wall * 0.5
+        + 0.5 * (colour(0.9, 0.88, 0.84) if rng.random() < 0.6 else colour(0.3, 0.28, 0.26)),
         floor=rng.uniform(2.8, 3.6),
         pitch=rng.uniform(1.8, 3.4),
         window=(rng.uniform(0.35, 0.75), rng.uniform(0.4, 0.62)),
@@ -73,7 +76,12 @@ def _building(start: float, end: float, height: float, rng: np.random.Generator)
 
 
 def draw_buildings(
-    canvas: Canvas, camera: Camera, left: list[Building], right: list[Building], wall: float, rng: np.random.Generator
+    canvas: Canvas,
+    camera: Camera,
+    left: list[Building],
+    right: list[Building],
+    wall: float,
+    rng: np.random.Generator,
 ) -> None:
     """Draws what closes the street, then both rows from far to near.
 
@@ -85,14 +93,26 @@ def draw_buildings(
         for building, nearer in zip(reversed(row), [*row[-2::-1], None], strict=True):
             if building.end <= 2.0:
                 continue
-            hidden = nearer is not None and nearer.end == building.start and nearer.height >= building.height
+            hidden = (
+                nearer is not None
+                and nearer.end == building.start
+                and nearer.height >= building.height
+            )
             if building.start >= 4.0 and not hidden:
                 _draw_end_wall(canvas, camera, building, side * wall, side)
             _draw_facade(canvas, camera, building, side * wall, side)
-            if building.start > 4.0 and rng.random() < 0.5:  # a bush or tree that shows in a gap before the house
+            # a bush or tree that shows in a gap before the house
+            if building.start > 4.0 and rng.random() < 0.5:
                 x, z = side * (wall + rng.uniform(1.5, 4)), building.start - 1.5
                 radius = rng.uniform(1.0, 2.5)
-                draw_foliage(canvas, camera, (x, radius * 0.9, z), (radius, radius), pick(rng, LEAVES, 0.15), rng)
+                draw_foliage(
+                    canvas,
+                    camera,
+                    (x, radius * 0.9, z),
+                    (radius, radius),
+                    pick(rng, LEAVES, 0.15),
+                    rng,
+                )
 
 
 def _close_street(canvas: Canvas, camera: Camera, rng: np.random.Generator) -> None:
@@ -102,46 +122,71 @@ def _close_street(canvas: Canvas, camera: Camera, rng: np.random.Generator) -> N
         width = rng.uniform(8, 20)
         if rng.random() < 0.55:
             block = _building(x, x + width, rng.uniform(4, 16), rng)
-            corners: list[Point] = [(x, 0, z), (x + width, 0, z), (x + width, block.height, z), (x, block.height, z)]
+            corners: list[Point] = [
+                (x, 0, z),
+                (x + width, 0, z),
+                (x + width, block.height, z),
+                (x, block.height, z),
+            ]
             _draw_wall(canvas, camera, block, corners, None)
         x += width
     for x in np.arange(-50, 50, 7.0):
         radius = rng.uniform(3.0, 5.5)
-        draw_foliage(canvas, camera, (float(x), radius * 0.7, z - 4), (radius, radius), pick(rng, LEAVES, 0.15), rng)
+        draw_foliage(
+            canvas,
+            camera,
+            (float(x), radius * 0.7, z - 4),
+            (radius, radius),
+            pick(rng, LEAVES, 0.15),
+            rng,
+        )
 
 
-def _draw_end_wall(canvas: Canvas, camera: Camera, building: Building, wall: float, side: int) -> None:
+def _draw_end_wall(
+    canvas: Canvas, camera: Camera, building: Building, wall: float, side: int
+) -> None:
     """Draws the wall that faces the camera."""
     far, top, z = wall + side * BLOCK_DEPTH, building.height, building.start
-    _draw_wall(canvas, camera, building, [(wall, 0, z), (far, 0, z), (far, top, z), (wall, top, z)], None)
+    _draw_wall(
+        canvas, camera, building, [(wall, 0, z), (far, 0, z), (far, top, z), (wall, top, z)], None
+    )
 
 
-def _draw_facade(canvas: Canvas, camera: Camera, building: Building, wall: float, side: int) -> None:
+def _draw_facade(
+    canvas: Canvas, camera: Camera, building: Building, wall: float, side: int
+) -> None:
     """Draws the wall along the street."""
     near, far, top = max(building.start, 2.0), building.end, building.height
     corners: list[Point] = [(wall, 0, near), (wall, 0, far), (wall, top, far), (wall, top, near)]
     _draw_wall(canvas, camera, building, corners, side)
 
 
-def _draw_wall(canvas: Canvas, camera: Camera, building: Building, corners: list[Point], side: int | None) -> None:
+def _draw_wall(
+    canvas: Canvas, camera: Camera, building: Building, corners: list[Point], side: int | None
+) -> None:
     """Draws an upright wall pixel by pixel.
 
     Args:
         corners: of the wall, metres.
-        side: -1 or 1 for a facade along the left or right of the street, None for a wall that faces the camera.
+        side: -1 or 1 for a facade along the left or right of the street, None for a wall that faces
+            the camera.
     """
     region = canvas.polygon(camera.project(corners))
     if region is None:
         return
     x, _, z = corners[0]
     v, u = np.ogrid[region.rows, region.columns]
-    across = ((u + 0.5 - camera.u0) / camera.focal).astype(np.float32)  # (1, w), tangent of the view angle
+    # (1, w), tangent of the view angle
+    across = ((u + 0.5 - camera.u0) / camera.focal).astype(np.float32)
     if side is None:
         depth = np.full(across.shape, z, np.float32)
         along = across * z + camera.x
     else:
-        # the clip keeps columns beyond the wall's ends, which the mask leaves out, from dividing by zero
-        depth = np.clip((x - camera.x) / np.where(np.abs(across) < 1e-4, 1e-4, across), z, corners[1][2])
+        # the clip keeps columns beyond the wall's ends, which the mask leaves out, from dividing by
+        # zero
+        depth = np.clip(
+            (x - camera.x) / np.where(np.abs(across) < 1e-4, 1e-4, across), z, corners[1][2]
+        )
         along = depth
     up = camera.height - ((v + 0.5 - camera.v0) / camera.focal).astype(np.float32) * depth  # (h, w)
     light = canvas.light.on((0, 0, -1) if side is None else (-side, 0, 0))
@@ -150,9 +195,16 @@ def _draw_wall(canvas: Canvas, camera: Camera, building: Building, corners: list
 
 
 def _wall_colours(
-    canvas: Canvas, building: Building, along: Floats, up: Floats, depth: Floats, light: Floats, blind: bool
+    canvas: Canvas,
+    building: Building,
+    along: Floats,
+    up: Floats,
+    depth: Floats,
+    light: Floats,
+    blind: bool,
 ) -> Floats:
-    """Returns the colours (h, w, 3) of a wall at ``along`` (1, w) and ``up`` (h, w), metres on the wall.
+    """Returns the colours (h, w, 3) of a wall at ``along`` (1, w) and ``up`` (h, w), metres on the
+    wall.
 
     Args:
         depth: (1, w) metres to the camera; bricks fade with it.
@@ -170,10 +222,14 @@ def _wall_colours(
 
     base = building.floor * (1.15 if building.shop else 0.3)
     storey, column = (up - base) / building.floor, along / building.pitch
-    dice = sample(noise_tile(0.0), np.floor(storey) + building.shift, np.floor(column) + building.shift)
+    dice = sample(
+        noise_tile(0.0), np.floor(storey) + building.shift, np.floor(column) + building.shift
+    )
     off_x, off_y = np.abs(column % 1 - 0.5) * 2, np.abs(storey % 1 - 0.5) * 2
     share_x, share_y = building.window
-    storeys = (storey > 0) & (up < base + building.floor * np.floor((building.height - base - 0.4) / building.floor))
+    storeys = (storey > 0) & (
+        up < base + building.floor * np.floor((building.height - base - 0.4) / building.floor)
+    )
     if blind:
         storeys &= dice > 0.65
     frame = storeys & (off_x < share_x + 0.1) & (off_y < share_y + 0.12)

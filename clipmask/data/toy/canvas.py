@@ -1,9 +1,10 @@
-"""Camera, light and canvas of the drawn street scenes: what turns metres into pixels of a picture and its label map.
+"""Camera, light and canvas of the drawn street scenes: what turns metres into pixels of a picture
+and its label map.
 
-World axes, in metres: x to the right of the middle of the road, y up from the road, z ahead of the camera. A point is
-seen at u = u0 + f (x - camera.x) / z, v = v0 + f (camera.height - y) / z. Everything is drawn at ``OVERSAMPLING``
-times the final size, from far to near; the reduction to the final size smooths the picture and makes void what two
-classes share.
+World axes, in metres: x to the right of the middle of the road, y up from the road, z ahead of the
+camera. A point is seen at u = u0 + f (x - camera.x) / z, v = v0 + f (camera.height - y) / z.
+Everything is drawn at ``OVERSAMPLING`` times the final size, from far to near; the reduction to the
+final size smooths the picture and makes void what two classes share.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def noise_tile(smoothness: float) -> Floats:
     """Returns (TILE, TILE) noise in 0..1 that repeats without a seam.
 
     Args:
-        smoothness: the spectrum falls as 1 / frequency ** smoothness; 0 is white noise, 2 looks like clouds.
+        smoothness: the spectrum falls as 1 / frequency ** smoothness; 0 is white noise, 2 looks
+            like clouds.
     """
     rng = np.random.default_rng(int(smoothness * 100))
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.fftfreq(TILE)))
@@ -49,8 +51,13 @@ def noise_tile(smoothness: float) -> Floats:
 
 
 def sample(tile: Floats, rows: NDArray, columns: NDArray) -> Floats:
-    """Looks a tile up at any coordinates (in samples; broadcast against each other), repeating it."""
-    return tile[np.floor(rows).astype(np.int32) & (TILE - 1), np.floor(columns).astype(np.int32) & (TILE - 1)]
+    """Looks a tile up at any coordinates (in samples; broadcast against each other), repeating
+    it.
+    """
+    return tile[
+        np.floor(rows).astype(np.int32) & (TILE - 1),
+        np.floor(columns).astype(np.int32) & (TILE - 1),
+    ]
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,10 @@ class Camera:
     def project(self, points: Sequence[Point]) -> list[tuple[float, float]]:
         """Returns the (u, v) of points ahead of the camera (z > 0)."""
         f = self.focal
-        return [(self.u0 + f * (x - self.x) / z, self.v0 + f * (self.height - y) / z) for x, y, z in points]
+        return [
+            (self.u0 + f * (x - self.x) / z, self.v0 + f * (self.height - y) / z)
+            for x, y, z in points
+        ]
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,9 @@ class Canvas:
         self.speckle = 2 * sample(noise_tile(0.5), *np.ogrid[: self.height, : self.width]) - 1
 
     def window(self, points: Sequence[tuple[float, float]]) -> tuple[slice, slice] | None:
-        """Returns the rows and columns that the points span on the canvas, or None where that is nothing."""
+        """Returns the rows and columns that the points span on the canvas, or None where that is
+        nothing.
+        """
         us, vs = zip(*points, strict=True)
         left, right = max(0, int(np.floor(min(us)))), min(self.width, int(np.ceil(max(us))) + 1)
         top, bottom = max(0, int(np.floor(min(vs)))), min(self.height, int(np.ceil(max(vs))) + 1)
@@ -120,21 +132,30 @@ class Canvas:
             return None
         rows, columns = window
         mask = Image.new("L", (columns.stop - columns.start, rows.stop - rows.start))
-        ImageDraw.Draw(mask).polygon([(u - columns.start, v - rows.start) for u, v in points], fill=1)
-        return Region(rows, columns, np.frombuffer(mask.tobytes(), bool).reshape(mask.height, mask.width))
+        ImageDraw.Draw(mask).polygon(
+            [(u - columns.start, v - rows.start) for u, v in points], fill=1
+        )
+        return Region(
+            rows, columns, np.frombuffer(mask.tobytes(), bool).reshape(mask.height, mask.width)
+        )
 
     def in_haze(self, shade: Floats, depth: float | Floats) -> Floats:
-        """Returns colours (..., 3) as they look from ``depth`` metres away: faded towards the horizon's."""
+        """Returns colours (..., 3) as they look from ``depth`` metres away: faded towards the
+        horizon's.
+        """
         clear = np.exp(-self.light.haze * np.asarray(depth, np.float32))[..., None]
         return self.light.horizon + (shade - self.light.horizon) * clear
 
-    def paint(self, region: Region | None, shade: Floats, depth: float | Floats, label: int) -> None:
+    def paint(
+        self, region: Region | None, shade: Floats, depth: float | Floats, label: int
+    ) -> None:
         """Colours a region.
 
         Args:
             region: what to colour; None is nothing.
             shade: colour under this light, (3,) or one per pixel of the region's window (h, w, 3).
-            depth: metres to the camera, one number or broadcastable to (h, w): distant things fade into the haze.
+            depth: metres to the camera, one number or broadcastable to (h, w): distant things fade
+                into the haze.
             label: class id of the region.
         """
         if region is None:
@@ -145,9 +166,16 @@ class Canvas:
         self.sunlit[rows, columns][mask] = False
 
     def fill(
-        self, points: Sequence[tuple[float, float]], shade: Floats, depth: float, label: int, grain: float = 0.06
+        self,
+        points: Sequence[tuple[float, float]],
+        shade: Floats,
+        depth: float,
+        label: int,
+        grain: float = 0.06,
     ) -> None:
-        """Paints a polygon in one colour with a little fine noise of relative strength ``grain``."""
+        """Paints a polygon in one colour with a little fine noise of relative strength
+        ``grain``.
+        """
         region = self.polygon(points)
         if region is None:
             return
@@ -167,16 +195,22 @@ class Canvas:
         self.rgb[rows, columns][shaded] *= self.light.ambient / self.light.on((0, 1, 0))
         self.sunlit[rows, columns][shaded] = False
 
-    def finish(self, exposure: float, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def finish(
+        self, exposure: float, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Reduces the canvas to the final size and develops it: exposure, vignette, sensor noise.
 
         Returns:
-            The picture (HEIGHT, WIDTH, 3) and the labels (HEIGHT, WIDTH), void where a pixel holds two classes.
+            The picture (HEIGHT, WIDTH, 3) and the labels (HEIGHT, WIDTH), void where a pixel holds
+            two classes.
         """
         n = OVERSAMPLING
         corners = [(slice(i, None, n), slice(j, None, n)) for i in range(n) for j in range(n)]
         small = sum(self.rgb[corner] for corner in corners) / len(corners)
-        v, u = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None], np.linspace(-1, 1, WIDTH, dtype=np.float32)
+        v, u = (
+            np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None],
+            np.linspace(-1, 1, WIDTH, dtype=np.float32),
+        )
         small *= (exposure * (1 - 0.12 * (u * u + v * v)))[..., None]
         small = small / (0.82 + 0.18 * small)  # a soft shoulder, so that highlights do not clip
         noise = rng.random(small.shape, np.float32) + rng.random(small.shape, np.float32) - 1

@@ -1,4 +1,6 @@
-"""The cars of the drawn street scenes: hatchbacks, saloons and vans that stand or drive along the road."""
+"""The cars of the drawn street scenes: hatchbacks, saloons and vans that stand or drive along the
+road.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ RUBBER = colour(0.06, 0.06, 0.06)
 
 @dataclass(frozen=True)
 class Car:
-    """Shape and place of a car, metres; "near" is the end that the camera sees, its rear or (oncoming) its front."""
+    """Shape and place of a car, metres; "near" is the end that the camera sees, its rear or
+    (oncoming) its front.
+    """
 
     x: float  # of its middle
     near: float  # z of the near end
@@ -23,7 +27,8 @@ class Car:
     width: float
     belt: float  # height of the body, where the windows begin
     top: float  # height of the roof
-    cabin: tuple[float, float, float, float]  # z of the cabin: near foot, near roof edge, far roof edge, far foot
+    # z of the cabin: near foot, near roof edge, far roof edge, far foot
+    cabin: tuple[float, float, float, float]
     oncoming: bool
     paint: Floats
 
@@ -38,7 +43,9 @@ class Car:
         return self.x + self.width / 2
 
 
-def draw_car(canvas: Canvas, camera: Camera, x: float, z: float, oncoming: bool, rng: np.random.Generator) -> None:
+def draw_car(
+    canvas: Canvas, camera: Camera, x: float, z: float, oncoming: bool, rng: np.random.Generator
+) -> None:
     """Draws a car that stands along the road.
 
     Args:
@@ -48,11 +55,15 @@ def draw_car(canvas: Canvas, camera: Camera, x: float, z: float, oncoming: bool,
     """
     car = _design(x, z, oncoming, rng)
     left, right, near, far = car.left, car.right, car.near, car.far
-    ground_shadow(canvas, camera, [(left, near), (right, near), (right, far), (left, far)], car.top * 0.9)
+    ground_shadow(
+        canvas, camera, [(left, near), (right, near), (right, far), (left, far)], car.top * 0.9
+    )
     under: list[Point] = [(left, 0, near), (right, 0, near), (right, 0, far), (left, 0, far)]
     canvas.fill(camera.project(under), 0.1 * canvas.light.ambient, near, CAR)
     for tyre in (left + 0.16, right - 0.16):
-        canvas.fill(_upright(camera, near + 0.3, tyre - 0.11, tyre + 0.11, 0.0, 0.5), RUBBER, near, CAR)
+        canvas.fill(
+            _upright(camera, near + 0.3, tyre - 0.11, tyre + 0.11, 0.0, 0.5), RUBBER, near, CAR
+        )
     for side, outer in ((left, -1), (right, 1)):
         if (camera.x - side) * outer > 0:
             _draw_side(canvas, camera, car, side, outer)
@@ -74,7 +85,12 @@ def _design(x: float, z: float, oncoming: bool, rng: np.random.Generator) -> Car
         width=rng.uniform(1.7, 1.9),
         belt=rng.uniform(1.0, 1.15) if van else rng.uniform(0.85, 0.98),
         top=rng.uniform(1.9, 2.2) if van else rng.uniform(1.4, 1.6),
-        cabin=(z + near_deck, z + near_deck + slant, z + length - far_deck - 0.55, z + length - far_deck),
+        cabin=(
+            z + near_deck,
+            z + near_deck + slant,
+            z + length - far_deck - 0.55,
+            z + length - far_deck,
+        ),
         oncoming=oncoming,
         paint=pick(rng, CAR_PAINTS),
     )
@@ -95,27 +111,49 @@ def _draw_side(canvas: Canvas, camera: Camera, car: Car, side: float, outer: int
         points: list[Point] = [(side - outer * inset * (y > belt + 0.2), y, z) for z, y in outline]
         canvas.fill(camera.project(points), shade, near, CAR)
 
-    fill([(near, 0.28), (far, 0.28), (far, belt * 0.92), (end, belt), (near, belt)], car.paint * light)
-    fill([(foot, belt), (edge, top), (front, top), (end, belt)], 0.9 * car.paint * light, CABIN_INSET)
+    fill(
+        [(near, 0.28), (far, 0.28), (far, belt * 0.92), (end, belt), (near, belt)],
+        car.paint * light,
+    )
+    fill(
+        [(foot, belt), (edge, top), (front, top), (end, belt)], 0.9 * car.paint * light, CABIN_INSET
+    )
     low, high, middle, glass = belt + 0.06, top - 0.1, (edge + front) / 2, _glass(canvas) * light
     slant = edge - foot
     fill(
-        [(foot + 0.3, low), (foot + 0.3 + 0.7 * slant, high), (middle - 0.06, high), (middle - 0.06, low)],
+        [
+            (foot + 0.3, low),
+            (foot + 0.3 + 0.7 * slant, high),
+            (middle - 0.06, high),
+            (middle - 0.06, low),
+        ],
         glass,
         CABIN_INSET,
     )
-    fill([(middle + 0.06, low), (middle + 0.06, high), (end - 0.75, high), (end - 0.25, low)], glass, CABIN_INSET)
+    fill(
+        [(middle + 0.06, low), (middle + 0.06, high), (end - 0.75, high), (end - 0.25, low)],
+        glass,
+        CABIN_INSET,
+    )
     if near > DETAILED:
         return
     fill([(near, 0.28), (far, 0.28), (far, 0.42), (near, 0.42)], 0.6 * car.paint * light)
     angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
     for hub in (near + 0.75, far - 0.8):
         for radius, shade in ((0.32, RUBBER), (0.17, colour(0.4, 0.4, 0.42) * light)):
-            fill([(hub + radius * float(np.cos(a)), 0.32 + radius * float(np.sin(a))) for a in angles], shade)
+            fill(
+                [
+                    (hub + radius * float(np.cos(a)), 0.32 + radius * float(np.sin(a)))
+                    for a in angles
+                ],
+                shade,
+            )
 
 
 def _draw_end(canvas: Canvas, camera: Camera, car: Car) -> None:
-    """Draws what faces the camera: the near end with its lamps, boot lid or bonnet, window and roof."""
+    """Draws what faces the camera: the near end with its lamps, boot lid or bonnet, window and
+    roof.
+    """
     light, above = canvas.light.on(FACING), canvas.light.on(UP)
     left, right, near, belt, top = car.left, car.right, car.near, car.belt, car.top
     foot, edge, front, _ = car.cabin
@@ -123,7 +161,9 @@ def _draw_end(canvas: Canvas, camera: Camera, car: Car) -> None:
     def fill(corners: list[Point], shade: Floats) -> None:
         canvas.fill(camera.project(corners), shade, near, CAR)
 
-    def slab(inset: float, y: tuple[float, float], z: tuple[float, float], narrowing: float = 0.0) -> list[Point]:
+    def slab(
+        inset: float, y: tuple[float, float], z: tuple[float, float], narrowing: float = 0.0
+    ) -> list[Point]:
         inner = inset + narrowing
         return [
             (left + inset, y[0], z[0]),
@@ -137,7 +177,10 @@ def _draw_end(canvas: Canvas, camera: Camera, car: Car) -> None:
     fill(slab(0.0, (belt, top), (foot, edge), CABIN_INSET), 0.95 * car.paint * light)
     fill(slab(CABIN_INSET, (top, top), (edge, front)), car.paint * above)
     rim = (top - 0.09 - belt) / (top - belt)
-    fill(slab(0.16, (belt + 0.06, top - 0.09), (foot, foot + (edge - foot) * rim), 0.12), _glass(canvas) * light * 1.1)
+    fill(
+        slab(0.16, (belt + 0.06, top - 0.09), (foot, foot + (edge - foot) * rim), 0.12),
+        _glass(canvas) * light * 1.1,
+    )
     lamp = colour(0.95, 0.93, 0.8) if car.oncoming else colour(0.6, 0.05, 0.05)
     lamp = lamp * (1.5 if canvas.light.lamps else light)
     for start in (left + 0.05, right - 0.37):
@@ -149,6 +192,8 @@ def _draw_end(canvas: Canvas, camera: Camera, car: Car) -> None:
     canvas.fill(_upright(camera, near, car.x - 0.26, car.x + 0.26, 0.42, 0.54), plate, near, CAR)
 
 
-def _upright(camera: Camera, z: float, left: float, right: float, low: float, high: float) -> list[tuple[float, float]]:
+def _upright(
+    camera: Camera, z: float, left: float, right: float, low: float, high: float
+) -> list[tuple[float, float]]:
     """Returns a rectangle that faces the camera, in pixels."""
     return camera.project([(left, low, z), (right, low, z), (right, high, z), (left, high, z)])

@@ -32,7 +32,8 @@ from clipmask.errors import UserError
 
 _logger = logging.getLogger(__name__)
 
-VERSION = "2"  # change it with every change to the scenes, and folders of an older one are drawn again
+# change it with every change to the scenes, and folders of an older one are drawn again
+VERSION = "2"
 SIZES = {"train": 400, "val": 60}
 COLORS = {
     "road": (128, 64, 128),
@@ -92,8 +93,9 @@ def load_toy_street(split: str) -> list[dict[str, Any]]:
             _write(folder)
         except OSError as error:
             raise UserError(
-                f"the drawn scenes of toy_street_sem_seg_{split} can't be written to {folder.absolute()} ({error}); "
-                "set CLIPMASK_DATASETS to a folder that you may write to"
+                f"the drawn scenes of toy_street_sem_seg_{split} can't be written to"
+                f" {folder.absolute()} ({error}); set CLIPMASK_DATASETS to a folder that you may"
+                " write to"
             ) from error
     return [
         {
@@ -117,8 +119,8 @@ def _is_current(folder: Path) -> bool:
 def _write(folder: Path) -> None:
     """Draws all scenes next to ``folder`` and moves them there when they are complete.
 
-    A first use that is interrupted leaves nothing at ``folder``; of several at once, one wins and the others take
-    its files, which are the same.
+    A first use that is interrupted leaves nothing at ``folder``; of several at once, one wins and
+    the others take its files, which are the same.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _logger.info("drawing the scenes of toy_street into %s, once", folder.absolute())
@@ -142,7 +144,9 @@ def _set_aside(folder: Path, stale: Path) -> None:
 
 
 def _draw_all(folder: Path) -> None:
-    """Draws every scene of both splits into a new folder, on up to four cores; the version comes last."""
+    """Draws every scene of both splits into a new folder, on up to four cores; the version comes
+    last.
+    """
     for split in SIZES:
         (folder / split).mkdir(parents=True)
         (folder / f"{split}annot").mkdir()
@@ -150,7 +154,14 @@ def _draw_all(folder: Path) -> None:
     loader: DataLoader[int] = DataLoader(
         scenes, batch_size=None, num_workers=min(4, usable_cores()), generator=torch.Generator()
     )
-    for _ in tqdm(loader, total=len(scenes), desc="drawing toy_street", unit="scene", leave=False, disable=None):
+    for _ in tqdm(
+        loader,
+        total=len(scenes),
+        desc="drawing toy_street",
+        unit="scene",
+        leave=False,
+        disable=None,
+    ):
         pass
     (folder / "VERSION").write_text(f"{VERSION}\n", encoding="utf-8")
 

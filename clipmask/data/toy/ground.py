@@ -1,4 +1,6 @@
-"""The plan of a drawn street and its ground: road, markings, kerbs, pavements, and the shadows of the buildings."""
+"""The plan of a drawn street and its ground: road, markings, kerbs, pavements, and the shadows of
+the buildings.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Street:
 
 
 def draw_ground(canvas: Canvas, camera: Camera, street: Street, rng: np.random.Generator) -> None:
-    """Paints road, kerbs and pavements with their textures, markings and the shadows of the buildings."""
+    """Paints road, kerbs and pavements with their textures, markings and the shadows of the
+    buildings.
+    """
     light = canvas.light
     top = int(np.ceil(camera.v0 + 2))
     v, u = np.ogrid[top : canvas.height, 0 : canvas.width]
@@ -46,16 +50,25 @@ def draw_ground(canvas: Canvas, camera: Camera, street: Street, rng: np.random.G
     grain = sample(noise_tile(0.5), z * 38, x * 38) - 0.5
     blotches = sample(noise_tile(1.6), z * 9 + rng.integers(256), x * 14 + rng.integers(256)) - 0.5
 
-    asphalt = pick(rng, [(0.36, 0.36, 0.38), (0.27, 0.27, 0.29), (0.46, 0.45, 0.43), (0.4, 0.37, 0.35)], 0.06)
+    asphalt = pick(
+        rng, [(0.36, 0.36, 0.38), (0.27, 0.27, 0.29), (0.46, 0.45, 0.43), (0.4, 0.37, 0.35)], 0.06
+    )
     road = asphalt * (1 + 0.45 * grain * near + 0.28 * blotches)[..., None]
     paint = 0.85 * _road_markings(x, z, street, rng) * np.clip(0.9 + blotches + 0.4 * grain, 0.2, 1)
     road += (colour(0.85, 0.84, 0.8) - road) * paint[..., None]
 
-    stone = pick(rng, [(0.55, 0.54, 0.52), (0.62, 0.57, 0.52), (0.46, 0.46, 0.47), (0.56, 0.48, 0.43)], 0.06)
+    stone = pick(
+        rng, [(0.55, 0.54, 0.52), (0.62, 0.57, 0.52), (0.46, 0.46, 0.47), (0.56, 0.48, 0.43)], 0.06
+    )
     slab_x, slab_z = rng.uniform(0.4, 0.9), rng.uniform(0.5, 1.2)
     joint = ((x / slab_x) % 1 < 0.05) | ((z / slab_z + np.floor(x / slab_x) * 0.5) % 1 < 0.05)
     tint = sample(noise_tile(0.0), np.floor(z / slab_z), np.floor(x / slab_x)) - 0.5
-    walk = stone * (1 + 0.2 * grain * near + 0.2 * blotches + 0.2 * tint * near - 0.3 * joint * near)[..., None]
+    walk = (
+        stone
+        * (1 + 0.2 * grain * near + 0.2 * blotches + 0.2 * tint * near - 0.3 * joint * near)[
+            ..., None
+        ]
+    )
 
     from_kerb = np.abs(x) - street.half_road
     on_road = from_kerb < 0
@@ -71,8 +84,12 @@ def draw_ground(canvas: Canvas, camera: Camera, street: Street, rng: np.random.G
     canvas.sunlit[top:] = sunlit
 
 
-def _road_markings(x: Floats, z: Floats, street: Street, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Returns where the road is painted, 0 or 1 at each ground point: lines and now and then a zebra crossing."""
+def _road_markings(
+    x: Floats, z: Floats, street: Street, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Returns where the road is painted, 0 or 1 at each ground point: lines and now and then a
+    zebra crossing.
+    """
     paint = np.zeros(x.shape, bool)
     if rng.random() < 0.8:
         whole = rng.random() < 0.3
@@ -84,7 +101,9 @@ def _road_markings(x: Floats, z: Floats, street: Street, rng: np.random.Generato
     if rng.random() < 0.4:
         start = rng.uniform(7, 22)
         paint = np.where((z > start - 1.0) & (z < start + 4.0), False, paint)
-        paint |= (z > start) & (z < start + 3.0) & (x % 1.0 < 0.5) & (np.abs(x) < street.half_road - 0.3)
+        paint |= (
+            (z > start) & (z < start + 3.0) & (x % 1.0 < 0.5) & (np.abs(x) < street.half_road - 0.3)
+        )
     return paint.astype(np.float32)
 
 
@@ -92,7 +111,8 @@ def _in_building_shadow(x: Floats, z: Floats, street: Street, light: Light) -> N
     """Tells which ground points the row of buildings on the sun's side keeps the sun from."""
     sx, sy, sz = (float(part) for part in light.towards_sun)
     row = street.left if sx < 0 else street.right
-    way = np.maximum(street.wall - np.sign(sx) * x, 0) / abs(sx)  # along the ray, to the plane of the facades
+    # along the ray, to the plane of the facades
+    way = np.maximum(street.wall - np.sign(sx) * x, 0) / abs(sx)
     starts = np.array([building.start for building in row], np.float32)
     heights = np.array([0.0, *(building.height for building in row)], np.float32)
     ends = np.array([-np.inf, *(building.end for building in row)], np.float32)

@@ -1,7 +1,8 @@
 """The classes of the drawn street scenes, and what lives in them: pedestrians and trees.
 
-Every function that draws takes the canvas, the camera and where the thing stands (x, z: metres, its nearest point on
-the ground), and draws its variations from the generator it is given. Class ids are those of ``CLASSES``.
+Every function that draws takes the canvas, the camera and where the thing stands (x, z: metres, its
+nearest point on the ground), and draws its variations from the generator it is given. Class ids are
+those of ``CLASSES``.
 """
 
 from __future__ import annotations
@@ -39,15 +40,27 @@ CAR_PAINTS = [
     (0.3, 0.45, 0.6),
 ]
 SKINS = [(0.85, 0.66, 0.54), (0.68, 0.48, 0.36), (0.45, 0.3, 0.22)]
-LEAVES = [(0.2, 0.36, 0.12), (0.28, 0.42, 0.16), (0.14, 0.28, 0.14), (0.4, 0.42, 0.16), (0.55, 0.36, 0.12)]
+LEAVES = [
+    (0.2, 0.36, 0.12),
+    (0.28, 0.42, 0.16),
+    (0.14, 0.28, 0.14),
+    (0.4, 0.42, 0.16),
+    (0.55, 0.36, 0.12),
+]
 
 
-def pick(rng: np.random.Generator, options: list[tuple[float, float, float]], spread: float = 0.1) -> Floats:
+def pick(
+    rng: np.random.Generator, options: list[tuple[float, float, float]], spread: float = 0.1
+) -> Floats:
     """Returns one of the colours, each channel varied by a relative ``spread`` around it."""
-    return colour(*options[rng.integers(len(options))]) * rng.uniform(1 - spread, 1 + spread, 3).astype(np.float32)
+    return colour(*options[rng.integers(len(options))]) * rng.uniform(
+        1 - spread, 1 + spread, 3
+    ).astype(np.float32)
 
 
-def ground_shadow(canvas: Canvas, camera: Camera, corners: list[tuple[float, float]], height: float) -> None:
+def ground_shadow(
+    canvas: Canvas, camera: Camera, corners: list[tuple[float, float]], height: float
+) -> None:
     """Casts the shadow of an upright prism with the given ground corners (x, z) on the ground."""
     sx, sy, sz = (float(part) for part in canvas.light.towards_sun)
     if not canvas.light.sun.any():
@@ -62,7 +75,9 @@ def ground_shadow(canvas: Canvas, camera: Camera, corners: list[tuple[float, flo
     canvas.cast_shadow(camera.project([(x, 0.0, z) for x, z in tips]))
 
 
-def draw_pedestrian(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random.Generator) -> None:
+def draw_pedestrian(
+    canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random.Generator
+) -> None:
     """Draws a walking or standing person."""
     tall = rng.uniform(1.5, 1.9) / 1.75
     light = canvas.light.on(FACING)
@@ -70,7 +85,12 @@ def draw_pedestrian(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.
     coat = colour(*rng.uniform(0.08, 0.8, 3)) * light
     legs = colour(*(rng.uniform(0.08, 0.4) * rng.uniform(0.8, 1.2, 3))) * light
     stride, swing = rng.uniform(0.0, 0.16), rng.uniform(-0.1, 0.1)
-    ground_shadow(canvas, camera, [(x - 0.15, z), (x + 0.15, z), (x + 0.15, z + 0.2), (x - 0.15, z + 0.2)], 1.6 * tall)
+    ground_shadow(
+        canvas,
+        camera,
+        [(x - 0.15, z), (x + 0.15, z), (x + 0.15, z + 0.2), (x - 0.15, z + 0.2)],
+        1.6 * tall,
+    )
 
     def part(shape: list[tuple[float, float]], shade: Floats) -> None:
         points: list[Point] = [(x + dx * tall, y * tall, z) for dx, y in shape]
@@ -79,11 +99,28 @@ def draw_pedestrian(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.
     for side in (-1, 1):
         foot, hand = side * (0.07 + stride), side * 0.26 + swing
         dim = 0.8 if side < 0 else 1.0
-        part([(side * 0.01, 0.9), (side * 0.17, 0.9), (foot + 0.07, 0.0), (foot - 0.07, 0.0)], legs * dim)
-        part([(side * 0.15, 1.42), (side * 0.25, 1.38), (hand + 0.06, 0.82), (hand - 0.06, 0.82)], coat * 0.8)
+        part(
+            [(side * 0.01, 0.9), (side * 0.17, 0.9), (foot + 0.07, 0.0), (foot - 0.07, 0.0)],
+            legs * dim,
+        )
+        part(
+            [(side * 0.15, 1.42), (side * 0.25, 1.38), (hand + 0.06, 0.82), (hand - 0.06, 0.82)],
+            coat * 0.8,
+        )
         if z < DETAILED:
-            part([(foot - 0.08, 0.0), (foot + 0.12, 0.0), (foot + 0.08, 0.1), (foot - 0.08, 0.1)], 0.15 * light)
-            part([(hand - 0.05, 0.84), (hand + 0.05, 0.84), (hand + 0.04, 0.74), (hand - 0.04, 0.74)], skin)
+            part(
+                [(foot - 0.08, 0.0), (foot + 0.12, 0.0), (foot + 0.08, 0.1), (foot - 0.08, 0.1)],
+                0.15 * light,
+            )
+            part(
+                [
+                    (hand - 0.05, 0.84),
+                    (hand + 0.05, 0.84),
+                    (hand + 0.04, 0.74),
+                    (hand - 0.04, 0.74),
+                ],
+                skin,
+            )
     hem = 0.55 if rng.random() < 0.3 else 0.85
     part([(-0.2, 1.45), (0.2, 1.45), (0.24, 1.3), (0.2, hem), (-0.2, hem), (-0.24, 1.3)], coat)
     if rng.random() < 0.35 and z < DETAILED:  # a bag
@@ -93,7 +130,10 @@ def draw_pedestrian(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.
     head = [(0.105 * float(np.cos(a)), 1.62 + 0.14 * float(np.sin(a))) for a in angles]
     part(head, skin)
     hair = [(dx * 1.08, y + 0.02) for dx, y in head if y > 1.63]
-    part(hair, pick(rng, [(0.1, 0.08, 0.06), (0.3, 0.2, 0.1), (0.5, 0.42, 0.25), (0.5, 0.5, 0.5)]) * light)
+    part(
+        hair,
+        pick(rng, [(0.1, 0.08, 0.06), (0.3, 0.2, 0.1), (0.5, 0.42, 0.25), (0.5, 0.5, 0.5)]) * light,
+    )
 
 
 def draw_tree(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random.Generator) -> None:
@@ -102,18 +142,32 @@ def draw_tree(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random
     height, radius = rng.uniform(4.5, 9.0), rng.uniform(1.4, 2.6)
     stem, leaf = rng.uniform(0.12, 0.2), pick(rng, LEAVES, 0.15)
     middle = height - radius
-    ground_shadow(canvas, camera, [(x - stem, z), (x + stem, z), (x + stem, z + 0.3), (x - stem, z + 0.3)], middle)
+    ground_shadow(
+        canvas,
+        camera,
+        [(x - stem, z), (x + stem, z), (x + stem, z + 0.3), (x - stem, z + 0.3)],
+        middle,
+    )
     if light.sun.any():
         sx, sy, sz = (float(part) for part in light.towards_sun)
         cx, cz = x - middle * sx / sy, z - middle * sz / sy
         angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        blob = [(cx + radius * float(np.cos(a)), 0.0, cz + radius * float(np.sin(a))) for a in angles]
+        blob = [
+            (cx + radius * float(np.cos(a)), 0.0, cz + radius * float(np.sin(a))) for a in angles
+        ]
         if cz - radius > 1.5:
             canvas.cast_shadow(camera.project(blob))
     bark = colour(0.26, 0.2, 0.15) * light.on(FACING)
-    trunk = [(x - stem, 0.0, z), (x + stem, 0.0, z), (x + 0.6 * stem, middle, z), (x - 0.6 * stem, middle, z)]
+    trunk = [
+        (x - stem, 0.0, z),
+        (x + stem, 0.0, z),
+        (x + 0.6 * stem, middle, z),
+        (x - 0.6 * stem, middle, z),
+    ]
     canvas.fill(camera.project(trunk), bark, z, TREE, grain=0.3)
-    draw_foliage(canvas, camera, (x, middle, z), (radius, radius * rng.uniform(0.9, 1.35)), leaf, rng)
+    draw_foliage(
+        canvas, camera, (x, middle, z), (radius, radius * rng.uniform(0.9, 1.35)), leaf, rng
+    )
 
 
 def draw_foliage(
@@ -134,7 +188,9 @@ def draw_foliage(
     x, y, z = centre
     margin = 1.25
     half_width, half_height = radii[0] * margin, radii[1] * margin
-    corners = camera.project([(x - half_width, y + half_height, z), (x + half_width, y - half_height, z)])
+    corners = camera.project(
+        [(x - half_width, y + half_height, z), (x + half_width, y - half_height, z)]
+    )
     window = canvas.window(corners)
     if window is None:
         return

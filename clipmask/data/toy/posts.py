@@ -8,7 +8,9 @@ from clipmask.data.toy.canvas import Camera, Canvas, Floats, colour
 from clipmask.data.toy.objects import FACING, POLE, SIGN, ground_shadow, pick
 
 
-def draw_post(canvas: Canvas, camera: Camera, x: float, z: float, width: float, height: float, metal: Floats) -> None:
+def draw_post(
+    canvas: Canvas, camera: Camera, x: float, z: float, width: float, height: float, metal: Floats
+) -> None:
     """Draws an upright post, bright on one side and dark on the other."""
     light = canvas.light.on(FACING)
     ground_shadow(canvas, camera, [(x - width / 2, z), (x + width / 2, z)], height)
@@ -20,7 +22,9 @@ def draw_post(canvas: Canvas, camera: Camera, x: float, z: float, width: float, 
 
 def draw_lamp(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random.Generator) -> None:
     """Draws a street lamp whose arm reaches over the road."""
-    metal = pick(rng, [(0.4, 0.42, 0.44), (0.2, 0.24, 0.22), (0.55, 0.55, 0.52), (0.35, 0.28, 0.22)])
+    metal = pick(
+        rng, [(0.4, 0.42, 0.44), (0.2, 0.24, 0.22), (0.55, 0.55, 0.52), (0.35, 0.28, 0.22)]
+    )
     height, reach = rng.uniform(5.0, 7.5), -np.sign(x) * rng.uniform(1.0, 1.8)
     draw_post(canvas, camera, x, z, rng.uniform(0.26, 0.4), height, metal)
     arm = [
@@ -37,7 +41,11 @@ def draw_lamp(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random
         (tip + 0.22, height + 0.36, z),
         (tip - 0.22, height + 0.36, z),
     ]
-    shine = colour(1.5, 1.3, 0.9) if canvas.light.lamps else colour(0.5, 0.5, 0.48) * canvas.light.on(FACING)
+    shine = (
+        colour(1.5, 1.3, 0.9)
+        if canvas.light.lamps
+        else colour(0.5, 0.5, 0.48) * canvas.light.on(FACING)
+    )
     canvas.fill(camera.project(head), shine, z, POLE)
 
 
@@ -47,13 +55,22 @@ def draw_sign(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random
     height = rng.uniform(2.1, 2.7)
     draw_post(canvas, camera, x, z, 0.2, height, colour(0.5, 0.5, 0.5))
 
-    def plate(corners: int, turn: float, size: float, shade: Floats, at: tuple[float, float] = (0.0, 0.0)) -> None:
+    def plate(
+        corners: int, turn: float, size: float, shade: Floats, at: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
         angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + turn
-        shape = [(x + at[0] + size * float(np.cos(a)), height + at[1] + size * float(np.sin(a)), z) for a in angles]
+        shape = [
+            (x + at[0] + size * float(np.cos(a)), height + at[1] + size * float(np.sin(a)), z)
+            for a in angles
+        ]
         canvas.fill(camera.project(shape), shade, z, SIGN, grain=0.02)
 
     size = rng.uniform(0.45, 0.62)
-    red, white, blue = colour(0.75, 0.08, 0.1) * light, colour(0.92, 0.92, 0.9) * light, colour(0.1, 0.25, 0.65) * light
+    red, white, blue = (
+        colour(0.75, 0.08, 0.1) * light,
+        colour(0.92, 0.92, 0.9) * light,
+        colour(0.1, 0.25, 0.65) * light,
+    )
     dark = colour(0.08, 0.08, 0.08) * light
     kind = rng.choice(["limit", "warning", "board", "stop", "no entry", "signal"])
     if kind == "limit":
@@ -75,11 +92,15 @@ def draw_sign(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random
         canvas.fill(_bar(camera, x, height, z, size * 1.5, size * 0.95), white, z, SIGN)
         canvas.fill(_bar(camera, x, height, z, size * 1.4, size * 0.85), ground, z, SIGN)
         for line in (0.35, -0.3):
-            canvas.fill(_bar(camera, x, height + line * size, z, size * 1.0, size * 0.12), white, z, SIGN)
+            canvas.fill(
+                _bar(camera, x, height + line * size, z, size * 1.0, size * 0.12), white, z, SIGN
+            )
     else:
         canvas.fill(_bar(camera, x, height + 0.1, z, 0.26, 0.65), dark, z, SIGN)
         on = int(rng.integers(3))
-        for i, lamp in enumerate((colour(0.95, 0.1, 0.08), colour(0.95, 0.7, 0.1), colour(0.15, 0.85, 0.35))):
+        for i, lamp in enumerate(
+            (colour(0.95, 0.1, 0.08), colour(0.95, 0.7, 0.1), colour(0.15, 0.85, 0.35))
+        ):
             plate(12, 0.0, 0.15, lamp * (1.2 if i == on else 0.2), (0.0, 0.5 - 0.4 * i))
 
 

@@ -1,8 +1,10 @@
-"""Draws one street scene: picture and label map, a pure function of the split's name and the scene's index.
+"""Draws one street scene: picture and label map, a pure function of the split's name and the
+scene's index.
 
-A straight street with kerbs, pavements and two rows of buildings under a sky; cars park and drive, people walk, trees,
-lamps and signs line the kerb. Weather, time of day, camera, widths, styles and contents vary from scene to scene, and
-colours overlap between classes (grey cars on grey roads before grey houses), so that shape and place have to be learnt.
+A straight street with kerbs, pavements and two rows of buildings under a sky; cars park and drive,
+people walk, trees, lamps and signs line the kerb. Weather, time of day, camera, widths, styles and
+contents vary from scene to scene, and colours overlap between classes (grey cars on grey roads
+before grey houses), so that shape and place have to be learnt.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def draw_scene(split: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.ui
         index: 0, 1, ...; the same arguments give the same scene.
 
     Returns:
-        The picture, uint8 (192, 256, 3) RGB, and its labels, uint8 (192, 256): ids of ``CLASSES``, 255 for void.
+        The picture, uint8 (192, 256, 3) RGB, and its labels, uint8 (192, 256): ids of ``CLASSES``,
+        255 for void.
     """
     rng = np.random.default_rng((SEED, SPLIT_STREAMS[split], index))
     light = _weather(rng)
@@ -50,12 +53,19 @@ def draw_scene(split: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.ui
 
 def _weather(rng: np.random.Generator) -> Light:
     """Draws a time of day and a weather: sun, overcast, haze or dusk."""
-    side, height, depth = rng.choice([-1, 1]) * rng.uniform(0.3, 1.0), rng.uniform(0.45, 1.1), rng.uniform(-0.6, 0.6)
+    side, height, depth = (
+        rng.choice([-1, 1]) * rng.uniform(0.3, 1.0),
+        rng.uniform(0.45, 1.1),
+        rng.uniform(-0.6, 0.6),
+    )
     towards_sun = np.array([side, height, depth], np.float32)
     kind = rng.choice(["sun", "overcast", "haze", "dusk"], p=[0.42, 0.25, 0.13, 0.2])
     sun, haze, clouds = colour(0, 0, 0), rng.uniform(0.003, 0.009), rng.uniform(0.0, 0.65)
     if kind == "sun":
-        zenith, horizon = pick(rng, [(0.28, 0.5, 0.85), (0.35, 0.58, 0.9)]), pick(rng, [(0.78, 0.86, 0.95)], 0.04)
+        zenith, horizon = (
+            pick(rng, [(0.28, 0.5, 0.85), (0.35, 0.58, 0.9)]),
+            pick(rng, [(0.78, 0.86, 0.95)], 0.04),
+        )
         ambient, sun = colour(0.52, 0.56, 0.64), colour(0.85, 0.78, 0.66) * rng.uniform(0.8, 1.15)
     elif kind == "overcast":
         horizon = colour(1, 1, 1) * rng.uniform(0.68, 0.88)
@@ -89,8 +99,14 @@ def _plan(rng: np.random.Generator) -> Street:
 
 
 def _camera(street: Street, rng: np.random.Generator) -> Camera:
-    """Places the camera in the right lane, or now and then on the right pavement, with some yaw and pitch."""
-    x = street.half_road + 1.0 if rng.random() < 0.25 else street.lane(right=True) + rng.uniform(-0.4, 0.4)
+    """Places the camera in the right lane, or now and then on the right pavement, with some yaw and
+    pitch.
+    """
+    x = (
+        street.half_road + 1.0
+        if rng.random() < 0.25
+        else street.lane(right=True) + rng.uniform(-0.4, 0.4)
+    )
     return Camera(
         focal=rng.uniform(190, 240) * OVERSAMPLING,
         u0=(128 + rng.uniform(-34, 34)) * OVERSAMPLING,
@@ -105,17 +121,22 @@ def _draw_sky(canvas: Canvas, camera: Camera, rng: np.random.Generator) -> None:
     light = canvas.light
     bottom = int(camera.v0) + 4  # the ground starts there
     v, u = np.ogrid[0:bottom, 0 : canvas.width]
-    up = np.clip((camera.v0 - v) / camera.v0, 0, 1).astype(np.float32)  # (H, 1): 0 at the horizon, 1 at the top
+    # (H, 1): 0 at the horizon, 1 at the top
+    up = np.clip((camera.v0 - v) / camera.v0, 0, 1).astype(np.float32)
     sky = light.horizon + (light.zenith - light.horizon) * (up**0.7)[..., None]
     distance = 1 / (0.12 + up)
     shift = rng.integers(0, 256, 2)
     across = (u - camera.u0) / camera.focal
-    clouds = sample(noise_tile(1.9), 60 * distance + shift[0], 90 * across * distance**0.6 + shift[1])
+    clouds = sample(
+        noise_tile(1.9), 60 * distance + shift[0], 90 * across * distance**0.6 + shift[1]
+    )
     if light.clouds == 1.0:
         sky = sky * (0.9 + 0.14 * clouds[..., None])
     else:
         cover = np.clip((clouds - (1 - light.clouds)) * 4, 0, 1) * np.clip(up * 5, 0, 1)
-        white = 0.4 * light.horizon + 0.6 * (colour(0.96, 0.96, 0.97) if not light.lamps else light.ambient * 1.3)
+        white = 0.4 * light.horizon + 0.6 * (
+            colour(0.96, 0.96, 0.97) if not light.lamps else light.ambient * 1.3
+        )
         sky = sky + (white - sky) * (0.85 * cover)[..., None]
     canvas.rgb[:bottom] = sky
     canvas.labels[:bottom] = SKY
@@ -124,11 +145,14 @@ def _draw_sky(canvas: Canvas, camera: Camera, rng: np.random.Generator) -> None:
 def _furnish(
     canvas: Canvas, camera: Camera, street: Street, rng: np.random.Generator
 ) -> list[tuple[float, Callable[[], None]]]:
-    """Chooses what stands in the street; returns (distance, function that draws it) for each thing."""
+    """Chooses what stands in the street; returns (distance, function that draws it) for each
+    thing.
+    """
     things: list[tuple[float, Callable[[], None]]] = []
 
     def add(z: float, draw: Callable[..., None], *args: object) -> None:
-        own = np.random.default_rng(rng.integers(2**63))  # so that the order of drawing changes nothing
+        # so that the order of drawing changes nothing
+        own = np.random.default_rng(rng.integers(2**63))
         things.append((z, lambda: draw(canvas, camera, *args, own)))
 
     def spaced(start: float, step: tuple[float, float], end: float = VISIBLE) -> list[float]:
@@ -145,7 +169,13 @@ def _furnish(
         if parked:
             for z in spaced(rng.uniform(6, 12), (5.4, 9)):
                 if rng.random() < 0.75:
-                    add(z, draw_car, side * (street.half_road - 1.05) + rng.uniform(-0.1, 0.1), z, side < 0)
+                    add(
+                        z,
+                        draw_car,
+                        side * (street.half_road - 1.05) + rng.uniform(-0.1, 0.1),
+                        z,
+                        side < 0,
+                    )
         ahead = 9.0 if side > 0 and not on_pavement else 7.0
         for z in spaced(rng.uniform(ahead, 26), (9, 40)):
             add(z, draw_car, street.lane(side > 0) + rng.uniform(-0.25, 0.25), z, side < 0)

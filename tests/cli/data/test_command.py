@@ -30,7 +30,9 @@ def test_check_of_a_sound_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "note" not in told
     for name in COLORS:
         assert name in told
-    assert told.splitlines()[-1].startswith("all is well; report.json, classes.png, 6 labelled pictures in samples/")
+    assert told.splitlines()[-1].startswith(
+        "all is well; report.json, classes.png, 6 labelled pictures in samples/"
+    )
     report = json.loads(Path("made_check/report.json").read_text())
     assert (report["stops_training"], report["findings"]) == (False, [])
     shares = [item["share"] for item in report["splits"]["train"]["classes"]]
@@ -41,16 +43,23 @@ def test_check_of_a_sound_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[
             assert image.width > 32
 
 
-def test_check_says_what_is_wrong_with_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_what_is_wrong_with_its_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make(tmp_path, "ids")
     wrong = save(np.full((24, 32), 9, np.uint8), tmp_path / "labels/train/03.png")
     (tmp_path / "labels/train/04.png").unlink()
     assert main(["check", str(path), "--output", "report", "--workers", "1"]) == 1
     told = capsys.readouterr().out
-    assert told.index("STOPS TRAINING: ids in label maps") < told.index("note: images without a label map (1)")
+    assert told.index("STOPS TRAINING: ids in label maps") < told.index(
+        "note: images without a label map (1)"
+    )
     assert str(wrong) in told
     assert "2 kinds of findings, 1 of them stops training" in told
-    kinds = [finding["kind"] for finding in json.loads(Path("report/report.json").read_text())["findings"]]
+    kinds = [
+        finding["kind"]
+        for finding in json.loads(Path("report/report.json").read_text())["findings"]
+    ]
     assert kinds == ["unknown_value", "image_without_label"]
 
 
@@ -60,19 +69,20 @@ def test_notes_alone_are_no_failure(tmp_path: Path) -> None:
     assert main(["check", str(path), "--workers", "0"]) == 0
 
 
-def test_check_and_show_take_registered_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_and_show_take_registered_datasets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make(tmp_path, "ids")
     module = tmp_path / "my_data.py"
     module.write_text(
-        "from pathlib import Path\n"
-        "from clipmask.d2 import DatasetCatalog, MetadataCatalog\n"
-        "def pairs(split):\n"
-        "    images = sorted((Path(__file__).parent / 'images' / split).iterdir())\n"
-        "    return [{'file_name': str(path), 'sem_seg_file_name': str(path).replace('images', 'labels')}"
-        " for path in images]\n"
-        "for split in ('train', 'val'):\n"
-        "    DatasetCatalog.register(f'test_cli_data_{split}', lambda split=split: pairs(split))\n"
-        "    MetadataCatalog.get(f'test_cli_data_{split}').set(stuff_classes=['road', 'sky', 'tree'])\n"
+        "from pathlib import Path\nfrom clipmask.d2 import DatasetCatalog, MetadataCatalog\ndef"
+        " pairs(split):\n    images = sorted((Path(__file__).parent / 'images' /"
+        " split).iterdir())\n    return [{'file_name': str(path), 'sem_seg_file_name':"
+        " str(path).replace('images', 'labels')} for path in images]\nfor split in ('train',"
+        " 'val'):\n    DatasetCatalog.register(f'test_cli_data_{split}', lambda split=split:"
+        " pairs(split))\n   "
+        " MetadataCatalog.get(f'test_cli_data_{split}').set(stuff_classes=['road', 'sky',"
+        " 'tree'])\n"
     )
     names = ["test_cli_data_train", "test_cli_data_val"]
     assert main(["check", *names, "--register", str(module), "--workers", "0"]) == 0
@@ -93,14 +103,18 @@ def test_show_writes_pairs_and_sheets(tmp_path: Path, capsys: pytest.CaptureFixt
         pixels = np.asarray(image).astype(int)
     number = next(name for name in names if name.startswith("train_01_")).removesuffix(".png")[-2:]
     with Image.open(tmp_path / f"images/train/{number}.png") as image:
-        assert np.array_equal(pixels[:24, :32], np.asarray(image)), "the picture itself is at the left"
+        assert np.array_equal(pixels[:24, :32], np.asarray(image)), (
+            "the picture itself is at the left"
+        )
     assert main(["show", path, "--number", "3", "--seed", "1", "--output", "b"]) == 0
     assert sorted(item.name for item in Path("b").iterdir()) == names, "equal seeds, equal pictures"
     assert main(["show", path, "--number", "3", "--seed", "2", "--output", "c"]) == 0
     assert sorted(item.name for item in Path("c").iterdir()) != names
 
 
-def test_show_goes_on_after_a_broken_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_goes_on_after_a_broken_pair(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make(tmp_path, "ids")
     save(label_ids((24, 30)), tmp_path / "labels/val/13.png")
     assert main(["show", str(path), "--split", "val", "--number", "12"]) == 1
@@ -119,7 +133,9 @@ def test_init_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert not list(Path.cwd().glob(".*")), "no draft stays"
 
 
-def test_init_never_overwrites_without_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_never_overwrites_without_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     TREES["splits_inside"](tmp_path / "data")
     Path("mine.yaml").write_text("precious")
     assert main(["init", str(tmp_path / "data"), "--output", "mine.yaml"]) == 2
@@ -132,7 +148,9 @@ def test_init_never_overwrites_without_force(tmp_path: Path, capsys: pytest.Capt
     assert read_descriptor("mine.yaml").class_names == ("a", "b", "c", "d", "e")
 
 
-def test_init_takes_shares_where_lists_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_takes_shares_where_lists_do_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     TREES["images_and_labels"](tmp_path / "data")
     (tmp_path / "data/train.txt").write_text("0.jpg\nlost.jpg\n")
     (tmp_path / "data/val.txt").write_text("1.jpg\n")
@@ -172,9 +190,13 @@ def test_every_default_is_stated() -> None:
     for parser in commands.choices.values():
         text = " ".join(parser.format_help().split())
         options = [
-            item for item in parser._actions if item.option_strings and item.dest != "help" and not item.required
+            item
+            for item in parser._actions
+            if item.option_strings and item.dest != "help" and not item.required
         ]
-        assert text.count("(default: ") == sum(action.dest != "register" for action in options), parser.prog
+        assert text.count("(default: ") == sum(action.dest != "register" for action in options), (
+            parser.prog
+        )
 
 
 def test_convert_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,5 +209,7 @@ def test_convert_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["check", "mine/mine.yaml", "--workers", "0"]) == 0
     assert main(["convert", str(source), "--output", "mine"]) == 2
     assert "--force" in capsys.readouterr().err
-    assert main(["convert", str(source), "--output", "mine", "--background", "void", "--force"]) == 0
+    assert (
+        main(["convert", str(source), "--output", "mine", "--background", "void", "--force"]) == 0
+    )
     assert read_descriptor("mine/mine.yaml").class_names == ("crop", "weed")

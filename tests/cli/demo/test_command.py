@@ -34,33 +34,51 @@ def weights(tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch)
 
 
 def write_labelled(root: Path) -> Path:
-    """Three pictures in two folders, with labels of three of the trained classes; returns their descriptor."""
+    """Three pictures in two folders, with labels of three of the trained classes; returns their
+    descriptor.
+    """
     for number, place in enumerate(("a/0.png", "a/1.png", "b/0.png")):
         write_picture(root / "images" / place, number)
-        labels = np.random.default_rng(number).integers(0, 3, (5, 7), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        labels = (
+            np.random.default_rng(number)
+            .integers(0, 3, (5, 7), dtype=np.uint8)
+            .repeat(8, 0)
+            .repeat(8, 1)
+        )
         labels[:3] = 255
         (root / "labels" / place).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(root / "labels" / place)
     classes = [("sky", [9, 8, 7]), ("road", [6, 5, 4]), ("car", [3, 2, 1])]
     content = {"images": "images", "labels": "labels", "splits": {"val": 1.0}}
-    return write_yaml(root / "few.yaml", **content, classes=[{"name": name, "color": color} for name, color in classes])
+    return write_yaml(
+        root / "few.yaml",
+        **content,
+        classes=[{"name": name, "color": color} for name, color in classes],
+    )
 
 
 def _files(folder: str | Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+    return sorted(
+        str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()
+    )
 
 
 def _error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()  # of commands before
     assert main(list(words)) == 2
     *before, err = capsys.readouterr().err.splitlines()
-    assert all(line.startswith("model: ") for line in before)  # which model runs, and under which licences
+    # which model runs, and under which licences
+    assert all(line.startswith("model: ") for line in before)
     assert err.startswith("error: ")
     return f"{err}\n"
 
 
-def test_files_patterns_and_folders_together(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for seed, name in enumerate(["a.png", "film/1.png", "film/2.jpg", "photos/x.png", "photos/in/x.png"]):
+def test_files_patterns_and_folders_together(
+    weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(
+        ["a.png", "film/1.png", "film/2.jpg", "photos/x.png", "photos/in/x.png"]
+    ):
         write_picture(Path(name), seed)
     words = ["--weights", weights, "--input", "a.png", "film/*", "photos", "--recursive"]
     assert main([*words, "--save", "overlay,labels,color", "--batch-size", "2"]) == 0
@@ -101,7 +119,9 @@ def test_labels_in_server_ids(tmp_path: Path, small_cfg: CfgNode, weights: str) 
     served = write_checkpoint(tmp_path / "served.pth", small_cfg, metadata={"server_ids": ids})
     write_picture(Path("a.png"))
     assert main(["--weights", str(served), "--input", "a.png", "--save", "labels,server_ids"]) == 0
-    labels, written = (np.asarray(Image.open(f"output/demo/a_{kind}.png")) for kind in ("labels", "server_ids"))
+    labels, written = (
+        np.asarray(Image.open(f"output/demo/a_{kind}.png")) for kind in ("labels", "server_ids")
+    )
     np.testing.assert_array_equal(np.array(ids)[labels], written)
 
 
@@ -110,15 +130,21 @@ def test_colors_of_classes(weights: str, capsys: pytest.CaptureFixture[str]) -> 
     Path("mine.txt").write_text("1 2 3 road\nsky: [4, 5, 6]\nzebra: [9, 9, 9]\n")
     words = ["--weights", weights, "--input", "a.png", "--save", "labels,color"]
     for extra, first in [
-        ([], palette(NAMES)), (["--colors", "mine.txt"], [[1, 2, 3], [4, 5, 6]]), (["--colors", "dataset"], COLORS),
-    ]:  # fmt: skip
+        ([], palette(NAMES)),
+        (["--colors", "mine.txt"], [[1, 2, 3], [4, 5, 6]]),
+        (["--colors", "dataset"], COLORS),
+    ]:
         assert main([*words, *extra]) == 0
-        labels, color = (np.asarray(Image.open(f"output/demo/a_{kind}.png")) for kind in ("labels", "color"))
+        labels, color = (
+            np.asarray(Image.open(f"output/demo/a_{kind}.png")) for kind in ("labels", "color")
+        )
         for index, expected in enumerate(first):
             assert (color[labels == index] == expected).all()
     assert "no class is called zebra" in capsys.readouterr().err
     Path("others.txt").write_text("1 2 3 zebra\n")
-    assert "has no colour for any of the classes" in _error(capsys, *words, "--colors", "others.txt")
+    assert "has no colour for any of the classes" in _error(
+        capsys, *words, "--colors", "others.txt"
+    )
 
 
 def test_without_a_model_it_runs_the_one_that_comes_along(
@@ -126,17 +152,40 @@ def test_without_a_model_it_runs_the_one_that_comes_along(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_picture(Path("a.png"), height=96, width=128)
-    assert main(["--input", "a.png", "--device", "cpu", "--vocabulary", "tree, road,sky", "--save", "json"]) == 0
+    assert (
+        main(
+            [
+                "--input",
+                "a.png",
+                "--device",
+                "cpu",
+                "--vocabulary",
+                "tree, road,sky",
+                "--save",
+                "json",
+            ]
+        )
+        == 0
+    )
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("model: ")]
     assert len(lines) == 1
-    assert "models/camvid_mobilenetv2.safetensors, which comes along (11 classes: sky, building" in lines[0]
-    assert json.loads(Path("output/demo/a_classes.json").read_text())["names"] == ["tree", "road", "sky"]
+    assert (
+        "models/camvid_mobilenetv2.safetensors, which comes along (11 classes: sky, building"
+        in lines[0]
+    )
+    assert json.loads(Path("output/demo/a_classes.json").read_text())["names"] == [
+        "tree",
+        "road",
+        "sky",
+    ]
     assert lines[0].endswith("trained on camvid_sem_seg_train (CC BY-NC 4.0)")
     assert "--weights '': names no file" in _error(capsys, "--input", "a.png", "--weights", "")
 
 
-def test_a_config_s_own_model_is_named(weights: str, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_config_s_own_model_is_named(
+    weights: str, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The config of a training starts from one model and makes another: which one runs is told."""
     write_picture(Path("a.png"), height=64, width=64)
     small_cfg.MODEL.WEIGHTS = weights
@@ -148,10 +197,19 @@ def test_a_config_s_own_model_is_named(weights: str, small_cfg: CfgNode, capsys:
     assert f"model: {weights} (5 classes: " in capsys.readouterr().err
 
 
-def test_a_dataset_is_compared_with_its_labels(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another order of the trained classes needs no CLIP; what is told is what files and labels say."""
+def test_a_dataset_is_compared_with_its_labels(
+    weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another order of the trained classes needs no CLIP; what is told is what files and labels
+    say.
+    """
     path = write_labelled(Path("data"))
-    assert main(["--weights", weights, "--dataset", str(path), "--save", "comparison,labels,json,color"]) == 0
+    assert (
+        main(
+            ["--weights", weights, "--dataset", str(path), "--save", "comparison,labels,json,color"]
+        )
+        == 0
+    )
     told = capsys.readouterr().out
     files = _files("output/demo")
     assert len(files) == 4 * 3
@@ -168,9 +226,14 @@ def test_a_dataset_is_compared_with_its_labels(weights: str, capsys: pytest.Capt
         assert content["names"] == ["sky", "road", "car"]
         assert content["mIoU"] == pytest.approx(scores(one).mean_iou, abs=1e-3)
         color = np.asarray(Image.open(f"output/demo/{stem}_color.png"))
-        assert (color == np.array([[9, 8, 7], [6, 5, 4], [3, 2, 1]])[labels]).all(), "the dataset's colours"
+        assert (color == np.array([[9, 8, 7], [6, 5, 4], [3, 2, 1]])[labels]).all(), (
+            "the dataset's colours"
+        )
     found = scores(confusion)
-    assert f"mIoU {found.mean_iou:.1f} over these pictures, {found.accuracy:.1f}% of their labelled" in told
+    assert (
+        f"mIoU {found.mean_iou:.1f} over these pictures, {found.accuracy:.1f}% of their labelled"
+        in told
+    )
     assert "3 pictures -> output/demo (comparison, labels, json, color)" in told
 
 
@@ -183,7 +246,9 @@ def test_a_dataset_with_faults(weights: str, capsys: pytest.CaptureFixture[str])
     assert captured.out.startswith("2 pictures -> ")
     assert captured.err.splitlines()[-1] == "1 of 3 could not be read: data/images/a/1.png"
     assert "has the splits val" in _error(capsys, *words, "--split", "test")
-    assert "--split goes with a descriptor" in _error(capsys, *words[:3], "toy_street_sem_seg_val", "--split", "val")
+    assert "--split goes with a descriptor" in _error(
+        capsys, *words[:3], "toy_street_sem_seg_val", "--split", "val"
+    )
 
 
 def test_a_registered_dataset_without_labels_is_only_segmented(
@@ -191,13 +256,20 @@ def test_a_registered_dataset_without_labels_is_only_segmented(
 ) -> None:
     write_picture(Path("shots/a.png"))
     Path("mine.py").write_text(
-        "from clipmask.d2 import DatasetCatalog, MetadataCatalog\n"
-        "DatasetCatalog.register('bare', lambda: [{'file_name': 'shots/a.png'}])\n"
-        f"MetadataCatalog.get('bare').set(stuff_classes={list(NAMES)}, server_ids=[7, 23, 21, 26, 17])\n"
+        "from clipmask.d2 import DatasetCatalog, MetadataCatalog\nDatasetCatalog.register('bare',"
+        " lambda: [{'file_name':"
+        f" 'shots/a.png'}}])\nMetadataCatalog.get('bare').set(stuff_classes={list(NAMES)},"
+        " server_ids=[7, 23, 21, 26, 17])\n"
     )
     words = ["--weights", weights, "--register", "mine.py", "--dataset", "bare"]
     assert main([*words, "--save", "server_ids"]) == 0
-    assert set(np.unique(np.asarray(Image.open("output/demo/a_server_ids.png")))) <= {7, 23, 21, 26, 17}
+    assert set(np.unique(np.asarray(Image.open("output/demo/a_server_ids.png")))) <= {
+        7,
+        23,
+        21,
+        26,
+        17,
+    }
     assert "mIoU" not in capsys.readouterr().out
     DatasetCatalog.remove("bare")
     assert "has no labels to compare with" in _error(capsys, *words)
@@ -211,14 +283,18 @@ def test_equal_names_do_not_overwrite_each_other(weights: str) -> None:
     assert _files("new/results") == ["a_x_overlay.png", "b_x_overlay.png"]
 
 
-def test_a_single_picture_into_a_named_file(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_picture_into_a_named_file(
+    weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_picture(Path("a.png"))
     write_picture(Path("b.png"))
     words = ["--weights", weights, "--input", "a.png", "--output"]
     assert main([*words, "made/now.jpg", "--opacity", "0.9"]) == 0
     assert _files("made") == ["now.jpg"]
     assert "a.png: is the input itself" in _error(capsys, *words, "a.png")
-    assert "overlay and color to write" in _error(capsys, *words, "c.png", "--save", "overlay,color")
+    assert "overlay and color to write" in _error(
+        capsys, *words, "c.png", "--save", "overlay,color"
+    )
     assert "2 pictures" in _error(capsys, *words, "c.png", "--input", "a.png", "b.png")
     assert "film.mp4" in _error(capsys, *words, "film.mp4")
     assert main([*words, "c.jpg", "--save", "labels"]) == 2
@@ -228,11 +304,15 @@ def test_a_single_picture_into_a_named_file(weights: str, capsys: pytest.Capture
 
 def test_opacity_is_of_the_colors(weights: str) -> None:
     write_picture(Path("a.png"))
-    assert main(["--weights", weights, "--input", "a.png", "--output", "b.png", "--opacity", "0"]) == 0
+    assert (
+        main(["--weights", weights, "--input", "a.png", "--output", "b.png", "--opacity", "0"]) == 0
+    )
     np.testing.assert_array_equal(read_image("b.png")[:40, :56], read_image("a.png"))
 
 
-def test_broken_pictures_are_named_and_the_rest_goes_on(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_pictures_are_named_and_the_rest_goes_on(
+    weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("1.png", "3.png"):
         write_picture(Path("in") / name)
     Path("in/2.png").write_bytes(Path("in/1.png").read_bytes()[:90])
@@ -248,7 +328,9 @@ def test_broken_pictures_are_named_and_the_rest_goes_on(weights: str, capsys: py
     assert captured.out.startswith("2 pictures -> ")
 
 
-def test_another_vocabulary(weights: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_another_vocabulary(
+    weights: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     write_picture(Path("a.png"))
     words = ["--weights", weights, "--input", "a.png", "--save", "labels"]
     assert main([*words, "--vocabulary", "zebra crossing, snow"]) == 0
@@ -259,14 +341,26 @@ def test_another_vocabulary(weights: str, capfd: pytest.CaptureFixture[str], cap
     rows = np.random.default_rng(0).normal(size=(2, 512)).astype(np.float32)
     np.savez("mine.npz", names=np.array(["snow", "zebra crossing"]), embeddings=rows)
     assert main([*words, "--vocabulary", "zebra crossing,snow", "--embeddings", "mine.npz"]) == 0
-    assert "no row for 'fog'" in _error(capfd, *words, "--vocabulary", "fog", "--embeddings", "mine.npz")
+    assert "no row for 'fog'" in _error(
+        capfd, *words, "--vocabulary", "fog", "--embeddings", "mine.npz"
+    )
     assert "--vocabulary" in _error(capfd, *words, "--embeddings", "mine.npz")
 
 
-def test_views_are_the_configs_keys_by_another_name(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_views_are_the_configs_keys_by_another_name(
+    weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("config.yaml").write_text(str(load_checkpoint(weights)["config"]))
     everything = Views((0.75, 1.0, 1.25, 1.5), flip=True, window=(48, 64))
-    keys = ["--opts", "TEST.AUG.SCALES", "[1.0]", "TEST.AUG.FLIP", "False", "TEST.SLIDING_WINDOW.SIZE", "(40,50)"]
+    keys = [
+        "--opts",
+        "TEST.AUG.SCALES",
+        "[1.0]",
+        "TEST.AUG.FLIP",
+        "False",
+        "TEST.SLIDING_WINDOW.SIZE",
+        "(40,50)",
+    ]
     for model in (["--weights", weights], ["--weights", weights, "--config-file", "config.yaml"]):
         for words, views in [
             ([], None),
@@ -278,7 +372,14 @@ def test_views_are_the_configs_keys_by_another_name(weights: str, capsys: pytest
         ]:
             args = build_parser().parse_args([*model, *words])
             assert Views.from_config(load_predictor(args).cfg) == views
-    words = ["--weights", weights, "--input", str(write_picture(Path("a.png"))), "--output", "seen.png"]
+    words = [
+        "--weights",
+        weights,
+        "--input",
+        str(write_picture(Path("a.png"))),
+        "--output",
+        "seen.png",
+    ]
     assert "512: say height x width" in _error(capsys, *words, "--sliding-window", "512")
     assert "TEST.SLIDING_WINDOW.SIZE [8, 64]" in _error(capsys, *words, "--sliding-window", "8x64")
     assert not Path("seen.png").exists()
@@ -286,7 +387,9 @@ def test_views_are_the_configs_keys_by_another_name(weights: str, capsys: pytest
     assert Path("seen.png").is_file()
 
 
-def test_weights_with_a_config(weights: str, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_with_a_config(
+    weights: str, small_cfg: CfgNode, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_picture(Path("a.png"))
     small_cfg.MODEL.DEVICE = "cpu"
     Path("config.yaml").write_text(small_cfg.dump())
@@ -294,7 +397,11 @@ def test_weights_with_a_config(weights: str, small_cfg: CfgNode, capsys: pytest.
     assert main([*words, "--output", "by_opts.png", "--opts", "MODEL.WEIGHTS", weights]) == 0
     assert main([*words, "--output", "by_option.png", "--weights", weights]) == 0
     assert main(["--weights", weights, "--input", "a.png", "--output", "alone.png"]) == 0
-    assert Path("by_opts.png").read_bytes() == Path("by_option.png").read_bytes() == Path("alone.png").read_bytes()
+    assert (
+        Path("by_opts.png").read_bytes()
+        == Path("by_option.png").read_bytes()
+        == Path("alone.png").read_bytes()
+    )
     assert "MODEL.WEIGHTS" in _error(capsys, *words)
     assert "SOLVER.MAX_ITER" in _error(capsys, *words, "--opts", "SOLVER.MAX_ITERS", "1")
 
@@ -307,7 +414,10 @@ def test_mistakes_are_one_paragraph(weights: str, capsys: pytest.CaptureFixture[
     for words, message in [
         (["--weights", weights], "nothing to segment"),
         (["--weights", weights, *picture, "--webcam"], "exclude each other"),
-        (["--weights", weights, *picture, "--vocabulary", "a", "--dataset", "b.yaml"], "exclude each other"),
+        (
+            ["--weights", weights, *picture, "--vocabulary", "a", "--dataset", "b.yaml"],
+            "exclude each other",
+        ),
         (["--weights", weights, *picture, "--split", "val"], "--split goes with --dataset"),
         (["--weights", weights, *picture, "--save", "comparison"], "labels of a --dataset"),
         (["--weights", weights, *picture, "--save", "server_ids"], "no server ids"),
@@ -336,7 +446,13 @@ def test_help_has_examples_and_defaults(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("examples, ", "(default: output/demo)", "(default: 0.5)", "(default: overlay; ", "(default: 1)"):
+    for words in (
+        "examples, ",
+        "(default: output/demo)",
+        "(default: 0.5)",
+        "(default: overlay; ",
+        "(default: 1)",
+    ):
         assert words in text
     assert "None" not in text
 
@@ -351,7 +467,12 @@ def test_pictures_need_no_opencv(weights: str, tmp_path: Path) -> None:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, "--weights", weights, *words]
-        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CLIPMASK_D2": "builtin", "PATH": ""}
+        environment = {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "CLIPMASK_D2": "builtin",
+            "PATH": "",
+        }
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     result = run("--input", "a.png")

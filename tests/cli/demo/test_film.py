@@ -1,4 +1,6 @@
-"""What the demo writes of a film beside its overlay: fewer frames, label maps, lines of JSON, smoothed classes."""
+"""What the demo writes of a film beside its overlay: fewer frames, label maps, lines of JSON,
+smoothed classes.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def cv2() -> Any:
 
 
 @pytest.fixture
-def words(cv2: Any, tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def words(
+    cv2: Any, tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
     """The demo's arguments for a film of seven frames of 64x48 pixels."""
     monkeypatch.chdir(tmp_path)
     writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), RATE, (64, 48))
@@ -35,7 +39,12 @@ def words(cv2: Any, tmp_path: Path, small_cfg: CfgNode, monkeypatch: pytest.Monk
     for seed in range(FRAMES):
         writer.write(pixels(48, 64, seed))
     writer.release()
-    return ["--weights", str(write_checkpoint(tmp_path / "model.pth", small_cfg)), "--video-input", "clip.avi"]
+    return [
+        "--weights",
+        str(write_checkpoint(tmp_path / "model.pth", small_cfg)),
+        "--video-input",
+        "clip.avi",
+    ]
 
 
 def frames_of(path: str) -> tuple[int, float | None]:
@@ -72,13 +81,17 @@ def test_labels_and_lines_are_those_of_the_frames_in_the_film(words: list[str]) 
         assert first == pytest.approx(100 * (labels == 0).mean(), abs=0.01)
 
 
-def test_smoothing_through_the_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_smoothing_through_the_command(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Strength 0 is no smoothing; the usual one writes as many frames and says so."""
     for output, smooth in (("plain", []), ("zero", ["--smooth", "0"]), ("usual", ["--smooth"])):
         assert main([*words, "--output", output, "--save", "labels,overlay", *smooth]) == 0
     assert "smoothed by 0.6" in capsys.readouterr().out
     plain, zero = (
-        np.stack([np.asarray(Image.open(file)) for file in sorted(Path(f"{name}/clip_labels").iterdir())])
+        np.stack(
+            [np.asarray(Image.open(file)) for file in sorted(Path(f"{name}/clip_labels").iterdir())]
+        )
         for name in ("plain", "zero")
     )
     assert (plain == zero).mean() > 0.999
@@ -103,7 +116,9 @@ def test_options_that_make_no_sense(
     assert not list(Path().glob("**/.*"))
 
 
-def test_every_and_smooth_are_for_films(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_and_smooth_are_for_films(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     Image.fromarray(pixels(48, 64, 0)).save("a.png")
     assert main([*words[:2], "--input", "a.png", "--smooth"]) == 2
     assert "--smooth" in capsys.readouterr().err

@@ -41,7 +41,9 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["b/x.jpg", "b", "*/x.jpg", "./b/x.jpg", "a"], False, ["b/x.jpg", "a/x.png"]),
     ],
 )
-def test_what_is_found(tree: Path, patterns: list[str], recursive: bool, expected: list[str]) -> None:
+def test_what_is_found(
+    tree: Path, patterns: list[str], recursive: bool, expected: list[str]
+) -> None:
     assert [str(found.path) for found in find_pictures(patterns, recursive=recursive)] == expected
 
 
@@ -61,7 +63,9 @@ def test_what_leads_nowhere_is_named(tree: Path, pattern: str, message: str) -> 
 
 def test_a_home_folder_and_earlier_results(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tree / "d"))
-    assert [found.path for found in find_pictures(["~/sub/*.png"])] == [tree / "d" / "sub" / "z.png"]
+    assert [found.path for found in find_pictures(["~/sub/*.png"])] == [
+        tree / "d" / "sub" / "z.png"
+    ]
     found = find_pictures(["a"], recursive=True, exclude=Path("a/deep"))
     assert [str(picture.path) for picture in found] == ["a/x.png"]
     assert len(find_pictures(["a"], recursive=True, exclude=Path("a"))) == 2

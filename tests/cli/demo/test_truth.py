@@ -1,4 +1,6 @@
-"""A dataset's classes become the model's, where they can be had, and its pictures are found with their labels."""
+"""A dataset's classes become the model's, where they can be had, and its pictures are found with
+their labels.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def predictor(tmp_path: Path, small_cfg: CfgNode) -> Predictor:
 
 
 @pytest.fixture
-def register(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., LabelledPictures]]:
+def register(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., LabelledPictures]]:
     name = f"truth_{request.node.name}"
 
     def register(classes: list[str], **metadata: object) -> LabelledPictures:
@@ -43,13 +47,17 @@ def register(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callabl
     DatasetCatalog.remove(name)
 
 
-def test_the_trained_classes_stay_as_they_are(predictor: Predictor, register: Callable[..., LabelledPictures]) -> None:
+def test_the_trained_classes_stay_as_they_are(
+    predictor: Predictor, register: Callable[..., LabelledPictures]
+) -> None:
     before = predictor.names
     assert register(list(NAMES)).prepare(predictor, None) == {}
     assert predictor.names is before, "a change of vocabulary would outdate results"
 
 
-def test_some_of_them_in_another_order(predictor: Predictor, register: Callable[..., LabelledPictures]) -> None:
+def test_some_of_them_in_another_order(
+    predictor: Predictor, register: Callable[..., LabelledPictures]
+) -> None:
     dataset = register(["car", "road"], stuff_colors=[(1, 2, 3), (4, 5, 6)], server_ids=[26, 7])
     assert dataset.prepare(predictor, None) == {"car": [1, 2, 3], "road": [4, 5, 6]}
     assert predictor.names == ("car", "road")
@@ -64,8 +72,12 @@ def test_synonyms_that_can_not_be_had_are_left_away(
     assert predictor.names == ("car", "road")
 
 
-def test_classes_that_can_not_be_had_are_named(predictor: Predictor, register: Callable[..., LabelledPictures]) -> None:
-    with pytest.raises(UserError, match=r"its classes \(car, zebra\) are others than the model's \(road, sky, tree"):
+def test_classes_that_can_not_be_had_are_named(
+    predictor: Predictor, register: Callable[..., LabelledPictures]
+) -> None:
+    with pytest.raises(
+        UserError, match=r"its classes \(car, zebra\) are others than the model's \(road, sky, tree"
+    ):
         register(["car", "zebra"]).prepare(predictor, None)
     assert predictor.names == NAMES
 

@@ -1,4 +1,6 @@
-"""The page in a real browser: a picture in, an overlay out, other names, a broken file, one that is too large."""
+"""The page in a real browser: a picture in, an overlay out, other names, a broken file, one that is
+too large.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tests.conftest import NAMES
 pytestmark = pytest.mark.slow
 PATIENCE = 120  # seconds for a part of the page to come, on a machine that has much else to do
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and its driver are not installed")
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and its driver are not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +35,27 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("gradio")
     from clipmask import load_cfg
 
-    opts = ["MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.NUM_HEADS", "2", "MODEL.CLIPMASK.NUM_QUERIES", "8"]
-    checkpoint = write_checkpoint(tmp_path_factory.mktemp("model") / "model.pth", load_cfg("toy.yaml", opts))
-    words = ["--weights", str(checkpoint), "--device", "cpu", "--port", "0", "--max-megapixels", "0.1"]
+    opts = [
+        "MODEL.CLIPMASK.HIDDEN_DIM",
+        "16",
+        "MODEL.CLIPMASK.NUM_HEADS",
+        "2",
+        "MODEL.CLIPMASK.NUM_QUERIES",
+        "8",
+    ]
+    checkpoint = write_checkpoint(
+        tmp_path_factory.mktemp("model") / "model.pth", load_cfg("toy.yaml", opts)
+    )
+    words = [
+        "--weights",
+        str(checkpoint),
+        "--device",
+        "cpu",
+        "--port",
+        "0",
+        "--max-megapixels",
+        "0.1",
+    ]
     told: list[str] = []
     ready, done = threading.Event(), threading.Event()
     environment = dict(os.environ)
@@ -43,7 +65,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ready.set()
         done.wait()
 
-    thread = threading.Thread(target=serve, args=(build_parser().parse_args(words), until), daemon=True)
+    thread = threading.Thread(
+        target=serve, args=(build_parser().parse_args(words), until), daemon=True
+    )
     thread.start()
     assert ready.wait(PATIENCE)
     yield told[0]
@@ -116,7 +140,9 @@ def errors(page: Any) -> str:
 
 
 @needs_browser
-def test_a_picture_in_an_overlay_and_a_label_map_out(page: Any, address: str, tmp_path: Path) -> None:
+def test_a_picture_in_an_overlay_and_a_label_map_out(
+    page: Any, address: str, tmp_path: Path
+) -> None:
     Image.fromarray(pixels(48, 64)).save(tmp_path / "street.png")
     choose(page, tmp_path / "street.png")
     segment(page)
@@ -171,7 +197,9 @@ def test_the_route_for_programs(address: str, tmp_path: Path) -> None:
     Image.fromarray(pixels(48, 64)).save(tmp_path / "street.png")
     (tmp_path / "noise.png").write_bytes(b"noise" * 100)
     route = client.Client(address, verbose=False)
-    street, noise = (client.handle_file(str(tmp_path / name)) for name in ("street.png", "noise.png"))
+    street, noise = (
+        client.handle_file(str(tmp_path / name)) for name in ("street.png", "noise.png")
+    )
     overlay, legend, labels, *_ = route.predict(street, "", 0.5, api_name="/segment")
     assert Image.open(labels).size == (64, 48)
     assert "<table" in str(legend)

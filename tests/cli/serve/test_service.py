@@ -1,4 +1,6 @@
-"""The service has limits, changes names for each visitor, and shows what they write without believing it."""
+"""The service has limits, changes names for each visitor, and shows what they write without
+believing it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.conftest import NAMES
 
 @pytest.fixture
 def service(checkpoint: Path) -> Service:
-    return Service(Predictor.from_checkpoint(checkpoint, "cpu"), Limits(megabytes=1, megapixels=0.1, frames=3))
+    return Service(
+        Predictor.from_checkpoint(checkpoint, "cpu"), Limits(megabytes=1, megapixels=0.1, frames=3)
+    )
 
 
 def test_names_are_each_visitor_s_own(service: Service, tmp_path: Path) -> None:
@@ -58,7 +62,9 @@ def test_a_film_is_cut_at_its_limit(service: Service, tmp_path: Path) -> None:
         film.write(np.full((48, 64, 3), 40 * shade, np.uint8))
     film.release()
     seen: list[tuple[int, int]] = []
-    said = service.segment_film(tmp_path / "a.avi", "", tmp_path / "b.avi", lambda *at: seen.append(at))
+    said = service.segment_film(
+        tmp_path / "a.avi", "", tmp_path / "b.avi", lambda *at: seen.append(at)
+    )
     assert (said, seen) == ("3 frames; the first 3 of 5", [(1, 3), (2, 3), (3, 3)])
     assert (tmp_path / "b.avi").is_file()
     (tmp_path / "noise.mp4").write_bytes(b"noise" * 100)

@@ -23,13 +23,19 @@ TRAIN, VAL = 12, 12
 def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """A picture with large shapes, which no other seed gives."""
     rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize(size[::-1], Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize(
+        size[::-1], Image.Resampling.BICUBIC
+    )
     return np.asarray(coarse)
 
 
 def label_ids(size: tuple[int, int] = SIZE) -> np.ndarray:
     """Ids of three classes in stripes."""
-    return np.repeat(np.arange(size[1]) * 3 // size[1], size[0]).reshape(size[1], size[0]).T.astype(np.uint8)
+    return (
+        np.repeat(np.arange(size[1]) * 3 // size[1], size[0])
+        .reshape(size[1], size[0])
+        .T.astype(np.uint8)
+    )
 
 
 def save(pixels: np.ndarray, path: Path) -> Path:
@@ -40,7 +46,8 @@ def save(pixels: np.ndarray, path: Path) -> Path:
 
 
 def make(root: Path, encoding: str = "rgb", **changes: Any) -> Path:
-    """Writes 12 pictures for training and 12 for validation, all in order; returns the descriptor's path.
+    """Writes 12 pictures for training and 12 for validation, all in order; returns the descriptor's
+    path.
 
     Args:
         root: the folder.

@@ -24,7 +24,11 @@ def test_frequencies_per_split(tmp_path: Path) -> None:
     assert tables["train"].images == (TRAIN,) * 3
     assert tables["train"].void == 0
     assert sum(tables["train"].shares) == pytest.approx(100)
-    assert tables["val"].pixels == ((VAL - 1) * counts[0] + 12 * 32, (VAL - 1) * counts[1], (VAL - 1) * counts[2])
+    assert tables["val"].pixels == (
+        (VAL - 1) * counts[0] + 12 * 32,
+        (VAL - 1) * counts[1],
+        (VAL - 1) * counts[2],
+    )
     assert tables["val"].images == (VAL, VAL - 1, VAL - 1)
     assert (tables["val"].void, tables["val"].images_read) == (12 * 32, VAL)
 

@@ -67,7 +67,9 @@ def test_different_sizes(tmp_path: Path) -> None:
     assert found["size_mismatch"].rows == [(str(tmp_path / "images/val/13.png"), "32x24", "30x24")]
     assert "orientation" not in found["size_mismatch"].advice
     save(label_ids().T, tmp_path / "labels/val/13.png")
-    assert "turn the label map the same way, don't resize it" in findings(path)["size_mismatch"].advice
+    assert (
+        "turn the label map the same way, don't resize it" in findings(path)["size_mismatch"].advice
+    )
 
 
 def test_unknown_colours_with_the_nearest_class(tmp_path: Path) -> None:
@@ -106,7 +108,9 @@ def test_wholly_void_labels(tmp_path: Path) -> None:
 
 def test_equal_pictures_by_their_pixels(tmp_path: Path) -> None:
     path = make(tmp_path)
-    first, within, across = (tmp_path / f"images/{name}.png" for name in ("train/05", "train/06", "val/13"))
+    first, within, across = (
+        tmp_path / f"images/{name}.png" for name in ("train/05", "train/06", "val/13")
+    )
     Image.open(first).save(within, compress_level=1)  # other bytes, equal pixels
     assert first.read_bytes() != within.read_bytes()
     found = findings(path)
@@ -115,7 +119,9 @@ def test_equal_pictures_by_their_pixels(tmp_path: Path) -> None:
     across.write_bytes((tmp_path / "images/train/07.png").read_bytes())
     found = findings(path)
     assert found.keys() == {"duplicate_within_split", "duplicate_across_splits"}
-    assert found["duplicate_across_splits"].rows == [("train, val", f"{tmp_path / 'images/train/07.png'}, {across}")]
+    assert found["duplicate_across_splits"].rows == [
+        ("train, val", f"{tmp_path / 'images/train/07.png'}, {across}")
+    ]
 
 
 def test_alike_pictures_of_several_splits(tmp_path: Path) -> None:
@@ -132,7 +138,12 @@ def test_alike_pictures_of_several_splits(tmp_path: Path) -> None:
 def test_classes_that_training_hardly_sees(tmp_path: Path) -> None:
     classes = [{"name": name, "color": list(color)} for name, color in COLORS.items()]
     path = make(
-        tmp_path, classes=[*classes, {"name": "car", "color": [0, 0, 142]}, {"name": "bus", "color": [9, 9, 9]}]
+        tmp_path,
+        classes=[
+            *classes,
+            {"name": "car", "color": [0, 0, 142]},
+            {"name": "bus", "color": [9, 9, 9]},
+        ],
     )
     labels = np.array(list(COLORS.values()), np.uint8)[label_ids()]
     labels[:2, :2] = (0, 0, 142)
@@ -147,7 +158,9 @@ def test_classes_that_training_hardly_sees(tmp_path: Path) -> None:
 def test_splits_without_pictures_and_pictures_without_split(tmp_path: Path) -> None:
     lists = {"train": "train.txt", "val": "val.txt"}
     (tmp_path / "train.txt").write_text("".join(f"train/{number:02}\n" for number in range(TRAIN)))
-    (tmp_path / "val.txt").write_text("".join(f"val/{number:02}\n" for number in range(TRAIN, TRAIN + 10)))
+    (tmp_path / "val.txt").write_text(
+        "".join(f"val/{number:02}\n" for number in range(TRAIN, TRAIN + 10))
+    )
     path = make(tmp_path, splits=lists)
     found = findings(path)
     assert found.keys() == {"in_no_split"}

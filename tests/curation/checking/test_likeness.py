@@ -42,6 +42,9 @@ def test_flat_pictures_of_different_colours_are_not_alike() -> None:
 
 def test_groups_are_those_of_comparing_all() -> None:
     pictures = [_detailed(seed) for seed in range(30)]
-    items = [likeness(pixels) for pixels in [*pictures, _again(pictures[3], 90), _again(pictures[20], 70)]]
+    items = [
+        likeness(pixels)
+        for pixels in [*pictures, _again(pictures[3], 90), _again(pictures[20], 70)]
+    ]
     assert alike_groups(items) == [[3, 30], [20, 31]]
     assert alike_groups([]) == []

@@ -67,7 +67,9 @@ def test_unknown_colours_are_counted_and_bounded(tmp_path: Path) -> None:
     assert reading.unknown == ((packed((5, 6, 7)), 9),)
     assert (reading.counts, reading.void) == ((24 * 32 - 13,), 4)
     noise = np.random.default_rng(0).integers(2, 256, (40, 60, 3), np.uint8)
-    assert len(read_pair(_pair(tmp_path, noise), LabelFormat(1, 255, values)).unknown) == MOST_UNKNOWN
+    assert (
+        len(read_pair(_pair(tmp_path, noise), LabelFormat(1, 255, values)).unknown) == MOST_UNKNOWN
+    )
 
 
 def test_a_label_map_of_the_wrong_kind_is_a_fault_with_its_reason(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Results come for all items, and for a process that dies None comes for the item that killed it, no other."""
+"""Results come for all items, and for a process that dies None comes for the item that killed it,
+no other.
+"""
 
 from __future__ import annotations
 

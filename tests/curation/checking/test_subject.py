@@ -24,7 +24,9 @@ def test_a_descriptor(tmp_path: Path) -> None:
 
 
 def test_label_maps_among_the_pictures_are_no_orphans(tmp_path: Path) -> None:
-    path = make(tmp_path, "ids", images=".", labels=".", label_folders={"images": "labels"}, splits=None)
+    path = make(
+        tmp_path, "ids", images=".", labels=".", label_folders={"images": "labels"}, splits=None
+    )
     subject = open_subject([str(path)])
     assert len(subject.pairs) == TRAIN + VAL
     assert subject.orphans == []
@@ -34,7 +36,9 @@ def test_label_maps_among_the_pictures_are_no_orphans(tmp_path: Path) -> None:
 
 def test_registered_datasets_with_files_missing(tmp_path: Path, register: Register) -> None:
     descriptor = open_subject([str(make(tmp_path, "ids"))])
-    records = [{"file_name": pair.image, "sem_seg_file_name": pair.labels} for pair in descriptor.pairs]
+    records = [
+        {"file_name": pair.image, "sem_seg_file_name": pair.labels} for pair in descriptor.pairs
+    ]
     first = register(records[:TRAIN], stuff_classes=["road", "sky", "tree"])
     second = register(records[TRAIN:], stuff_classes=["road", "sky", "tree"])
     Path(records[0]["file_name"]).unlink()

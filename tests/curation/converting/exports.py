@@ -1,4 +1,6 @@
-"""Small exports of annotation tools, all of the same scene: a square of crop, and a smaller one of weed upon it."""
+"""Small exports of annotation tools, all of the same scene: a square of crop, and a smaller one of
+weed upon it.
+"""
 
 from __future__ import annotations
 
@@ -58,19 +60,31 @@ def dump(path: Path, content: Any) -> Path:
     return path
 
 
-def _coco_content(segmentations: list[Any], stems: tuple[str, ...] = STEMS, top: bool = False) -> dict[str, Any]:
+def _coco_content(
+    segmentations: list[Any], stems: tuple[str, ...] = STEMS, top: bool = False
+) -> dict[str, Any]:
     categories = [{"id": 1, "name": "crop"}, {"id": 2, "name": "weed"}]
     if top:
         categories = [{"id": 0, "name": "plants", "supercategory": "none"}] + [
             {**item, "supercategory": "plants"} for item in categories
         ]
     return {
-        "images": [{"id": n, "file_name": f"{stem}.jpg", "height": 30, "width": 40} for n, stem in enumerate(stems)],
+        "images": [
+            {"id": n, "file_name": f"{stem}.jpg", "height": 30, "width": 40}
+            for n, stem in enumerate(stems)
+        ],
         "categories": categories,
         "annotations": [
-            {"id": 10 * n + kind, "image_id": n, "category_id": 2 - kind, "segmentation": part, "iscrowd": 0}
+            {
+                "id": 10 * n + kind,
+                "image_id": n,
+                "category_id": 2 - kind,
+                "segmentation": part,
+                "iscrowd": 0,
+            }
             for n in range(len(stems))
-            for kind, part in enumerate(segmentations[::-1])  # weed first: the smaller one counts all the same
+            # weed first: the smaller one counts all the same
+            for kind, part in enumerate(segmentations[::-1])
         ],
     }
 
@@ -90,7 +104,9 @@ def coco_rle(root: Path) -> Path:
             last, run = value, 0
         run += 1
     listed = {"size": list(SIZE), "counts": [*counts, run]}
-    return dump(root / "a.json", _coco_content([{**packed, "counts": packed["counts"].decode()}, listed]))
+    return dump(
+        root / "a.json", _coco_content([{**packed, "counts": packed["counts"].decode()}, listed])
+    )
 
 
 def roboflow(root: Path) -> Path:
@@ -133,15 +149,16 @@ def cvat(root: Path) -> Path:
     inside = area(WEED)[10:16, 8:20]
     points = ";".join(f"{x},{y}" for x, y in corners(CROP))
     images = "".join(
-        f'<image id="{n}" name="{stem}.jpg" width="40" height="30">'
-        f'<mask label="weed" z_order="1" left="8" top="10" width="12" height="6" rle="0,{inside.size}"/>'
-        f'<polygon label="crop" points="{points}" z_order="0"/><points label="crop" points="1,1"/></image>'
+        f'<image id="{n}" name="{stem}.jpg" width="40" height="30"><mask label="weed" z_order="1"'
+        f' left="8" top="10" width="12" height="6" rle="0,{inside.size}"/><polygon label="crop"'
+        f' points="{points}" z_order="0"/><points label="crop" points="1,1"/></image>'
         for n, stem in enumerate(STEMS)
     )
     labels = "".join(f"<label><name>{n}</name><color>{c}</color></label>" for n, c in
                      (("crop", "#00ff00"), ("weed", "#ff0000")))  # fmt: skip
     text = (
-        f"<?xml version='1.0'?><annotations><meta><task><labels>{labels}</labels></task></meta>{images}</annotations>"
+        "<?xml"
+        f" version='1.0'?><annotations><meta><task><labels>{labels}</labels></task></meta>{images}</annotations>"  # noqa: E501
     )
     (root / "annotations.xml").write_text(text)
     return root / "annotations.xml"
@@ -156,12 +173,17 @@ def via(root: Path) -> Path:
         {"shape_attributes": {"name": "rect", "x": 8, "y": 10, "width": 12, "height": 6},
          "region_attributes": {"kind": {"weed": True}}},
     ]  # fmt: skip
-    content = {f"{stem}.jpg123": {"filename": f"{stem}.jpg", "size": 123, "regions": regions} for stem in STEMS}
+    content = {
+        f"{stem}.jpg123": {"filename": f"{stem}.jpg", "size": 123, "regions": regions}
+        for stem in STEMS
+    }
     return dump(root / "via.json", {"_via_settings": {}, "_via_img_metadata": content})
 
 
 def pack_bits(values: np.ndarray) -> list[int]:
-    """Packs bytes as thi.ng's rle-pack does, in runs of equal values of up to 256, and single ones unrepeated."""
+    """Packs bytes as thi.ng's rle-pack does, in runs of equal values of up to 256, and single ones
+    unrepeated.
+    """
     bits = [f"{len(values):032b}", f"{7:05b}", *(f"{width - 1:04b}" for width in (3, 4, 8, 16))]
     start = 0
     while start < len(values):
@@ -183,10 +205,20 @@ def label_studio(root: Path) -> Path:
     common = {"original_width": 40, "original_height": 30}
     layer = np.repeat(area(WEED)[..., None] * np.uint8(255), 4, -1)
     results = [
-        {**common, "type": "polygonlabels",
-         "value": {"polygonlabels": ["crop"], "points": [[x / 0.4, y / 0.3] for x, y in corners(CROP)]}},
-        {**common, "type": "brushlabels", "value": {"brushlabels": ["weed"], "rle": pack_bits(layer.ravel())}},
-    ]  # fmt: skip
+        {
+            **common,
+            "type": "polygonlabels",
+            "value": {
+                "polygonlabels": ["crop"],
+                "points": [[x / 0.4, y / 0.3] for x, y in corners(CROP)],
+            },
+        },
+        {
+            **common,
+            "type": "brushlabels",
+            "value": {"brushlabels": ["weed"], "rle": pack_bits(layer.ravel())},
+        },
+    ]
     tasks = [
         {"id": n, "data": {"image": f"/data/upload/1/0123abcd-{stem}.jpg"},
          "annotations": [{"was_cancelled": True, "result": []}, {"result": results}]}
@@ -223,6 +255,16 @@ def arrays(root: Path) -> Path:
 EXPORTS: dict[str, Callable[[Path], Path]] = {
     item.__name__: item
     for item in (
-        coco_polygons, coco_rle, roboflow, labelme, yolo, cvat, via, label_studio, class_folders, class_names, arrays,
+        coco_polygons,
+        coco_rle,
+        roboflow,
+        labelme,
+        yolo,
+        cvat,
+        via,
+        label_studio,
+        class_folders,
+        class_names,
+        arrays,
     )
-}  # fmt: skip
+}

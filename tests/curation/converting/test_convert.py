@@ -1,4 +1,6 @@
-"""The same scene comes out of every tool's export as the same label maps, with names, colours and splits."""
+"""The same scene comes out of every tool's export as the same label maps, with names, colours and
+splits.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,31 @@ from clipmask.curation.converting.convert import Converted, Options, convert
 from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
-from tests.curation.converting.exports import EXPORTS, SIZE, STEMS, coco_polygons, dump, photos, ring, truth
+from tests.curation.converting.exports import (
+    EXPORTS,
+    SIZE,
+    STEMS,
+    coco_polygons,
+    dump,
+    photos,
+    ring,
+    truth,
+)
 
 
-def _converted(source: Path, output: Path, images: Path | None = None, **options: Any) -> tuple[Converted, Descriptor]:
+def _converted(
+    source: Path, output: Path, images: Path | None = None, **options: Any
+) -> tuple[Converted, Descriptor]:
     done = convert(source, images, output, Options(**options))
     return done, read_descriptor(output / f"{output.name}.yaml")
 
 
 def _labels(descriptor: Descriptor) -> dict[str, np.ndarray]:
-    return {image.stem: read_labels(path, descriptor.label_format, SIZE) for image, path in descriptor.pairs()
-            if path.is_file()}  # fmt: skip
+    return {
+        image.stem: read_labels(path, descriptor.label_format, SIZE)
+        for image, path in descriptor.pairs()
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -31,7 +47,9 @@ def test_exports_of_all_tools_are_the_same_labels(tmp_path: Path, name: str) -> 
     source = EXPORTS[name](tmp_path / "data")
     masks = name.startswith("class_")
     done, descriptor = _converted(source, tmp_path / "out", format="masks" if masks else None)
-    classes = ("class_0", "class_1", "class_2") if name == "arrays" else ("background", "crop", "weed")
+    classes = (
+        ("class_0", "class_1", "class_2") if name == "arrays" else ("background", "crop", "weed")
+    )
     assert done.names == descriptor.class_names == classes
     assert done.pictures == len(STEMS)
     labels = _labels(descriptor)
@@ -40,7 +58,10 @@ def test_exports_of_all_tools_are_the_same_labels(tmp_path: Path, name: str) -> 
         np.testing.assert_array_equal(found, truth())
     if name == "roboflow":
         samples = descriptor.samples()
-        stems = {split: [Path(record["file_name"]).stem for record in records] for split, records in samples.items()}
+        stems = {
+            split: [Path(record["file_name"]).stem for record in records]
+            for split, records in samples.items()
+        }
         assert stems == {"train": ["a"], "val": ["b"]}
     if name == "cvat":
         assert [item.color for item in descriptor.classes[1:]] == [(0, 255, 0), (255, 0, 0)]
@@ -68,9 +89,11 @@ def test_names_give_the_order_and_void_ones_are_void(tmp_path: Path) -> None:
     content = {
         "images": [{"id": 1, "file_name": "a.jpg"}],
         "categories": [{"id": 1, "name": "crop"}, {"id": 2, "name": "ignore"}],
-        "annotations": [{"image_id": 1, "category_id": 2, "segmentation": [ring((10, 16, 8, 20))]},
-                        {"image_id": 1, "category_id": 1, "segmentation": [ring((4, 24, 5, 30))], "iscrowd": 0}],
-    }  # fmt: skip
+        "annotations": [
+            {"image_id": 1, "category_id": 2, "segmentation": [ring((10, 16, 8, 20))]},
+            {"image_id": 1, "category_id": 1, "segmentation": [ring((4, 24, 5, 30))], "iscrowd": 0},
+        ],
+    }
     photos(tmp_path / "data")
     source = dump(tmp_path / "data/x.json", content)
     done, descriptor = _converted(source, tmp_path / "out")
@@ -101,7 +124,10 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
         ({}, "no such file or folder"),
         ({"a.json": "{"}, r"a\.json: is no JSON"),
         ({"a.json": "{}"}, "no annotations of a known format"),
-        ({"a.json": '{"images": [{}], "annotations": [], "categories": []}'}, "not as COCO's format says"),
+        (
+            {"a.json": '{"images": [{}], "annotations": [], "categories": []}'},
+            "not as COCO's format says",
+        ),
         ({"a.json": '{"images": [], "annotations": [], "categories": []}'}, "are of no picture"),
         ({"a.xml": "<annotations><image/></annotations>"}, "not as CVAT's format says"),
     ],

@@ -25,7 +25,9 @@ NOISE = np.random.default_rng(0).random((50, 60))
         (NOISE.astype(np.float32) - 0.5, (-0.495, 0.495)),
     ],
 )
-def test_the_range_that_is_used(tmp_path: Path, values: np.ndarray, expected: tuple[float, float] | None) -> None:
+def test_the_range_that_is_used(
+    tmp_path: Path, values: np.ndarray, expected: tuple[float, float] | None
+) -> None:
     path = tmp_path / ("a.tif" if values.dtype == np.float32 else "a.png")
     Image.fromarray(values).save(path)
     (tmp_path / "broken.png").write_bytes(b"nothing")

@@ -20,10 +20,16 @@ from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES, grey, photo
 
 BARE = ("class_0", "class_1", "class_2", "class_3")
 EXPECTED: dict[str, dict[str, Any]] = {
-    "images_and_labels": {"encoding": "rgb", "class_names": ("road", "sky", "vegetation", "person")},
+    "images_and_labels": {
+        "encoding": "rgb",
+        "class_names": ("road", "sky", "vegetation", "person"),
+    },
     "one_folder": {"class_names": ("class_0", "class_1"), "ignore_ids": (254,)},
     "camvid": {"class_names": BARE},
-    "cityscapes": {"class_names": tuple(CITYSCAPES), "ignore_ids": (-1, *range(7), 9, 10, 14, 15, 16, 18, 29, 30, 255)},
+    "cityscapes": {
+        "class_names": tuple(CITYSCAPES),
+        "ignore_ids": (-1, *range(7), 9, 10, 14, 15, 16, 18, 29, 30, 255),
+    },
     "splits_outside": {"class_names": ("background", "tall crop", "weed")},
     "splits_inside": {"class_names": ("background", "road", "zebra crossing", "car", "bus")},
     "prefixes": {"class_names": BARE},
@@ -44,7 +50,12 @@ def _described(root: Path, place: Path, **options: Any) -> Descriptor:
 def test_trees_read_back(tmp_path: Path, name: str) -> None:
     TREES[name](tmp_path / "data")
     descriptor = _described(tmp_path / "data", tmp_path / "elsewhere")
-    for key, value in {"encoding": "ids", "ignore_ids": (255,), "name": "mine", **EXPECTED[name]}.items():
+    for key, value in {
+        "encoding": "ids",
+        "ignore_ids": (255,),
+        "name": "mine",
+        **EXPECTED[name],
+    }.items():
         assert getattr(descriptor, key) == value, key
     samples = descriptor.samples()
     assert len(descriptor.pairs()) == COUNT
@@ -52,7 +63,10 @@ def test_trees_read_back(tmp_path: Path, name: str) -> None:
     if name in ("images_and_labels", "one_folder", "prefixes", "flat_labels"):
         assert descriptor.splits == SHARES.sources
     else:
-        assert {split: len(records) for split, records in samples.items()} == {"train": TRAIN, "val": COUNT - TRAIN}
+        assert {split: len(records) for split, records in samples.items()} == {
+            "train": TRAIN,
+            "val": COUNT - TRAIN,
+        }
     for record in samples["train"]:  # every value is a class or void
         read_labels(record["sem_seg_file_name"], descriptor.label_format)
 
@@ -87,7 +101,10 @@ def test_lists_that_name_other_files_are_not_taken(tmp_path: Path) -> None:
     assert "train.txt, val.txt were found" in splits.why
     (tmp_path / "train.txt").write_text("0\n1\n")
     (tmp_path / "val.txt").write_text("/elsewhere/images/2.jpg /elsewhere/labels/2.png\n")
-    assert guess_folder(tmp_path).splits.sources == {"train": Path("train.txt"), "val": Path("val.txt")}
+    assert guess_folder(tmp_path).splits.sources == {
+        "train": Path("train.txt"),
+        "val": Path("val.txt"),
+    }
 
 
 def test_deep_pictures_get_their_range(tmp_path: Path) -> None:
@@ -104,7 +121,9 @@ def test_ade20k_is_known_by_its_file_of_names(tmp_path: Path) -> None:
         save(photo(number), tmp_path / f"images/{number}.jpg")
         save(grey(4), tmp_path / f"annotations/{number}.png")
     rows = ["1\t0.1\t9\t9\t1\twall", "2\t0.1\t9\t9\t1\tbuilding, edifice", "3\t0.1\t9\t9\t1\tsky"]
-    (tmp_path / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tStuff\tName\n" + "\n".join(rows))
+    (tmp_path / "objectInfo150.txt").write_text(
+        "Idx\tRatio\tTrain\tVal\tStuff\tName\n" + "\n".join(rows)
+    )
     descriptor = _described(tmp_path, tmp_path / "here")
     assert descriptor.class_names == ("wall", "building", "sky")
     assert [item.id for item in descriptor.classes] == [1, 2, 3]

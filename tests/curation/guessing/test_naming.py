@@ -34,7 +34,10 @@ def test_names_and_ids(text: str) -> None:
     ],
 )
 def test_names_and_colours(text: str) -> None:
-    assert read_names(text) == (Named("road", None, (128, 64, 128)), Named("zebra crossing", None, (0, 0, 0)))
+    assert read_names(text) == (
+        Named("road", None, (128, 64, 128)),
+        Named("zebra crossing", None, (0, 0, 0)),
+    )
 
 
 def test_names_that_come_again_stay_apart() -> None:

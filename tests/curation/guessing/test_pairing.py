@@ -14,7 +14,11 @@ from tests.curation.guessing.trees import COUNT, TREES, colored, grey, photo, sa
 EXPECTED: dict[str, dict[str, Any]] = {
     "images_and_labels": {"images": "images", "labels": "labels", "label_suffix": ".png"},
     "one_folder": {"images": ".", "labels": ".", "label_suffix": "_mask.png"},
-    "camvid": {"images": ".", "labels": ".", "label_folders": {"train": "trainannot", "val": "valannot"}},
+    "camvid": {
+        "images": ".",
+        "labels": ".",
+        "label_folders": {"train": "trainannot", "val": "valannot"},
+    },
     "cityscapes": {
         "images": "leftImg8bit",
         "labels": "gtFine",
@@ -23,9 +27,19 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
     "splits_outside": {"images": ".", "labels": ".", "label_folders": {"images": "masks"}},
     "splits_inside": {"images": "img", "labels": "mask"},
-    "prefixes": {"images": "data", "labels": "data", "image_prefix": "img_", "label_prefix": "mask_"},
+    "prefixes": {
+        "images": "data",
+        "labels": "data",
+        "image_prefix": "img_",
+        "label_prefix": "mask_",
+    },
     "flat_labels": {"images": "images", "labels": "labels", "flat": True},
-    "mapillary": {"images": ".", "labels": ".", "image_suffix": ".jpg", "label_folders": {"images": "v2.0/labels"}},
+    "mapillary": {
+        "images": ".",
+        "labels": ".",
+        "image_suffix": ".jpg",
+        "label_folders": {"images": "v2.0/labels"},
+    },
     "pascal_voc": {"images": "VOC/JPEGImages", "labels": "VOC/SegmentationClass"},
 }
 
@@ -34,11 +48,23 @@ EXPECTED: dict[str, dict[str, Any]] = {
 def test_trees(tmp_path: Path, name: str) -> None:
     TREES[name](tmp_path)
     pairing = find_pairing(tmp_path)
-    wanted = {"image_suffix": None, "label_suffix": ".png", "label_folders": {}, "flat": False, **EXPECTED[name]}
+    wanted = {
+        "image_suffix": None,
+        "label_suffix": ".png",
+        "label_folders": {},
+        "flat": False,
+        **EXPECTED[name],
+    }
     got = {key: getattr(pairing, key) for key in wanted}
-    assert {key: str(value) if key in ("images", "labels") else value for key, value in got.items()} == wanted
+    assert {
+        key: str(value) if key in ("images", "labels") else value for key, value in got.items()
+    } == wanted
     assert len(pairing.pairs) == COUNT
-    assert len({image for image, _ in pairing.pairs}) == len({labels for _, labels in pairing.pairs}) == COUNT
+    assert (
+        len({image for image, _ in pairing.pairs})
+        == len({labels for _, labels in pairing.pairs})
+        == COUNT
+    )
 
 
 def test_flat_pictures_are_told_from_labels_by_their_names(tmp_path: Path) -> None:
@@ -53,7 +79,11 @@ def test_one_split_alone(tmp_path: Path) -> None:
     save(photo(), tmp_path / "train/images/0.jpg")
     save(grey(), tmp_path / "train/masks/0.png")
     pairing = find_pairing(tmp_path)
-    assert (str(pairing.images), str(pairing.labels), pairing.label_folders) == ("train/images", "train/masks", {})
+    assert (str(pairing.images), str(pairing.labels), pairing.label_folders) == (
+        "train/images",
+        "train/masks",
+        {},
+    )
 
 
 def test_pictures_of_other_kinds_beside_them_are_none(tmp_path: Path) -> None:
@@ -69,7 +99,10 @@ def test_left_and_right_pictures_are_no_labels(tmp_path: Path) -> None:
     for number in range(3):
         save(photo(number), tmp_path / f"left/{number}.jpg")
         save(photo(number + 9), tmp_path / f"right/{number}.jpg")
-    with pytest.raises(UserError, match=r"6 pictures, but none with what could be its label map.*looked for images/"):
+    with pytest.raises(
+        UserError,
+        match=r"6 pictures, but none with what could be its label map.*looked for images/",
+    ):
         find_pairing(tmp_path)
 
 
@@ -86,5 +119,7 @@ def test_one_mask_for_each_class_is_not_taken_for_a_label_map(tmp_path: Path, pa
         save(photo(number), tmp_path / f"images/s{number}.jpg")
         for kind in ("crop", "weed", "soil"):
             save(grey(2), tmp_path / pattern.format(kind, f"s{number}"))
-    with pytest.raises(UserError, match=r"one for each class.*clipmask-data convert .* --format masks"):
+    with pytest.raises(
+        UserError, match=r"one for each class.*clipmask-data convert .* --format masks"
+    ):
         find_pairing(tmp_path)

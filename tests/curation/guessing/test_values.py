@@ -21,7 +21,9 @@ def _guess(folder: Path, *maps: Image.Image, names: str | None = None) -> Guess:
     paths = [folder / f"{number}.png" for number in range(len(maps))]
     for image, path in zip(maps, paths, strict=True):
         save(image, path)
-    return guess_values(read_sample(paths), None if names is None else NameFile(folder / "n.txt", read_names(names)))
+    return guess_values(
+        read_sample(paths), None if names is None else NameFile(folder / "n.txt", read_names(names))
+    )
 
 
 def _ids(*values: int) -> Image.Image:
@@ -43,12 +45,18 @@ def test_ids(tmp_path: Path, values: tuple[int, ...], classes: list[int], ignore
     assert guess.encoding == "ids"
     assert [item.id for item in guess.classes] == classes
     assert guess.ignore_ids == (ignore,)
-    assert [item.name for item in guess.classes] == [f"class_{place}" for place in range(len(classes))]
+    assert [item.name for item in guess.classes] == [
+        f"class_{place}" for place in range(len(classes))
+    ]
 
 
 def test_names_of_ids_and_the_one_that_is_void(tmp_path: Path) -> None:
     guess = _guess(tmp_path, _ids(0, 1, 2), names="road\nsky\nvoid\ntree\n")
-    assert [(item.name, item.id) for item in guess.classes] == [("road", 0), ("sky", 1), ("tree", 3)]
+    assert [(item.name, item.id) for item in guess.classes] == [
+        ("road", 0),
+        ("sky", 1),
+        ("tree", 3),
+    ]
     assert guess.ignore_ids == (2,)
     assert "void" in guess.why["void"]
 
@@ -78,7 +86,9 @@ def test_colours(tmp_path: Path) -> None:
     assert guess.void_colors == ()
 
 
-def test_black_is_void_where_it_is_drawn_as_lines_and_a_class_where_it_fills(tmp_path: Path) -> None:
+def test_black_is_void_where_it_is_drawn_as_lines_and_a_class_where_it_fills(
+    tmp_path: Path,
+) -> None:
     assert _guess(tmp_path, colored(border=True)).void_colors == ((0, 0, 0),)
     filled = np.asarray(colored()).copy()
     filled[:20, :30] = 0
@@ -99,7 +109,9 @@ def test_the_border_of_pascal_voc(tmp_path: Path) -> None:
 
 def test_camvids_colours_name_themselves(tmp_path: Path) -> None:
     colors = [*CAMVID.values(), (0, 0, 0)]
-    guess = _guess(tmp_path, Image.fromarray(np.repeat(np.array(colors, np.uint8), 20, 0).reshape(-1, 20, 3)))
+    guess = _guess(
+        tmp_path, Image.fromarray(np.repeat(np.array(colors, np.uint8), 20, 0).reshape(-1, 20, 3))
+    )
     assert [item.name for item in guess.classes] == list(CAMVID)
     assert guess.void_colors == ((0, 0, 0),)
 
@@ -114,7 +126,10 @@ def test_smoothed_edges_are_no_classes(tmp_path: Path) -> None:
 
 def test_new_names_in_order_and_as_many(tmp_path: Path) -> None:
     guess = _guess(tmp_path, _ids(0, 4))
-    assert [(item.name, item.id) for item in rename(guess, ["a", "b"]).classes] == [("a", 0), ("b", 4)]
+    assert [(item.name, item.id) for item in rename(guess, ["a", "b"]).classes] == [
+        ("a", 0),
+        ("b", 4),
+    ]
     with pytest.raises(UserError, match=r"3 names, but 2 classes were found: 0, 4"):
         rename(guess, ["a", "b", "c"])
 
@@ -190,7 +205,10 @@ def test_transparent_pixels_are_void_or_what_is_around(tmp_path: Path) -> None:
     pixels[..., :3] = (200, 0, 0)
     guess = _guess(tmp_path, Image.fromarray(pixels))
     assert guess.transparent == "background"
-    assert [(item.name, item.color) for item in guess.classes] == [("background", None), ("class_0", (200, 0, 0))]
+    assert [(item.name, item.color) for item in guess.classes] == [
+        ("background", None),
+        ("class_0", (200, 0, 0)),
+    ]
 
 
 def test_one_stray_file_does_not_decide_the_encoding(tmp_path: Path) -> None:
@@ -200,7 +218,9 @@ def test_one_stray_file_does_not_decide_the_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_ids_may_be_stored_as_floats_or_with_a_sign(tmp_path: Path, dtype: type[np.generic]) -> None:
+def test_ids_may_be_stored_as_floats_or_with_a_sign(
+    tmp_path: Path, dtype: type[np.generic]
+) -> None:
     Image.fromarray(np.repeat([[0, 1, 2, -1]], 20, 0).astype(dtype)).save(tmp_path / "a.tif")
     guess = guess_values(read_sample([tmp_path / "a.tif"]), None)
     assert guess.encoding == "ids"

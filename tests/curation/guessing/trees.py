@@ -23,7 +23,11 @@ def photo(seed: int = 0) -> Image.Image:
 
 def ids(classes: int = 4, void: int | None = None) -> np.ndarray:
     """Stripes of class ids, two rows of void above."""
-    labels = np.repeat(np.arange(SIZE[1]) * classes // SIZE[1], SIZE[0]).reshape(SIZE[1], SIZE[0]).T.astype(np.uint8)
+    labels = (
+        np.repeat(np.arange(SIZE[1]) * classes // SIZE[1], SIZE[0])
+        .reshape(SIZE[1], SIZE[0])
+        .T.astype(np.uint8)
+    )
     if void is not None:
         labels[:2] = void
     return labels
@@ -64,7 +68,10 @@ def images_and_labels(root: Path) -> None:
     for number in range(COUNT):
         save(photo(number), root / f"images/{number}.jpg")
         save(colored(border=True), root / f"labels/{number}.png")
-    text = "128 64 128\troad\n70 130 180\tsky\n107 142 35\tvegetation\n220 20 60\tperson\n0 0 0\tVoid\n"
+    text = (
+        "128 64 128\troad\n70 130 180\tsky\n107 142 35\tvegetation\n220 20 60\tperson\n0 0"
+        " 0\tVoid\n"
+    )
     (root / "label_colors.txt").write_text(text)
 
 
@@ -87,7 +94,11 @@ def cityscapes(root: Path) -> None:
     for number in range(COUNT):
         place = f"{_split(number)}/aachen/aachen_00000{number}_000019"
         save(photo(number), root / f"leftImg8bit/{place}_leftImg8bit.png")
-        for kind, labels in (("labelIds", grey(4, 255)), ("instanceIds", grey()), ("color", colored())):
+        for kind, labels in (
+            ("labelIds", grey(4, 255)),
+            ("instanceIds", grey()),
+            ("color", colored()),
+        ):
             save(labels, root / f"gtFine/{place}_gtFine_{kind}.png")
 
 
@@ -96,7 +107,9 @@ def splits_outside(root: Path) -> None:
     for number in range(COUNT):
         save(photo(number), root / f"{_split(number)}/images/{number % TRAIN}.jpg")
         save(grey(3, 255), root / f"{_split(number)}/masks/{number % TRAIN}.png")
-    (root / "train/_classes.csv").write_text("Pixel Value, Class\n0, background\n1, tall_crop\n2, weed\n")
+    (root / "train/_classes.csv").write_text(
+        "Pixel Value, Class\n0, background\n1, tall_crop\n2, weed\n"
+    )
 
 
 def splits_inside(root: Path) -> None:
@@ -115,9 +128,13 @@ def pascal_voc(root: Path) -> None:
             save(voc(), root / f"VOC/{kind}/2007_{number}.png")
     lists = root / "VOC/ImageSets/Segmentation"
     lists.mkdir(parents=True)
-    for split, numbers in (("train", range(TRAIN)), ("val", range(TRAIN, COUNT)), ("trainval", range(COUNT))):
+    for split, numbers in (
+        ("train", range(TRAIN)),
+        ("val", range(TRAIN, COUNT)),
+        ("trainval", range(COUNT)),
+    ):
         (lists / f"{split}.txt").write_text("".join(f"2007_{number}\n" for number in numbers))
-    text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nboat:128,0,0::\nsea:0,128,0::\nshore:128,128,0::\n"
+    text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nboat:128,0,0::\nsea:0,128,0::\nshore:128,128,0::\n"  # noqa: E501
     (root / "VOC/labelmap.txt").write_text(text)
 
 
@@ -147,7 +164,15 @@ def mapillary(root: Path) -> None:
 TREES: dict[str, Callable[[Path], None]] = {
     item.__name__: item
     for item in (
-        images_and_labels, one_folder, camvid, cityscapes, splits_outside, splits_inside, pascal_voc, prefixes,
-        flat_labels, mapillary,
+        images_and_labels,
+        one_folder,
+        camvid,
+        cityscapes,
+        splits_outside,
+        splits_inside,
+        pascal_voc,
+        prefixes,
+        flat_labels,
+        mapillary,
     )
-}  # fmt: skip
+}

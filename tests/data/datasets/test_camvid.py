@@ -1,4 +1,6 @@
-"""CamVid: every form of its lists means the same samples; the real files load where they are at hand."""
+"""CamVid: every form of its lists means the same samples; the real files load where they are at
+hand.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_labels
 from clipmask.errors import UserError
 
-STEMS = {"train": ["0001TP_006690", "0006R0_f00930"], "val": ["0016E5_07959"], "test": ["Seq05VD_f00000"]}
+STEMS = {
+    "train": ["0001TP_006690", "0006R0_f00930"],
+    "val": ["0016E5_07959"],
+    "test": ["Seq05VD_f00000"],
+}
 
 
 @pytest.fixture
@@ -59,7 +65,9 @@ def test_samples_follow_the_list(root: Path) -> None:
 )
 def test_every_form_of_the_list_means_the_same(root: Path, line: str) -> None:
     expected = load_camvid("train")
-    (root / "camvid" / "train.txt").write_text("".join(line.format(stem) + "\n" for stem in STEMS["train"]))
+    (root / "camvid" / "train.txt").write_text(
+        "".join(line.format(stem) + "\n" for stem in STEMS["train"])
+    )
     assert load_camvid("train") == expected
 
 
@@ -94,7 +102,8 @@ def test_faults_of_a_list_are_told_with_their_line(root: Path) -> None:
 def test_a_missing_split_shows_the_tree(root: Path) -> None:
     (root / "camvid" / "test.txt").unlink()
     with pytest.raises(
-        UserError, match=r"camvid_sem_seg_test was not found.*no camvid/test\.txt.*test/\*\.png.*testannot"
+        UserError,
+        match=r"camvid_sem_seg_test was not found.*no camvid/test\.txt.*test/\*\.png.*testannot",
     ):
         load_camvid("test")
 
@@ -102,14 +111,27 @@ def test_a_missing_split_shows_the_tree(root: Path) -> None:
 def test_metadata() -> None:
     metadata = MetadataCatalog.get("camvid_sem_seg_trainval")
     assert metadata.stuff_classes == (
-        ["sky", "building", "pole", "road", "sidewalk", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
+        [
+            "sky",
+            "building",
+            "pole",
+            "road",
+            "sidewalk",
+            "tree",
+            "sign",
+            "fence",
+            "car",
+            "pedestrian",
+            "bicyclist",
+        ]
     )
     assert metadata.ignore_label == 11
     assert metadata.evaluator_type == "sem_seg"
     assert len({tuple(rgb) for rgb in metadata.stuff_colors}) == 11
     assert set(metadata.class_aliases) <= set(metadata.stuff_classes)
     others = [name for names in metadata.class_aliases.values() for name in names]
-    assert len(set(others) | set(metadata.stuff_classes)) == len(others) + 11  # no name means two classes
+    # no name means two classes
+    assert len(set(others) | set(metadata.stuff_classes)) == len(others) + 11
 
 
 @pytest.mark.skipif("CLIPMASK_TEST_DATA" not in os.environ, reason="needs the real pictures")

@@ -1,4 +1,6 @@
-"""The original CamVid: every colour has its class, the split is SegNet's, and a fault stops the work with its place."""
+"""The original CamVid: every colour has its class, the split is SegNet's, and a fault stops the
+work with its place.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from clipmask.d2 import DatasetCatalog
 from clipmask.data.catalog import load_dataset
 from clipmask.data.datasets import camvid_original
 from clipmask.data.datasets.camvid import CLASSES
-from clipmask.data.datasets.camvid_original import BLENDED, COLOURS, class_ids, frequency_table, prepare, split_of
+from clipmask.data.datasets.camvid_original import (
+    BLENDED,
+    COLOURS,
+    class_ids,
+    frequency_table,
+    prepare,
+    split_of,
+)
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
@@ -57,7 +66,9 @@ def all_stems() -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A distribution of five frames, in each of which all colours occur; and the expectation of five."""
+    """A distribution of five frames, in each of which all colours occur; and the expectation of
+    five.
+    """
     folder = tmp_path / "camvid720"
     coloured = np.array([rgb for rgb, _ in COLOURS.values()], np.uint8).reshape(4, 8, 3)
     for stem in STEMS:
@@ -81,16 +92,29 @@ def test_each_colour_has_its_class(tmp_path: Path, name: str) -> None:
 def test_the_colours_are_those_of_the_distribution() -> None:
     assert list(GROUPS) == list(CLASSES)
     assert len({rgb for rgb, _ in COLOURS.values()}) == len(COLOURS) == 32
-    # Channels step by 64; the sum of all was taken from label_colors.txt, so that no slip of a digit stays unseen.
+    # Channels step by 64; the sum of all was taken from label_colors.txt, so that no slip of a
+    # digit stays unseen.
     assert {channel for rgb, _ in COLOURS.values() for channel in rgb} == {0, 64, 128, 192}
     assert np.sum([rgb for rgb, _ in COLOURS.values()], axis=0).tolist() == [3328, 2560, 3264]
-    for name in ("Sky", "Building", "Road", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"):
+    for name in (
+        "Sky",
+        "Building",
+        "Road",
+        "Tree",
+        "SignSymbol",
+        "Fence",
+        "Car",
+        "Pedestrian",
+        "Bicyclist",
+    ):
         assert COLOURS[name][0] == CLASSES[COLOURS[name][1] or ""]
 
 
 def test_the_split_has_segnets_sizes() -> None:
     splits = [split_of(stem) for stem in all_stems()]
-    assert {split: splits.count(split) for split in ("train", "val", "test")} == camvid_original.COUNTS
+    assert {
+        split: splits.count(split) for split in ("train", "val", "test")
+    } == camvid_original.COUNTS
     with pytest.raises(UserError, match="frankfurt_000000 *: is no frame of CamVid"):
         split_of("frankfurt_000000")
 
@@ -105,8 +129,15 @@ def test_the_split_is_segnets(split: str) -> None:
 
 def test_what_is_prepared_loads(folder: Path) -> None:
     table = prepare(folder)
-    records = {split: DatasetCatalog.get(f"camvid720_sem_seg_{split}") for split in ("train", "val", "test")}
-    assert {split: len(found) for split, found in records.items()} == {"train": 2, "val": 1, "test": 2}
+    records = {
+        split: DatasetCatalog.get(f"camvid720_sem_seg_{split}")
+        for split in ("train", "val", "test")
+    }
+    assert {split: len(found) for split, found in records.items()} == {
+        "train": 2,
+        "val": 1,
+        "test": 2,
+    }
     assert DatasetCatalog.get("camvid720_sem_seg_trainval") == records["train"] + records["val"]
     assert load_dataset("camvid720_sem_seg_train", labelled=True).ignore_label == 11
     for record in records["train"] + records["val"] + records["test"]:
@@ -114,7 +145,8 @@ def test_what_is_prepared_loads(folder: Path) -> None:
         stem = Path(record["file_name"]).stem
         assert (labels == class_ids(folder / "LabeledApproved_full" / f"{stem}_L.png")).all()
     assert [line.split()[0] for line in table.splitlines()] == ["%", *CLASSES, "void"]
-    assert table.splitlines()[9].split() == ["car", "15.62", "15.62", "15.62"]  # 5 of the 32 colours
+    # 5 of the 32 colours
+    assert table.splitlines()[9].split() == ["car", "15.62", "15.62", "15.62"]
     assert prepare(folder) == table
     assert not list(folder.rglob("*.part"))
 
@@ -129,7 +161,10 @@ def test_an_unknown_colour_is_refused_or_void(folder: Path) -> None:
     pixels = np.array(Image.open(path))
     pixels[2, 5] = (128, 128, 77)
     save(path, pixels)
-    with pytest.raises(UserError, match=rf"{STEMS[1]}_L\.png: colour \(128, 128, 77\) at x=5, y=2 .*unknown-is-void"):
+    with pytest.raises(
+        UserError,
+        match=rf"{STEMS[1]}_L\.png: colour \(128, 128, 77\) at x=5, y=2 .*unknown-is-void",
+    ):
         prepare(folder)
     assert not (folder / "train.txt").exists()
     prepare(folder, unknown_is_void=True)
@@ -152,15 +187,23 @@ def test_what_is_missing_or_wrong_is_told(folder: Path) -> None:
     with pytest.raises(UserError, match=r"0001TP_006690_L\.png: no such file \(1 label"):
         prepare(folder)
     (folder / "701_StillsRaw_full" / f"{STEMS[0]}.png").unlink()
-    with pytest.raises(UserError, match="holds 1 train, 1 val, 2 test frames, but the distribution has 2 train"):
+    with pytest.raises(
+        UserError, match="holds 1 train, 1 val, 2 test frames, but the distribution has 2 train"
+    ):
         prepare(folder)
     (folder / "LabeledApproved_full").rename(folder / "elsewhere")
-    with pytest.raises(UserError, match=r"LabeledApproved_full: no such folder.*LabeledApproved_full\.zip"):
+    with pytest.raises(
+        UserError, match=r"LabeledApproved_full: no such folder.*LabeledApproved_full\.zip"
+    ):
         prepare(folder)
 
 
-def run_script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, root: Path) -> tuple[int, str, str]:
-    """Runs the script with ``root`` as the dataset root; returns its status and what it printed on both streams."""
+def run_script(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, root: Path
+) -> tuple[int, str, str]:
+    """Runs the script with ``root`` as the dataset root; returns its status and what it printed on
+    both streams.
+    """
     monkeypatch.chdir(root)
     monkeypatch.setenv("CLIPMASK_DATASETS", str(root))
     monkeypatch.setattr(sys, "argv", [str(SCRIPT)])
@@ -181,7 +224,10 @@ def test_the_script_prepares_a_whole_distribution(
     assert status == 0
     assert "701/701" in progress
     assert out.splitlines()[1].split() == ["sky", "100.00", "100.00", "100.00"]
-    lines = [len((folder / f"{split}.txt").read_text().splitlines()) for split in ("train", "val", "test")]
+    lines = [
+        len((folder / f"{split}.txt").read_text().splitlines())
+        for split in ("train", "val", "test")
+    ]
     assert lines == [367, 101, 233]
 
 

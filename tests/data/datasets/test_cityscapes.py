@@ -1,4 +1,6 @@
-"""Cityscapes: the official tree loads as it is, label ids become classes, test has no labels, what lacks is told."""
+"""Cityscapes: the official tree loads as it is, label ids become classes, test has no labels, what
+lacks is told.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_samples_are_those_of_the_tree(root: Path) -> None:
     assert records == [
         {
             "file_name": str(folders[0] / stem.split("_")[0] / f"{stem}_leftImg8bit.png"),
-            "sem_seg_file_name": str(folders[1] / stem.split("_")[0] / f"{stem}_gtFine_labelIds.png"),
+            "sem_seg_file_name": str(
+                folders[1] / stem.split("_")[0] / f"{stem}_gtFine_labelIds.png"
+            ),
         }
         for stem in stems
     ]
@@ -78,7 +82,12 @@ def test_metadata() -> None:
     assert [metadata.label_mapping[label_id] for label_id in metadata.server_ids] == list(range(19))
     assert metadata.ignore_label == 255
     assert metadata.evaluator_type == "sem_seg"
-    assert metadata.stuff_colors[::6] == [[128, 64, 128], [250, 170, 30], [255, 0, 0], [119, 11, 32]]
+    assert metadata.stuff_colors[::6] == [
+        [128, 64, 128],
+        [250, 170, 30],
+        [255, 0, 0],
+        [119, 11, 32],
+    ]
     assert len({tuple(rgb) for rgb in metadata.stuff_colors}) == 19
     assert set(metadata.class_aliases) <= set(CLASSES)
     others = [name for names in metadata.class_aliases.values() for name in names]
@@ -89,7 +98,8 @@ def test_test_has_pictures_and_no_labels(root: Path, cfg: CfgNode) -> None:
     assert [list(record) for record in load_cityscapes("test")] == [["file_name"]] * 2
     assert len(list(build_test_loader(cfg, "cityscapes_sem_seg_test"))) == 2
     with pytest.raises(
-        UserError, match=r"'cityscapes_sem_seg_test': sample 0 \(.*berlin.*\) has no 'sem_seg_file_name'"
+        UserError,
+        match=r"'cityscapes_sem_seg_test': sample 0 \(.*berlin.*\) has no 'sem_seg_file_name'",
     ):
         load_dataset("cityscapes_sem_seg_test", labelled=True)
 
@@ -111,7 +121,11 @@ def test_training_samples_hold_classes(root: Path, cfg: CfgNode) -> None:
 def test_a_missing_part_shows_the_tree(root: Path, missing: str) -> None:
     (root / "cityscapes" / missing / "val").rename(root / "elsewhere")
     with pytest.raises(
-        UserError, match=rf"cityscapes_sem_seg_val was not found.*no cityscapes/{missing}/val.*gtFine/val/<city>/"
+        UserError,
+        match=(
+            r"cityscapes_sem_seg_val was not found.*no"
+            rf" cityscapes/{missing}/val.*gtFine/val/<city>/"
+        ),
     ):
         load_cityscapes("val")
 
@@ -125,11 +139,15 @@ def test_missing_files_are_told(root: Path) -> None:
     folder = root / "cityscapes" / "leftImg8bit" / "val" / "frankfurt"
     label = Path(load_cityscapes("val")[1]["sem_seg_file_name"])
     label.unlink()
-    with pytest.raises(UserError, match=r"frankfurt_000001_000019_gtFine_labelIds\.png: no such file \(1 of"):
+    with pytest.raises(
+        UserError, match=r"frankfurt_000001_000019_gtFine_labelIds\.png: no such file \(1 of"
+    ):
         load_dataset("cityscapes_sem_seg_val", labelled=True)
     for path in folder.iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"leftImg8bit.val: holds no <city>/.*unpack leftImg8bit_trainvaltest\.zip"):
+    with pytest.raises(
+        UserError, match=r"leftImg8bit.val: holds no <city>/.*unpack leftImg8bit_trainvaltest\.zip"
+    ):
         load_cityscapes("val")
 
 
@@ -154,14 +172,20 @@ cfg.DATASETS.TRAIN, cfg.DATALOADER.NUM_WORKERS, cfg.SOLVER.MAX_ITER = ("cityscap
 seen = {int(i) for sample in step for i in np.unique(sample["sem_seg"].numpy())}
 assert seen == {*range(19), 255}, seen
 assert len(list(build_test_loader(cfg, "cityscapes_fine_sem_seg_val"))) == 2
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.skipif(not INSTALLED, reason="Detectron2 is not installed")
 def test_detectron2s_own_cityscapes_works_too(root: Path) -> None:
     """In a process of its own, because Detectron2 takes its dataset root when it is imported."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(root), "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {
+        **os.environ,
+        "DETECTRON2_DATASETS": str(root),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
     command = [sys.executable, "-c", THEIRS]
-    result = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, env=environment, cwd=root, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr

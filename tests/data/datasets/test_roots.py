@@ -27,7 +27,9 @@ def find() -> Path:
     return dataset_root(["fields/list.txt"], dataset="fields", tree="fields/ with list.txt")
 
 
-def test_the_first_root_that_holds_the_dataset_wins(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_root_that_holds_the_dataset_wins(
+    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert find() == places["ours"]
     (places["ours"] / "fields" / "list.txt").unlink()
     assert find() == places["theirs"]
@@ -35,7 +37,9 @@ def test_the_first_root_that_holds_the_dataset_wins(places: dict[str, Path], mon
     assert find().resolve() == places["datasets"]
 
 
-def test_an_empty_variable_is_none(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_none(
+    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CLIPMASK_DATASETS", "")
     assert find() == places["theirs"]
 

@@ -1,4 +1,6 @@
-"""The drawn dataset on disk: written once, whole or not at all, and drawn again by another version."""
+"""The drawn dataset on disk: written once, whole or not at all, and drawn again by another
+version.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ def test_the_files_hold_the_scenes(root: Path) -> None:
         for index, record in enumerate(records):
             picture, labels = draw_scene(split, index)
             assert (read_image(record["file_name"]) == picture).all()
-            assert (read_labels(record["sem_seg_file_name"], LabelFormat(9), size=picture.shape[:2]) == labels).all()
+            assert (
+                read_labels(record["sem_seg_file_name"], LabelFormat(9), size=picture.shape[:2])
+                == labels
+            ).all()
             assert (record["height"], record["width"]) == labels.shape
 
 
@@ -81,7 +86,9 @@ def test_scenes_of_a_later_root_are_used(root: Path, monkeypatch: pytest.MonkeyP
     assert not (root.parent / "empty").exists()
 
 
-def test_of_two_that_draw_at_once_both_get_the_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_draw_at_once_both_get_the_files(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = toy_street._draw_all
     rival: list[Path] = []
 
@@ -89,7 +96,8 @@ def test_of_two_that_draw_at_once_both_get_the_files(root: Path, monkeypatch: py
         draw(folder)
         if not rival:
             rival.append(folder)
-            toy_street.load_toy_street("train")  # another process that began later and is done first
+            # another process that began later and is done first
+            toy_street.load_toy_street("train")
 
     monkeypatch.setattr(toy_street, "_draw_all", slower_than_a_rival)
     records = toy_street.load_toy_street("val")
@@ -103,7 +111,8 @@ def _draw(together: Barrier, answers: SimpleQueue[str]) -> None:
 
 
 def test_two_processes_at_once(root: Path) -> None:
-    forked = multiprocessing.get_context("fork")  # which saves two imports of everything, and keeps the dataset small
+    # which saves two imports of everything, and keeps the dataset small
+    forked = multiprocessing.get_context("fork")
     together, answers = forked.Barrier(2), forked.SimpleQueue()
     runs = [forked.Process(target=_draw, args=(together, answers)) for _ in range(2)]
     for run in runs:
@@ -119,7 +128,9 @@ def test_two_processes_at_once(root: Path) -> None:
 
 def test_a_root_that_cannot_be_written_is_told(root: Path) -> None:
     root.write_text("a file where a folder should be")
-    with pytest.raises(UserError, match=r"toy_street_sem_seg_val can't be written.*CLIPMASK_DATASETS"):
+    with pytest.raises(
+        UserError, match=r"toy_street_sem_seg_val can't be written.*CLIPMASK_DATASETS"
+    ):
         toy_street.load_toy_street("val")
 
 

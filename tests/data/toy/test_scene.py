@@ -1,4 +1,6 @@
-"""Drawn scenes: the same each time, different between splits, with every class, void borders and shared colours."""
+"""Drawn scenes: the same each time, different between splits, with every class, void borders and
+shared colours.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def test_a_scene_is_a_function_of_its_arguments(scenes: list[Scene]) -> None:
 
 
 def test_splits_and_indices_differ(scenes: list[Scene]) -> None:
-    pictures = [picture.tobytes() for picture, _ in scenes] + [draw_scene("train", i)[0].tobytes() for i in range(4)]
+    pictures = [picture.tobytes() for picture, _ in scenes] + [
+        draw_scene("train", i)[0].tobytes() for i in range(4)
+    ]
     assert len(set(pictures)) == 28
 
 
@@ -56,7 +60,9 @@ def test_borders_between_classes_are_void_but_thin(scenes: list[Scene]) -> None:
         void = labels == VOID
         padded = np.pad(void, 2)
         rows, columns = slice(2, 2 + HEIGHT), slice(2, 2 + WIDTH)
-        thick = np.logical_and.reduce([np.roll(padded, s, a)[rows, columns] for s in (-2, 2) for a in (0, 1)] + [void])
+        thick = np.logical_and.reduce(
+            [np.roll(padded, s, a)[rows, columns] for s in (-2, 2) for a in (0, 1)] + [void]
+        )
         assert thick.mean() < 0.01
         # Where two different classes touch, some of the border is void.
         known = labels[:, :-1] != VOID, labels[:, 1:] != VOID
@@ -68,7 +74,8 @@ def test_the_layout_is_that_of_a_street(scenes: list[Scene]) -> None:
     rows = np.arange(HEIGHT)[:, None]
     for _, labels in scenes:
         middle = {
-            c: (rows * (labels == c)).sum() / max(1, (labels == c).sum()) for c in (SKY, BUILDING, ROAD, SIDEWALK)
+            c: (rows * (labels == c)).sum() / max(1, (labels == c).sum())
+            for c in (SKY, BUILDING, ROAD, SIDEWALK)
         }
         if (labels == SKY).any():
             assert middle[SKY] < middle[BUILDING]
@@ -76,7 +83,8 @@ def test_the_layout_is_that_of_a_street(scenes: list[Scene]) -> None:
 
 
 def test_colour_alone_does_not_tell_the_class(scenes: list[Scene]) -> None:
-    # The best table from coarse colours to classes, made and tested on the very same pixels, still leaves classes out.
+    # The best table from coarse colours to classes, made and tested on the very same pixels, still
+    # leaves classes out.
     picture = np.concatenate([p.reshape(-1, 3) for p, _ in scenes]).astype(int) // 16
     labels = np.concatenate([k.ravel() for _, k in scenes])
     keep = labels != VOID
