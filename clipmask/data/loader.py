@@ -172,7 +172,17 @@ class _WithLabelSpace:
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
-    """Yields, per optimiser step, this process's (position, sample number) pairs."""
+    """Yields, per optimiser step, this process's (position, sample number) pairs.
+
+    Args:
+        order: which sample stands at which position.
+        batch_size: of all processes together; a multiple of ``world_size``.
+        iterations: the optimiser steps to yield.
+        first: the position of the first sample of ``iterations``; None: as if all steps before had
+            this batch size.
+        rank: of this process.
+        world_size: number of processes.
+    """
 
     def __init__(
         self,
@@ -184,15 +194,6 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Args:
-        order: which sample stands at which position.
-        batch_size: of all processes together; a multiple of ``world_size``.
-        iterations: the optimiser steps to yield.
-        first: the position of the first sample of ``iterations``; None: as if all steps before had
-            this batch size.
-        rank: of this process.
-        world_size: number of processes.
-        """
         assert batch_size % world_size == 0
         self.order = order
         self.batch_size = batch_size
@@ -216,14 +217,15 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
 
 class TrainSamples(Dataset[Record]):
-    """The mapped training samples by (position, sample number)."""
+    """The mapped training samples by (position, sample number).
 
-    def __init__(self, parts: Sequence[tuple[list[Record], Mapper]], seed: int) -> None:
-        """Args:
+    Args:
         parts: for each dataset its dicts, and what reads and augments one, with chance from torch's
             default CPU generator. Samples are numbered through all of them.
         seed: of the augmentation.
-        """
+    """
+
+    def __init__(self, parts: Sequence[tuple[list[Record], Mapper]], seed: int) -> None:
         self.parts = list(parts)
         self.seed = seed
 
@@ -254,15 +256,16 @@ class TrainSamples(Dataset[Record]):
 
 
 class TestSamples(Dataset[Record]):
-    """The mapped test samples in the dataset's order."""
+    """The mapped test samples in the dataset's order.
+
+    Args:
+        records: dataset dicts.
+        mapper: reads one.
+    """
 
     __test__ = False  # no test case, whatever its name tells pytest
 
     def __init__(self, records: list[Record], mapper: Callable[[Record], Record]) -> None:
-        """Args:
-        records: dataset dicts.
-        mapper: reads one.
-        """
         self.records = records
         self.mapper = mapper
 

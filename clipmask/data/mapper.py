@@ -21,16 +21,16 @@ class TrainMapper:
     """Reads a training sample, checks it and augments it.
 
     Its chance comes from torch's default CPU generator: seeded alike, it returns the same bytes.
+
+    Args:
+        transform: the augmentation.
+        label_format: how the label files are read.
+        format: INPUT.FORMAT, the channel order that the model takes.
     """
 
     def __init__(
         self, transform: TrainTransform, *, label_format: LabelFormat, format: str
     ) -> None:
-        """Args:
-        transform: the augmentation.
-        label_format: how the label files are read.
-        format: INPUT.FORMAT, the channel order that the model takes.
-        """
         check_format(format)
         self.transform = transform
         self.label_format = label_format
@@ -95,19 +95,20 @@ class TrainMapper:
 
 
 class TestMapper:
-    """Reads a test picture and resizes it; labels are left to the evaluator."""
+    """Reads a test picture and resizes it; labels are left to the evaluator.
 
-    __test__ = False  # no test case, whatever its name tells pytest
-
-    def __init__(self, *, min_size: int, max_size: int, format: str) -> None:
-        """Args:
+    Args:
         min_size: INPUT.MIN_SIZE_TEST, the shorter side in pixels; 0: the picture's own size.
         max_size: INPUT.MAX_SIZE_TEST, the most for the longer side.
         format: INPUT.FORMAT, the channel order that the model takes.
 
-        Raises:
-            UserError: a value makes no sense; the message names its key.
-        """
+    Raises:
+        UserError: a value makes no sense; the message names its key.
+    """
+
+    __test__ = False  # no test case, whatever its name tells pytest
+
+    def __init__(self, *, min_size: int, max_size: int, format: str) -> None:
         check_format(format)
         if min_size < 0:
             raise UserError(

@@ -24,20 +24,9 @@ CROP_DRAWS = 10  # how often a crop is drawn to get below SINGLE_CATEGORY_MAX_AR
 
 
 class TrainTransform:
-    """Augments one picture with its labels."""
+    """Augments one picture with its labels.
 
-    def __init__(
-        self,
-        *,
-        scale_range: Sequence[float],
-        crop: ScaledCrop | None,
-        flip: str,
-        color_aug: bool,
-        lighting: float = 0.0,
-        test_size: tuple[int, int] | None = None,
-        shorter_side: ShorterSide | None = None,
-    ) -> None:
-        """Args:
+    Args:
         scale_range: INPUT.SCALE_RANGE, (low, high), 0 < low <= high; the factor is drawn
             log-uniformly.
         crop: INPUT.CROP; None: the whole picture.
@@ -51,9 +40,21 @@ class TrainTransform:
         shorter_side: INPUT.MIN_SIZE_TRAIN, in place of ``scale_range`` and ``test_size``; None:
             those.
 
-        Raises:
-            UserError: a value makes no sense; the message names its key.
-        """
+    Raises:
+        UserError: a value makes no sense; the message names its key.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale_range: Sequence[float],
+        crop: ScaledCrop | None,
+        flip: str,
+        color_aug: bool,
+        lighting: float = 0.0,
+        test_size: tuple[int, int] | None = None,
+        shorter_side: ShorterSide | None = None,
+    ) -> None:
         if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
             raise UserError(
                 f"INPUT.SCALE_RANGE is {list(scale_range)}; it must be [low, high] with 0 < low <="
@@ -119,18 +120,19 @@ class TrainTransform:
 
 
 class ShorterSide:
-    """Draws the shorter side of training pictures, as Detectron2 does."""
+    """Draws the shorter side of training pictures, as Detectron2 does.
 
-    def __init__(self, sizes: Sequence[int], max_size: int, sampling: str) -> None:
-        """Args:
+    Args:
         sizes: INPUT.MIN_SIZE_TRAIN, pixels; 0 among them leaves a picture as it is.
         max_size: INPUT.MAX_SIZE_TRAIN, the most for the longer side; it wins where both can't hold.
         sampling: INPUT.MIN_SIZE_TRAIN_SAMPLING; choice: one of ``sizes``, range: from the first to
             the second.
 
-        Raises:
-            UserError: a value makes no sense; the message names its key.
-        """
+    Raises:
+        UserError: a value makes no sense; the message names its key.
+    """
+
+    def __init__(self, sizes: Sequence[int], max_size: int, sampling: str) -> None:
         if sampling not in ("choice", "range"):
             raise UserError(
                 f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sampling!r}; it must be choice or range"
@@ -162,17 +164,9 @@ class ShorterSide:
 
 
 class ScaledCrop:
-    """Chooses the window of a rescaled picture that becomes the training sample."""
+    """Chooses the window of a rescaled picture that becomes the training sample.
 
-    def __init__(
-        self,
-        kind: str,
-        size: Sequence[float],
-        *,
-        single_category_max_area: float = 1.0,
-        ignore_label: int = 255,
-    ) -> None:
-        """Args:
+    Args:
         kind: INPUT.CROP.TYPE. absolute: ``size`` in pixels; relative: ``size`` as shares of the
             rescaled picture; relative_range: shares drawn between ``size`` and 1, height and width
             each for itself; absolute_range: pixels drawn between the two of ``size``, likewise, but
@@ -182,9 +176,18 @@ class ScaledCrop:
             labelled pixels that one class may have; 1: any.
         ignore_label: the id of unlabelled pixels.
 
-        Raises:
-            UserError: a value makes no sense; the message names its key.
-        """
+    Raises:
+        UserError: a value makes no sense; the message names its key.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        size: Sequence[float],
+        *,
+        single_category_max_area: float = 1.0,
+        ignore_label: int = 255,
+    ) -> None:
         if kind not in ("absolute", "absolute_range", "relative", "relative_range"):
             raise UserError(
                 f"INPUT.CROP.TYPE is {kind!r}; it must be absolute, absolute_range, relative or"

@@ -24,6 +24,16 @@ from clipmask.evaluation.together import label_map
 class LabelMapEvaluator(DatasetEvaluator):
     """Boundary IoU (see ``boundary.py``) and the confusion matrix of a dataset, over all
     processes.
+
+    Args:
+        dataset_name: registered, with label maps.
+        output_dir: where confusion_matrix.csv and, up to 200 classes, confusion_matrix.png go;
+            None: not written.
+        read_labels: what to read them with, called as what ``label_reader`` returns, which is the
+            default.
+
+    Raises:
+        UserError: the dataset is not registered, or its metadata are not usable.
     """
 
     def __init__(
@@ -32,16 +42,6 @@ class LabelMapEvaluator(DatasetEvaluator):
         output_dir: Path | None = None,
         read_labels: Callable[..., NDArray[np.integer]] | None = None,
     ) -> None:
-        """Args:
-        dataset_name: registered, with label maps.
-        output_dir: where confusion_matrix.csv and, up to 200 classes, confusion_matrix.png go;
-            None: not written.
-        read_labels: what to read them with, called as what ``label_reader`` returns, which is the
-            default.
-
-        Raises:
-            UserError: the dataset is not registered, or its metadata are not usable.
-        """
         self._read_labels = read_labels or label_reader(dataset_name)
         # each is told when it is read
         records = load_dataset(dataset_name, labelled=True, present=False).records

@@ -83,18 +83,18 @@ def _unlabelled(records: Sequence[dict[str, Any]]) -> bool:
 class ServerIdEvaluator(DatasetEvaluator):
     """Writes label PNGs for a server; on Cityscapes with labels, also returns the official script's
     scores.
-    """
 
-    def __init__(self, dataset_name: str, folder: Path) -> None:
-        """Args:
+    Args:
         dataset_name: a dataset with server ids.
         folder: where ``<stem of the image>_pred.png`` go, and nothing else: it can be zipped as it
             is.
 
-        Raises:
-            UserError: two images have the same file name, so one's prediction would replace the
-                other's.
-        """
+    Raises:
+        UserError: two images have the same file name, so one's prediction would replace the
+            other's.
+    """
+
+    def __init__(self, dataset_name: str, folder: Path) -> None:
         ids = server_ids(dataset_name)
         assert ids is not None
         records = load_dataset(dataset_name, labelled=False).records

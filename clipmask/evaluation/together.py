@@ -28,12 +28,13 @@ def label_map(scores: Tensor) -> np.ndarray:
 
 
 class Together(DatasetEvaluator):
-    """Several evaluators as one; those that need label maps share one argmax."""
+    """Several evaluators as one; those that need label maps share one argmax.
+
+    Args:
+        evaluators: in the order in which their scores are listed.
+    """
 
     def __init__(self, evaluators: Iterable[DatasetEvaluator]) -> None:
-        """Args:
-        evaluators: in the order in which their scores are listed.
-        """
         self.evaluators = list(evaluators)
 
     def reset(self) -> None:
