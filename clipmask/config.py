@@ -286,6 +286,8 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.INPUT.SCALE_FROM_TEST_SIZE = False
     # a crop is drawn again (10 times) if one class has more than this
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # share of the crops that are put around a class drawn evenly from the picture's; 0: off
+    cfg.INPUT.CROP.CLASS_BALANCE = 0.0
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
     # probability of each of: other exposure, white balance, haze, blur, noise; 0: off
     cfg.INPUT.LIGHTING_AUG = 0.0

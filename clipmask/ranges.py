@@ -167,6 +167,7 @@ RANGES: Mapping[str, Rule] = {
     "INPUT.CROP.TYPE": OneOf(("absolute", "absolute_range", "relative", "relative_range")),
     "INPUT.CROP.SIZE": Each(_POSITIVE, 2),
     "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": Number(0, 1, above=True),
+    "INPUT.CROP.CLASS_BALANCE": _SHARE,
     "INPUT.SCALE_RANGE": Each(_POSITIVE, 2, rising=True),
     "INPUT.LIGHTING_AUG": _SHARE,
     "DATASETS.TRAIN_WEIGHTS": Each(_POSITIVE, empty=True),

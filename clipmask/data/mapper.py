@@ -53,6 +53,7 @@ class TrainMapper:
                 cfg.INPUT.CROP.TYPE,
                 cfg.INPUT.CROP.SIZE,
                 single_category_max_area=cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
+                class_balance=cfg.INPUT.CROP.CLASS_BALANCE,
                 ignore_label=label_format.ignore_label,
             )
         transform = TrainTransform(

@@ -174,6 +174,8 @@ class ScaledCrop:
         size: INPUT.CROP.SIZE, (height, width); absolute_range: (least, most).
         single_category_max_area: INPUT.CROP.SINGLE_CATEGORY_MAX_AREA, 0 < share <= 1 of the
             labelled pixels that one class may have; 1: any.
+        class_balance: INPUT.CROP.CLASS_BALANCE, the probability that a window is put around a pixel
+            of a class that is drawn evenly from those of the picture, in [0, 1].
         ignore_label: the id of unlabelled pixels.
 
     Raises:
@@ -186,6 +188,7 @@ class ScaledCrop:
         size: Sequence[float],
         *,
         single_category_max_area: float = 1.0,
+        class_balance: float = 0.0,
         ignore_label: int = 255,
     ) -> None:
         if kind not in ("absolute", "absolute_range", "relative", "relative_range"):
@@ -215,8 +218,13 @@ class ScaledCrop:
                 f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA is {single_category_max_area}; it must be"
                 " above 0 and at most 1"
             )
+        if not 0 <= class_balance <= 1:
+            raise UserError(
+                f"INPUT.CROP.CLASS_BALANCE is {class_balance}; it must be a probability, 0 to 1"
+            )
         self.kind = kind
         self.size = (size[0], size[1])
+        self.class_balance = class_balance
         self.max_area = single_category_max_area
         self.ignore_label = ignore_label
 
@@ -248,6 +256,14 @@ class ScaledCrop:
             min(side, max(1, round(wanted / scale))) if wanted < round(side * scale) else side
             for side, wanted in zip(full, size, strict=True)
         )
+        if self.class_balance and torch.rand(()).item() < self.class_balance:
+            place = self._pixel_of_a_class(labels)
+            if place is not None:
+                top, left = (
+                    _start_around(at, side, whole)
+                    for at, side, whole in zip(place, (height, width), full, strict=True)
+                )
+                return (top, left, height, width), size
         best, lowest = (0, 0, height, width), float("inf")
         for _ in range(CROP_DRAWS):
             top = int(torch.randint(full[0] - height + 1, ()))
@@ -260,6 +276,19 @@ class ScaledCrop:
             if share <= self.max_area or (height, width) == tuple(full):
                 break
         return best, size
+
+    def _pixel_of_a_class(self, labels: Tensor) -> tuple[int, int] | None:
+        """Draws a class from those of a picture, all alike, then one of its pixels (row, column);
+        None where nothing is labelled.
+        """
+        present = labels.unique()
+        present = present[present != self.ignore_label]
+        if not len(present):
+            return None
+        drawn = present[torch.randint(len(present), ())]
+        places = (labels == drawn).flatten().nonzero()
+        place = int(places[torch.randint(len(places), ())])
+        return divmod(place, labels.shape[1])
 
     def _sample_size(self, scaled: Sequence[int]) -> tuple[int, int]:
         """Returns the (height, width) of the sample in a picture of the size ``scaled``."""
@@ -299,6 +328,12 @@ class ScaledCrop:
             counts[self.ignore_label] = 0
         labelled = int(counts.sum())
         return int(counts.max()) / labelled if labelled else 2.0
+
+
+def _start_around(place: int, side: int, whole: int) -> int:
+    """Draws the start of a window of ``side`` pixels that holds ``place``, within ``whole``."""
+    lowest, highest = max(0, place - side + 1), min(place, whole - side)
+    return int(torch.randint(lowest, highest + 1, ()))
 
 
 def _photometric_distortion() -> v2.Transform:

@@ -98,6 +98,7 @@ def test_faults_are_told(record: dict[str, object]) -> None:
         ("INPUT.CROP.TYPE", "random"),
         ("INPUT.CROP.SIZE", [2.0, 0.5]),
         ("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", 0.0),
+        ("INPUT.CROP.CLASS_BALANCE", 1.5),
         ("INPUT.SCALE_RANGE", [2.0, 0.5]),
         ("INPUT.RANDOM_FLIP", "sometimes"),
     ],

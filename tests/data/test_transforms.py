@@ -163,6 +163,26 @@ def test_where_the_limit_cannot_hold_the_best_window_is_kept() -> None:
     assert [crop.draw(labels, 1.0)[0] for _ in range(20)].count((0, 1, 8, 39)) >= 19
 
 
+def test_balanced_crops_show_each_class_of_a_picture_equally_often() -> None:
+    torch.manual_seed(0)
+    labels = torch.zeros(60, 80, dtype=torch.uint8)
+    labels[:, 70:] = 255
+    labels[57:59, 3:5] = 7  # four pixels of 4800
+    crop = ScaledCrop("absolute", (10, 12), class_balance=1.0, single_category_max_area=0.5)
+    windows = [crop.draw(labels, 1.0)[0] for _ in range(400)]
+    assert all(t >= 0 and left >= 0 and t + 10 <= 60 and left + 12 <= 80 for t, left, *_ in windows)
+    cut = [labels[t : t + h, left : left + w] for t, left, h, w in windows]
+    assert all((part != 255).any() for part in cut)
+    share = sum(bool((part == 7).any()) for part in cut) / len(cut)
+    assert 0.42 < share < 0.6  # half, and some of the windows around the other class
+
+
+def test_a_picture_without_labels_has_no_class_to_be_put_around() -> None:
+    labels = torch.full((20, 20), 255, dtype=torch.uint8)
+    window, size = ScaledCrop("absolute", (8, 8), class_balance=1.0).draw(labels, 1.0)
+    assert (window[2:], size) == ((8, 8), (8, 8))
+
+
 def test_distortion_changes_colours_and_nothing_else() -> None:
     torch.manual_seed(0)
     labels = blocks(40, 40, 8)
