@@ -1,22 +1,22 @@
 """The training loss: match, then class cross-entropy and mask losses of every layer.
 
     loss_cls  = w_cls  sum over queries of v_c (-log softmax(logits)_c) / sum over queries of v_c
-    loss_bce  = w_bce  sum over matched pairs of BCE / number of pairs                         Eq.
-              (14)
-    loss_dice = w_dice sum over matched pairs of Dice / number of pairs                        optional
+    loss_bce  = w_bce  sum over matched pairs of BCE / number of pairs                     Eq. (14)
+    loss_dice = w_dice sum over matched pairs of Dice / number of pairs                    optional
 
-c is the class matched to the query, or no object, which has v = ``no_object_weight`` (else 1). Both
-denominators belong to the effective batch: they follow from its number of matched (image, class)
-pairs and of images, so a batch split over devices or accumulation steps gives the same gradient as
-a whole one.
+c is the class matched to the query, or no object, which has v = ``no_object_weight`` (else 1).
 
-Masks are compared as inference reads them: enlarged bilinearly, to ``loss_stride`` pixels a cell.
-Where that is less than ``stride``, thin things no longer share their cells with what is beside
-them.
+Both denominators are those of the effective batch: its number of matched (image, class) pairs and
+of images. So a batch that is split over devices or accumulation steps has the gradient of the
+whole batch.
+
+Masks are compared at the size at which inference reads them: enlarged bilinearly, to
+``loss_stride`` pixels a cell. With a ``loss_stride`` below ``stride``, a thin object does not
+share its cells with the objects beside it.
 
 Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one
-    image, n = h * w cells.
-"""  # noqa: E501
+image, n = h * w cells.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from clipmask.losses.mask_losses import paired_bce, paired_dice
+from clipmask.errors import UserError
+from clipmask.losses.mask_losses import MASK_LOSSES, MaskLoss
 from clipmask.losses.matcher import Matcher, Matches
 from clipmask.losses.targets import LabelSpace, Targets, in_slots, make_targets
 
@@ -36,10 +37,9 @@ class Criterion:
     """Matches predictions with label maps and returns the weighted losses.
 
     Args:
-        ignore_label: the id of void in label maps whose own is not given.
+        ignore_label: the id of void in label maps that come without an id of their own.
         class_weight: w_cls, in the loss and in the matching.
-        bce_weight: w_bce, likewise.
-        dice_weight: w_dice, likewise; 0 leaves dice out.
+        mask_losses: at least one; their weights hold in the loss and in the matching.
         no_object_weight: v of no object.
         stride: pixels per cell of the mask logits.
         loss_stride: pixels per cell where masks are compared with labels, a divisor of ``stride``.
@@ -50,26 +50,32 @@ class Criterion:
         ignore_label: int,
         *,
         class_weight: float,
-        bce_weight: float,
-        dice_weight: float,
+        mask_losses: Sequence[MaskLoss],
         no_object_weight: float,
         stride: int = 4,
         loss_stride: int = 4,
     ) -> None:
         self.ignore_label, self.stride, self.loss_stride = ignore_label, stride, loss_stride
-        self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
-        self.no_object_weight = no_object_weight
-        self.matcher = Matcher(class_weight, bce_weight, dice_weight)
+        self.class_weight, self.no_object_weight = class_weight, no_object_weight
+        self.mask_losses = tuple(mask_losses)
+        self.matcher = Matcher(class_weight, mask_losses)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, ignore_label: int) -> Criterion:
-        """Builds it from MODEL.CLIPMASK; ``ignore_label`` as for the class."""
+        """Builds it from MODEL.CLIPMASK; ``ignore_label`` as for the class.
+
+        Raises:
+            UserError: the weights of all mask losses are 0.
+        """
         node = cfg.MODEL.CLIPMASK
+        mask_losses = [loss(node[key]) for key, loss in MASK_LOSSES.items() if node[key] > 0]
+        if not mask_losses:
+            keys = " and ".join(f"MODEL.CLIPMASK.{key}" for key in MASK_LOSSES)
+            raise UserError(f"{keys} are 0: nothing would train the masks. Set one above 0")
         return cls(
             ignore_label,
             class_weight=node.CLASS_WEIGHT,
-            bce_weight=node.BCE_WEIGHT,
-            dice_weight=node.DICE_WEIGHT,
+            mask_losses=mask_losses,
             no_object_weight=node.NO_OBJECT_WEIGHT,
             loss_stride=node.LOSS_STRIDE,
         )
@@ -92,7 +98,7 @@ class Criterion:
             labels: one integer map (H_i, W_i) an image on the same device.
             normalizer: (2,) float, the pairs and images that the sums are divided by; None counts
                 this batch.
-            spaces: how each image's ids are read; None: K classes and ``ignore_label`` in all.
+            spaces: how each image's ids are read; None: all have K classes and ``ignore_label``.
 
         Returns:
             Scalars ``loss_cls``, ``loss_bce`` and, if weighted, ``loss_dice`` of the last layer,
@@ -117,14 +123,13 @@ class Criterion:
             }
             own = in_slots(labels, matches.label, num_classes, spaces)
             masks = self._mask_losses(mask_embed.float(), pixels.float(), matches.query, own)
-        for name, (weight, sums) in masks.items():
-            terms[name] = weight * sums / pairs.clamp_min(1)
+        for loss, sums in zip(self.mask_losses, masks, strict=True):
+            terms[f"loss_{loss.name}"] = loss.weight * sums / pairs.clamp_min(1)
         last = len(pred_logits) - 1
-        return {
-            name if layer == last else f"{name}_{layer}": values[layer]
-            for layer in [last, *range(last)]
-            for name, values in terms.items()
-        }
+        losses = {name: values[last] for name, values in terms.items()}
+        for layer in range(last):
+            losses.update({f"{name}_{layer}": values[layer] for name, values in terms.items()})
+        return losses
 
     def _class_loss(
         self, logits: Tensor, matches: Matches, pairs: Tensor, images: Tensor
@@ -160,15 +165,14 @@ class Criterion:
 
     def _mask_losses(
         self, embed: Tensor, pixels: Tensor, query: Tensor, labels: Sequence[Tensor]
-    ) -> dict[str, tuple[float, Tensor]]:
-        """Each mask loss by name with its weight: sums over matched pairs, (L,). Only matched
-        queries get a mask.
+    ) -> list[Tensor]:
+        """Sums each mask loss over the matched pairs, (L,). Only matched queries get a mask.
 
         Args:
             embed: (L, B, Q, E).
             pixels: (B, E, h, w).
             query: (L, B, M), ``Matches.query``.
-            labels: one map (H_i, W_i) an image of places among its M classes.
+            labels: one map (H_i, W_i) an image, see ``in_slots``.
         """
         layers, _, most = query.shape
         index = query.clamp_min(0).unsqueeze(-1).expand(-1, -1, -1, embed.shape[-1])
@@ -184,20 +188,17 @@ class Criterion:
         weight = targets.weight.flatten(1)[:, None, None]  # (B, 1, 1, n)
         matched = (query >= 0).float()  # (L, B, M)
 
-        def summed(losses: Tensor) -> Tensor:
-            return (losses.movedim(1, 0) * matched).sum((1, 2))
-
-        terms = {"loss_bce": (self.bce_weight, summed(paired_bce(logits, coverage, weight)))}
-        if self.dice_weight > 0:
-            terms["loss_dice"] = (self.dice_weight, summed(paired_dice(logits, coverage, weight)))
-        return terms
+        sums = []
+        for loss in self.mask_losses:
+            values = loss.paired(logits, coverage, weight)  # (B, L, M)
+            sums.append((values.movedim(1, 0) * matched).sum((1, 2)))
+        return sums
 
     def _enlarged(self, logits: Tensor, labels: Sequence[Tensor]) -> Tensor:
-        """Brings (B, masks, h, w) from ``stride`` to ``loss_stride`` as inference does: each image
-        by itself.
+        """Enlarges (B, masks, h, w) from ``stride`` to ``loss_stride``, each image by itself.
 
-        At an image's border its own cells go on, and not the padding beyond; there results are 0,
-        where nothing counts.
+        Inference does the same. At its border an image continues with its own last cells and not
+        with the padding. The result is 0 on padding, where nothing counts.
         """
         factor = self.stride // self.loss_stride
         if factor == 1:

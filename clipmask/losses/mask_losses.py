@@ -1,66 +1,111 @@
-"""Mask losses against soft targets: binary cross-entropy (Eq. 14) and dice, as means over labelled
-pixels.
+"""Mask losses against soft targets: binary cross-entropy (Eq. 14) and dice.
 
-With logits x, coverage y in [0, 1] and labelled share w of each cell n,
+Each is a mean over labelled pixels. With logits x, coverage y in [0, 1] and labelled share w of
+each cell n,
 
-    BCE  = sum_n w_n (softplus(x_n) - x_n y_n) / sum_n w_n
-         (14)
-    Dice = 1 - (2 sum_n w_n p_n y_n + 1) / (sum_n w_n p_n + sum_n w_n y_n + 1),   p = sigmoid(x)
-                                                                                  (V-Net, smoothed)
+    BCE  = sum_n w_n (softplus(x_n) - x_n y_n) / sum_n w_n                                 Eq. (14)
+    Dice = 1 - (2 sum_n w_n p_n y_n + 1) / (sum_n w_n p_n + sum_n w_n y_n + 1)
+           with p = sigmoid(x), as in V-Net, smoothed by the 1
 
--[y log p + (1 - y) log(1 - p)] = softplus(x) - x y, which needs no logarithm of a small number.
+-[y log p + (1 - y) log(1 - p)] = softplus(x) - x y needs no logarithm of a small number.
 Void and padding have w = 0.
+
+To add a loss, write a subclass of ``MaskLoss`` and put it into ``MASK_LOSSES`` beside the config
+key of its weight. The matcher and the criterion then use it.
+
+Shapes: B batch, L layers, Q queries, K classes, M classes that are present, n cells.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def weighted_means(
-    logits: Tensor, cover: Tensor, weight: Tensor, dice: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Compares every query with every class: matrix products, nothing at queries x classes x cells.
+class MaskLoss(ABC):
+    """One mask loss, in the two forms that a training step needs.
 
     Args:
-        logits: (B, Q, n) x.
-        cover: (B, K, n) w y.
-        weight: (B, 1, n) w.
-        dice: whether to compute the second result.
+        weight: factor of the loss, in the sum of losses and in the matching cost.
 
-    Returns:
-        BCE and Dice (or None), each (B, Q, K).
+    Attributes:
+        name: the loss is reported as ``loss_{name}``.
     """
-    total = weight.sum(-1, keepdim=True).clamp_min(1e-6)  # (B, 1, 1)
-    bce = ((F.softplus(logits) @ weight.mT) - logits @ cover.mT) / total
-    if not dice:
-        return bce, None
-    probability = logits.sigmoid()
-    sizes = probability @ weight.mT + cover.sum(-1).unsqueeze(1)
-    return bce, 1 - (2 * probability @ cover.mT + 1) / (sizes + 1)
+
+    name: ClassVar[str]
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    @abstractmethod
+    def pairwise(self, logits: Tensor, cover: Tensor, weight: Tensor) -> Tensor:
+        """Compares every query with every class, for the matching.
+
+        Use matrix products: nothing of queries x classes x cells should be stored.
+
+        Args:
+            logits: (B, Q, n) x.
+            cover: (B, K, n) w y.
+            weight: (B, 1, n) w, in [0, 1].
+
+        Returns:
+            (B, Q, K)
+        """
+
+    @abstractmethod
+    def paired(self, logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
+        """Compares each mask with its own target, for the loss.
+
+        Args:
+            logits: (B, L, M, n) x, the masks of M classes in L layers.
+            coverage: (B, 1, M, n) y, in [0, 1].
+            weight: (B, 1, 1, n) w, in [0, 1].
+
+        Returns:
+            (B, L, M)
+        """
 
 
-def paired_bce(logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
-    """BCE of each mask with its own target, Eq. (14).
+class BinaryCrossEntropy(MaskLoss):
+    """Binary cross-entropy of each pixel, Eq. (14); 0 where an image has no labelled pixel."""
 
-    Args:
-        logits: (B, L, M, n) x, the masks of M classes in L layers.
-        coverage: (B, 1, M, n) y, in [0, 1].
-        weight: (B, 1, 1, n) w, in [0, 1].
+    name = "bce"
 
-    Returns:
-        (B, L, M); 0 where an image has no labelled pixel.
-    """
-    share = weight / weight.sum(-1, keepdim=True).clamp_min(1e-6)
-    return ((F.softplus(logits) - logits * coverage) * share).sum(-1)
+    def pairwise(self, logits: Tensor, cover: Tensor, weight: Tensor) -> Tensor:
+        """See ``MaskLoss``."""
+        total = weight.sum(-1, keepdim=True).clamp_min(1e-6)  # (B, 1, 1)
+        return ((F.softplus(logits) @ weight.mT) - logits @ cover.mT) / total
+
+    def paired(self, logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
+        """See ``MaskLoss``."""
+        share = weight / weight.sum(-1, keepdim=True).clamp_min(1e-6)
+        return ((F.softplus(logits) - logits * coverage) * share).sum(-1)
 
 
-def paired_dice(logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
-    """Dice of each mask with its own target; arguments and result as in ``paired_bce``, values in
-    [0, 1).
-    """
-    probability = logits.sigmoid() * weight
-    overlap = (probability * coverage).sum(-1)
-    sizes = probability.sum(-1) + (coverage * weight).sum(-1)
-    return 1 - (2 * overlap + 1) / (sizes + 1)
+class Dice(MaskLoss):
+    """One minus the smoothed Dice coefficient of mask and target, in [0, 1)."""
+
+    name = "dice"
+
+    def pairwise(self, logits: Tensor, cover: Tensor, weight: Tensor) -> Tensor:
+        """See ``MaskLoss``."""
+        probability = logits.sigmoid()
+        sizes = probability @ weight.mT + cover.sum(-1).unsqueeze(1)
+        return 1 - (2 * probability @ cover.mT + 1) / (sizes + 1)
+
+    def paired(self, logits: Tensor, coverage: Tensor, weight: Tensor) -> Tensor:
+        """See ``MaskLoss``."""
+        probability = logits.sigmoid() * weight
+        overlap = (probability * coverage).sum(-1)
+        sizes = probability.sum(-1) + (coverage * weight).sum(-1)
+        return 1 - (2 * overlap + 1) / (sizes + 1)
+
+
+# The key of a loss's weight below MODEL.CLIPMASK, and the loss. A weight of 0 leaves it out.
+MASK_LOSSES: dict[str, type[MaskLoss]] = {
+    "BCE_WEIGHT": BinaryCrossEntropy,
+    "DICE_WEIGHT": Dice,
+}

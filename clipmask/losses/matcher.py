@@ -2,20 +2,22 @@
 
 The cost of query q for class k of an image is, with weights as in the loss,
 
-    C[q, k] = - w_cls softmax(logits_q)_k + w_bce BCE(mask_q, coverage_k) + w_dice Dice(mask_q,
-    coverage_k)
+    C[q, k] = - w_cls softmax(logits_q)_k
+              + w_bce BCE(mask_q, coverage_k) + w_dice Dice(mask_q, coverage_k)
 
-(MaskFormer, Sec. 3.2, with Eq. 14 of the paper as mask cost). All layers and images are costed in
-one batch, and the costs leave the device in one transfer together with which classes are present;
-``scipy`` then solves each small assignment. Masks are compared on means over 2 x 2 of their cells,
-at stride 8: a pairing does not hang on single pixels, and it is a quarter of the work.
+(MaskFormer, Sec. 3.2, with Eq. 14 of the paper as mask cost). The costs of all layers and images
+are computed in one batch. They leave the device in one transfer, together with which classes are
+present; ``scipy`` then solves each small assignment. Masks are compared on means over 2 x 2 of
+their cells, at stride 8: a pairing does not depend on single pixels, and this is a quarter of the
+work.
 
 Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one
-    image, n cells.
+image, n cells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +26,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from clipmask.losses.mask_losses import weighted_means
+from clipmask.losses.mask_losses import MaskLoss
 from clipmask.losses.targets import Targets
 
 
@@ -46,14 +48,13 @@ class Matcher:
 
     Args:
         class_weight: w_cls.
-        bce_weight: w_bce.
-        dice_weight: w_dice, 0 for none.
+        mask_losses: at least one, with their weights.
     """
 
     factor = 2  # cells of the masks (stride 4) along a side of a cell of the comparison (stride 8)
 
-    def __init__(self, class_weight: float, bce_weight: float, dice_weight: float) -> None:
-        self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
+    def __init__(self, class_weight: float, mask_losses: Sequence[MaskLoss]) -> None:
+        self.class_weight, self.mask_losses = class_weight, tuple(mask_losses)
 
     @torch.no_grad()
     def __call__(
@@ -80,9 +81,7 @@ class Matcher:
     def cost(
         self, pred_logits: Tensor, mask_embed: Tensor, pixels: Tensor, targets: Targets
     ) -> Tensor:
-        """Returns C, (L, B, Q, K) in float32 whatever the precision around it; arguments as in
-        ``__call__``.
-        """
+        """Returns C, (L, B, Q, K), in float32 under autocast too; arguments as in ``__call__``."""
         with torch.autocast(pixels.device.type, enabled=False):
             embed = mask_embed.float().movedim(0, 1)  # (B, L, Q, E)
             pooled = F.avg_pool2d(
@@ -93,22 +92,19 @@ class Matcher:
             layers = []
             for embed_l in embed.unbind(1):  # layer by layer: Q x n logits of one layer at a time
                 logits = embed_l @ pooled.flatten(2)  # (B, Q, n)
-                bce, dice = weighted_means(logits, cover, weight, dice=self.dice_weight > 0)
-                layers.append(
-                    self.bce_weight * bce + (self.dice_weight * dice if dice is not None else 0)
-                )
-            cost = (
-                torch.stack(layers) - self.class_weight * pred_logits.float().softmax(-1)[..., :-1]
-            )
+                costs = [
+                    loss.weight * loss.pairwise(logits, cover, weight) for loss in self.mask_losses
+                ]
+                layers.append(torch.stack(costs).sum(0))
+            classes = pred_logits.float().softmax(-1)[..., :-1]  # (L, B, Q, K)
+            cost = torch.stack(layers) - self.class_weight * classes
         # A diverged step must still come to an end on every process; its loss is not finite and the
         # step is skipped.
         return cost.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
 
 
 def to_host(cost: Tensor, present: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Copies costs (L, B, Q, K) and presence (B, K), bool, to the host, side by side: the step's
-    one transfer.
-    """
+    """Copies costs (L, B, Q, K) and presence (B, K), bool, to the host in one transfer."""
     host = torch.cat([cost.flatten(), present.to(cost.dtype).flatten()]).cpu().numpy()
     return host[: cost.numel()].reshape(cost.shape), host[cost.numel() :].reshape(present.shape) > 0
 

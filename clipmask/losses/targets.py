@@ -1,10 +1,10 @@
 """Targets from label maps, made on the model's device without asking the host.
 
 A label map is reduced to a grid of cells: for each cell and class the share of the cell's labelled
-pixels that the class covers. Thin poles keep their weight there, where sampling one pixel a cell
-would hit or miss them, and void pixels and padding drop out exactly, because a cell counts with its
-labelled share alone. Matching compares on a coarse grid and with every class, the losses on a fine
-one and with the classes that an image shows.
+pixels that the class covers. So a thin pole keeps its weight; sampling one pixel a cell would hit
+or miss it. Void pixels and padding have no effect, because a cell counts with its labelled share
+alone. Matching compares on a coarse grid and with every class, the losses on a fine grid and with
+the classes that an image shows.
 
 Shapes: B batch, K classes, H and W pixels, h and w cells.
 """
@@ -60,7 +60,7 @@ def make_targets(
         grid: h and w, at least the images' sizes over ``stride``, rounded up.
         stride: pixels per cell along each side.
         num_classes: K of the result, the most of any image.
-        spaces: one an image.
+        spaces: how the ids of each image are read.
 
     Returns:
         Targets on the labels' device.
@@ -94,12 +94,16 @@ def make_targets(
 def in_slots(
     labels: Sequence[Tensor], classes: Tensor, num_classes: int, spaces: Sequence[LabelSpace]
 ) -> list[Tensor]:
-    """Renames each map's classes to their places among those that the image shows, so that targets
-    need no others.
+    """Replaces class ids by places in each image's list of present classes.
+
+    Targets are then made for M classes and not for all K.
 
     Args:
-        labels, num_classes, spaces: as above.
-        classes: (B, M) int64, every class that an image shows, -1 beyond them (``Matches.label``).
+        labels: one integer map (H_i, W_i) an image, ids of classes and of void.
+        classes: (B, M) int64, the classes that each image shows, -1 beyond them
+            (``Matches.label``).
+        num_classes: the most classes of any image's dataset.
+        spaces: how the ids of each image are read.
 
     Returns:
         One int64 map (H_i, W_i) an image, 0 .. M - 1, and M for void.
@@ -111,7 +115,7 @@ def in_slots(
         classes.masked_fill(classes < 0, num_classes),
         torch.arange(most, device=classes.device).expand(batch, -1),
     )
-    place[:, num_classes] = most  # where void lies, and where the -1 were written
+    place[:, num_classes] = most  # the entry of void; the -1 were written there too
     return [
         place[image][class_index(label, space, num_classes)]
         for image, (label, space) in enumerate(zip(labels, spaces, strict=True))
@@ -122,8 +126,9 @@ def count_pairs(labels: Sequence[Tensor], spaces: Sequence[LabelSpace], num_quer
     """Counts the (image, class) pairs that are matched, a float scalar on the labels' device.
 
     Args:
-        labels, spaces: as above.
-        num_queries: Q; of an image's classes no more than Q find a query.
+        labels: one integer map (H_i, W_i) an image, ids of classes and of void.
+        spaces: how the ids of each image are read.
+        num_queries: Q; at most Q classes of an image are matched.
     """
     total = torch.zeros((), device=labels[0].device)
     for label, space in zip(labels, spaces, strict=True):
@@ -134,9 +139,7 @@ def count_pairs(labels: Sequence[Tensor], spaces: Sequence[LabelSpace], num_quer
 
 
 def class_index(label: Tensor, space: LabelSpace, void: int) -> Tensor:
-    """Returns ids as int64 with void, and whatever is no class of the image's, at ``void``; same
-    shape.
-    """
+    """Returns ids as int64, same shape; ids that are no class of the image become ``void``."""
     index = label.long()
     outside = (index == space.ignore_label) | (index < 0) | (index >= space.num_classes)
     return index.masked_fill(outside, void)

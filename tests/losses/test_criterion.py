@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from clipmask.config import get_cfg
+from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
+from clipmask.losses.mask_losses import MASK_LOSSES, BinaryCrossEntropy, Dice
 from clipmask.losses.targets import LabelSpace, count_pairs
 
 
@@ -19,8 +22,7 @@ def criterion(request: pytest.FixtureRequest) -> Criterion:
     return Criterion(
         255,
         class_weight=2.0,
-        bce_weight=5.0,
-        dice_weight=5.0,
+        mask_losses=[BinaryCrossEntropy(5.0), Dice(5.0)],
         no_object_weight=0.1,
         loss_stride=request.param,
     )
@@ -43,10 +45,33 @@ def test_keys_and_signs(criterion: Criterion) -> None:
     assert all(value.ndim == 0 and value > 0 for value in losses.values())
 
 
-def test_dice_is_left_out_at_weight_zero() -> None:
-    plain = Criterion(255, class_weight=2.0, bce_weight=5.0, dice_weight=0.0, no_object_weight=0.1)
+def test_a_mask_loss_of_weight_zero_is_left_out() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.CLIPMASK.DICE_WEIGHT = 0.0
+    plain = Criterion.from_config(cfg, 255)
     losses = plain(*predictions(1, 1, 5, 3, (8, 8)), [torch.randint(0, 3, (32, 32))])
     assert set(losses) == {"loss_cls", "loss_bce"}
+
+
+def test_without_any_mask_loss_there_is_no_criterion() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.CLIPMASK.BCE_WEIGHT = cfg.MODEL.CLIPMASK.DICE_WEIGHT = 0.0
+    with pytest.raises(UserError, match="BCE_WEIGHT"):
+        Criterion.from_config(cfg, 255)
+
+
+def test_a_new_mask_loss_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Focused(BinaryCrossEntropy):
+        name = "focused"
+
+    monkeypatch.setitem(MASK_LOSSES, "DICE_WEIGHT", Focused)
+    cfg = get_cfg()
+    cfg.MODEL.CLIPMASK.DICE_WEIGHT = 2.0
+    criterion = Criterion.from_config(cfg, 255)
+    inputs = predictions(2, 1, 5, 3, (8, 8))
+    losses = criterion(*inputs, [torch.randint(0, 3, (32, 32))])
+    assert {"loss_focused", "loss_focused_0"} <= set(losses)
+    torch.testing.assert_close(losses["loss_focused"] / 2, losses["loss_bce"] / 5)
 
 
 def test_losses_vanish_at_the_truth(criterion: Criterion) -> None:
@@ -150,7 +175,11 @@ def test_masks_are_compared_as_inference_reads_them() -> None:
     label = torch.randint(0, 3, (20, 28))
     label[:3] = 255
     fine = Criterion(
-        255, class_weight=0.0, bce_weight=1.0, dice_weight=0.0, no_object_weight=0.1, loss_stride=1
+        255,
+        class_weight=0.0,
+        mask_losses=[BinaryCrossEntropy(1.0)],
+        no_object_weight=0.1,
+        loss_stride=1,
     )
     logits, embed, pixels = (
         torch.zeros(1, 1, 3, 4),

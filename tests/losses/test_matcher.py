@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from clipmask.losses.mask_losses import BinaryCrossEntropy, Dice
 from clipmask.losses.matcher import Matcher, assign
 from clipmask.losses.targets import LabelSpace, Targets, make_targets
 
 
 @pytest.fixture
 def matcher() -> Matcher:
-    return Matcher(2.0, 5.0, 5.0)
+    return Matcher(2.0, [BinaryCrossEntropy(5.0), Dice(5.0)])
 
 
 def problem(
