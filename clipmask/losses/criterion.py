@@ -27,8 +27,7 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from clipmask.errors import UserError
-from clipmask.losses.mask_losses import MASK_LOSSES, MaskLoss
+from clipmask.losses.mask_losses import MaskLoss, configured_losses
 from clipmask.losses.matcher import Matcher, Matches
 from clipmask.losses.targets import LabelSpace, Targets, in_slots, make_targets
 
@@ -68,14 +67,10 @@ class Criterion:
             UserError: the weights of all mask losses are 0.
         """
         node = cfg.MODEL.CLIPMASK
-        mask_losses = [loss(node[key]) for key, loss in MASK_LOSSES.items() if node[key] > 0]
-        if not mask_losses:
-            keys = " and ".join(f"MODEL.CLIPMASK.{key}" for key in MASK_LOSSES)
-            raise UserError(f"{keys} are 0: nothing would train the masks. Set one above 0")
         return cls(
             ignore_label,
             class_weight=node.CLASS_WEIGHT,
-            mask_losses=mask_losses,
+            mask_losses=configured_losses(cfg),
             no_object_weight=node.NO_OBJECT_WEIGHT,
             loss_stride=node.LOSS_STRIDE,
         )

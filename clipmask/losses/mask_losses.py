@@ -10,8 +10,8 @@ each cell n,
 -[y log p + (1 - y) log(1 - p)] = softplus(x) - x y needs no logarithm of a small number.
 Void and padding have w = 0.
 
-To add a loss, write a subclass of ``MaskLoss`` and put it into ``MASK_LOSSES`` beside the config
-key of its weight. The matcher and the criterion then use it.
+To add a loss, write a subclass of ``MaskLoss`` and list it in ``configured_losses`` with the
+config key of its weight. The matcher and the criterion then use it.
 
 Shapes: B batch, L layers, Q queries, K classes, M classes that are present, n cells.
 """
@@ -22,7 +22,10 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor
+
+from clipmask.errors import UserError
 
 
 class MaskLoss(ABC):
@@ -104,8 +107,18 @@ class Dice(MaskLoss):
         return 1 - (2 * overlap + 1) / (sizes + 1)
 
 
-# The key of a loss's weight below MODEL.CLIPMASK, and the loss. A weight of 0 leaves it out.
-MASK_LOSSES: dict[str, type[MaskLoss]] = {
-    "BCE_WEIGHT": BinaryCrossEntropy,
-    "DICE_WEIGHT": Dice,
-}
+def configured_losses(cfg: CfgNode) -> list[MaskLoss]:
+    """Returns the mask losses that MODEL.CLIPMASK gives a weight above 0.
+
+    Raises:
+        UserError: all weights are 0.
+    """
+    node = cfg.MODEL.CLIPMASK
+    losses = [BinaryCrossEntropy(node.BCE_WEIGHT), Dice(node.DICE_WEIGHT)]
+    weighted = [loss for loss in losses if loss.weight > 0]
+    if not weighted:
+        raise UserError(
+            "MODEL.CLIPMASK.BCE_WEIGHT and DICE_WEIGHT are both 0: nothing would train the masks."
+            " Set one of them above 0"
+        )
+    return weighted

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from clipmask.config import get_cfg
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
-from clipmask.losses.mask_losses import MASK_LOSSES, BinaryCrossEntropy, Dice
+from clipmask.losses.mask_losses import BinaryCrossEntropy, Dice
 from clipmask.losses.targets import LabelSpace, count_pairs
 
 
@@ -60,18 +60,15 @@ def test_without_any_mask_loss_there_is_no_criterion() -> None:
         Criterion.from_config(cfg, 255)
 
 
-def test_a_new_mask_loss_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_mask_loss_is_one_class() -> None:
     class Focused(BinaryCrossEntropy):
         name = "focused"
 
-    monkeypatch.setitem(MASK_LOSSES, "DICE_WEIGHT", Focused)
-    cfg = get_cfg()
-    cfg.MODEL.CLIPMASK.DICE_WEIGHT = 2.0
-    criterion = Criterion.from_config(cfg, 255)
-    inputs = predictions(2, 1, 5, 3, (8, 8))
-    losses = criterion(*inputs, [torch.randint(0, 3, (32, 32))])
-    assert {"loss_focused", "loss_focused_0"} <= set(losses)
-    torch.testing.assert_close(losses["loss_focused"] / 2, losses["loss_bce"] / 5)
+    losses = [BinaryCrossEntropy(5.0), Focused(2.0)]
+    criterion = Criterion(255, class_weight=2.0, mask_losses=losses, no_object_weight=0.1)
+    values = criterion(*predictions(2, 1, 5, 3, (8, 8)), [torch.randint(0, 3, (32, 32))])
+    assert {"loss_focused", "loss_focused_0"} <= set(values)
+    torch.testing.assert_close(values["loss_focused"] / 2, values["loss_bce"] / 5)
 
 
 def test_losses_vanish_at_the_truth(criterion: Criterion) -> None:

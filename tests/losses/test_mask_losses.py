@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipmask.losses.mask_losses import MASK_LOSSES, BinaryCrossEntropy, Dice, MaskLoss
+from clipmask.config import get_cfg
+from clipmask.losses.mask_losses import BinaryCrossEntropy, Dice, MaskLoss, configured_losses
 
 
 def test_bce_is_pytorchs_where_everything_is_labelled() -> None:
@@ -19,9 +20,16 @@ def test_bce_is_pytorchs_where_everything_is_labelled() -> None:
     )
 
 
-@pytest.fixture(params=MASK_LOSSES.values(), ids=MASK_LOSSES)
+def every_loss() -> list[MaskLoss]:
+    cfg = get_cfg()
+    cfg.MODEL.CLIPMASK.BCE_WEIGHT = cfg.MODEL.CLIPMASK.DICE_WEIGHT = 1.0
+    return configured_losses(cfg)
+
+
+@pytest.fixture(params=every_loss(), ids=lambda loss: loss.name)
 def loss(request: pytest.FixtureRequest) -> MaskLoss:
-    return request.param(1.0)
+    chosen: MaskLoss = request.param
+    return chosen
 
 
 def test_void_cells_change_nothing(loss: MaskLoss) -> None:
