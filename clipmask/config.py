@@ -359,6 +359,7 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         raise UserError(f"config file {path}: {explain(error, cfg)}") from error
     _find_files(cfg, path)
     merge_opts(cfg, opts)
+    _expand_home(cfg)
     if unread := changed_unread_keys(cfg):
         logger.warning(
             "keys of Detectron2 that ClipMask does not read change nothing: %s", ", ".join(unread)
@@ -419,6 +420,16 @@ def _find_files(cfg: CfgNode, path: Path) -> None:
             cfg.merge_from_list(
                 [key, str(file.relative_to(here) if file.is_relative_to(here) else file)]
             )
+
+
+def _expand_home(cfg: CfgNode) -> None:
+    """Puts the user's folder in place of ``~`` in values of ``_FILE_KEYS``: a YAML file meets no
+    shell that does.
+    """
+    values = leaf_keys(cfg)
+    for key in _FILE_KEYS:
+        if str(values[key]).startswith("~"):
+            put_leaf(cfg, key, os.path.expanduser(values[key]))
 
 
 def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors", "program"},
     {"builtin", "ranges", "shipped"},
     {"d2", "merging"},
-    {"config", "device", "losses", "vocabulary"},
+    {"config", "device", "fonts", "losses", "vocabulary"},
     {"data", "validate", "weights"},
     {"evaluation", "text", "visualizer"},
     {"modeling"},

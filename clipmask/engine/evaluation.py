@@ -321,7 +321,7 @@ def evaluate_checkpoint(
         UserError: no checkpoint is named, it is not one, or it does not fit the config.
     """
     check_ranges(leaf_keys(cfg))
-    folder = Path(cfg.OUTPUT_DIR)
+    folder = Path(cfg.OUTPUT_DIR).expanduser()
     with run_folder(folder, is_main_process()), launched(cfg, num_gpus, num_machines) as fabric:
         found = newest_checkpoint(folder, training=False) if resume else None
         source = found.path if found else cfg.MODEL.WEIGHTS

@@ -75,7 +75,7 @@ def train(
             no finite loss any more.
     """
     check_ranges(leaf_keys(cfg))
-    folder, main = Path(cfg.OUTPUT_DIR), is_main_process()
+    folder, main = Path(cfg.OUTPUT_DIR).expanduser(), is_main_process()
     if resume and start_over:
         raise UserError(
             "--resume goes on with a run, --start-over begins it again: say one of them"

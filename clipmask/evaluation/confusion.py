@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipmask.fonts import chart_letters
 from clipmask.vocabulary import shown_names
 
 if TYPE_CHECKING:
@@ -49,13 +49,18 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> N
         names: of the K classes; of ``car;automobile`` the first is shown.
         path: the PNG file.
     """
+    with chart_letters(names):
+        _draw(confusion, shown_names(names), path)
+
+
+def _draw(confusion: np.ndarray, shown: Sequence[str], path: Path) -> None:
     # The object API leaves pyplot's global state, and the backend that the user's own program
     # chose, alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    count = len(names)
+    count = len(shown)
     cell = max(_SMALL_CELL, min(_FULL_CELL, _MAX_SIDE / count))
     totals = confusion.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, 100 * confusion / np.maximum(totals, 1), np.nan)
@@ -68,17 +73,13 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> N
     bar = figure.colorbar(image, ax=axes, shrink=0.7, ticks=[0, 1, 10, 25, 50, 75, 100])
     bar.set_label("% of the class' true pixels")
     size = 9 if cell >= 0.4 else 7 if cell >= 0.3 else 6
-    shown = shown_names(names)
     axes.set_xticks(range(count), shown, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(range(count), shown, fontsize=size, parse_math=False)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
     if cell >= 0.4:
         _write_percentages(axes, shares)
-    with warnings.catch_warnings():
-        # its font lacks some scripts; the table has all names
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        canvas.print_png(path)
+    canvas.print_png(path)
 
 
 def _write_percentages(axes: Axes, shares: np.ndarray) -> None:

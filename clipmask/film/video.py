@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.errors import UserError
 from clipmask.film.opencv import load_cv2
 
@@ -27,7 +28,21 @@ CODECS = {
     ".avi": ("MJPG", "XVID", "mp4v"),
     ".mkv": ("mp4v", "MJPG"),
     ".mov": ("mp4v", "avc1"),
+    ".m4v": ("mp4v", "avc1"),
     ".webm": ("VP80", "VP90"),
+}
+# What films are called that are read; some of these OpenCV can't write.
+FILM_SUFFIXES = {
+    *CODECS,
+    ".3gp",
+    ".flv",
+    ".m2ts",
+    ".mpeg",
+    ".mpg",
+    ".mpv",
+    ".mts",
+    ".ogv",
+    ".wmv",
 }
 USUAL_RATE = 25.0  # frames per second of a film that does not tell
 
@@ -53,8 +68,8 @@ class Video:
     def __init__(self, source: Path | int) -> None:
         self._cv2 = load_cv2()
         camera = isinstance(source, int)
-        if isinstance(source, Path) and not source.is_file():
-            raise UserError(f"--video-input {source}: no such file")
+        if isinstance(source, Path):
+            _check_file(source)
         self._capture = self._cv2.VideoCapture(source if isinstance(source, int) else str(source))
         self._first = self._read()
         if self._first is None:
@@ -96,6 +111,19 @@ class Video:
     def close(self) -> None:
         """Lets the file or camera go."""
         self._capture.release()
+
+
+def _check_file(source: Path) -> None:
+    """Refuses what is no file, and pictures, which OpenCV would take for films of one frame."""
+    if source.is_dir():
+        raise UserError(
+            f"--video-input {source}: is a folder; name one film in it, or segment its pictures"
+            " with --input"
+        )
+    if not source.is_file():
+        raise UserError(f"--video-input {source}: no such file")
+    if source.suffix.lower() in PICTURE_SUFFIXES - {".gif"}:
+        raise UserError(f"--video-input {source}: is a picture; segment it with --input")
 
 
 class Film:

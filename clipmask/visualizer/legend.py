@@ -54,9 +54,9 @@ def draw_legend(width: int, entries: Sequence[Entry], size: int) -> NDArray[np.u
     Returns:
         uint8 (height that the rows need, ``width`` or more, 3).
     """
-    font = load_font(size)
     row, gap = round(1.6 * size), size // 2
     texts = [text for entry in entries for text in (entry.text, entry.room)]
+    font = load_font(size, texts)
     cell = size + 3 * gap + max([round(text_size(text, font)[0]) for text in texts], default=0)
     width = max(width, cell)
     columns = max(1, width // cell)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
 from PIL import ImageDraw, ImageFont
+
+from clipmask.fonts import find_font
 
 INK = (235, 235, 235)  # of legend and captions
 
@@ -15,8 +19,14 @@ def font_size(shape: tuple[int, ...]) -> int:
     return int(np.clip(round(min(shape[:2]) / 26), 11, 48))
 
 
-def load_font(size: int) -> Any:
-    """Returns Pillow's own font, ``size`` pixels high where it can be had at any size."""
+def load_font(size: int, texts: Iterable[str] = ()) -> Any:
+    """Returns a font, ``size`` pixels high where it can be had at any size: Pillow's own, or one
+    that has the letters of ``texts``.
+    """
+    path = find_font(texts)
+    if path is not None:
+        with contextlib.suppress(ImportError, OSError):  # Pillow built without FreeType
+            return ImageFont.truetype(str(path), size)
     try:
         return ImageFont.load_default(size=size)
     # Pillow before 10.1 or built without FreeType: one small bitmap font

@@ -162,7 +162,8 @@ def paint(
     picture = np.rint(mixed).astype(np.uint8)
     if not (region_names and opacity > 0):
         return picture
-    font, shown = load_font(max(9, round(0.9 * font_size(labels.shape)))), shown_names(names)
+    shown = shown_names(names)
+    font = load_font(max(9, round(0.9 * font_size(labels.shape))), shown)
     written = [
         (place, shown[k], plate)
         for k in np.unique(ids[painted]).tolist()

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import re
 import secrets
 import sys
@@ -38,7 +37,8 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.vocabulary import Vocabulary
-from clipmask.weights.foreign import read_weight_file
+from clipmask.weights.foreign import read_weight_file, without_wrapper
+from clipmask.weights.mistaken import told_apart
 from clipmask.weights.names import find_weights
 from clipmask.weights.packed import unpack
 
@@ -236,6 +236,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"checkpoint {path}: has no model weights (a dict of tensors, bare or under 'model')"
         )
+    checkpoint["model"] = without_wrapper(weights)
     return checkpoint
 
 
@@ -277,16 +278,10 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
-    except pickle.UnpicklingError as error:
-        if "global" in str(error).lower():
-            raise UserError(
-                f"checkpoint {path}: holds Python objects, which could run code, so it was not"
-                " opened; ClipMask reads tensors and plain values only. If you trust it, save its"
-                " weights anew with torch.save(state_dict)"
-            ) from error
-        raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file") from error
     # the readers of zip, pickle and tensors each have their own errors for garbage
     except Exception as error:
+        if what := told_apart(path, error):
+            raise UserError(f"checkpoint {path}: {what}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file ({reason})") from error
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.weights.array_pickles import PickledArray, RefusedError, read_pickle
+from clipmask.weights.mistaken import told_apart
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ def read_weight_file(path: Path) -> dict[str, Tensor]:
         ) from error
     # pickle, zip and safetensors fail in many ways; none of them is the user's to debug
     except Exception as error:
+        if what := told_apart(path, error):
+            raise UserError(f"backbone weights {path}: {what}") from error
         raise UserError(
             f"backbone weights {path}: can't be read as tensors ({type(error).__name__}). The file"
             " is damaged, or holds objects other than tensors, which are not loaded because they"
@@ -137,7 +140,16 @@ def read_weight_file(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"backbone weights {path}: not a state dict (a mapping of names to tensors)"
         )
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return without_wrapper(state)
+
+
+def without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the weights under the names that the model itself has for them.
+
+    DistributedDataParallel puts ``module.`` before them, torch.compile ``_orig_mod.``.
+    """
+    names = {key: key.removeprefix("module.").removeprefix("_orig_mod.") for key in state}
+    return {name: state[key] for key, name in names.items()}
 
 
 def _load(path: Path) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clipmask.config import dump_cfg, get_cfg, stored_cfg
 from clipmask.errors import UserError
+from clipmask.weights.mistaken import told_apart
 
 HEADER = "clipmask"  # the key of our text in the file's header
 # what goes along
@@ -87,6 +88,8 @@ def unpack(path: Path) -> dict[str, Any]:
             weights = {name: file.get_tensor(name) for name in names}
         told = json.loads(header[HEADER]) if HEADER in header else None
     except (SafetensorError, OSError, ValueError) as error:
+        if what := told_apart(path, error):
+            raise UserError(f"checkpoint {path}: {what}") from error
         raise UserError(
             f"checkpoint {path}: damaged, or not a safetensors file ({error})"
         ) from error

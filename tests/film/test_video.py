@@ -240,3 +240,10 @@ def test_opencv_that_can_not_be_loaded(
     for words in (["--video-input", __file__], ["--webcam"]):
         assert main(["--weights", "any.pth", *words]) == 2
         assert "pip install opencv-python" in capsys.readouterr().err
+
+
+def test_what_is_no_film_is_sent_elsewhere(cv2: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.JPG").write_bytes(b"picture")
+    for path, words in ((tmp_path, "folder"), (tmp_path / "a.JPG", "--input")):
+        with pytest.raises(UserError, match=words):
+            Video(path)

@@ -4,7 +4,6 @@ occur.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,9 @@ from clipmask.curation.checking.subject import Subject
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_labels
+from clipmask.fonts import chart_letters
 from clipmask.visualizer import overlay, palette
+from clipmask.visualizer.lettering import load_font
 
 _GAP = 6  # pixels between pictures
 _NOTHING = -1  # a label that is not painted
@@ -81,7 +82,7 @@ def contact_sheet(samples: Sequence[Sample], subject: Subject) -> NDArray[np.uin
     """
     small = [_shrunk(sample) for sample in samples]
     columns = min(_COLUMNS, len(small))
-    font = _font()
+    font = load_font(12, [sample.caption for sample in small])
     band = 18  # for the name above each picture
     high, wide = (max(sample.labels.shape[axis] for sample in small) for axis in (0, 1))
     rows = -(-len(small) // columns)
@@ -115,13 +116,6 @@ def _shrunk(sample: Sample) -> Sample:
     return Sample(np.asarray(image), np.asarray(labels).astype(np.int64), sample.caption)
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    try:
-        return ImageFont.load_default(size=12)
-    except (TypeError, ImportError, OSError):  # Pillow before 10.1 or built without FreeType
-        return ImageFont.load_default()
-
-
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Returns the end of a name, which tells files apart, where the whole has no room."""
     if isinstance(font, ImageFont.ImageFont):
@@ -140,6 +134,11 @@ def draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path: 
         subject: the dataset.
         path: the PNG file.
     """
+    with chart_letters(subject.class_names):
+        _draw_frequencies(tables, subject, path)
+
+
+def _draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path: Path) -> None:
     # The object API leaves pyplot's global state, and the backend that the user's own program
     # chose, alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -188,7 +187,4 @@ def draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path: 
             range(len(names)), [names[place] for place in order], fontsize=9, parse_math=False
         )
         axes.set_ylim(len(names) - 0.4, -0.6)
-    with warnings.catch_warnings():
-        # its font lacks some scripts; the table has all names
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        canvas.print_png(path)
+    canvas.print_png(path)

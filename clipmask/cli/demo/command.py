@@ -13,7 +13,7 @@ from clipmask.cli import HelpFormatter, run_main
 from clipmask.cli.demo.film import segment_film, show_webcam
 from clipmask.cli.demo.inputs import find_pictures
 from clipmask.cli.demo.model import load_predictor, view_opts
-from clipmask.cli.demo.segment import segment_pictures
+from clipmask.cli.demo.segment import output_path, segment_pictures
 from clipmask.cli.demo.truth import LabelledPictures, dataset_name
 from clipmask.cli.register import register_file
 from clipmask.errors import UserError
@@ -187,7 +187,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--output",
         metavar="PATH",
         help=(
-            "a folder, made if missing, or a file for one picture or a film (default:"
+            "a folder, made if missing, or a file for one picture or a film; a name that"
+            " ends in / is a folder (default:"
             f" {DEFAULT_OUTPUT})"
         ),
     )
@@ -281,7 +282,7 @@ def _sources(args: argparse.Namespace) -> dict[str, object]:
 def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     kinds = _check(args)
-    output = Path(args.output or DEFAULT_OUTPUT)
+    output = output_path(args.output or DEFAULT_OUTPUT)
 
     for path in args.register:
         register_file(path)

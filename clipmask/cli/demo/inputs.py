@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.errors import UserError
+from clipmask.film.video import FILM_SUFFIXES
 
 
 class Input(NamedTuple):
@@ -49,6 +50,8 @@ def _expand(pattern: str, recursive: bool, exclude: Path | None) -> list[Input]:
     if path.is_dir():
         return _in_folder(path, recursive, exclude)
     if path.exists():
+        if path.suffix.lower() in FILM_SUFFIXES:
+            raise UserError(f"--input {pattern}: is a film; segment it with --video-input")
         return [Input(path, Path())]
     if not glob.has_magic(pattern):
         raise UserError(f"--input {pattern}: no such file or folder")
@@ -72,11 +75,10 @@ def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> list[Inpu
         ]
     pictures = everything if recursive else [path for path in everything if path.parent == folder]
     if not pictures:
-        hint = (
-            f"; there are {len(everything)} in its subfolders: add --recursive"
-            if everything
-            else ""
-        )
+        films = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
+        hint = f"; {films[0].name} is a film: segment it with --video-input" if films else ""
+        if everything:
+            hint = f"; there are {len(everything)} in its subfolders: add --recursive"
         raise UserError(f"--input {folder}: no pictures in this folder{hint}")
     return [Input(path, path.parent.relative_to(folder)) for path in pictures]
 

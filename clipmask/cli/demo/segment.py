@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -19,6 +21,9 @@ from clipmask.errors import UserError
 from clipmask.film.video import CODECS
 from clipmask.inference import Picture, Predictor, Segmentation
 from clipmask.inference.segmentation import ENDINGS, result_name, server_id_table
+
+# What looks like the ending of a file; v2 and 1.5 are ends of folders' names.
+_ENDING = re.compile(r"\.(?!v\d)[a-z][a-z0-9]{2,3}")
 
 
 class Tally:
@@ -137,19 +142,39 @@ def segment_pictures(
     return 1 if broken else 0
 
 
+def output_path(text: str) -> Path:
+    """Returns the path that ``--output`` names; one that ends in ``/`` is made a folder at once, so
+    that it may be called as a file would be.
+
+    Raises:
+        UserError: the folder can't be made.
+    """
+    path = Path(text).expanduser()
+    if text.endswith(("/", os.sep)):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--output {text}: can't be made ({error})") from error
+    return path
+
+
 def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> bool:
     """Whether ``--output`` is to be a file, by its ending; what is a folder already stays one.
 
     Raises:
-        UserError: its ending is of the ``others``, which this result can't be written as.
+        UserError: its ending is of the ``others``, which this result can't be written as, or looks
+            like that of another kind of file.
     """
     ending = output.suffix.lower()
-    if output.is_dir() or ending not in {*endings, *others}:
-        return False
-    if ending not in endings:
+    if output.is_dir() or ending in endings or not ending:
+        return not output.is_dir() and bool(ending)
+    if ending in others or _ENDING.fullmatch(ending):
         shown = ", ".join(endings) if ".png" not in endings else ".png, .jpg and others"
-        raise UserError(f"--output {output}: this result is written as {shown}, or into a folder")
-    return True
+        raise UserError(
+            f"--output {output}: this result is written as {shown}, or into a folder; for a folder"
+            f" of that name write {output}/"
+        )
+    return False
 
 
 def protect(output: Path, inputs: Sequence[Path], single: bool) -> None:

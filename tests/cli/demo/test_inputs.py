@@ -69,3 +69,14 @@ def test_a_home_folder_and_earlier_results(tree: Path, monkeypatch: pytest.Monke
     found = find_pictures(["a"], recursive=True, exclude=Path("a/deep"))
     assert [str(picture.path) for picture in found] == ["a/x.png"]
     assert len(find_pictures(["a"], recursive=True, exclude=Path("a"))) == 2
+
+
+def test_a_film_among_pictures_wants_the_other_option(tree: Path) -> None:
+    (tree / "drive.mp4").write_bytes(b"film")
+    with pytest.raises(UserError, match="--video-input"):
+        find_pictures([str(tree / "drive.mp4")])
+    films = tree / "films"
+    films.mkdir()
+    (films / "a.MOV").write_bytes(b"film")
+    with pytest.raises(UserError, match="--video-input"):
+        find_pictures([str(films)])
