@@ -1,6 +1,7 @@
 """Image and class names in, masks and class logits out."""
 
 from clipmask.modeling.backbone import TimmBackbone
-from clipmask.modeling.clipmask import ClipMask, build_model
+from clipmask.modeling.build import build_model
+from clipmask.modeling.clipmask import ClipMask
 
 __all__ = ["ClipMask", "TimmBackbone", "build_model"]

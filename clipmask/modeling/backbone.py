@@ -1,8 +1,9 @@
-"""The backbone that a config names: a timm model, or any other of ``BACKBONE_REGISTRY``.
+"""timm's models as backbones.
 
-``TimmBackbone`` makes any timm model with features at strides 4, 8, 16 and 32 a Detectron2
-``Backbone``, and any plain vision transformer, whose one map becomes a ``SimplePyramid``. Its maps
-are named as Detectron2 names ResNet's: ``res2`` (stride 4) to ``res5`` (stride 32).
+``TimmBackbone`` is a Detectron2 ``Backbone`` around a timm model with features at strides 4, 8, 16
+and 32, or around a plain vision transformer, whose single map becomes a ``SimplePyramid``. Its maps
+have Detectron2's names for those of a ResNet: ``res2`` (stride 4) to ``res5`` (stride 32).
+Backbones of other libraries are built in ``backbone_registry.py``.
 """
 
 from __future__ import annotations
@@ -18,19 +19,13 @@ from torch import Tensor
 
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
 from clipmask.errors import UserError
-from clipmask.modeling.features import STRIDES, choose_features, set_norms
+from clipmask.modeling.features import STRIDES, set_norms
 from clipmask.modeling.simple_pyramid import SimplePyramid, resized_for
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 from clipmask.weights.hub import check_cached
 
-# Classifiers of ImageNet in the files of Detectron2's and MaskFormer's model zoos, whose backbones
-# have none; ``norm.`` stands before Swin's.
-CLASSIFIERS = ("stem.fc.", "fc.", "fc1000.", "linear.", "head.", "norm.", "pred.", "classifier.")
-# The norms of the outputs of Swin's stages, which its classifiers have not: they begin as they are
-# drawn.
-OF_OUTPUTS = ("norm0.", "norm1.", "norm2.", "norm3.")
-PATCHES = (8, 14, 16, 32)  # sides of the patches of plain transformers, pixels
+PATCHES = (8, 14, 16, 32)  # allowed sides of a plain transformer's patches, in pixels
 PYRAMID_WIDTH = 256  # channels of each map of a plain transformer's pyramid, as in ViTDet
 
 
@@ -42,13 +37,13 @@ class TimmBackbone(Backbone):
         weights: ``pretrained`` (timm's default weights for the name), one of timm's tags for it,
             the path of a local file or an address (see weights/foreign.py, weights/addresses.py;
             the whole classifier or its trunk), or ``random``.
-        timm_args: further arguments of ``timm.create_model``.
+        timm_args: extra keyword arguments for ``timm.create_model``.
         freeze_at: 0 freezes nothing, 1 the stem, n >= 2 everything up to the feature ``res{n}``.
-        norm: ``BN``, ``FrozenBN`` or ``SyncBN``; what becomes of the model's batch normalisations.
-            Empty: nothing.
-        strict: whether a local file must hold every weight and nothing else; otherwise each
+        norm: ``BN``, ``FrozenBN`` or ``SyncBN``, to which the model's batch normalisations are
+            converted. Empty: they stay as they are.
+        strict: whether a local file must hold every weight and nothing else. If not, each
             difference is logged.
-        last: the deepest feature wanted; stages after it are not built.
+        last: the deepest feature that is used; later stages are not built.
         in_channels: channels of the images.
 
     Raises:
@@ -96,7 +91,7 @@ class TimmBackbone(Backbone):
         from timm.utils import freeze
 
         if self._patch and freeze_at:
-            self.body.requires_grad_(False)  # it has no stages
+            self.body.requires_grad_(False)  # a plain transformer has no stages
             return
         frozen = self._children_up_to(freeze_at)
         if frozen:
@@ -151,8 +146,9 @@ class TimmBackbone(Backbone):
 
 
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
-    """Builds the backbone that the config names; weights that come with ``MODEL.WEIGHTS`` are not
-    fetched first.
+    """Builds a ``TimmBackbone`` from MODEL.BACKBONE.
+
+    With MODEL.WEIGHTS, which holds the backbone's weights too, no other weights are loaded.
     """
     node = cfg.MODEL.BACKBONE
     return TimmBackbone(
@@ -167,19 +163,19 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     )
 
 
-# Detic has a backbone of this name too. In ClipMask's models the name means ours, whoever was
-# registered first.
+# Detic registers a backbone of this name too. In ClipMask's models the name means ours, whichever
+# was registered first.
 if build_timm_backbone.__name__ not in BACKBONE_REGISTRY:
     BACKBONE_REGISTRY.register(build_timm_backbone)
 
 
 class _Plan(NamedTuple):
-    """Which features of a timm model serve.
+    """Which features of a timm model are used.
 
     Attributes:
-        indices: of them in ``feature_info``.
-        patch: 0; of a plain transformer, whose only feature becomes a pyramid, the side of its
-            patches in pixels.
+        indices: their places in ``feature_info``.
+        patch: the side of the patches in pixels for a plain transformer, whose only feature becomes
+            a pyramid; 0 for every other model.
     """
 
     indices: tuple[int, ...]
@@ -188,51 +184,60 @@ class _Plan(NamedTuple):
 
 def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _Plan) -> Any:
     """Creates the feature extractor with its weights."""
-    import timm
-
     whole = _create(name, args, num_classes=0)
     taken = inspect.signature(type(whole).__init__).parameters
     if "strict_img_size" in taken:
-        # Swin otherwise takes images of its training size alone
+        # Swin would otherwise accept images of its training size only.
         args = {"strict_img_size": False, **args}
     if plan.patch and "dynamic_img_size" in taken:
-        args = {"dynamic_img_size": True, **args}  # likewise plain transformers
+        args = {"dynamic_img_size": True, **args}  # and so would plain transformers
     args = {**args, "features_only": True, "out_indices": plan.indices}
     if weights == "random":
         return _create(name, args)
     if is_address(weights):
         weights = str(local_file(weights, "MODEL.BACKBONE.WEIGHTS"))
     if Path(weights).is_file():
-        heads = whole.pretrained_cfg.get("classifier") or ()
-        load_weight_file(
-            whole,
-            Path(weights),
-            strict,
-            aside=tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads)),
-            made_for="Name the model they were made for in MODEL.BACKBONE.TIMM_NAME and TIMM_ARGS",
-        )
-        # Through timm's own loading, because it renames what the feature extractor holds under
-        # other names.
-        overlay = {"state_dict": whole.state_dict(), "source": "", "custom_load": False}
-        builder_log = logging.getLogger("timm.models._builder")
-        builder_log.disabled = True  # it would list the layers after the last feature as unexpected
-        try:
-            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **args)
-        finally:
-            builder_log.disabled = False
+        return _with_file(whole, name, Path(weights), args, strict)
     if Path(weights).suffix in WEIGHT_ENDINGS:
         raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
-    tagged = name if weights == "pretrained" else f"{name.partition('.')[0]}.{weights}"
-    if weights != "pretrained" and tagged not in timm.list_models(
-        f"{name.partition('.')[0]}.*", pretrained=True
-    ):
-        known = [
-            model.partition(".")[2]
-            for model in timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
-        ]
+    return _with_hub_weights(name, weights, args)
+
+
+def _with_file(whole: Any, name: str, file: Path, args: dict[str, Any], strict: bool) -> Any:
+    """Loads a file into the ``whole`` classifier, and its weights into the feature extractor."""
+    import timm
+
+    heads = whole.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else heads
+    load_weight_file(
+        whole,
+        file,
+        strict,
+        aside=tuple(f"{head}." for head in heads),
+        made_for="Name the model they were made for in MODEL.BACKBONE.TIMM_NAME and TIMM_ARGS",
+    )
+    # timm's own loading is used because some weights have other names in the feature extractor.
+    overlay = {"state_dict": whole.state_dict(), "source": "", "custom_load": False}
+    builder_log = logging.getLogger("timm.models._builder")
+    builder_log.disabled = True  # it would list the layers after the last feature as unexpected
+    try:
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **args)
+    finally:
+        builder_log.disabled = False
+
+
+def _with_hub_weights(name: str, tag: str, args: dict[str, Any]) -> Any:
+    """Downloads timm's weights of a tag, or its default ones where ``tag`` is ``pretrained``."""
+    import timm
+
+    architecture = name.partition(".")[0]
+    tagged = name if tag == "pretrained" else f"{architecture}.{tag}"
+    known = timm.list_models(f"{architecture}.*", pretrained=True)
+    if tag != "pretrained" and tagged not in known:
+        tags = ", ".join(model.partition(".")[2] for model in known)
         raise UserError(
-            f"MODEL.BACKBONE.WEIGHTS {weights!r} is neither a file nor a timm tag of {name}; "
-            f"its tags: {', '.join(known) or 'none'}"
+            f"MODEL.BACKBONE.WEIGHTS {tag!r} is neither a file nor a timm tag of {name}; "
+            f"its tags: {tags or 'none'}"
         )
     try:
         body = timm.create_model(tagged, pretrained=True, **args)
@@ -242,18 +247,16 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _P
         raise
     except Exception as error:  # every hub and network library has exceptions of its own
         _check_cached(tagged)
+        reason = str(error).splitlines()[0] if str(error) else "no message"
         raise UserError(
             f"backbone weights {tagged} could not be had from timm's hub ({type(error).__name__}:"
-            f" {str(error).splitlines()[0] if str(error) else 'no message'}). Set"
-            " MODEL.BACKBONE.WEIGHTS to a local file of them, to another tag that is in the local"
-            " cache, or to random to train from scratch on purpose"
+            f" {reason}). Set MODEL.BACKBONE.WEIGHTS to a local file of them, to another tag that"
+            " is in the local cache, or to random to train from scratch on purpose"
         ) from error
 
 
 def _check_cached(name: str) -> None:
-    """Raises a ``UserError`` where the hub's cache holds other weights of that timm name than the
-    hub announced.
-    """
+    """Raises a ``UserError`` if the cached weights are not those that the hub announced."""
     from timm.models import get_pretrained_cfg
 
     repository = getattr(get_pretrained_cfg(name), "hf_hub_id", None)
@@ -262,9 +265,7 @@ def _check_cached(name: str) -> None:
 
 
 def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
-    """``timm.create_model`` without weights; its complaints about name and arguments as one
-    message.
-    """
+    """Calls ``timm.create_model`` without weights; its errors become one ``UserError``."""
     import timm
 
     if not timm.is_model(name.partition(".")[0]):
@@ -282,14 +283,13 @@ def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
 
 
 def _plan(name: str, args: dict[str, Any], strides: list[int]) -> _Plan:
-    """Chooses the last feature of each stride; of a plain transformer its last, for a pyramid."""
+    """Chooses the last feature of each stride, or a plain transformer's last feature."""
     model = _create(name, args, features_only=True)
     reductions = model.feature_info.reduction()
     last = {reduction: index for index, reduction in enumerate(reductions)}
-    # A transformer's own class is inside.
-    any_size = (
-        "dynamic_img_size" in inspect.signature(type(getattr(model, "model", model))).parameters
-    )
+    # timm wraps a plain transformer; the wrapper's ``model`` is of the transformer's own class.
+    own_class = type(getattr(model, "model", model))
+    any_size = "dynamic_img_size" in inspect.signature(own_class).parameters
     if len(last) == 1 and any_size and reductions[0] in PATCHES:
         return _Plan((-1,), reductions[0])
     missing = [str(stride) for stride in strides if stride not in last]
@@ -301,120 +301,3 @@ def _plan(name: str, args: dict[str, Any], strides: list[int]) -> _Plan:
             f" {', '.join(map(str, PATCHES))} pixels"
         )
     return _Plan(tuple(last[stride] for stride in strides))
-
-
-def build_backbone(cfg: CfgNode) -> Any:
-    """Builds the backbone of ``BACKBONE_REGISTRY`` that the config names, with its weights.
-
-    Args:
-        cfg: ``MODEL.BACKBONE.NAME`` is registered. For another than ``build_timm_backbone``, which
-            has weights by name, ``MODEL.BACKBONE.WEIGHTS`` is a file, an address or ``random``;
-            like there, they are not read where they come with ``MODEL.WEIGHTS``.
-
-    Returns:
-        A ``Backbone``, Detectron2's or our own, with the features that ``named_features`` tells.
-
-    Raises:
-        UserError: the weights are neither, or don't fit; the builder reads a key that the config
-            lacks, or refuses a value; a feature is missing, or its stride is none that ClipMask
-            takes.
-    """
-    name, input_shape = cfg.MODEL.BACKBONE.NAME, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
-    if name == build_timm_backbone.__name__:
-        return build_timm_backbone(cfg, input_shape)
-    builder = BACKBONE_REGISTRY.get(name)
-    try:
-        backbone = builder(_with_all_stages(cfg), input_shape)
-    except UserError:
-        raise
-    except AttributeError as error:
-        # a config's complaint is the bare key; any other is a fault in the builder
-        if not str(error).isidentifier():
-            raise
-        raise UserError(
-            f"MODEL.BACKBONE.NAME {name} reads a key {error} that this config does not have."
-            " Detectron2's backbones need Detectron2's config: cfg = detectron2.config.get_cfg(),"
-            " then clipmask.add_clipmask_config(cfg). A backbone of your own: add its keys to the"
-            " config before anything is merged into it"
-        ) from error
-    # how Detectron2's builders refuse a value
-    except (AssertionError, KeyError, ValueError, ImportError) as error:
-        raise UserError(
-            f"MODEL.BACKBONE.NAME {name} refuses this config ({type(error).__name__}: {error})."
-            " ClipMask takes a backbone with features at strides"
-            f" {', '.join(map(str, STRIDES.values()))} (Detectron2's ResNet:"
-            f" MODEL.RESNETS.OUT_FEATURES {list(STRIDES)}), and no operators that Detectron2 must"
-            " have compiled, where it has not"
-        ) from error
-    named_features(cfg, backbone)
-    weights = _file_of_weights(cfg)
-    if weights is not None:
-        own = backbone.state_dict()
-        unbuilt = tuple(
-            f"{stage}." for stage in STRIDES if not any(key.startswith(f"{stage}.") for key in own)
-        )
-        load_weight_file(
-            backbone,
-            weights,
-            cfg.MODEL.BACKBONE.WEIGHTS_STRICT,
-            aside=(*CLASSIFIERS, *unbuilt),
-            drawn=OF_OUTPUTS,
-            made_for=(
-                f"Configure {name} as the model they were made for (Detectron2's ResNet:"
-                " MODEL.RESNETS)"
-            ),
-        )
-    return set_norms(backbone, cfg.MODEL.BACKBONE.NORM)
-
-
-def _with_all_stages(cfg: CfgNode) -> CfgNode:
-    """Returns a config in which Detectron2's ResNets, with and without an FPN, give all stages that
-    are used.
-
-    Their defaults, res4 alone and nothing, are those of detectors, and serve no ClipMask.
-    """
-    stages = ["res2", *cfg.MODEL.CLIPMASK.SCALES]
-    sections = {"RESNETS": ("OUT_FEATURES", ["res4"]), "FPN": ("IN_FEATURES", [])}
-    defaults = {
-        name: key
-        for name, (key, default) in sections.items()
-        if name in cfg.MODEL and cfg.MODEL[name][key] == default
-    }
-    if not defaults:
-        return cfg
-    cfg = cfg.clone()
-    cfg.defrost()
-    for name, key in defaults.items():
-        cfg.MODEL[name][key] = stages
-    return cfg
-
-
-def named_features(cfg: CfgNode, backbone: Any) -> dict[str, str]:
-    """Returns what the backbone calls res2 and each of MODEL.CLIPMASK.SCALES, see
-    ``choose_features``.
-    """
-    node = cfg.MODEL.CLIPMASK
-    return choose_features(
-        cfg.MODEL.BACKBONE.NAME, backbone.output_shape(), ["res2", *node.SCALES], node.IN_FEATURES
-    )
-
-
-def _file_of_weights(cfg: CfgNode) -> Path | None:
-    """The file that a backbone other than timm's takes its weights from; None where they are drawn
-    or come later.
-    """
-    name, weights = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.WEIGHTS
-    if cfg.MODEL.WEIGHTS or weights == "random":
-        return None
-    if is_address(weights):
-        return local_file(weights, "MODEL.BACKBONE.WEIGHTS")
-    if Path(weights).is_file():
-        return Path(weights)
-    if Path(weights).suffix in WEIGHT_ENDINGS:
-        raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
-    raise UserError(
-        f"MODEL.BACKBONE.WEIGHTS {weights!r}: {name} has no weights of its own here, only timm's"
-        " backbones (MODEL.BACKBONE.NAME build_timm_backbone) have. Set it to a file (.pth,"
-        " .safetensors, or .pkl of Detectron2's model zoo), to its address (https://,"
-        " detectron2://), or to random to train from scratch on purpose"
-    )

@@ -1,12 +1,11 @@
 """From (class, mask) pairs to class maps and label maps, at any size.
 
-    score_k(p) = sum_q softmax(logits_q)_k sigmoid(mask_q(p))        (MaskFormer, Sec. 3.4, semantic
-                                                                     inference)
+    score_k(p) = sum_q softmax(logits_q)_k sigmoid(mask_q(p))
 
-mask_q(p) is the stride-4 mask read bilinearly at the centre of output pixel p. ``plain_scores`` is
-this formula as it stands. Where the Q masks of a whole picture would be large, the output is made
-in strips of rows instead: only one strip of the Q masks exists at a time, and for label maps only
-one strip of the K scores.
+This is semantic inference of MaskFormer, Sec. 3.4. mask_q(p) is the stride-4 mask, interpolated
+bilinearly at the centre of output pixel p. ``plain_scores`` computes the formula directly. If the Q
+masks of the whole picture would be large, the output is computed in strips of rows: only one strip
+of the Q masks exists at a time, and for label maps only one strip of the K scores.
 
 Shapes: Q queries, K classes, h and w rows and columns at stride 4, H and W output rows and columns.
 """
@@ -20,19 +19,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Elements of Q full-size masks, or of K score maps, up to which a picture is not cut into strips:
-# 32 MiB in float32.
+# A picture is not cut into strips up to this number of elements of its Q masks or K score maps: 32
+# MiB in float32.
 WHOLE_ELEMENTS = 8 * 2**20
-# Elements of one strip of masks or scores: 8 MiB in float32, small enough for caches and large
-# enough for kernels.
+# Elements of one strip of masks or scores: 8 MiB in float32. Smaller strips would cost more calls,
+# larger ones would not fit into caches.
 STRIP_ELEMENTS = 2 * 2**20
-# Classes whose scores are compared at once.
+# Number of classes whose scores are compared at once.
 CLASS_BLOCK = 128
 
 
 def target_size(inputs: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns H and W of an image's result: ``height`` and ``width`` of its dataset dict, the
-    image's own without.
+    """Returns H and W of an image's result.
+
+    Args:
+        inputs: the dataset dict of the image. Its ``height`` and ``width`` are the size of the
+            result; without them the size of ``image`` is.
     """
     height, width = inputs["image"].shape[-2:]
     return int(inputs.get("height", height)), int(inputs.get("width", width))
@@ -69,10 +71,12 @@ def label_map(
     output_size: tuple[int, int],
     stride: int = 4,
 ) -> Tensor:
-    """Returns the class of largest score at each pixel (H, W), uint8 up to 255 classes and int64
-    beyond.
+    """Returns the class of largest score at each pixel.
 
-    No map of K x H x W is made; arguments as in ``class_scores``.
+    No map of K x H x W is made. The arguments are those of ``class_scores``.
+
+    Returns:
+        (H, W), uint8 up to 255 classes and int64 beyond.
     """
     if _is_plain(logits, input_size, output_size):
         return best_labels(plain_scores(logits, masks, output_size, stride))
@@ -89,7 +93,7 @@ def plain_scores(
     stride: int = 4,
     input_size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Returns the scores (K, H, W) of an image at once, without strips.
+    """Returns the scores (K, H, W) of an image, computed without strips.
 
     Args:
         logits: (Q, K + 1) class logits, no object last; or (B, Q, K + 1), for scores (B, K, H, W).
@@ -103,33 +107,32 @@ def plain_scores(
     scale = (float(stride), float(stride))
     if input_size is not None and tuple(input_size) != tuple(size):
         scale = (size[0] * stride / input_size[0], size[1] * stride / input_size[1])
-        # A row and a column more, equal to the last: rounding can then cost no pixel.
+        # The last row and column are repeated, so that rounding of the scale can't drop a pixel.
         batch = F.pad(batch, (0, 1 + int(1 / scale[1]), 0, 1 + int(1 / scale[0])), mode="replicate")
     large = F.interpolate(
         batch, scale_factor=scale, mode="bilinear", align_corners=False
     ).sigmoid_()
     large = large[..., : size[0], : size[1]].reshape(*masks.shape[:-2], *size)
-    # scores are float32 whatever the caller's precision
+    # Scores are float32 under autocast too.
     with torch.autocast(masks.device.type, enabled=False):
         return torch.einsum("...kq,...qhw->...khw", probability, large)
 
 
 def _is_plain(logits: Tensor, input_size: tuple[int, int], output_size: tuple[int, int]) -> bool:
-    """Whether an image is as large as its result, and small enough to be segmented without
-    strips.
-    """
+    """Whether an image has the size of its result and is small enough to go without strips."""
     pixels = output_size[0] * output_size[1]
     return tuple(input_size) == tuple(output_size) and max(logits.shape) * pixels <= WHOLE_ELEMENTS
 
 
 def _probability(logits: Tensor) -> Tensor:
-    """The probability of each class (..., K, Q) by class logits (..., Q, K + 1), float32."""
+    """Turns class logits (..., Q, K + 1) into probabilities (..., K, Q), float32."""
     return logits.float().softmax(-1)[..., :-1].transpose(-1, -2)
 
 
 def best_labels(scores: Tensor) -> Tensor:
-    """Returns the class of largest score (K, H, W) at each pixel, (H, W), of the type of
-    ``label_map``.
+    """Returns the class (H, W) of largest score at each pixel of ``scores`` (K, H, W).
+
+    Its type is that of ``label_map``.
     """
     return _largest(scores).to(_label_type(len(scores)))
 
@@ -137,8 +140,8 @@ def best_labels(scores: Tensor) -> Tensor:
 def _largest(scores: Tensor) -> Tensor:
     """The index of the largest of K scores (K, ...), int64.
 
-    On CPUs ``max`` gives argmax's indices many times faster, but takes four times as long for each
-    score where it has a thousand of them as where it has a hundred.
+    On CPUs ``max`` finds the indices many times faster than ``argmax``, but its time for each score
+    is four times longer for a thousand scores than for a hundred. So it is called in blocks.
     """
     best, index = scores[:CLASS_BLOCK].max(0)
     for first in range(CLASS_BLOCK, len(scores), CLASS_BLOCK):
@@ -160,7 +163,7 @@ def score_strips(
     stride: int = 4,
     offset: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[tuple[int, Tensor]]:
-    """Makes the scores of ``class_scores`` strip by strip, or those of a part of the output.
+    """Computes the scores of ``class_scores`` strip by strip, for the whole output or a part of it.
 
     Args:
         logits: (Q, K + 1) class logits, no object last.
@@ -189,16 +192,17 @@ def _resized(
     offset: tuple[float, float],
     rows: int,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Strips of some rows of the masks at any scale and offset: the first row, and (Q, rows, at
-    least W).
+    """Resizes the masks strip by strip, at any scale and offset.
+
+    Yields:
+        The first row of each strip, and its masks (Q, rows, at least W).
     """
     _, cells_y, cells_x = masks.shape
     height, width = output_size
     upper, lower, share = _neighbours(
         height, cells_y, input_size[0] / stride, offset[0] / stride, masks.device
     )
-    # Output columns that begin where the masks do are left to torch's own kernel, which knows no
-    # offset.
+    # torch's own kernel is faster but takes no offset. It is used if the columns have none.
     across = None
     if offset[1] != 0:
         across = _neighbours(
@@ -210,8 +214,7 @@ def _resized(
         # (Q, rows, w)
         strip = torch.lerp(masks[:, upper[part]], masks[:, lower[part]], share[part, None])
         if across is None:
-            # More columns than there are, equal to the last: rounding can then cost no output
-            # column.
+            # The last column is repeated, so that rounding of the scale can't drop one.
             strip = F.pad(strip, (0, 1 + int(1 / scale)), mode="replicate")
             strip = F.interpolate(strip, scale_factor=scale, mode="linear", align_corners=False)
         else:
@@ -223,12 +226,10 @@ def _resized(
 def _neighbours(
     count: int, cells: int, covered: float, offset: float, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The two cells between whose centres each of ``count`` output rows lies, and the second one's
-    share.
+    """For each of ``count`` output rows: the two nearest cells, and the weight of the second.
 
-    The first and last rows read beyond the outermost centres, which is the outermost cell itself,
-    as bilinear interpolation has it everywhere. ``covered`` and ``offset`` are in cells; all three
-    results are (count,).
+    Rows beyond the outermost centres get the outermost cell, as in bilinear interpolation.
+    ``covered`` and ``offset`` are in cells. All three results are (count,).
     """
     centre = (torch.arange(count, device=device) + 0.5) * (covered / count) + (offset - 0.5)
     centre = centre.clamp(0, cells - 1)
@@ -237,5 +238,5 @@ def _neighbours(
 
 
 def _columns(strip: Tensor, index: Tensor) -> Tensor:
-    """``strip[..., index]``; gather does it in half the time."""
+    """Returns ``strip[..., index]``, with ``gather``, which takes half the time."""
     return strip.gather(-1, index.expand(*strip.shape[:-1], -1))

@@ -17,26 +17,29 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask.config import configurable
-from clipmask.d2 import META_ARCH_REGISTRY, MetadataCatalog, register_model
+from clipmask.d2 import register_model
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.targets import LabelSpace, count_pairs
-from clipmask.modeling.backbone import build_backbone, named_features
+from clipmask.modeling.backbone_registry import build_backbone, named_features
 from clipmask.modeling.class_maps import class_scores, label_map, target_size
+from clipmask.modeling.configured_classes import (
+    configured_ignore_label,
+    configured_vocabularies,
+)
 from clipmask.modeling.image_text import ImageText, padded_rows
-from clipmask.modeling.label_space import class_columns, class_logits
+from clipmask.modeling.label_space import ClassColumns, class_logits
 from clipmask.modeling.layers import ceil_div
 from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
 from clipmask.modeling.text_embedding import TextEmbedding
 from clipmask.validate import check_config
-from clipmask.vocabulary import Vocabulary, different, union
+from clipmask.vocabulary import Vocabulary, union
 
 
 @register_model
 class ClipMask(nn.Module):
-    """Semantic segmentation by mask classification, guided by CLIP's text embeddings of the class
-    names.
+    """Semantic segmentation by mask classification, guided by CLIP's embeddings of class names.
 
     Build it from a config, ``ClipMask(cfg)``, or from its parts.
 
@@ -46,14 +49,14 @@ class ClipMask(nn.Module):
         pixel_decoder: features and T to injected scales and per-pixel embedding.
         mask_decoder: those and T to (class, mask) pairs.
         criterion: pairs and label maps to losses.
-        vocabularies: of the datasets that it is trained on, different ones, at least one. The first
-            is what images are segmented into that do not say otherwise.
-        pixel_mean: of each channel, 0..255.
-        pixel_std: of each channel.
+        vocabularies: the different vocabularies of the training datasets, at least one. Images
+            that come without a vocabulary are segmented into the first.
+        pixel_mean: mean of each channel, 0..255.
+        pixel_std: standard deviation of each channel, 0..255.
         size_divisibility: images are padded to a multiple of it; at least the backbone's own.
-        image_text: gathers the images' own texts for the injections; None: they take T.
-        feature_names: our names, ``res2`` .. ``res5``, to those that the backbone has for them;
-            None: the same.
+        image_text: collects the images' own texts for the injections. None: the injections use T.
+        feature_names: maps our names, ``res2`` .. ``res5``, to the backbone's names. None: they
+            are the same.
     """
 
     pixel_mean: Tensor  # (3, 1, 1)
@@ -78,15 +81,12 @@ class ClipMask(nn.Module):
         super().__init__()
         self.feature_names = dict(feature_names or {})
         self.backbone, self.text = backbone, text
-        self.pixel_decoder, self.mask_decoder, self.image_text = (
-            pixel_decoder,
-            mask_decoder,
-            image_text,
-        )
+        self.pixel_decoder, self.mask_decoder = pixel_decoder, mask_decoder
+        self.image_text = image_text
         self.criterion, self.size_divisibility = criterion, size_divisibility
         self.vocabularies, self.vocabulary = tuple(vocabularies), vocabularies[0]
-        # of each vocabulary that was met, see ``class_columns``
-        self._columns: dict[Vocabulary, Tensor | None] = {}
+        linear = isinstance(mask_decoder.classifier, LinearClassifier)
+        self._columns = ClassColumns(self.vocabularies if linear else ())
         self.register_buffer(
             "pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False
         )
@@ -103,13 +103,13 @@ class ClipMask(nn.Module):
 
         Args:
             cfg: the config.
-            vocabularies: see the class; None takes them from the metadata of the training datasets,
-                or of the first test dataset where none is trained on.
-            text_width: D, where T will come with the weights; see ``TextEmbedding``.
+            vocabularies: see the class. None takes them from the metadata of the config's datasets,
+                see ``configured_vocabularies``.
+            text_width: D, if T will be loaded with the weights; see ``TextEmbedding``.
 
         Raises:
             UserError: there are no class names, a key has a value outside its range, or a part
-                complains.
+                can't be built.
         """
         check_config(cfg)
         spaces = tuple(vocabularies or configured_vocabularies(cfg))
@@ -126,7 +126,7 @@ class ClipMask(nn.Module):
             "mask_decoder": MaskDecoder.from_config(
                 cfg, text.width, sum(len(space) for space in spaces)
             ),
-            "criterion": Criterion.from_config(cfg, _ignore_label(cfg)),
+            "criterion": Criterion.from_config(cfg, configured_ignore_label(cfg)),
             "vocabularies": spaces,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -137,25 +137,26 @@ class ClipMask(nn.Module):
     def forward(
         self, batched_inputs: list[dict[str, Any]], normalizer: Tensor | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Detectron2's interface.
+        """Computes losses in training and class scores in evaluation: Detectron2's interface.
 
         Args:
             batched_inputs: one dict an image. ``image``: (3, H, W), 0..255, uint8 or float,
                 channels in the order of ``INPUT.FORMAT``. In training ``sem_seg``: (H, W) integer
-                labels. In evaluation ``height`` and ``width``: size of the result, the image's own
-                by default. With an ``image_text``, ``text``: a string or a list of strings, or
-                missing. ``vocabulary``: a ``Vocabulary``, the classes of this image;
-                ``self.vocabulary`` where it is missing. ``ignore_label``: void of its labels,
-                likewise.
+                labels. In evaluation ``height`` and ``width``: size of the result, by default that
+                of the image. Optional: ``text``, a string or a list of strings, read if there is an
+                ``image_text``; ``vocabulary``, the classes of this image, by default
+                ``self.vocabulary``; ``ignore_label``, the id of void in its labels, by default
+                ``self.ignore_label``.
             normalizer: in training, (2,) float: the (image, class) pairs and the images that the
                 loss sums are divided by; None counts this batch. See ``count_targets``.
 
         Returns:
             In training weighted scalar losses, see ``clipmask.losses.criterion``; else one
-            ``{"sem_seg": (K, H, W)}`` an image, float32 scores on the model's device. Beside larger
-            ones an image's scores differ a little: its features see zeros where they would see its
-            edge, and where MAX_IMAGE_KEYS pools the keys of injections, by the factor that the
-            largest image needs.
+            ``{"sem_seg": (K, H, W)}`` an image, float32 scores on the model's device.
+
+        In a batch with larger images, the scores of an image differ a little from those that it has
+        alone: the backbone sees zeros beyond the image instead of the edge of the batch, and the
+        injections pool its keys by the factor of the largest image.
         """
         outputs = self.decode(batched_inputs)
         if self.training:
@@ -170,7 +171,7 @@ class ClipMask(nn.Module):
 
     @torch.no_grad()
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
-        """Predicts class ids alone; no float map of K x H x W is made.
+        """Predicts class ids without making a float map of K x H x W.
 
         Args:
             batched_inputs: as for ``forward`` in evaluation, in which mode the model has to be.
@@ -186,7 +187,7 @@ class ClipMask(nn.Module):
         ]
 
     def decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
-        """Predicts (class, mask) pairs, which ``forward`` makes losses or scores of.
+        """Predicts (class, mask) pairs, from which ``forward`` computes losses or scores.
 
         Args:
             batched_inputs: as for ``forward``; labels and the size of the result are not read.
@@ -212,8 +213,9 @@ class ClipMask(nn.Module):
         return replace(outputs, pred_logits=class_logits(outputs.pred_logits, columns, counts))
 
     def _vocabulary_of(self, inputs: dict[str, Any]) -> Vocabulary:
-        """The classes of an image; the model's own vocabulary for the same classes, whatever else
-        is known of them.
+        """The classes of an image.
+
+        For equal class names this is the model's own vocabulary, so that work is done once for it.
         """
         given: Vocabulary = inputs.get("vocabulary", self.vocabulary)
         if given is self.vocabulary or given.embeddings:
@@ -230,35 +232,12 @@ class ClipMask(nn.Module):
         return [own[vocabulary] for vocabulary in vocabularies]
 
     def columns_of(self, vocabulary: Vocabulary) -> Tensor | None:
-        """Says which columns of the decoder's logits make up each class, see ``class_columns``.
+        """Returns which columns of the decoder's logits make up each class, see ``class_columns``.
 
         Raises:
             UserError: the classifier is linear, and was not trained with these classes.
         """
-        if vocabulary not in self._columns:
-            columns = class_columns(vocabulary)
-            if isinstance(self.mask_decoder.classifier, LinearClassifier):
-                columns = self._head(vocabulary)
-            self._columns[vocabulary] = columns
-        columns = self._columns[vocabulary]
-        if columns is not None and columns.device != self.device:
-            self._columns[vocabulary] = columns = columns.to(self.device)
-        return columns
-
-    def _head(self, vocabulary: Vocabulary) -> Tensor | None:
-        """The columns of a dataset's own classes in the linear classifier, which has those of all
-        datasets in turn.
-        """
-        first = 0
-        for trained in self.vocabularies:
-            if trained.names == vocabulary.names:
-                alone = len(self.vocabularies) == 1
-                return None if alone else torch.arange(first, first + len(trained)).unsqueeze(1)
-            first += len(trained)
-        raise UserError(
-            "this model was trained with MODEL.CLIPMASK.CLASSIFIER linear: its classes are fixed, "
-            f"{', '.join(self.vocabulary.names)}. Train with CLASSIFIER cosine to change them later"
-        )
+        return self._columns(vocabulary, self.device)
 
     def _labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
         """The label maps of training inputs on the model's device."""
@@ -278,12 +257,10 @@ class ClipMask(nn.Module):
         )
 
     def _by_our_names(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the backbone's maps as res2 .. res5, those that are used alone."""
-        return (
-            {ours: maps[theirs] for ours, theirs in self.feature_names.items()}
-            if self.feature_names
-            else dict(maps)
-        )
+        """Returns the used maps of the backbone as res2 .. res5."""
+        if not self.feature_names:
+            return dict(maps)
+        return {ours: maps[theirs] for ours, theirs in self.feature_names.items()}
 
     def _preprocess(
         self, batched_inputs: list[dict[str, Any]]
@@ -312,17 +289,16 @@ class ClipMask(nn.Module):
 
     @property
     def divisor(self) -> int:
-        """Both sides of a padded batch are multiples of it: of the config's SIZE_DIVISIBILITY and
-        the backbone's.
+        """Both sides of a padded batch are multiples of this number.
+
+        It is the least common multiple of SIZE_DIVISIBILITY and the backbone's own divisibility.
         """
         return math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
 
     def _images(
         self, outputs: DecoderOutput, batched_inputs: list[dict[str, Any]]
     ) -> list[tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]]]:
-        """Per image the arguments of ``class_scores`` and ``label_map``: its own classes and its
-        own cells.
-        """
+        """The arguments of ``class_scores`` and ``label_map`` for each image, without padding."""
         masks = outputs.pred_masks
         sizes = outputs.sizes if len(outputs.sizes) > 1 else outputs.sizes * len(batched_inputs)
         arguments = []
@@ -336,8 +312,7 @@ class ClipMask(nn.Module):
         return arguments
 
     def prepare(self) -> None:
-        """Computes T now instead of at its first use, so that what can go wrong with it does so
-        before training.
+        """Computes T now instead of at its first use, so that its errors occur before training.
 
         Raises:
             UserError: CLIP can't be had, or a file of embeddings lacks a class name.
@@ -345,15 +320,15 @@ class ClipMask(nn.Module):
         self.text.prepare()
 
     def count_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
-        """Counts what the losses are normalised by, on the device and without asking the host.
+        """Counts what the losses are divided by, on the device, without waiting for it.
 
         Args:
             batched_inputs: training inputs.
 
         Returns:
-            (2,) float: the matched (image, class) pairs and the images. Summed over the parts of an
-            effective batch and divided by the number of processes (their gradients are averaged),
-            it is the ``normalizer`` of each part.
+            (2,) float: the matched (image, class) pairs and the images. To get the ``normalizer``
+            of an effective batch, sum it over all parts and divide by the number of processes,
+            because their gradients are averaged.
         """
         labels = self._labels(batched_inputs)
         queries = self.mask_decoder.query.num_embeddings
@@ -363,16 +338,17 @@ class ClipMask(nn.Module):
         return torch.stack([pairs, torch.full_like(pairs, len(labels))])
 
     def set_vocabulary(self, classes: Vocabulary | Sequence[str]) -> None:
-        """Segments other classes from now on, with the weights as they are, where an image does not
-        say otherwise.
+        """Replaces the classes into which images are segmented; the weights stay as they are.
+
+        Images that come with a ``vocabulary`` of their own are not affected.
 
         Args:
-            classes: the new ones, or their names.
+            classes: the new vocabulary, or its names.
 
         Raises:
-            UserError: the model has a linear classifier or learned a context for each class, and
-                its classes are fixed; it learned its text, and the vocabulary has embeddings; the
-                names can't be embedded, or at another width than the model's.
+            UserError: the classes are fixed, because the classifier is linear or a context was
+                learned for each class; the text was learned, and the vocabulary comes with
+                embeddings; the names can't be embedded, or only at another width than the model's.
         """
         vocabulary = classes if isinstance(classes, Vocabulary) else Vocabulary.from_names(classes)
         self.check_vocabulary(vocabulary)
@@ -380,8 +356,7 @@ class ClipMask(nn.Module):
 
     @torch.no_grad()
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Makes sure that images can be segmented into these classes: what can go wrong does so
-        here, and not later.
+        """Checks that images can be segmented into these classes.
 
         Raises:
             UserError: see ``set_vocabulary``.
@@ -391,93 +366,15 @@ class ClipMask(nn.Module):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of ``self.vocabulary``, in the order of class ids."""
+        """The names of ``self.vocabulary``, in the order of class ids."""
         return self.vocabulary.names
 
     @property
     def ignore_label(self) -> int:
-        """The id of void in training labels."""
+        """The id of void in the training labels."""
         return self.criterion.ignore_label
 
     @property
     def device(self) -> torch.device:
-        """Where the model is and its results will be."""
+        """The device of the model and of its results."""
         return self.pixel_mean.device
-
-
-def build_model(
-    cfg: CfgNode,
-    classes: Sequence[str] | Sequence[Vocabulary] | None = None,
-    text_width: int | None = None,
-) -> ClipMask:
-    """Builds the meta-architecture that ``MODEL.META_ARCHITECTURE`` names, on the CPU.
-
-    Args:
-        cfg: the config.
-        classes: class names, or the different vocabularies of several datasets; None takes them
-            from the metadata of the config's datasets, see ``ClipMask.from_config``.
-        text_width: likewise.
-
-    Raises:
-        UserError: the name is not registered, or see ``ClipMask.from_config``.
-    """
-    name = cfg.MODEL.META_ARCHITECTURE
-    if name not in META_ARCH_REGISTRY or META_ARCH_REGISTRY.get(name).__module__.startswith(
-        "detectron2."
-    ):
-        raise UserError(
-            f"MODEL.META_ARCHITECTURE {name!r} is not registered by ClipMask or by you;"
-            " configs/base.yaml sets ClipMask: start your config with _BASE_ and the path of that"
-            " file"
-        )
-    # Other meta-architectures need not know of an argument that is not given.
-    given: dict[str, Any] = {} if text_width is None else {"text_width": text_width}
-    if classes:
-        names = [item for item in classes if isinstance(item, str)]
-        vocabularies = [item for item in classes if isinstance(item, Vocabulary)]
-        given["vocabularies"] = vocabularies or [_named(cfg, names)]
-    return META_ARCH_REGISTRY.get(name)(cfg, **given)
-
-
-def configured_vocabularies(cfg: CfgNode) -> tuple[Vocabulary, ...]:
-    """Returns the different vocabularies of DATASETS.TRAIN, of the first of DATASETS.TEST where
-    nothing is trained.
-
-    Raises:
-        UserError: no dataset is named, or one has no class names.
-    """
-    found = []
-    for name in cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]:
-        metadata = MetadataCatalog.get(name).as_dict()
-        if metadata.get("stuff_classes"):
-            found.append(Vocabulary.from_metadata(metadata))
-    if not found:
-        raise UserError(
-            f"no class names: DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} and DATASETS.TEST"
-            f" {tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one"
-            " of them"
-        )
-    return different(found)
-
-
-def _named(cfg: CfgNode, names: Sequence[str]) -> Vocabulary:
-    """The classes of these names, with what the config's dataset knows of them."""
-    metadata = _metadata(cfg)
-    known: dict[str, Any] = {
-        key: metadata[key]
-        for key in ("class_aliases", "class_prompts", "class_members")
-        if key in metadata
-    }
-    return Vocabulary.from_metadata({**known, "stuff_classes": names})
-
-
-def _ignore_label(cfg: CfgNode) -> int:
-    label = _metadata(cfg).get("ignore_label")
-    return 255 if label is None else label
-
-
-def _metadata(cfg: CfgNode) -> dict[str, Any]:
-    """Metadata of the dataset that defines the classes; empty where no dataset is named."""
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        return dict(MetadataCatalog.get(name).as_dict())
-    return {}

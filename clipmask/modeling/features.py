@@ -1,6 +1,4 @@
-"""Which of a backbone's features are res2 .. res5, whatever the backbone calls them, and the kind
-of its norms.
-"""
+"""Which features of a backbone are res2 .. res5, and which kind of normalisation it has."""
 
 from __future__ import annotations
 
@@ -21,29 +19,27 @@ NORMS = ("", "BN", "FrozenBN", "SyncBN")
 def choose_features(
     backbone: str, shapes: Mapping[str, ShapeSpec], wanted: Sequence[str], named: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Finds the features of a backbone that ClipMask takes.
+    """Finds the features of a backbone that ClipMask uses.
 
     Args:
         backbone: its name, for errors.
-        shapes: of its features.
-        wanted: names of ours, res2 first.
-        named: MODEL.CLIPMASK.IN_FEATURES, the backbone's names of those wanted, in this order;
-            empty: those of the same names, or else the ones at strides 4, 8, 16 and 32.
+        shapes: channels and strides of its features.
+        wanted: our names, res2 first.
+        named: MODEL.CLIPMASK.IN_FEATURES, the backbone's names of the wanted features in the same
+            order. If it is empty, features of the same names are taken, or else those at strides 4,
+            8, 16 and 32.
 
     Returns:
-        Our name -> the backbone's, each once.
+        Our names to the backbone's names.
 
     Raises:
-        UserError: a feature is missing, or there are several of its stride; the strides are none
-            that ClipMask takes.
+        UserError: a feature is missing, there are several at its stride, or a stride does not suit
+            ClipMask.
     """
     given = ", ".join(f"{name} (stride {shape.stride})" for name, shape in shapes.items())
     if named:
-        if (
-            len(named) != len(wanted)
-            or len(set(named)) < len(named)
-            or not set(named) <= shapes.keys()
-        ):
+        complete = len(named) == len(set(named)) == len(wanted)
+        if not complete or not set(named) <= shapes.keys():
             raise UserError(
                 f"MODEL.CLIPMASK.IN_FEATURES {list(named)}: name {len(wanted)} features of"
                 f" {backbone}, finest first and each once; it gives {given}"
@@ -90,19 +86,20 @@ def _by_stride(
 
 
 def set_norms(model: nn.Module, norm: str) -> nn.Module:
-    """Makes the batch normalisations of a backbone those of MODEL.BACKBONE.NORM, with their weights
-    and statistics.
+    """Converts a backbone's batch normalisations to the kind of MODEL.BACKBONE.NORM.
+
+    Weights and statistics are kept.
 
     Args:
-        model: changed in place. Fixed normalisations of layers that do not train, as FREEZE_AT
-            leaves them in Detectron2's backbones, stay fixed.
-        norm: BN, FrozenBN or SyncBN; empty: as they are.
+        model: changed in place. Fixed normalisations in frozen layers, which FREEZE_AT makes in
+            Detectron2's backbones, stay fixed.
+        norm: BN, FrozenBN or SyncBN; if empty, nothing is changed.
 
     Returns:
         The model, or another module in its place.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: ``norm`` is unknown.
     """
     from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 
@@ -119,20 +116,18 @@ def set_norms(model: nn.Module, norm: str) -> nn.Module:
 
 
 def _release(model: nn.Module) -> None:
-    """Puts batch normalisations in the place of fixed ones, where the layer that they belong to
-    trains.
-    """
+    """Replaces fixed batch normalisations by trainable ones in layers that are trained."""
     for parent in list(model.modules()):
         if not any(parameter.requires_grad for parameter in parent.parameters()):
             continue
         for name, child in parent.named_children():
-            # Detectron2's, torchvision's and timm's have this name
+            # Detectron2, torchvision and timm use this name for theirs.
             if type(child).__name__ == "FrozenBatchNorm2d":
                 setattr(parent, name, _trainable(child))
 
 
 def _trainable(fixed: nn.Module) -> nn.BatchNorm2d:
-    """Returns a batch normalisation that begins where ``fixed`` stands."""
+    """Returns a trainable batch normalisation with the weights and statistics of ``fixed``."""
     state: dict[str, torch.Tensor] = fixed.state_dict()
     new = nn.BatchNorm2d(len(state["running_mean"]), eps=float(fixed.eps))  # type: ignore[arg-type]
     new.load_state_dict({"num_batches_tracked": torch.zeros((), dtype=torch.long), **state})

@@ -1,9 +1,9 @@
-"""What the injections take where images have text of their own: MODEL.CLIP.TEXT ``annotation``.
+"""Texts of single images for the injections: MODEL.CLIP.TEXT ``annotation``.
 
-The paper's T is CLIP's encoding of the "textual annotation". Each image's strings become its rows
-of a (B, L, D) batch, centred as T is; an image without text has the vocabulary's rows. In training
-a share of the texts is left out, so that the model works without them too. Classifier and text
-queries have the vocabulary's T in any case.
+The paper's T is CLIP's encoding of the "textual annotation". The strings of an image become its
+rows of a (B, L, D) batch, centred in the same way as T. An image without text gets the rows of its
+vocabulary. In training a share of the texts is left out, so that the model learns to work without
+them. The classifier and the text queries always use the vocabulary's T.
 
 Shapes: B batch, K classes, L strings of the image that has most, D text width.
 """
@@ -23,11 +23,11 @@ from clipmask.modeling.text_embedding import TextEmbedding
 
 
 class ImageText(nn.Module):
-    """Gathers the texts of a batch, encoded, padded and with a mask.
+    """Encodes the texts of a batch and pads them to one length.
 
     Args:
-        drop: share of the images whose text is left out in training, in [0, 1); drawn from torch's
-            CPU generator.
+        drop: share of the images whose text is left out in training, in [0, 1). The images are
+            drawn with torch's CPU generator.
     """
 
     def __init__(self, drop: float) -> None:
@@ -36,7 +36,7 @@ class ImageText(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> ImageText | None:
-        """Builds it from MODEL.CLIP; None where TEXT is not ``annotation``."""
+        """Builds it from MODEL.CLIP; returns None unless TEXT is ``annotation``."""
         clip = cfg.MODEL.CLIP
         return cls(clip.TEXT_DROP) if clip.TEXT == "annotation" else None
 
@@ -46,7 +46,7 @@ class ImageText(nn.Module):
         own: Sequence[Tensor],
         encoder: TextEmbedding,
     ) -> tuple[Tensor, Tensor | None]:
-        """Returns the rows of each image, and which of them are no padding.
+        """Returns the rows of each image, and which of them are not padding.
 
         Args:
             batched_inputs: one dict an image; ``text`` is a string or a list of strings, or
@@ -55,10 +55,10 @@ class ImageText(nn.Module):
             encoder: embeds the strings.
 
         Returns:
-            As ``padded_rows``.
+            See ``padded_rows``.
 
         Raises:
-            UserError: a text is no string, or can't be embedded.
+            UserError: a text is not a string, or can't be embedded.
         """
         texts = [read_texts(inputs) for inputs in batched_inputs]
         if self.training and self.drop:
@@ -81,8 +81,8 @@ def padded_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         rows: (L_i, D) of each image.
 
     Returns:
-        (B, L, D), padded with zeros, and bool (B, L), False on padding; None where nothing is
-        padded. Where all images have the very same tensor, that tensor (L, D) and None.
+        (B, L, D), padded with zeros, and bool (B, L), False on padding, or None if nothing is
+        padded. If all images have the very same tensor: that tensor (L, D), and None.
     """
     if all(own is rows[0] for own in rows):
         return rows[0], None
@@ -90,7 +90,7 @@ def padded_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     padded = pad_sequence(list(rows), batch_first=True)  # (B, L, D)
     if len(set(lengths)) == 1:
         return padded, None
-    # Python numbers against a range made on the device: a tensor made of a list would wait for the
-    # device.
+    # Python numbers are compared with a range on the device. To make a tensor of the list would
+    # wait for the device.
     places = torch.arange(padded.shape[1], device=padded.device)
     return padded, torch.stack([places < length for length in lengths])

@@ -1,30 +1,28 @@
 """Semantic injection: CLIP's text embedding T enters one scale of the image (Sec. 3.2).
 
-    T_ri  = unsqueeze(FC_ri(T))                       (1)-(3)
-    K_i   = concat[T_ri, FC_i(r_i)]                   (4), (6), (8)
-    r_new_i = LayerNorm(r_i + MultiHead(r_i, K_i))    (5), (7), (9)
+    T_ri    = unsqueeze(FC_ri(T))                     Eq. (1)-(3)
+    K_i     = concat[T_ri, FC_i(r_i)]                 Eq. (4), (6), (8)
+    r_new_i = LayerNorm(r_i + MultiHead(r_i, K_i))    Eq. (5), (7), (9)
 
-The paper does not name the axis of the concatenation. Over tokens (``TokenInjection``) text tokens
-stand beside image
-tokens: together they are keys and values, the image's own cells are the queries. Over channels
-    (``ChannelInjection``)
-the mean t of the T_ri stands beside every cell's channels and makes the queries; the image is keys
-and values:
+The paper does not name the axis of the concatenation. ``TokenInjection`` concatenates over tokens:
+text tokens and image tokens together are keys and values, and the image's own cells are the
+queries. ``ChannelInjection`` concatenates over channels: the mean t of the T_ri is put beside the
+channels of every cell and makes the queries; the image is keys and values:
 
-    r_new_i = LayerNorm(r_i + MultiHead(FC(concat[t, FC_i(r_i)]), r_i)),    FC(concat[t, r]) = W_t t
-                                                                            + W_r r + b
+    r_new_i = LayerNorm(r_i + MultiHead(FC(concat[t, FC_i(r_i)]), r_i))
+    FC(concat[t, r]) = W_t t + W_r r + b
 
-With a fixed vocabulary t is one constant c for all images and cells, and FC(concat[c, r]) = W_r r +
-(W_t c + b) is a linear layer of r alone, whose bias could learn the same without text. Channels are
-therefore for texts that differ from image to image (MODEL.CLIP.TEXT annotation) and refused
-otherwise.
+With a fixed vocabulary t is the same constant c for all images and cells. Then FC(concat[c, r]) =
+W_r r + (W_t c + b) is a linear layer of r alone, and its bias could learn the same without text.
+Channels are therefore allowed only for texts that differ from image to image (MODEL.CLIP.TEXT
+annotation).
 
-The paper attends to all pixels; averaging the image keys down to a bounded number makes the cost
-linear in H * W. The halves of the concatenation are normalised because FC_ri(T) and FC_i(r_i) come
-at unrelated magnitudes, and whichever is larger would own the result.
+The paper attends to all pixels. Here the image keys are averaged down to a bounded number, so that
+the cost is linear in H * W. Both halves of the concatenation are normalised, because FC_ri(T) and
+FC_i(r_i) have unrelated magnitudes, and the larger one would dominate the result.
 
 Shapes: B batch, K classes, L texts of an image, D text width, C channels, N = H * W cells, M image
-    keys.
+keys.
 """
 
 from __future__ import annotations
@@ -44,18 +42,18 @@ from clipmask.modeling.layers import (
 
 
 class Injection(nn.Module):
-    """What both ways of injecting T into one scale share.
+    """The part that both ways of injecting T into one scale share.
 
     Args:
         dim: C, the width of the scale.
         text_dim: D, the width of T.
         num_heads: heads of the attention.
-        max_image_keys: bound on M; 0 takes every cell as a key, as the paper writes.
+        max_image_keys: bound on M; with 0 every cell is a key, as in the paper.
 
     Attributes:
-        free_size: pool the image keys into ``max_image_keys`` slots, of which attention leaves the
-            unused ones out: the same result, by a graph that holds for maps of every size. For
-            exported networks; there images are not padded.
+        free_size: for exported networks, whose images are not padded. Image keys are pooled into
+            ``max_image_keys`` slots, and attention ignores unused slots. The result is the same,
+            but one graph serves maps of every size.
     """
 
     def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
@@ -81,7 +79,7 @@ class Injection(nn.Module):
         Args:
             r: (B, C, H, W), one scale of the image.
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
-            positions: of the batch.
+            positions: the position encodings of the batch.
             stride: pixels per cell of ``r``.
             valid: bool (B, H, W), False on padding, or None where there is none.
             text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
@@ -95,7 +93,7 @@ class Injection(nn.Module):
         cells = tokens(r)  # (B, N, C)
         queries, keys = self._attended(cells, image, text, text_valid)
 
-        # Text has no place in the image: its keys, which come first, carry no position.
+        # Text has no place in the image: its keys, which come first, get no position encoding.
         before = keys.shape[1] - image.shape[1]
         key_place = nn.functional.pad(image_place, (0, 0, before, 0)).to(keys.dtype)
         mask = self._mask(before, image_open, text_valid, keys)
@@ -109,8 +107,8 @@ class Injection(nn.Module):
         """Pools a scale (B, C, H, W) to image keys.
 
         Returns:
-            The keys (B, M, C), their positions (B or 1, M, C) float32, and which of them hold
-            image, (B or 1, 1, M), or None where all do.
+            The keys (B, M, C), their position encodings (B or 1, M, C) float32, and bool (B or 1,
+            1, M), False for keys without any pixel of the image; None if there are none.
         """
         dim, height, width = r.shape[1:]
         if self.free_size and self.max_image_keys:
@@ -123,25 +121,31 @@ class Injection(nn.Module):
         factor = self._key_factor(height, width)
         key_map = pool(r, factor, valid)  # (B, C, h, w), h * w = M
         place = positions((key_map.shape[-2], key_map.shape[-1]), stride * factor, dim)
-        # A key holds image where any cell below it does.
-        open_ = None if valid is None else (pool(valid.unsqueeze(1).float(), factor) > 0).flatten(2)
-        return tokens(key_map), place, open_
+        if valid is None:
+            return tokens(key_map), place, None
+        # A key is open if any of its cells is valid.
+        open_ = pool(valid.unsqueeze(1).float(), factor) > 0
+        return tokens(key_map), place, open_.flatten(2)
 
     def _attended(
         self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Returns queries (B, N, C) and keys (B, L + M, C) or (B, M, C), of cells, image keys (B,
-        M, C) and text.
+        """Makes queries (B, N, C) and keys (B, L + M, C) or (B, M, C).
+
+        Args:
+            cells: (B, N, C), the image's cells.
+            image: (B, M, C), the image keys.
+            text: (B, L, C).
+            text_valid: see ``forward``.
         """
         raise NotImplementedError
 
     def _key_factor(self, height: int, width: int) -> int:
-        """The smallest block side that brings the image keys under their bound."""
+        """The smallest side of a block at which the image keys keep their bound."""
+        if not self.max_image_keys:
+            return 1
         factor = 1
-        while (
-            self.max_image_keys
-            and ceil_div(height, factor) * ceil_div(width, factor) > self.max_image_keys
-        ):
+        while ceil_div(height, factor) * ceil_div(width, factor) > self.max_image_keys:
             factor += 1
         return factor
 
@@ -149,8 +153,9 @@ class Injection(nn.Module):
     def _mask(
         before: int, image: Tensor | None, text_valid: Tensor | None, keys: Tensor
     ) -> Tensor | None:
-        """(B or 1, 1, keys): a text is open where it is no padding, an image key where ``image``
-        says so.
+        """The attention mask (B or 1, 1, keys), True for texts and image keys without padding.
+
+        None if every key is open.
         """
         text_valid = text_valid if before else None
         if image is None and text_valid is None:
@@ -163,7 +168,7 @@ class Injection(nn.Module):
 
 
 class TokenInjection(Injection):
-    """The concatenation over tokens, see the head of this file; arguments as for ``Injection``."""
+    """Injection with the concatenation over tokens; arguments as for ``Injection``."""
 
     def _attended(
         self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None
@@ -172,13 +177,11 @@ class TokenInjection(Injection):
 
 
 class ChannelInjection(Injection):
-    """The concatenation over channels, see the head of this file; arguments as for
-    ``Injection``.
-    """
+    """Injection with the concatenation over channels; arguments as for ``Injection``."""
 
     def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
         super().__init__(dim, text_dim, num_heads, max_image_keys)
-        # FC(concat[t, r]) in its two parts: t is projected once an image, not once a cell.
+        # FC(concat[t, r]) as two layers: t is projected once an image and not once a cell.
         self.join_text = nn.Linear(dim, dim)
         self.join_image = nn.Linear(dim, dim, bias=False)
 
@@ -190,7 +193,5 @@ class ChannelInjection(Injection):
         else:
             share = text_valid.unsqueeze(-1).to(text.dtype)
             t = (text * share).sum(1, keepdim=True) / share.sum(1, keepdim=True)
-        queries = self.join_text(self.norm_keys(t)) + self.join_image(
-            self.norm_keys(self.image(cells))
-        )
-        return queries, image
+        from_image = self.join_image(self.norm_keys(self.image(cells)))
+        return self.join_text(self.norm_keys(t)) + from_image, image

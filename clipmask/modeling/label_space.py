@@ -1,15 +1,15 @@
-"""From logits of names to logits of classes: what a query says of a dataset's own label space.
+"""From logits of names to logits of classes.
 
-A query scores names, the rows of T. A class is one name, or any of its members, whose probabilities
-add up:
+A query scores names, the rows of T. A class is one name, or it has several members, whose
+probabilities are added:
 
-    softmax over classes = sum over members of softmax over names    <=>    logit_k = log sum_{s in
-                                                                     k} exp(logit_s)
+    softmax over classes = sum over members of softmax over names
+    <=>    logit_k = log sum_{s in k} exp(logit_s)
 
-so that an image of a coarse list teaches the fine names below it: the gradient of the class is that
-of the sum. Images of one batch may have different lists. Each is scored against its own; where it
-has fewer classes than another image, the logits of those that it lacks are ``ABSENT``, whose
-probability is exactly 0.
+So an image with a coarse list of classes also trains the fine names below it: the gradient of the
+class is the gradient of the sum. The images of one batch may have different lists, and each is
+scored against its own. Where an image has fewer classes than another, the logits of the classes
+that it lacks are ``ABSENT``, and their probability is exactly 0.
 
 Shapes: L predictions, B batch, Q queries, S names, K classes, M most members of a class.
 """
@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clipmask.errors import UserError
 from clipmask.vocabulary import Vocabulary
 
 ABSENT = -1e4  # far below any logit (they are at most 100), and a number in 16 bits too
@@ -53,14 +54,14 @@ def class_logits(
 
 
 def class_columns(vocabulary: Vocabulary, first: int = 0) -> Tensor | None:
-    """Says which columns of the logits make up each class.
+    """Returns which columns of the logits make up each class.
 
     Args:
         vocabulary: the classes.
-        first: column of its first name.
+        first: the column of its first name.
 
     Returns:
-        int64 (K, M), -1 beyond a class's last member; None where class k is column k.
+        int64 (K, M), -1 beyond a class's last member; None if class k is column k.
     """
     if first == 0 and all(len(rows) == 1 for rows in vocabulary.rows):
         return None
@@ -69,8 +70,48 @@ def class_columns(vocabulary: Vocabulary, first: int = 0) -> Tensor | None:
     return torch.tensor(padded)
 
 
+class ClassColumns:
+    """The columns of each vocabulary's classes, computed once a vocabulary.
+
+    Args:
+        heads: for a linear classifier the vocabularies that it was trained with; it has the columns
+            of all of them one after the other. Empty for a classifier that takes any names.
+    """
+
+    def __init__(self, heads: Sequence[Vocabulary] = ()) -> None:
+        self._heads = tuple(heads)
+        self._known: dict[Vocabulary, Tensor | None] = {}
+
+    def __call__(self, vocabulary: Vocabulary, device: torch.device) -> Tensor | None:
+        """Returns ``class_columns`` of a vocabulary on a device.
+
+        Raises:
+            UserError: the classifier is linear, and was not trained with these classes.
+        """
+        if vocabulary not in self._known:
+            own = self._head(vocabulary) if self._heads else class_columns(vocabulary)
+            self._known[vocabulary] = own
+        columns = self._known[vocabulary]
+        if columns is not None and columns.device != device:
+            self._known[vocabulary] = columns = columns.to(device)
+        return columns
+
+    def _head(self, vocabulary: Vocabulary) -> Tensor | None:
+        """The columns of a training dataset's classes in a linear classifier."""
+        first = 0
+        for trained in self._heads:
+            if trained.names == vocabulary.names:
+                alone = len(self._heads) == 1
+                return None if alone else torch.arange(first, first + len(trained)).unsqueeze(1)
+            first += len(trained)
+        raise UserError(
+            "this model was trained with MODEL.CLIPMASK.CLASSIFIER linear: its classes are fixed, "
+            f"{', '.join(self._heads[0].names)}. Train with CLASSIFIER cosine to change them later"
+        )
+
+
 def _merged(scores: Tensor, columns: Tensor) -> Tensor:
-    """(L, Q, S) logits of names to (L, Q, K) of classes, by ``columns`` (K, M)."""
+    """Adds up the members of each class: (L, Q, S) logits and columns (K, M) to (L, Q, K)."""
     if columns.shape[1] == 1:
         return scores[..., columns[:, 0]]
     chosen = scores[..., columns.clamp_min(0)]  # (L, Q, K, M)

@@ -1,5 +1,4 @@
-"""The pieces that several parts of the model share: attention, normalisation, positions, pooling,
-upsampling.
+"""Building blocks of the model: attention, normalisation, positions, pooling, upsampling.
 
 Shapes: B batch, C channels, N and M numbers of tokens, H and W rows and columns of a feature map.
 """
@@ -15,15 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# The largest side of a block that ``pool_to_slots`` finds: maps at stride 8 of pictures of 8192
-# pixels have no larger.
+# The largest side of a block in ``pool_to_slots``. It suffices for maps at stride 8 of pictures of
+# 8192 pixels.
 LARGEST_FACTOR = 1024
 Number = TypeVar("Number", int, Tensor)
 
 
 def ceil_div(a: int, b: Number) -> Number:
-    """Returns a / b rounded up, for a >= 0 and b > 0; runtimes disagree on -(-a // b), which
-    divides below 0.
+    """Returns a / b rounded up, for a >= 0 and b > 0.
+
+    It is not written as -(-a // b): ONNX runtimes disagree about the division of negative numbers.
     """
     return (a + b - 1) // b
 
@@ -41,8 +41,9 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class SeparableBlock(nn.Module):
-    """x + GELU(pointwise(norm(depthwise 5x5(x)))): neighbours meet, far cheaper than in a dense
-    convolution.
+    """A residual block of separable convolutions: x + GELU(pointwise(norm(depthwise 5x5(x)))).
+
+    It mixes neighbouring cells at far lower cost than a dense convolution.
 
     Args:
         dim: C.
@@ -59,22 +60,22 @@ class SeparableBlock(nn.Module):
 
         Args:
             x: (B, C, H, W).
-            valid: bool (B, H, W), False on padding, or None where there is none. The convolution
-                then meets zeros beyond the image, as it does at the edge of the batch.
+            valid: bool (B, H, W), False on padding, or None if there is none. Padding is set to
+                zero, so that the convolution sees the same as at the edge of the batch.
 
         Returns:
             (B, C, H, W)
         """
-        # Without names in between, which would keep maps that are no longer needed.
+        # One expression, because a name would keep a map that is no longer needed.
         mixed = self.mix(self.norm(self.spread(x if valid is None else x * valid.unsqueeze(1))))
-        return F.gelu(mixed).add_(x)  # nothing keeps what GELU returns: one map less
+        return F.gelu(mixed).add_(x)  # in place: autograd does not need the output of GELU
 
 
 class Attention(nn.Module):
     """Multi-head attention, MultiHead(Q, K, V) = W_o concat_h softmax(Q_h K_h^T / sqrt(d)) V_h.
 
-    It runs through ``torch.nn.functional.scaled_dot_product_attention``, which never stores the
-    weights where a fused kernel serves.
+    It calls ``torch.nn.functional.scaled_dot_product_attention``, whose fused kernels do not store
+    the attention weights.
 
     Args:
         dim: C, the width of queries, keys, values and result.
@@ -102,17 +103,14 @@ class Attention(nn.Module):
             query: (B, N, C).
             key: (B, M, C).
             value: (B, M, C).
-            mask: bool, broadcastable to (B, N, M); True where attention is allowed. Each query
-                needs one.
+            mask: bool, broadcastable to (B, N, M), True where attention is allowed. Each query
+                needs at least one key. None allows all.
 
         Returns:
             (B, N, C)
         """
-        q, k, v = (
-            self._split(self.query(query)),
-            self._split(self.key(key)),
-            self._split(self.value(value)),
-        )
+        q, k = self._split(self.query(query)), self._split(self.key(key))
+        v = self._split(self.value(value))
         heads = F.scaled_dot_product_attention(
             q,
             k,
@@ -141,18 +139,18 @@ class MLP(nn.Sequential):
 
 
 def tokens(x: Tensor) -> Tensor:
-    """Turns a map (B, C, H, W) into tokens (B, H * W, C), row by row; a view where the map is
-    channels-last.
+    """Turns a map (B, C, H, W) into tokens (B, H * W, C), row by row.
+
+    For a channels-last map the result is a view.
     """
     return x.flatten(2).transpose(1, 2)
 
 
 def as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Turns tokens (B, H * W, C) back into a map (B, C, H, W), channels-last as the model's maps
-    all are.
+    """Turns tokens (B, H * W, C) back into a channels-last map (B, C, H, W).
 
-    Split first, permuted then: the other way round a batch of one gets strides by which torch does
-    not know the map for channels-last, and resizing it takes ten times as long.
+    The tokens are first split and then permuted. In the other order the strides of a batch of one
+    would not be those of a channels-last map, and torch would need ten times as long to resize it.
     """
     return x.unflatten(1, grid).permute(0, 3, 1, 2)
 
@@ -160,19 +158,19 @@ def as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 def valid_cells(
     sizes: Sequence[tuple[int, int]], grid: tuple[int, int], stride: int, device: torch.device
 ) -> Tensor:
-    """Says which cells of a feature grid hold any pixel of their image.
+    """Finds the cells of a feature grid that hold any pixel of their image.
 
     Args:
         sizes: height and width of each image in pixels, before padding.
         grid: rows and columns of the feature map.
         stride: pixels per cell.
-        device: where the result shall be.
+        device: the device of the result.
 
     Returns:
         (B, H, W) bool
     """
-    # Python numbers against a range made on the device: a tensor made of a list would wait for the
-    # device to copy it.
+    # Python numbers are compared with a range on the device. To copy a tensor of a list would wait
+    # for the device.
     y, x = torch.arange(grid[0], device=device), torch.arange(grid[1], device=device)
     inside_y = torch.stack([y < ceil_div(height, stride) for height, _ in sizes])  # (B, H)
     inside_x = torch.stack([x < ceil_div(width, stride) for _, width in sizes])  # (B, W)
@@ -186,22 +184,23 @@ def sine_positions(
     dim: int,
     device: torch.device,
 ) -> Tensor:
-    """Fixed sine and cosine encoding of where each cell's centre lies in its own image.
+    """Fixed sine and cosine encoding of the position of each cell's centre in its own image.
 
     Positions are relative to the image without padding (0 at its top left, 1 at its bottom right),
-    so they do not depend on what an image is batched with; the form is that of "Attention is all
-    you need", Sec. 3.5, with the first half of the channels for y and the second for x, at
+    so they do not depend on the other images of a batch. The formula is that of "Attention is all
+    you need", Sec. 3.5. The first half of the channels encodes y and the second half x, at
     wavelengths from 1 to 10,000 image sizes.
 
     Args:
-        sizes: height and width of each image in pixels, before padding; or of all of them, once.
+        sizes: height and width of each image in pixels, before padding; one entry if all images
+            have the same size.
         grid: rows and columns of the feature map.
         stride: pixels per cell.
         dim: C, divisible by 4.
-        device: where the result shall be.
+        device: the device of the result.
 
     Returns:
-        (B, H * W, C), or (1, H * W, C) where ``sizes`` has one entry; values in [-1, 1].
+        (B, H * W, C), or (1, H * W, C) if ``sizes`` has one entry; values in [-1, 1].
     """
     axes = []
     for axis in (0, 1):
@@ -214,18 +213,19 @@ def sine_positions(
 
 
 def _waves(centre: Tensor, dim: int) -> Tensor:
-    """Encodes places (...) along one axis, in image sizes: (..., C / 2)."""
+    """Encodes positions (...) along one axis, in image sizes, as (..., C / 2)."""
     frequency = 10_000 ** (-torch.arange(dim // 4, device=centre.device) / (dim // 4)) * 2 * math.pi
     angle = centre[..., None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 class Positions:
-    """The encodings of one batch, each grid's made once however many parts of the model ask for it.
+    """The position encodings of one batch; those of a grid are computed once and then reused.
 
     Args:
-        sizes: height and width of each image in pixels, before padding; or of all of them, once.
-        device: where they shall be.
+        sizes: height and width of each image in pixels, before padding; one entry if all images
+            have the same size.
+        device: the device of the encodings.
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> None:
@@ -235,7 +235,7 @@ class Positions:
     def __call__(self, grid: tuple[int, int], stride: int, dim: int) -> Tensor:
         """Returns ``sine_positions`` of a grid of (rows, columns), (B or 1, H * W, C) float32.
 
-        Grids of one stride are equal: each covers the largest image of the batch.
+        All grids of one stride are equal, because each covers the largest image of the batch.
         """
         key = (stride, dim)
         if key not in self._made:
@@ -243,7 +243,7 @@ class Positions:
         return self._made[key]
 
     def of_cells(self, rows: Tensor, columns: Tensor, stride: Tensor, dim: int) -> Tensor:
-        """Returns the encodings of single cells, where all images have one size.
+        """Returns the encodings of single cells, if all images have the same size.
 
         Args:
             rows: (M,) row of each cell.
@@ -260,21 +260,21 @@ class Positions:
 
 
 def cut(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Returns the first rows and columns of a map (B, C, H, W), as many as ``grid`` says.
+    """Crops a map (B, C, H, W) to the rows and columns of ``grid``.
 
-    The slice is of the pixels' rows of channels: the gradient of a plain slice comes back
-    channels-first, and every map before it would be copied from one layout to the other.
+    The permuted map is sliced, because the gradient of a plain slice is channels-first. Every map
+    before it would then be copied from one layout to the other.
     """
     return x.permute(0, 2, 3, 1)[:, : grid[0], : grid[1]].permute(0, 3, 1, 2)
 
 
 def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
-    """Averages blocks of ``factor`` x ``factor`` cells, over the valid ones alone.
+    """Averages the valid cells of each block of ``factor`` x ``factor`` cells.
 
     Args:
         x: (B, C, H, W).
         factor: side of a block; blocks at the far edges may be smaller.
-        valid: bool (B, H, W), or None where every cell counts.
+        valid: bool (B, H, W), or None if every cell is valid.
 
     Returns:
         (B, C, ceil(H / factor), ceil(W / factor)); 0 in blocks without a valid cell.
@@ -285,20 +285,19 @@ def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
         return F.avg_pool2d(x, factor, ceil_mode=True, count_include_pad=False)
     weight = valid.unsqueeze(1).to(x.dtype)
     share = F.avg_pool2d(weight, factor, ceil_mode=True, count_include_pad=False)
-    return F.avg_pool2d(
-        x * weight, factor, ceil_mode=True, count_include_pad=False
-    ) / share.clamp_min(1e-6)
+    sums = F.avg_pool2d(x * weight, factor, ceil_mode=True, count_include_pad=False)
+    return sums / share.clamp_min(1e-6)
 
 
 class KeySlots(NamedTuple):
-    """Pooled cells in a fixed number M of places, the first of which are used.
+    """Pooled cells in a fixed number of M slots. The first slots are used, the others are empty.
 
     Attributes:
         tokens: (B, M, C) means of blocks of cells; 0 in unused slots.
-        rows: (M,) int64, the row of each slot's block among the blocks.
-        columns: (M,) int64.
+        rows: (M,) int64, the row of each slot in the grid of blocks.
+        columns: (M,) int64, its column.
         factor: () int64, side of a block in cells.
-        used: bool (1, 1, M).
+        used: bool (1, 1, M), False for empty slots.
     """
 
     tokens: Tensor
@@ -309,10 +308,10 @@ class KeySlots(NamedTuple):
 
 
 def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
-    """Averages square blocks of cells, the smallest of which there are no more than ``slots``.
+    """Averages square blocks of cells, as small as possible with at most ``slots`` blocks.
 
-    It does what ``pool`` does with a factor found in Python, by operations on tensors of fixed
-    numbers of elements, so that one graph holds for maps of every size.
+    The result is that of ``pool`` with the factor that ``Injection`` finds in Python. Here every
+    tensor has a fixed number of elements, so that one graph serves maps of every size.
 
     Args:
         x: (B, C, H, W), H and W up to ``LARGEST_FACTOR``.
@@ -323,11 +322,9 @@ def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
     blocks = ceil_div(height, sides) * ceil_div(width, sides)  # fewer for larger sides
     factor = 1 + (blocks > slots).sum()
     rows, columns = ceil_div(height, factor), ceil_div(width, factor)
-    y, x_ = (
-        torch.arange(height, device=x.device) // factor,
-        torch.arange(width, device=x.device) // factor,
-    )
-    slot = (y[:, None] * columns + x_).flatten()  # (N,)
+    block_row = torch.arange(height, device=x.device) // factor
+    block_column = torch.arange(width, device=x.device) // factor
+    slot = (block_row[:, None] * columns + block_column).flatten()  # (N,)
     index = slot[None, :, None].expand(batch, -1, dim)
     sums = x.new_zeros((batch, slots, dim)).scatter_add(1, index, tokens(x))
     counts = x.new_zeros(slots).scatter_add(0, slot, torch.ones_like(slot, dtype=x.dtype))
@@ -338,21 +335,21 @@ def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
 
 
 def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None = None) -> Tensor:
-    """Enlarges a map by an exact integer factor, bilinearly, and cuts it to a grid.
+    """Enlarges a map by an integer factor, bilinearly, and crops it to a grid.
 
-    A factor and not a target size: the cells of a coarse map then stay where they lie in the image
-    even where the image is no multiple of the coarse stride.
+    A factor is used and not a target size. So the cells of a coarse map keep their position in the
+    image, even if the size of the image is not a multiple of the coarse stride.
 
     Args:
         x: (B, C, H, W).
-        factor: how many fine cells one coarse cell spans.
-        grid: rows and columns wanted, at most ``factor`` times those of ``x``.
-        valid: bool (B, H, W), False on padding, which then has no share in any cell: at its border
-            an image continues as at the edge of a batch, with its last cells. None where there is
-            no padding.
+        factor: number of fine cells along a side of a coarse cell.
+        grid: rows and columns of the result, at most ``factor`` times those of ``x``.
+        valid: bool (B, H, W), False on padding, which has no effect on the result: beyond its
+            border an image continues with its last cells, as at the edge of a batch. None if there
+            is no padding.
 
     Returns:
-        (B, C, *grid); 0 where no valid cell is near.
+        (B, C, *grid); 0 at cells without a valid neighbour.
     """
     if factor > 1:
         if valid is None:

@@ -1,19 +1,17 @@
-"""Mask decoder: Q queries look at the three injected scales in turn and become (class, mask) pairs.
+"""Mask decoder: Q queries attend to the three injected scales and become (class, mask) pairs.
 
 The framing is MaskFormer's ("Per-Pixel Classification is Not All You Need for Semantic
-Segmentation", Sec. 3), which the paper builds on; each layer attends only where the mask predicted
-before it is positive ("Masked-attention Mask Transformer", Eq. 2-4). The class of a query is the
-scaled cosine between its embedding and T plus a learned no-object
-logit: under cross-entropy that is InfoNCE over the vocabulary, the contrastive loss of the paper's
-    introduction.
+Segmentation", Sec. 3), on which the paper builds. Each layer attends only where the mask predicted
+before it is positive ("Masked-attention Mask Transformer", Eq. 2-4). The class logit of a query is
+the scaled cosine between its embedding and T; no object has a learned logit. Under cross-entropy
+this is InfoNCE over the vocabulary, the contrastive loss of the paper's introduction.
 
     logit_k  = exp(s) cos(W_q x, W_t T_k)       k = 1 .. K
     logit_0  = w . x + b                        no object, kept last
     mask     = MLP(x) . pixels                  at every pixel of the stride-4 embedding
 
-Shapes: B batch, Q queries, S names, K classes, D text width, C channels, E channels at stride 4, L
-    predictions (decoder
-layers and one before them), h and w rows and columns at stride 4.
+Shapes: B batch, Q queries, S names, K classes, D text width, C channels, E channels at stride 4,
+L predictions (decoder layers and one before them), h and w rows and columns at stride 4.
 """
 
 from __future__ import annotations
@@ -32,20 +30,20 @@ from clipmask.modeling.pixel_decoder import PixelFeatures
 
 @dataclass(frozen=True)
 class DecoderOutput:
-    """The contract between the mask decoder and everything after it.
+    """The predictions of the mask decoder, read by losses, inference and export.
 
-    Masks are kept as the two factors of their product: in training only matched queries need a mask
-    with a gradient, and multiplying later saves all others.
+    A mask is a product, and its two factors are stored. In training only the matched queries need
+    masks, so the product is computed for these alone.
 
     Attributes:
-        pred_logits: (L, B, Q, S + 1) logits of names of every prediction, last layer last; no
-            object at index S. ``ClipMask`` makes (L, B, Q, K + 1) class logits of them, see
+        pred_logits: (L, B, Q, S + 1) logits of names of every prediction, last layer last, with no
+            object at index S. ``ClipMask`` turns them into (L, B, Q, K + 1) class logits, see
             ``label_space.py``.
         mask_embed: (L, B, Q, E) mask embeddings of the same predictions.
         pixels: (B, E, h, w) per-pixel embedding at stride 4.
-        valid: bool (B, h, w), False on padding, or None.
-        sizes: height and width of each image in pixels, without padding; one entry where all are of
-            one size.
+        valid: bool (B, h, w), False on padding, or None if there is none.
+        sizes: height and width of each image in pixels, without padding; one entry if all images
+            have the same size.
 
     In evaluation only the last prediction is made: L = 1.
     """
@@ -63,8 +61,7 @@ class DecoderOutput:
 
 
 class DecoderLayer(nn.Module):
-    """Masked cross-attention to one scale, self-attention between queries, feed-forward; normalised
-    after each.
+    """Masked cross-attention, self-attention and feed-forward, each followed by a LayerNorm.
 
     Args:
         dim: C.
@@ -85,33 +82,35 @@ class DecoderLayer(nn.Module):
         self.norm_ffn = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, place: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, query_pos: Tensor, key: Tensor, value: Tensor, mask: Tensor
+    ) -> Tensor:
         """Updates the queries.
 
         Args:
             x: (B, Q, C) queries.
-            place: (Q, C) learned part added to the queries wherever they compare.
-            key: (B, N, C) cells of one scale with their positions.
-            value: (B, N, C) the same cells without.
-            mask: bool (B, Q, N), True where a query may look; at least one cell each.
+            query_pos: (Q, C) learned position encoding, added to the queries in both attentions.
+            key: (B, N, C) cells of one scale with their position encodings.
+            value: (B, N, C) the same cells without position encodings.
+            mask: bool (B, Q, N), True where a query may attend; at least one cell for each query.
 
         Returns:
             (B, Q, C)
         """
-        x = self.norm_cross(x + self.dropout(self.cross_attention(x + place, key, value, mask)))
-        x = self.norm_self(x + self.dropout(self.self_attention(x + place, x + place, x)))
+        x = self.norm_cross(x + self.dropout(self.cross_attention(x + query_pos, key, value, mask)))
+        x = self.norm_self(x + self.dropout(self.self_attention(x + query_pos, x + query_pos, x)))
         return self.norm_ffn(x + self.dropout(self.feed_forward(x)))
 
 
 class CosineClassifier(nn.Module):
-    """Class logits as scaled cosines with T, and a learned no-object logit.
+    """Computes class logits as scaled cosines with T, and a learned no-object logit.
 
     Args:
         dim: C, the width of the queries.
         text_dim: D, the width of T.
     """
 
-    # CLIP's own start and bound of the scale ("Learning Transferable Visual Models ...", Sec. 2.5).
+    # CLIP's initial value and bound of the scale ("Learning Transferable Visual Models ...", 2.5).
     first_scale, largest_scale = 1 / 0.07, 100.0
 
     def __init__(self, dim: int, text_dim: int) -> None:
@@ -122,52 +121,56 @@ class CosineClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
 
     def forward(self, x: Tensor, T: Tensor) -> Tensor:
-        """Scores queries ``x`` (B, Q, C) against names; ``T`` (S, D) or (B, S, D), centred; returns
-        (B, Q, S + 1).
+        """Scores queries against names.
+
+        Args:
+            x: (B, Q, C).
+            T: (S, D) or (B, S, D), centred.
+
+        Returns:
+            (B, Q, S + 1), no object last.
         """
         with torch.autocast(x.device.type, enabled=False):  # bf16 would round logits of 100 by 0.4
             x, T = x.float(), T.float()
-            cosine = F.normalize(self.query(x), dim=-1) @ F.normalize(
-                self.text(T), dim=-1
-            ).transpose(-2, -1)
+            query, text = F.normalize(self.query(x), dim=-1), F.normalize(self.text(T), dim=-1)
+            cosine = query @ text.transpose(-2, -1)  # (B, Q, S)
             scale = self.log_scale.clamp(max=math.log(self.largest_scale)).exp()
             return torch.cat([scale * cosine, self.no_object(x)], dim=-1)
 
 
 class LinearClassifier(nn.Linear):
-    """MaskFormer's classifier, without text: the ablation. Its classes are fixed.
+    """MaskFormer's classifier, an ablation without text. Its classes are fixed.
 
     Args:
         dim: C.
-        num_classes: K; where several datasets are trained together, of all of them one after the
-            other.
+        num_classes: K; for several datasets the sum over all of them.
     """
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__(dim, num_classes + 1)
 
     def forward(self, x: Tensor, T: Tensor | None = None) -> Tensor:
-        """Scores queries ``x`` (B, Q, C); T is not looked at; returns (B, Q, K + 1)."""
+        """Scores queries ``x`` (B, Q, C) without using T; returns (B, Q, K + 1)."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
 
 
 class MaskDecoder(nn.Module):
-    """The queries, their layers and the two heads that every layer shares.
+    """The queries, the decoder layers, and the class and mask heads that all layers share.
 
     Args:
         dim: C.
         mask_dim: E.
         text_dim: D.
         num_queries: Q.
-        num_layers: decoder layers; they see the scales coarse to fine, again and again.
-        num_scales: how many scales the pixel decoder gives.
+        num_layers: decoder layers. They attend to the scales in turn, from coarse to fine.
+        num_scales: number of scales of the pixel decoder.
         num_heads: heads of every attention.
         ffn_dim: hidden width of the feed-forward blocks.
         dropout: dropped share in training, in [0, 1).
         classifier: a ``CosineClassifier`` or a ``LinearClassifier``.
-        text_queries: the first K queries start from FC(T_k) besides what they learn; matching stays
-            free.
+        text_queries: whether the first K queries start from FC(T_k) plus their learned embedding.
+            The matching is free in both cases.
     """
 
     def __init__(
@@ -187,7 +190,7 @@ class MaskDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.query = nn.Embedding(num_queries, dim)
-        self.place = nn.Embedding(num_queries, dim)
+        self.place = nn.Embedding(num_queries, dim)  # position encodings of the queries
         self.query_text = nn.Linear(text_dim, dim) if text_queries else None
         self.level = nn.Embedding(num_scales, dim)
         self.layers = nn.ModuleList(
@@ -204,7 +207,7 @@ class MaskDecoder(nn.Module):
         Args:
             cfg: the config.
             text_dim: D.
-            num_classes: K, which a linear classifier is made for; of all datasets together.
+            num_classes: K of a linear classifier, the sum over all datasets.
         """
         node = cfg.MODEL.CLIPMASK
         dim = node.HIDDEN_DIM
@@ -234,9 +237,9 @@ class MaskDecoder(nn.Module):
 
         Args:
             features: scales and per-pixel embedding of the pixel decoder.
-            T: (S, D), centred text embeddings of the names to choose from, or (B, S, D), each
-                image's own.
-            text_valid: bool (B, S), False on padding of ``T``, or None where there is none.
+            T: (S, D), centred text embeddings of the names to choose from, or (B, S, D), the names
+                of each image.
+            text_valid: bool (B, S), False on padding of ``T``, or None if there is none.
 
         Returns:
             The predictions of every layer in training, of the last one in evaluation.
@@ -263,13 +266,14 @@ class MaskDecoder(nn.Module):
         )
 
     def _start(self, T: Tensor, text_valid: Tensor | None) -> Tensor:
-        """(Q, C) or (B, Q, C), queries before the first layer; names beyond Q have no query of
-        their own.
+        """The queries before the first layer, (Q, C) or (B, Q, C).
+
+        If there are more than Q names, the names after the first Q start no query.
         """
         if self.query_text is None:
             return self.query.weight
-        # Filled up by Q rows whatever S is, and then cut: the graph of an exported network holds
-        # for every S.
+        # The rows are always padded by Q and then cut to Q, so that the graph of an exported
+        # network serves every S.
         count = len(self.query.weight)
         from_text = self.query_text(T)
         if text_valid is not None:
@@ -277,21 +281,20 @@ class MaskDecoder(nn.Module):
         return self.query.weight + F.pad(from_text, (0, 0, 0, count))[..., :count, :]
 
     def _keys(self, features: PixelFeatures) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-        """Per scale, coarsest first: keys (B, N, C), values (B, N, C), pooled pixels (B, E, N),
-        valid (B, 1, N).
+        """Prepares what the layers attend to, for each scale from coarse to fine.
+
+        Returns:
+            Keys (B, N, C), values (B, N, C), pooled pixels (B, E, N) and valid (B, 1, N) or None.
         """
         prepared = []
         for index in reversed(range(len(features.scales))):
-            scale, stride, valid = (
-                features.scales[index],
-                features.strides[index],
-                features.valid[index],
-            )
+            scale, stride = features.scales[index], features.strides[index]
+            valid = features.valid[index]
             height, width = scale.shape[-2:]
             value = tokens(scale) + self.level.weight[index]
             positions = features.positions((height, width), stride, scale.shape[1])
-            # The mean of mask logits over a cell is the logit of the mean embedding: masks for
-            # attention are made at each scale's own resolution and never at stride 4.
+            # The mean of the mask logits over a cell is the logit of the cell's mean embedding. So
+            # the masks of the attention are computed at the scale's own resolution.
             pooled = pool(
                 features.pixels.detach(), stride // features.pixel_stride, features.valid[-1]
             )
@@ -301,8 +304,9 @@ class MaskDecoder(nn.Module):
 
     @staticmethod
     def _open_cells(embed: Tensor, pixels: Tensor, valid: Tensor | None) -> Tensor:
-        """(B, Q, N): where the current mask is positive; a query whose mask is empty may look
-        everywhere.
+        """The attention mask (B, Q, N): True where the current mask of the query is positive.
+
+        A query whose mask is empty attends to all cells.
         """
         positive = embed.detach() @ pixels > 0
         if valid is None:

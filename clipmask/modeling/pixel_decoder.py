@@ -1,19 +1,19 @@
-"""Pixel decoder: backbone features and T become three injected scales and one embedding per pixel
-(Sec. 3.2).
+"""Pixel decoder: backbone features and T become three injected scales and one embedding per pixel.
 
-    r_i      = project(features_i)                    i = 1, 2, 3 (strides 8, 16, 32)
-    r_new_i  = inject(r_i, T)                         Eq. (1)-(9), text_fusion.py
-    fused    = fuse(r_new_1, r_new_2, r_new_3)        Eq. (10)-(13), scale_fusion.py
-    fused    = inject(fused, T)                       "merge ... with the original text"
-    pixels   = embed(smooth(up(fused) + lateral(res2)))   stride 4: the lateral gives masks their
-             resolution
+It is Sec. 3.2 of the paper.
 
-Three quarters of all cells lie at stride 4, where C channels would cost more than half of a
-ResNet-50: the fused map and all that follows have E of them.
+    r_i     = project(features_i)                   i = 1, 2, 3 (strides 8, 16, 32)
+    r_new_i = inject(r_i, T)                        Eq. (1)-(9), injection.py
+    fused   = fuse(r_new_1, r_new_2, r_new_3)       Eq. (10)-(13), scale_fusion.py
+    fused   = inject(fused, T)                      "merge ... with the original text"
+    pixels  = embed(smooth(up(fused) + lateral(res2)))     at stride 4
 
-Shapes: B batch, C channels, E channels at stride 4, K classes, L texts of an image, D text width, H
-    and W image size in
-pixels.
+The lateral connection from res2 gives the masks their resolution. Three quarters of all cells are
+at stride 4, where C channels would cost more than half of a ResNet-50. Therefore the fused map and
+all maps after it have E channels.
+
+Shapes: B batch, C channels, E channels at stride 4, K classes, L texts of an image, D text width,
+H and W image size in pixels.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from clipmask.modeling.scale_fusion import ScaleFusion
 
 
 class PixelFeatures(NamedTuple):
-    """What the pixel decoder hands to the mask decoder.
+    """The result of the pixel decoder, which the mask decoder reads.
 
     Attributes:
         scales: r_new_1, r_new_2, r_new_3, each (B, C, H / stride, W / stride), rounded up.
         strides: pixels per cell of each scale.
         pixels: (B, E, H / 4, W / 4), rounded up, the per-pixel embedding.
         pixel_stride: pixels per cell of it, 4.
-        positions: of the batch, with each image's size.
-        valid: per scale and last for ``pixels``, bool (B, h, w), False on padding; None where no
+        positions: the position encodings of the batch, with each image's size.
+        valid: bool (B, h, w) for each scale, and last for ``pixels``: False on padding. None if no
             image is padded.
     """
 
@@ -64,17 +64,17 @@ class PixelDecoder(nn.Module):
     """Injects T into every scale, fuses the scales and returns to stride 4.
 
     Args:
-        channels: channels of each backbone feature used, ``res2`` among them.
-        strides: pixels per cell of each.
+        channels: channels of each used backbone feature, including ``res2``.
+        strides: pixels per cell of each feature.
         scales: names of r1, r2, r3, finest first; fewer are the ablation of the hierarchy.
         dim: C.
         mask_dim: E.
         text_dim: D.
-        num_heads: heads of the injections into the scales; that into the fused map has E / C times
-            as many.
+        num_heads: heads of the injections into the scales. The injection into the fused map has
+            E / C times as many.
         max_image_keys: see ``Injection``.
-        injection: tokens or channels, see text_fusion.py; none leaves T out of the features, the
-            ablation without CLIP.
+        injection: ``tokens`` or ``channels``, see injection.py; ``none`` leaves T out of the
+            features, the ablation without CLIP.
         fusion: see ``ScaleFusion``.
     """
 
@@ -98,30 +98,25 @@ class PixelDecoder(nn.Module):
         self.scale_names = tuple(scales)
         self.strides = tuple(strides[name] for name in scales)
         self.pixel_stride = strides[self.lateral_name]
-        self.project = nn.ModuleDict(
-            {
-                name: nn.Sequential(nn.Conv2d(channels[name], dim, 1), ChannelNorm(dim))
-                for name in scales
-            }
-        )
-        names = [] if injection == "none" else [*scales, "fused"]
+        self.project = nn.ModuleDict()
+        for name in scales:
+            self.project[name] = nn.Sequential(nn.Conv2d(channels[name], dim, 1), ChannelNorm(dim))
         kind = ChannelInjection if injection == "channels" else TokenInjection
-        # Heads of the fused map are as wide as those of the scales, or wider: narrow ones cost more
-        # than they do.
-        most = max(1, num_heads * mask_dim // dim)
-        fewer = next(heads for heads in range(most, 0, -1) if mask_dim % heads == 0)
-        sizes = {name: (mask_dim, fewer) if name == "fused" else (dim, num_heads) for name in names}
-        self.inject = nn.ModuleDict(
-            {
-                name: kind(width, text_dim, heads, max_image_keys)
-                for name, (width, heads) in sizes.items()
-            }
-        )
+        self.inject = nn.ModuleDict()
+        if injection != "none":
+            for name in scales:
+                self.inject[name] = kind(dim, text_dim, num_heads, max_image_keys)
+            # The heads of the fused map are at least as wide as those of the scales: narrow heads
+            # are slow.
+            heads = max(1, num_heads * mask_dim // dim)
+            while mask_dim % heads:
+                heads -= 1
+            self.inject["fused"] = kind(mask_dim, text_dim, heads, max_image_keys)
         self.fuse = ScaleFusion(dim, mask_dim, len(self.scale_names), fusion)
         self.lateral = nn.Sequential(
             nn.Conv2d(channels[self.lateral_name], mask_dim, 1), ChannelNorm(mask_dim)
         )
-        # Separable convolutions: dense 3x3 ones at stride 4 would cost more than all the rest here.
+        # Dense 3x3 convolutions at stride 4 would cost more than all other parts of this module.
         self.smooth = nn.ModuleList(SeparableBlock(mask_dim) for _ in range(2))
         self.embed = nn.Conv2d(mask_dim, mask_dim, 1)
 
@@ -162,9 +157,9 @@ class PixelDecoder(nn.Module):
         Args:
             features: the backbone's maps, each (B, C_i, H_i, W_i) of the padded batch.
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
-            sizes: height and width of each image in pixels, without padding; one entry where all
-                are of one size.
-            text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
+            sizes: height and width of each image in pixels, without padding; one entry if all
+                images have the same size.
+            text_valid: bool (B, L), False on padding of ``T``, or None if there is none.
 
         Returns:
             The injected scales and the per-pixel embedding, cut to the largest image of the batch.
@@ -177,13 +172,14 @@ class PixelDecoder(nn.Module):
         fused = self.fuse(injected, self.strides, valid)
         fused = self._inject("fused", fused, T, positions, self.strides[0], valid[0], text_valid)
 
-        # No map at stride 4 has a name before the last: they are the largest, and a name would keep
-        # them.
+        # Maps at stride 4 are the largest. Each is bound to the one name ``pixels``, so that the
+        # map before it is freed.
         pixels = self.lateral(self._cut(features[self.lateral_name], sizes, self.pixel_stride))
         valid.append(self._valid(pixels, sizes, self.pixel_stride))
         grid = (pixels.shape[-2], pixels.shape[-1])
-        # If in place, then into the enlarged map, which no module made: what modules return belongs
-        # to their hooks. It may be a view, whose gradients would come back channels-first.
+        # The sum in place goes into the enlarged map, which is no module's output: hooks may keep
+        # outputs. With gradients it is not done in place: the enlarged map may be a view, whose
+        # gradients would come back channels-first.
         raised = upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]).to(
             pixels.dtype
         )
@@ -201,19 +197,14 @@ class PixelDecoder(nn.Module):
 
     @staticmethod
     def _cut(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor:
-        """Drops the rows and columns that hold no pixel of any image: padding to the size
-        divisibility.
-        """
-        height, width = (
-            sizes[0] if len(sizes) == 1 else [max(lengths) for lengths in zip(*sizes, strict=True)]
-        )
+        """Drops the rows and columns that are padding in every image of the batch."""
+        height = max(size[0] for size in sizes)
+        width = max(size[1] for size in sizes)
         return cut(map_, (ceil_div(height, stride), ceil_div(width, stride)))
 
     @staticmethod
     def _valid(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor | None:
-        """The cells that hold image, or None where all do: attention without a mask takes the fast
-        path.
-        """
+        """Bool (B, h, w), False on padding; None without padding, for which attention is faster."""
         if len(sizes) == 1:
             return None
         height, width = map_.shape[-2:]

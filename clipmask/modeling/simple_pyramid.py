@@ -1,10 +1,9 @@
-"""A simple feature pyramid: the maps of strides 4, 8, 16 and 32 that a plain vision transformer
-does not have.
+"""A simple feature pyramid: maps of strides 4, 8, 16 and 32 for a plain vision transformer.
 
-Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", 2022 (ViTDet), Sec.
-3: the last map of the transformer, at stride 16, is enlarged four times and twice by transposed
-convolutions, kept, and halved by pooling; each of the four then passes a 1x1 and a 3x3 convolution
-with layer norms over the channels.
+It follows Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", 2022
+(ViTDet), Sec. 3. A plain transformer has one map, at stride 16. Transposed convolutions enlarge it
+by 4 and by 2, pooling halves it, and it is also used as it is. Each of the four maps then passes a
+1x1 and a 3x3 convolution with layer norms over the channels.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from torch import Tensor, nn
 
 from clipmask.modeling.layers import ChannelNorm
 
-STRIDE = 16  # of the map that it takes
+STRIDE = 16  # pixels per cell of the transformer's map
 
 
 class SimplePyramid(nn.Module):
-    """Maps at several strides of one at stride 16.
+    """Makes maps at several strides from one map at stride 16.
 
     Args:
-        channels: of the transformer's map.
+        channels: channels of the transformer's map.
         width: channels of each map of the pyramid.
         strides: some of 4, 8, 16 and 32.
     """
@@ -31,8 +30,13 @@ class SimplePyramid(nn.Module):
         self.levels = nn.ModuleList(_level(channels, width, stride) for stride in strides)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Makes the pyramid of ``x`` (B, channels, H / 16, W / 16): (B, width, H / stride, W /
-        stride) a stride.
+        """Makes the pyramid.
+
+        Args:
+            x: (B, channels, H / 16, W / 16).
+
+        Returns:
+            (B, width, H / stride, W / stride) for each stride.
         """
         return [level(x) for level in self.levels]
 
@@ -62,10 +66,15 @@ def _level(channels: int, width: int, stride: int) -> nn.Sequential:
 
 
 def resized_for(images: Tensor, patch: int) -> Tensor:
-    """Resizes images (B, 3, H, W), sides multiples of 16, so that patches of ``patch`` pixels make
-    a map at stride 16.
+    """Resizes images so that patches of ``patch`` pixels make a map at stride 16.
 
-    A transformer of patches of 14 or 32 pixels so sees as many patches as one of 16 would.
+    Args:
+        images: (B, 3, H, W), H and W multiples of 16.
+        patch: the side of the transformer's patches in pixels.
+
+    Returns:
+        (B, 3, H * patch / 16, W * patch / 16): as many patches as patches of 16 pixels would be in
+        ``images``.
     """
     if patch == STRIDE:
         return images

@@ -1,13 +1,13 @@
-"""T: the text embeddings of all names that a model was trained with, held by the model (Sec. 3.1).
+"""T: the text embeddings of all names that a model was trained with (Sec. 3.1).
 
-Raw CLIP embeddings of class names are crowded (cosines of 0.7 to 0.9 between any two), so T enters
-everywhere as T - mu, with mu the mean of the names that the model was trained with. Both are saved
-with the weights: a checkpoint segments its own vocabularies without CLIP, and another vocabulary is
-seen from the same centre.
+Raw CLIP embeddings of class names are close to each other (cosines of 0.7 to 0.9 between any two).
+Therefore T is used everywhere as T - mu, where mu is the mean over the names of the training. Both
+are saved with the weights. So a checkpoint segments its own vocabularies without CLIP, and the same
+mu is subtracted from every other vocabulary.
 
-Where text is learned (text/learned.py), T and mu follow from weights. In training they are computed
-at every forward pass, with gradients; else once, and again when the weights have changed: a
-checkpoint holds the T of its weights.
+With learned text (text/learned.py), T and mu are functions of weights. In training they are
+computed at every forward pass, with gradients. In evaluation they are computed once, and again
+after the weights have changed. A checkpoint holds the T of its weights.
 
 Shapes: R names of the training, S names of a vocabulary, N texts, D text width.
 """
@@ -44,16 +44,15 @@ logger = logging.getLogger(__name__)
 
 
 class TextEmbedding(nn.Module):
-    """Holds T and computes it on first use, never when it came with the weights.
+    """Holds T. It is computed at its first use, unless it was loaded with the weights.
 
     Args:
-        open_source: opens the source of embeddings; called once, when something is first asked of
-            it.
+        open_source: opens the source of embeddings; called once, when the source is first needed.
         terms: the names of the training, ``union`` of its vocabularies.
-        width: D, for a model whose T comes with its weights: the source then stays closed until
-            other names are asked for, and neither CLIP nor a file has to be there. None asks the
-            source at once.
-        learner: computes T where text is learned, a module; None: T is fixed.
+        width: D, for a model whose T is loaded with its weights. The source is then opened only for
+            other names, so neither CLIP nor a file has to be present. None opens the source at once
+            to read its width.
+        learner: a module that computes T, if text is learned. None: T is fixed.
 
     Raises:
         UserError: ``width`` is None and the source can't be opened.
@@ -61,7 +60,7 @@ class TextEmbedding(nn.Module):
 
     embedding: Tensor  # (R, D), rows of unit length
     mean: Tensor  # (D,)
-    # (32,) uint8: whose T it is, a hash of the names, of one size so that every loader takes it
+    # (32,) uint8: a hash of the names of T. Its size is fixed, so that every loader accepts it.
     vocabulary: Tensor
 
     def __init__(
@@ -81,13 +80,13 @@ class TextEmbedding(nn.Module):
         self.register_buffer("embedding", torch.zeros(len(self.terms), self.width))
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("vocabulary", _hash(self.terms))
-        self._ready = False  # T and mu were computed or loaded
-        self._outdated = False  # and the learner has changed since
-        # of known names in T; None: all of it
+        self._ready = False  # whether T and mu were computed or loaded
+        self._outdated = False  # whether the learner has changed since then
+        # the rows of known names in T; None: all rows in order
         self._places: dict[tuple[Term, ...], Tensor | None] = {}
-        # (S, D) of names that were not trained
+        # the embeddings (S, D) of vocabularies with names that were not trained
         self._others: dict[tuple[str, tuple[Term, ...]], Tensor] = {}
-        # rows (D,) of all texts of images met so far: 2 KiB each
+        # the embeddings (D,) of all texts of images so far, 2 KiB each
         self._texts: dict[str, Tensor] = {}
 
     @classmethod
@@ -97,8 +96,8 @@ class TextEmbedding(nn.Module):
         """Builds it from the section MODEL.CLIP; arguments as for the class.
 
         Raises:
-            UserError: CLIP's model is unknown or does not fit the tower's mode, or ``width`` is
-                None and CLIP or the file can't be had.
+            UserError: CLIP's model is unknown or does not fit MODEL.CLIP.TOWER, or ``width`` is
+                None and CLIP or the file can't be loaded.
         """
         clip = cfg.MODEL.CLIP
         open_source = _OpenedOnce(
@@ -106,22 +105,18 @@ class TextEmbedding(nn.Module):
                 text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS
             )
         )
-        return cls(
-            open_source,
-            terms,
-            width,
-            _learner(clip, open_source, terms, loads_weights=width is not None),
-        )
+        learner = _learner(clip, open_source, terms, loads_weights=width is not None)
+        return cls(open_source, terms, width, learner)
 
     def forward(self) -> Tensor:
-        """Returns T - mu, (R, D); in training with gradients to what is learned of it."""
+        """Returns T - mu, (R, D), in training with gradients to the learned weights."""
         if self.learner is None or not self.training:
             self.prepare()
             return self.embedding - self.mean
-        self.outdate()  # by the optimiser's step that follows
+        self.outdate()  # because an optimiser's step follows
         T = self.learner.encode(self.terms)
         mean = self._centre(T)
-        self.mean.copy_(mean.detach())  # the images' texts are seen from the same centre
+        self.mean.copy_(mean.detach())  # it is also subtracted from the texts of images
         return T - mean
 
     def select(self, T: Tensor, vocabulary: Vocabulary) -> Tensor:
@@ -129,12 +124,13 @@ class TextEmbedding(nn.Module):
 
         Args:
             T: (R, D), from ``forward``.
-            vocabulary: whose names; the training's come from ``T``, others from the source.
+            vocabulary: the names. Names of the training are rows of ``T``; others are asked of the
+                source.
 
         Raises:
-            UserError: a name was not trained and can't be embedded, or has another width than the
-                model's; text is learned, and the vocabulary has embeddings of its own, or each name
-                has learned a context of its own.
+            UserError: a name was not trained and can't be embedded, or its embedding has another
+                width than the model's; or text is learned, and the vocabulary comes with
+                embeddings, or each name of the training has a context of its own.
         """
         if vocabulary.embeddings or not self._knows(vocabulary.terms):
             return self._other(vocabulary) - self.mean
@@ -148,11 +144,10 @@ class TextEmbedding(nn.Module):
         return T if places is None else T[places]
 
     def prepare(self) -> None:
-        """Computes T, and with it mu, unless both were computed or loaded and still belong to the
-        weights.
+        """Computes T and mu, unless they are already known and belong to the current weights.
 
         Raises:
-            UserError: from the source, e.g. CLIP can't be downloaded or a file lacks a name.
+            UserError: an error of the source: CLIP can't be downloaded, or a file lacks a name.
         """
         if self._ready and not self._outdated:
             return
@@ -163,8 +158,9 @@ class TextEmbedding(nn.Module):
         self._ready, self._outdated = True, False
 
     def outdate(self) -> None:
-        """Notes that the weights have changed or are about to: a learned T is computed again when
-        next asked for.
+        """Marks a learned T as outdated: it is computed again at its next use.
+
+        To be called when the weights have changed or are about to change.
         """
         if self.learner is None:
             return
@@ -174,22 +170,19 @@ class TextEmbedding(nn.Module):
             self._texts.clear()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeds texts as they are written, each of them once for as long as its row stays the
-        same.
+        """Embeds texts as they are written. Embeddings that can't change are kept.
 
         Args:
             texts: N different strings, N > 0.
 
         Returns:
-            (N, D), centred as T is, on the model's device.
+            (N, D), with mu subtracted, on the model's device.
 
         Raises:
-            UserError: from the source.
+            UserError: an error of the source.
         """
-        source, device = (
-            self._own_source() if self.learner is None else self.learner,
-            self.mean.device,
-        )
+        source = self._own_source() if self.learner is None else self.learner
+        device = self.mean.device
         if self.learner is not None and self.learner.changes_texts and self.training:
             return source.encode_texts(self._as_terms(texts), device) - self.mean
         if any(row.device != device for row in itertools.islice(self._texts.values(), 1)):
@@ -203,7 +196,7 @@ class TextEmbedding(nn.Module):
         return torch.stack([self._texts[text] for text in texts]) - self.mean
 
     def _as_terms(self, texts: Sequence[str]) -> list[Term]:
-        """Each text as one name, with the aliases of the name of the training that it is."""
+        """Each text as one name, with the aliases of the equal name of the training, if any."""
         terms = []
         for text in texts:
             row = self._row.get(text)
@@ -211,7 +204,7 @@ class TextEmbedding(nn.Module):
         return terms
 
     def _knows(self, terms: Sequence[Term]) -> bool:
-        """Whether all names were trained, and with the same prompts where they have some."""
+        """Whether all names were trained, with the same prompts if they have prompts."""
         for term in terms:
             row = self._row.get(term.text)
             if row is None or (term.prompts and term.prompts != self.terms[row].prompts):
@@ -219,18 +212,17 @@ class TextEmbedding(nn.Module):
         return True
 
     def _other(self, vocabulary: Vocabulary) -> Tensor:
-        """(S, D) of names that are not all of the training; computed once a vocabulary."""
+        """The embeddings (S, D) of a vocabulary with names that were not trained."""
         key = (vocabulary.embeddings, vocabulary.terms)
         if key not in self._others or self._others[key].device != self.mean.device:
             with self._plainly():
                 terms = [self._completed(term) for term in vocabulary.terms]
-                self._others[key] = self._encode(
-                    terms, self._other_source(vocabulary.embeddings)
-                ).to(self.mean)
+                source = self._other_source(vocabulary.embeddings)
+                self._others[key] = self._encode(terms, source).to(self.mean)
         return self._others[key]
 
     def _completed(self, term: Term) -> Term:
-        """The name with the aliases and prompts that it had in the training, where it was there."""
+        """Adds the aliases and prompts that the name had in the training, if it was there."""
         if term.text not in self._row:
             return term
         own = self.terms[self._row[term.text]]
@@ -254,15 +246,13 @@ class TextEmbedding(nn.Module):
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
-        """Without gradients, and in float32 also where training is not: what is kept must not
-        depend on who asked.
-        """
+        """Computes without gradients and autocast: kept rows must not depend on the caller."""
         with torch.no_grad(), torch.autocast(self.mean.device.type, enabled=False):
             yield
 
     def _centre(self, T: Tensor) -> Tensor:
-        """mu (D,) of T (R, D)."""
-        # The mean of a single name is the name itself: nothing would be left.
+        """Returns mu (D,) of T (R, D)."""
+        # For a single name T - mu would be 0, so its mu stays 0.
         return T.mean(0) if len(self.terms) > 1 else self.mean
 
     def _encode(self, terms: Sequence[Term], source: TextSource | None = None) -> Tensor:
@@ -281,31 +271,27 @@ class TextEmbedding(nn.Module):
             )
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Saves the T that belongs to the weights."""
+        """Saves the T of the current weights."""
         if self._outdated:
             self.prepare()
         super()._save_to_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Notes whether T and mu came with the weights, and all that they follow from, so that CLIP
-        is not asked.
+        """Loads T and mu if they are in the weights, so that CLIP is not needed.
 
-        T of other names is not taken over: loaders such as Detectron2's know of tensors and shapes
-        alone.
+        T of other names is not loaded. Loaders such as Detectron2's compare shapes and not names.
         """
-        # older weights do not have it
+        # Older weights do not have the hash.
         saved = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)
         if not torch.equal(saved.cpu(), self.vocabulary.cpu()):
+            names = ", ".join(term.text for term in self.terms[:4])
             logger.warning(
                 "the weights' text embeddings are of other class names than %s: those of these"
                 " names are computed",
-                ", ".join(term.text for term in self.terms[:4])
-                + (" ..." if len(self.terms) > 4 else ""),
+                names + (" ..." if len(self.terms) > 4 else ""),
             )
-            state_dict |= {
-                f"{prefix}{name}": getattr(self, name)
-                for name in ("embedding", "mean", "vocabulary")
-            }
+            for name in ("embedding", "mean", "vocabulary"):
+                state_dict[f"{prefix}{name}"] = getattr(self, name)
         own = {"embedding": self.embedding, "mean": self.mean}
         if isinstance(self.learner, nn.Module):
             own |= {f"learner.{name}": value for name, value in self.learner.named_parameters()}
@@ -315,7 +301,7 @@ class TextEmbedding(nn.Module):
             value is not None and value.shape == own[name].shape for name, value in given.items()
         )
         embedding = given["embedding"]
-        # Zeros are those of a model that was saved before T was asked for.
+        # T is all zeros in the weights of a model that was saved before T was computed.
         if known and embedding is not None and bool(embedding.any()):
             self._ready, self._outdated = True, False
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -328,7 +314,10 @@ def _is_on(places: Tensor | None, device: torch.device) -> bool:
 def _learner(
     clip: CfgNode, open_source: Callable[[], Any], terms: Sequence[Term], *, loads_weights: bool
 ) -> TextLearner | None:
-    """What MODEL.CLIP.TOWER asks for; ``loads_weights``: the tower's own will come with T."""
+    """Builds the learner of MODEL.CLIP.TOWER, None for ``frozen``.
+
+    ``loads_weights``: the tower's weights will be loaded with the checkpoint.
+    """
     if clip.TOWER == "context":
         width = token_width(clip.NAME, clip.CONTEXT_LENGTH)
         return LearnedContext(
@@ -352,7 +341,7 @@ def _hash(terms: Sequence[Term]) -> Tensor:
 
 
 def _warn_of_cost(words: int, prompts: int) -> None:
-    """Says what training the tower costs where many prompts make it dear."""
+    """Warns if many prompts make the training of the tower slow."""
     if words * prompts > CHUNK:
         logger.warning(
             "MODEL.CLIP.TOWER full: %d sentences (%d names in %d prompts) go through CLIP's text"
@@ -365,11 +354,12 @@ def _warn_of_cost(words: int, prompts: int) -> None:
 
 
 class _OpenedOnce:
-    """Opens a source of embeddings at the first call and returns the same one later; a pickle of it
-    has none open.
+    """Opens a source of embeddings at the first call and returns the same one at later calls.
+
+    A pickle of it holds no open source.
 
     Args:
-        open_source: opens it.
+        open_source: opens the source.
     """
 
     def __init__(self, open_source: Callable[[], Any]) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone
 from clipmask.errors import UserError
-from clipmask.modeling.backbone import STRIDES, TimmBackbone
+from clipmask.modeling.backbone import TimmBackbone
+from clipmask.modeling.features import STRIDES
 
 MODELS = ["resnet18", "mobilenetv2_050", "convnext_atto", "swin_tiny_patch4_window7_224"]
 

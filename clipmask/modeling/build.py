@@ -1,0 +1,47 @@
+"""Builds the model that a config names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from clipmask.d2 import META_ARCH_REGISTRY
+from clipmask.errors import UserError
+from clipmask.modeling.clipmask import ClipMask
+from clipmask.modeling.configured_classes import named_vocabulary
+from clipmask.vocabulary import Vocabulary
+
+
+def build_model(
+    cfg: CfgNode,
+    classes: Sequence[str] | Sequence[Vocabulary] | None = None,
+    text_width: int | None = None,
+) -> ClipMask:
+    """Builds the meta-architecture that ``MODEL.META_ARCHITECTURE`` names, on the CPU.
+
+    Args:
+        cfg: the config.
+        classes: class names, or the different vocabularies of several datasets. None takes them
+            from the metadata of the config's datasets.
+        text_width: see ``ClipMask.from_config``.
+
+    Raises:
+        UserError: the name is not registered; or an error of ``ClipMask.from_config``.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    registered = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    if registered is None or registered.__module__.startswith("detectron2."):
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE {name!r} is not registered by ClipMask or by you;"
+            " configs/base.yaml sets ClipMask: start your config with _BASE_ and the path of that"
+            " file"
+        )
+    # Arguments that are not given are left out: other meta-architectures may not have them.
+    given: dict[str, Any] = {} if text_width is None else {"text_width": text_width}
+    if classes:
+        names = [item for item in classes if isinstance(item, str)]
+        vocabularies = [item for item in classes if isinstance(item, Vocabulary)]
+        given["vocabularies"] = vocabularies or [named_vocabulary(cfg, names)]
+    return registered(cfg, **given)

@@ -1,0 +1,61 @@
+"""The classes that a config means: those of the datasets that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from clipmask.d2 import MetadataCatalog
+from clipmask.errors import UserError
+from clipmask.vocabulary import Vocabulary, different
+
+
+def configured_vocabularies(cfg: CfgNode) -> tuple[Vocabulary, ...]:
+    """Returns the vocabularies of DATASETS.TRAIN, each different one once.
+
+    If DATASETS.TRAIN is empty, that of the first of DATASETS.TEST.
+
+    Raises:
+        UserError: no dataset is named, or one has no class names.
+    """
+    found = []
+    for name in cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]:
+        metadata = MetadataCatalog.get(name).as_dict()
+        if metadata.get("stuff_classes"):
+            found.append(Vocabulary.from_metadata(metadata))
+    if not found:
+        raise UserError(
+            f"no class names: DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)} and DATASETS.TEST"
+            f" {tuple(cfg.DATASETS.TEST)} name no dataset whose metadata has stuff_classes; set one"
+            " of them"
+        )
+    return different(found)
+
+
+def named_vocabulary(cfg: CfgNode, names: Sequence[str]) -> Vocabulary:
+    """Returns the vocabulary of these names.
+
+    Aliases, prompts and members of a name are those in the metadata of the config's dataset.
+    """
+    metadata = _metadata(cfg)
+    known: dict[str, Any] = {
+        key: metadata[key]
+        for key in ("class_aliases", "class_prompts", "class_members")
+        if key in metadata
+    }
+    return Vocabulary.from_metadata({**known, "stuff_classes": names})
+
+
+def configured_ignore_label(cfg: CfgNode) -> int:
+    """Returns the id of void in the labels of the config's first dataset, 255 by default."""
+    label = _metadata(cfg).get("ignore_label")
+    return 255 if label is None else label
+
+
+def _metadata(cfg: CfgNode) -> dict[str, Any]:
+    """Metadata of the dataset that defines the classes; empty where no dataset is named."""
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        return dict(MetadataCatalog.get(name).as_dict())
+    return {}
