@@ -1,16 +1,15 @@
-"""The classes of a dataset as names: one immutable value that everything else takes as an argument.
+"""The classes of a dataset as one immutable value, ``Vocabulary``.
 
-A dataset's label space is a list of classes. A class has a name, which may be several synonyms for
-one meaning (``car;automobile``), or it has members, names of which its pixels may show any
+A dataset's label space is a list of classes. A class has a name, which may be several synonyms with
+one meaning (``car;automobile``). Or it has members: names, any of which its pixels may show
 (``vehicles`` includes ``car``, ``truck`` and ``bus``). Every name becomes one row of T:
 
     synonyms    one row: the mean of the synonyms' embeddings
     members     one row each; the probability of the class is the sum of theirs
 
-Datasets that are trained together share rows: a name that two of them have is one row, whatever
-class it stands for.
+Datasets that are trained together share rows: a name that two of them have is one row of T.
 
-This file alone knows how synonyms are written as one text, ``a;b``.
+No other file knows how synonyms are written as one text, ``a;b``.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _SEPARATOR = ";"
 
 @dataclass(frozen=True)
 class Term:
-    """A name with one meaning, and so one row of T.
+    """A name with one meaning; it has one row of T.
 
     Attributes:
-        synonyms: one word or more, such as ``("car", "automobile")``; the first is shown.
-        aliases: other names that a file of embeddings may know it by; asked where it has none of
-            the synonyms.
-        prompts: sentences for CLIP in place of the config's templates; ``{}`` in them is the name.
+        synonyms: one or more, such as ``("car", "automobile")``; the first is shown to users.
+        aliases: other names under which a file of embeddings may have it. They are looked up if the
+            file has none of the synonyms.
+        prompts: templates for CLIP instead of the config's; ``{}`` stands for the name.
     """
 
     synonyms: tuple[str, ...]
@@ -48,7 +47,7 @@ class Term:
         """Reads ``car;automobile``.
 
         Raises:
-            UserError: it is no text, or holds no word.
+            UserError: ``text`` is not a string, or holds no word.
         """
         if not isinstance(text, str):
             raise UserError(f"a class name is a text; got {text!r}")
@@ -62,9 +61,7 @@ class Term:
 
     @property
     def text(self) -> str:
-        """The synonyms as one text, ``car;automobile``: the name in metadata, checkpoints and
-        scores.
-        """
+        """The synonyms as one text, ``car;automobile``, as in metadata, checkpoints and scores."""
         return _SEPARATOR.join(self.synonyms)
 
     def __str__(self) -> str:
@@ -77,10 +74,10 @@ class LabelClass:
 
     Attributes:
         term: its name.
-        members: what its pixels may show, if it stands for several things; empty: what its name
-            says.
-        color: [r, g, b], 0..255, in the dataset's own palette; None: it has none.
-        server_id: the id that a benchmark's server knows the class by; None: there is no server.
+        members: the names that its pixels may show, if it stands for several; empty if its pixels
+            show its name.
+        color: (r, g, b), 0..255, in the dataset's palette; None if it has none.
+        server_id: the id of the class on a benchmark's server; None if there is no server.
     """
 
     term: Term
@@ -90,7 +87,7 @@ class LabelClass:
 
     @property
     def rows(self) -> tuple[Term, ...]:
-        """The names whose rows of T make up the class: its members, or itself."""
+        """The names whose rows of T make up the class: its members, or its own name."""
         return self.members or (self.term,)
 
 
@@ -99,9 +96,9 @@ class Vocabulary:
     """All classes of a dataset, in the order of their ids.
 
     Attributes:
-        classes: K of them, K > 0; their names differ, and no name is a member of two.
-        embeddings: where rows of T come from that the model was not trained with: a file (.npz) or
-            ``random``; empty: the model's own source.
+        classes: K of them, K > 0. Their names differ, and no name is a member of two classes.
+        embeddings: the source of rows of T that the model was not trained with: a file (.npz) or
+            ``random``. Empty: the model's own source.
 
     Raises:
         UserError: there is no class, two have one name, or a name belongs to two classes.
@@ -124,14 +121,14 @@ class Vocabulary:
 
     @classmethod
     def from_names(cls, names: Sequence[str], embeddings: str = "") -> Vocabulary:
-        """Makes one of plain names.
+        """Makes a vocabulary from plain names.
 
         Args:
-            names: one text a class; ``a;b`` are synonyms.
+            names: one text for each class; ``a;b`` are synonyms.
             embeddings: see the class.
 
         Raises:
-            UserError: ``names`` is one text, or see the class and ``Term.parse``.
+            UserError: ``names`` is a single text; or an error of the class or of ``Term.parse``.
         """
         if isinstance(names, str):
             raise UserError(
@@ -141,15 +138,15 @@ class Vocabulary:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Vocabulary:
-        """Makes one of a dataset's metadata, or of those in a checkpoint.
+        """Makes a vocabulary from the metadata of a dataset or of a checkpoint.
 
         Args:
-            metadata: ``stuff_classes``, and where they are there ``class_aliases``,
-                ``class_prompts`` and ``class_members`` (class name to a list of texts),
-                ``stuff_colors`` and ``server_ids`` (one a class).
+            metadata: ``stuff_classes``; and optionally ``class_aliases``, ``class_prompts`` and
+                ``class_members`` (class name to a list of texts), ``stuff_colors`` and
+                ``server_ids`` (one for each class).
 
         Raises:
-            UserError: see the class and ``Term.parse``.
+            UserError: an error of the class or of ``Term.parse``.
         """
         names = [str(name) for name in metadata["stuff_classes"]]
         aliases, prompts, members = (
@@ -173,7 +170,10 @@ class Vocabulary:
         return cls(tuple(classes))
 
     def metadata(self) -> dict[str, Any]:
-        """Returns plain values from which ``from_metadata`` makes an equal vocabulary."""
+        """Returns plain values from which ``from_metadata`` makes an equal vocabulary.
+
+        This is the form in which checkpoints keep it.
+        """
         terms = {term.text: term for item in self.classes for term in (item.term, *item.members)}
         plain: dict[str, Any] = {
             "stuff_classes": list(self.names),
@@ -192,25 +192,23 @@ class Vocabulary:
             for item in self.classes
             if item.members
         }
-        return (
-            plain
-            | ({"class_prompts": prompts} if prompts else {})
-            | ({"class_members": members} if members else {})
-        )
+        if prompts:
+            plain["class_prompts"] = prompts
+        if members:
+            plain["class_members"] = members
+        return plain
 
     def __len__(self) -> int:
         return len(self.classes)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The classes' names with their synonyms, ``car;automobile``."""
+        """The names of the classes with their synonyms, such as ``car;automobile``."""
         return tuple(item.term.text for item in self.classes)
 
     @cached_property
     def shown(self) -> tuple[str, ...]:
-        """What people read: each class's first synonym, or all of them where two classes would be
-        called alike.
-        """
+        """The names to show to users, see ``shown_names``."""
         return tuple(shown_names(self.names))
 
     @cached_property
@@ -220,7 +218,7 @@ class Vocabulary:
 
     @cached_property
     def rows(self) -> tuple[tuple[int, ...], ...]:
-        """For each class the places of its names among ``terms``."""
+        """For each class the indices of its names in ``terms``."""
         places, start = [], 0
         for item in self.classes:
             places.append(tuple(range(start, start + len(item.rows))))
@@ -228,7 +226,7 @@ class Vocabulary:
         return tuple(places)
 
     def with_server_ids(self, ids: Sequence[int]) -> Vocabulary:
-        """Returns the same classes with these ids of a benchmark's server, one a class."""
+        """Returns the same classes with ids of a benchmark's server, one for each class."""
         classes = [
             replace(item, server_id=number) for item, number in zip(self.classes, ids, strict=True)
         ]
@@ -236,15 +234,16 @@ class Vocabulary:
 
     @cached_property
     def label_space(self) -> tuple[tuple[str, ...], ...]:
-        """What makes two datasets' labels mean the same: for each class its name and its members'
-        names.
+        """The name and the members of each class.
+
+        Labels of two datasets mean the same if and only if this is equal.
         """
         return tuple(
             (item.term.text, *(term.text for term in item.members)) for item in self.classes
         )
 
     def using(self, embeddings: str) -> Vocabulary:
-        """Returns the same classes with rows from another source; see the class."""
+        """Returns the same classes with another source of embeddings; see the class."""
         return replace(self, embeddings=embeddings)
 
     def __hash__(self) -> int:
@@ -252,27 +251,24 @@ class Vocabulary:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.classes, self.embeddings))  # asked for at every step
+        return hash((self.classes, self.embeddings))  # cached, because every step needs it
 
     def __getstate__(self) -> dict[str, Any]:
-        # what is cached is made again
+        # Cached properties are left out.
         return {"classes": self.classes, "embeddings": self.embeddings}
 
 
 def shown_names(names: Sequence[str]) -> list[str]:
-    """Returns the first synonym of each class name; the whole name where two classes would be
-    called alike.
-    """
+    """Returns each name's first synonym, or the whole name where two first synonyms are equal."""
     first = [name.split(_SEPARATOR)[0].strip() or name for name in names]
     counts = Counter(first)
     return [short if counts[short] == 1 else name for short, name in zip(first, names, strict=True)]
 
 
 def different(vocabularies: Iterable[Vocabulary]) -> tuple[Vocabulary, ...]:
-    """Returns the vocabularies whose classes differ, each once and in order.
+    """Returns the different vocabularies, each once, in order.
 
-    Those with the same names and members in the same order are one, whatever else is known of their
-    classes.
+    Two vocabularies are the same if their ``label_space`` is equal.
     """
     found: dict[tuple[tuple[str, ...], ...], Vocabulary] = {}
     for vocabulary in vocabularies:
@@ -281,11 +277,10 @@ def different(vocabularies: Iterable[Vocabulary]) -> tuple[Vocabulary, ...]:
 
 
 def union(vocabularies: Iterable[Vocabulary]) -> tuple[Term, ...]:
-    """Returns the different names of several vocabularies, each once, in the order in which they
-    first occur.
+    """Returns the different names of several vocabularies, each once, in order of occurrence.
 
-    Aliases of a name are those of all vocabularies that have it; prompts are those of the first
-    that gives some.
+    A name gets the aliases of all vocabularies that have it, and the prompts of the first
+    vocabulary that has prompts for it.
     """
     found: dict[str, Term] = {}
     for vocabulary in vocabularies:
@@ -303,7 +298,7 @@ def _refuse_twice(texts: Iterable[str], message: str) -> None:
 
 
 def _colors(value: Any, count: int) -> list[tuple[int, int, int] | None]:
-    """One colour a class; None for all where ``value`` is no list of ``count`` triples."""
+    """Returns one colour a class; all None unless ``value`` is a list of ``count`` triples."""
     try:
         table = np.asarray(value, dtype=np.uint8)
     except (TypeError, ValueError, OverflowError):

@@ -1,15 +1,15 @@
-"""CLIP's text tower, in open_clip's own modules and without the image tower.
+"""CLIP's text tower in open_clip's own modules, without the image tower.
 
     features = E(ids)                               sentences as CLIP reads them
-    features = E([start; v_1 .. v_M; name; end])    with M learned vectors before the name
-                                                    (text_learners.py)
+    features = E([start; v_1 .. v_M; name; end])    with M learned vectors before the name, see
+                                                    learned.py
 
-open_clip keeps the tower's parts in the model itself (``CLIP``) or in a module of their own
-(``CustomTextCLIP``, CoCa); here they are always that module, so the names of the weights do not
-depend on it.
+Depending on the model, open_clip keeps the parts of the tower in the model itself (``CLIP``) or in
+a module of their own (``CustomTextCLIP``, CoCa). Here they are always in a module of their own, so
+the names of the weights are the same for all models.
 
 Shapes: N sentences, L CLIP's context length in tokens, M learned vectors, W the tower's token
-    width, D text width.
+width, D text width.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from clipmask.errors import MissingText, UserError
 from clipmask.weights.hub import HUB, check_cached
 
-CHUNK = 256  # sentences that go through the tower together
+CHUNK = 256  # the most sentences that are encoded in one batch
 
 
 class ClipTextEncoder(nn.Module):
-    """Sentences to features. It is always in evaluation mode: T must not be a matter of chance.
+    """Encodes sentences. It is always in evaluation mode, so that T is never random.
 
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
@@ -53,28 +53,25 @@ class ClipTextEncoder(nn.Module):
         self._name = name
         mask = getattr(self.encoder, "attn_mask", None)
         if mask is not None:
-            # -inf minus -inf is nan: an average of weights, which takes buffers along, would spoil
-            # the mask.
+            # An average of weights includes buffers, and -inf minus -inf would be nan in the mask.
             mask.clamp_(min=torch.finfo(mask.dtype).min)
         self.eval()
 
     def train(self, mode: bool = True) -> ClipTextEncoder:
-        """Stays in evaluation mode, whatever is asked."""
+        """Keeps the evaluation mode for every ``mode``."""
         return super().train(False)
 
     @property
     def device(self) -> torch.device:
-        """Where the tower is."""
+        """The device of the tower."""
         return next(self.parameters()).device
 
     def tokenize(self, texts: Sequence[str], room: int = 0) -> Tensor:
-        """Turns texts into ids (N, L), on the tower's device; what is longer than L is cut, its end
-        kept.
+        """Turns texts into ids (N, L) on the tower's device.
 
         Args:
-            texts: N sentences.
-            room: M, the places to leave before each text, after what the tokenizer puts at the
-                start.
+            texts: N sentences. Longer ones than L tokens are cut, but their end token is kept.
+            room: M, the number of places to leave free between the start token and the text.
         """
         with torch.inference_mode(False):  # ids made in an evaluation may be used in training
             return _ids(self._name, tuple(texts), self.context_length, room).to(
@@ -86,26 +83,23 @@ class ClipTextEncoder(nn.Module):
 
         Args:
             ids: (N, L) from ``tokenize``.
-            context: (M, W) or (N, M, W) vectors for the places left by ``room``; None where there
-                are none.
+            context: (M, W) or (N, M, W) vectors for the places left by ``room``; None if there are
+                none.
         """
         parts = ids.split(CHUNK)
         if context is None:
             return torch.cat([self._encode(part) for part in parts])
         vectors = context.expand(len(ids), -1, -1).split(CHUNK)
-        return torch.cat(
-            [self._encode_after(part, given) for part, given in zip(parts, vectors, strict=True)]
-        )
+        pairs = zip(parts, vectors, strict=True)
+        return torch.cat([self._encode_after(part, given) for part, given in pairs])
 
     def _encode(self, ids: Tensor) -> Tensor:
         features = self.encoder(ids)
-        # CoCa's gives its tokens too
+        # CoCa's tower also returns its tokens.
         return (features[0] if isinstance(features, tuple) else features).float()
 
     def _encode_after(self, ids: Tensor, context: Tensor) -> Tensor:
-        """Encodes with ``context`` (N, M, W) in place of the fillers' embeddings, which open_clip
-        makes of the ids.
-        """
+        """Encodes ids whose places of ``room`` have the embeddings ``context`` (N, M, W)."""
         start, length = _tokenizer(self._name)[1], context.shape[1]
 
         def put_in(module: nn.Module, args: Any, embedded: Tensor) -> Tensor:
@@ -121,7 +115,7 @@ class ClipTextEncoder(nn.Module):
 
 
 def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
-    """Loads CLIP and keeps its text tower, on the CPU; the random states are as before.
+    """Loads CLIP and keeps its text tower, on the CPU. Random states are not changed.
 
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
@@ -133,8 +127,8 @@ def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
     import open_clip
 
     hub, quick_gelu = name.startswith(HUB), uses_quick_gelu(name, pretrained)
-    # open_clip draws weights before it loads them. Loaded in an evaluation, they may be needed in
-    # training.
+    # open_clip draws random weights before it loads others, hence the fork. A tower that is loaded
+    # during an evaluation may be used in training, hence no inference mode.
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), _own_log():
         try:
             model = open_clip.create_model(
@@ -157,9 +151,7 @@ def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
 
 
 def _check_cached(name: str, pretrained: str) -> None:
-    """Raises a ``UserError`` where the hub's cache holds other weights of CLIP than the hub
-    announced.
-    """
+    """Raises a ``UserError`` if the cached weights are not those that the hub announced."""
     from open_clip.pretrained import get_pretrained_cfg
 
     if name.startswith(HUB):
@@ -193,8 +185,10 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def check_pretrained(name: str, pretrained: str) -> None:
-    """Refuses a MODEL.CLIP.PRETRAINED that is neither a file nor a tag of the model, with a
-    ``UserError``.
+    """Checks that MODEL.CLIP.PRETRAINED is a file or a tag of the model.
+
+    Raises:
+        UserError: it is neither.
     """
     import open_clip
 
@@ -209,9 +203,9 @@ def check_pretrained(name: str, pretrained: str) -> None:
 def uses_quick_gelu(name: str, pretrained: str) -> bool:
     """Whether the weights were trained with x sigmoid(1.702 x) for GELU, as OpenAI's were.
 
-    The tag of the weights knows it, and open_clip 3 only warns where the model's description says
-    otherwise. For a local file the description counts: OpenAI's ViT-B-16 in a file is the model
-    ViT-B-16-quickgelu.
+    open_clip's entry for the tag says so; where the model's description contradicts it, open_clip 3
+    only warns. For a local file only the description is known: for a file of OpenAI's ViT-B-16, use
+    the model ViT-B-16-quickgelu.
     """
     from open_clip.pretrained import get_pretrained_cfg
 
@@ -220,15 +214,15 @@ def uses_quick_gelu(name: str, pretrained: str) -> bool:
 
 
 def token_count(config: dict[str, Any]) -> int:
-    """L of a model by its description."""
+    """Returns L of a model with this description."""
     return int(config["text_cfg"].get("context_length", 77))
 
 
 def token_width(name: str, room: int) -> int:
-    """Returns W of a model whose tower takes M = ``room`` learned vectors before a name.
+    """Returns W of a model, after checking that its tower can take M = ``room`` learned vectors.
 
     Raises:
-        UserError: it takes none, or not so many.
+        UserError: the tower can't take learned vectors, or not so many.
     """
     config = model_config(name)
     if "hf_model_name" in config["text_cfg"]:
@@ -247,7 +241,7 @@ def token_width(name: str, room: int) -> int:
 
 
 def unavailable(name: str, pretrained: str, error: Exception) -> MissingText:
-    """The error that says which weights could not be had, why, and the ways out."""
+    """Returns the error for weights that can't be loaded, with the reason and the ways out."""
     reason = str(error).splitlines()[0] if str(error) else "no message"
     return MissingText(
         f"CLIP weights {name} ({pretrained}) could not be had through open_clip"
@@ -260,9 +254,7 @@ def unavailable(name: str, pretrained: str, error: Exception) -> MissingText:
 
 @functools.lru_cache(maxsize=8)
 def _ids(name: str, texts: tuple[str, ...], length: int, room: int) -> Tensor:
-    """See ``ClipTextEncoder.tokenize``; on the CPU. A vocabulary that is encoded at every step is
-    read once.
-    """
+    """See ``ClipTextEncoder.tokenize``; on the CPU. Cached, since training asks at every step."""
     tokenizer, start, filler = _tokenizer(name)
     ids = tokenizer(list(texts), context_length=length - room)
     return torch.cat(
@@ -272,7 +264,7 @@ def _ids(name: str, texts: tuple[str, ...], length: int, room: int) -> Tensor:
 
 @functools.cache
 def _tokenizer(name: str) -> tuple[Any, int, int]:
-    """The model's tokenizer, how many ids it puts before a text, and the id of a word."""
+    """Returns the model's tokenizer, its number of ids before a text, and the id of any word."""
     import open_clip
 
     with _own_log():
@@ -284,9 +276,7 @@ def _tokenizer(name: str) -> tuple[Any, int, int]:
 
 @contextmanager
 def _own_log() -> Iterator[None]:
-    """Keeps open_clip, which logs to the root, from giving the root a handler: a run's lines would
-    appear twice.
-    """
+    """Keeps open_clip from adding a handler to the root logger, which would print lines twice."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     try:

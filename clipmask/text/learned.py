@@ -1,11 +1,11 @@
-"""Text embeddings that are trained with the rest: MODEL.CLIP.TOWER ``context`` and ``full``.
+"""Learned text embeddings: MODEL.CLIP.TOWER ``context`` and ``full``.
 
     context:  T_k = |E([v_1 .. v_M; name_k])|               v is learned, CLIP's text tower E is not
     full:     T_k = |mean_p |E(prompt_p(name_k))||          E is learned
 
 with |x| = x / ||x||. Learned context is that of "Learning to Prompt for Vision-Language Models"
-(CoOp, Sec. 3.2): vectors before the name, the same for all classes or for each its own, in place of
-the words of a prompt.
+(CoOp, Sec. 3.2): vectors before the name replace the words of a prompt. They are the same for all
+classes, or each class has its own.
 
 Shapes: K classes, N texts, M learned vectors, W the tower's token width, D text width.
 """
@@ -26,17 +26,16 @@ from clipmask.vocabulary import Term
 
 
 class TextLearner(Protocol):
-    """What ``LearnedContext`` and ``LearnedTower`` have in common: a source whose rows carry
-    gradients.
+    """A source of embeddings with gradients: ``LearnedContext`` or ``LearnedTower``.
 
     Attributes:
-        changes_texts: whether training changes the rows of ``encode_texts`` too.
+        changes_texts: whether training also changes the rows of ``encode_texts``.
     """
 
     changes_texts: bool
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
-        """See ``TextSource``; the result is where the learner is."""
+        """See ``TextSource``; the result is on the learner's device."""
         ...
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
@@ -47,20 +46,19 @@ class TextLearner(Protocol):
 class LearnedContext(nn.Module):
     """M learned vectors before each class name; gradients reach them through CLIP's frozen tower.
 
-    Only the vectors are weights of this module: the tower stays with its source, which loads it
-    when a row is first computed, and not for a vocabulary whose T came with the weights.
+    Only the vectors are weights of this module. The tower belongs to its source, which loads it
+    when a row is first computed. It is not loaded for a vocabulary whose T is in the weights.
 
     Args:
-        open_source: opens CLIP, once.
+        open_source: opens CLIP; later calls return the same source.
         length: M.
         width: W.
-        terms: the names of the training, each of which learns vectors of its own; None: all learn
-            the same.
+        terms: the names of the training, if each learns its own vectors. None: all names share the
+            same vectors.
     """
 
     changes_texts = False
-    # The standard deviation of the first vectors, CoOp's; CLIP's own token embeddings start from it
-    # too.
+    # The standard deviation of the initial vectors, in CoOp and for CLIP's own token embeddings.
     first_deviation = 0.02
 
     def __init__(
@@ -77,12 +75,11 @@ class LearnedContext(nn.Module):
         self.context = nn.Parameter(torch.randn(shape) * self.first_deviation)
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
-        """See ``TextSource``; CLIP reads any name, so aliases play no part, and no name has
-        prompts.
+        """See ``TextSource``; aliases and prompts are ignored.
 
         Raises:
-            UserError: each class has vectors of its own and these are other classes, or CLIP can't
-                be had.
+            UserError: each class has its own vectors and these are other classes, or CLIP can't be
+                loaded.
         """
         if self._names is not None and [term.text for term in terms] != self._names:
             raise UserError(
@@ -104,9 +101,7 @@ class LearnedContext(nn.Module):
         )
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """See ``TextSource``: as frozen CLIP has it, for the texts of images have words around
-        their nouns.
-        """
+        """See ``TextSource``; frozen CLIP without the vectors: image texts are whole sentences."""
         return self._open_source().encode_texts(texts, device)
 
 
@@ -114,9 +109,9 @@ class LearnedTower(nn.Module):
     """CLIP's whole text tower, trained; all of its weights belong to this module.
 
     Args:
-        tower: CLIP's.
-        prompts: templates with ``{}``, for names that have none of their own; each name in each of
-            its prompts goes through the tower at every step.
+        tower: CLIP's text tower.
+        prompts: templates with ``{}``, for names without prompts of their own. At every step each
+            name is encoded in each of its prompts.
     """
 
     changes_texts = True
@@ -126,9 +121,9 @@ class LearnedTower(nn.Module):
         self.tower, self._prompts = tower, tuple(prompts)
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
-        """See ``TextSource``; aliases play no part."""
+        """See ``TextSource``; aliases are ignored."""
         return prompted(self.tower, terms, self._prompts)
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """See ``TextSource``; together, for in training they are computed at every step."""
+        """See ``TextSource``; in one batch, because in training this is done at every step."""
         return F.normalize(self.tower(self.tower.tokenize([text.text for text in texts])), dim=-1)

@@ -1,6 +1,7 @@
-"""Prompt templates: the sentences in which CLIP meets a class name.
+"""Prompt templates: the sentences in which CLIP reads a class name.
 
-CLIP was trained on captions, and a name in a sentence is embedded better than a name alone
+CLIP was trained on captions, and its embedding of a name in a sentence is better than of the name
+alone
 ("Learning Transferable Visual Models From Natural Language Supervision", Sec. 3.1.4).
 """
 
@@ -28,7 +29,7 @@ STREET = (
 
 
 def templates(prompts: Sequence[str]) -> tuple[str, ...]:
-    """Returns the templates that ``MODEL.CLIP.PROMPTS`` means.
+    """Returns the templates of ``MODEL.CLIP.PROMPTS``.
 
     Args:
         prompts: ``["single"]``, ``["street"]``, ``["imagenet"]`` (the 80 that open_clip ships) or
@@ -38,7 +39,7 @@ def templates(prompts: Sequence[str]) -> tuple[str, ...]:
         Templates with ``{}``.
 
     Raises:
-        UserError: none given, an unknown set, or a template without ``{}``.
+        UserError: the list is empty, the set is unknown, or a template has no ``{}`` or several.
     """
     if list(prompts) == ["single"]:
         return SINGLE
@@ -50,9 +51,9 @@ def templates(prompts: Sequence[str]) -> tuple[str, ...]:
         return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
     wrong = [prompt for prompt in prompts if prompt.count("{}") != 1]
     if not prompts or wrong:
+        named = f"; wrong: {', '.join(map(repr, wrong))}" if wrong else ""
         raise UserError(
             f"MODEL.CLIP.PROMPTS {list(prompts)}: use [single], [street], [imagenet], or templates"
-            " that each hold one {} for the class"
-            f" name{'; wrong: ' + ', '.join(map(repr, wrong)) if wrong else ''}"
+            f" that each hold one {{}} for the class name{named}"
         )
     return tuple(prompts)

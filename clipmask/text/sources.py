@@ -1,7 +1,7 @@
-"""Where T comes from: CLIP's text tower, a file of embeddings, or random vectors on purpose.
+"""Where T comes from: CLIP's text tower, a file of embeddings, or random vectors for an ablation.
 
-Each source has a ``width`` D, known when it is made, and does its work when that is first needed.
-The embeddings of a name's synonyms are averaged. The text of an image is taken as it is written.
+Every source knows its ``width`` D when it is made; it loads weights or a file when they are first
+needed. The embeddings of a name's synonyms are averaged. The text of an image is used as written.
 """
 
 from __future__ import annotations
@@ -42,18 +42,19 @@ class TextSource(Protocol):
     width: int
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
-        """Returns (R, D) float32 of unit length, one row a name."""
+        """Returns (R, D) float32, one row of unit length for each name."""
         ...
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """Returns (N, D) float32 of unit length, one row a text as it is written, computed on
-        ``device`` if at all.
+        """Returns (N, D) float32, one row of unit length for each text.
 
-        A text is a ``Term`` of one synonym, with the aliases of the class that it names, if it
-        names one.
+        The row of a text does not depend on the other texts, not even in its last bit. Otherwise a
+        resumed training, in which the texts are grouped differently, would not be exact.
 
-        A text's row does not depend on the texts beside it, not even in its last bit: a resumed
-        training, which meets them in other company, would not be exact.
+        Args:
+            texts: each is a ``Term`` with one synonym, the text as written. If the text is the name
+                of a class, it has the aliases of that class.
+            device: where the rows are computed, if they are not read from a file.
         """
         ...
 
@@ -70,7 +71,7 @@ def text_source(
         prompts: see ``clipmask.text.prompts.templates``.
 
     Raises:
-        UserError: from the source's own checks.
+        UserError: an error of the source.
     """
     if embeddings == "random":
         return RandomSource()
@@ -80,53 +81,49 @@ def text_source(
 
 
 def cache_folder() -> Path:
-    """Returns where embeddings of vocabularies are kept, below ``CLIPMASK_CACHE``, else below
-    ``~/.cache/clipmask``.
-    """
+    """Returns the cache folder, below ``CLIPMASK_CACHE`` or by default ``~/.cache/clipmask``."""
     return Path(os.environ.get("CLIPMASK_CACHE") or Path.home() / ".cache" / "clipmask") / "text"
 
 
 def average(rows: Tensor) -> Tensor:
-    """Mean of unit vectors (N, D), brought back to unit length (D,)."""
+    """Returns the mean (D,) of vectors (N, D); all are scaled to unit length, as is the result."""
     return F.normalize(F.normalize(rows, dim=-1).mean(0), dim=-1)
 
 
 def prompted(tower: ClipTextEncoder, terms: Sequence[Term], prompts: Sequence[str]) -> Tensor:
-    """Encodes names in every prompt: the mean over the prompts of a word, then over the synonyms of
-    a name.
+    """Encodes names in prompts: the mean over the prompts of a word, then over its name's synonyms.
 
     Args:
-        tower: CLIP's.
+        tower: CLIP's text tower.
         terms: R names.
-        prompts: templates with ``{}``, for names that have none of their own.
+        prompts: templates with ``{}``, for names without prompts of their own.
 
     Returns:
         (R, D) of unit length.
     """
     sentences: list[str] = []
-    counts: list[int] = []  # sentences of each word
+    counts: list[int] = []  # the number of sentences of each word
     for term in terms:
         own = term.prompts or prompts
         for word in term.synonyms:
             sentences += [prompt.replace("{}", word) for prompt in own]
             counts.append(len(own))
-    words = iter(tower(tower.tokenize(sentences)).split(counts))  # each (prompts, D)
-    return torch.stack(
-        [average(torch.stack([average(next(words)) for _ in term.synonyms])) for term in terms]
-    )
+    features = tower(tower.tokenize(sentences))
+    words = [average(group) for group in features.split(counts)]  # (D,) each
+    names = torch.stack(words).split([len(term.synonyms) for term in terms])
+    return torch.stack([average(synonyms) for synonyms in names])
 
 
 class RandomSource:
-    """A fixed random direction for each name: no knowledge, no download; for tests and as an
-    ablation.
+    """A fixed random direction for each name, for tests and as an ablation of CLIP's knowledge.
 
-    The same name has the same vector everywhere, whatever else is in the vocabulary.
+    A name has the same vector in every vocabulary.
     """
 
     width = 512
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
-        """See ``TextSource``; aliases and prompts play no part."""
+        """See ``TextSource``; aliases and prompts are ignored."""
         rows = []
         for term in terms:
             rows.append(average(torch.stack([self._direction(word) for word in term.synonyms])))
@@ -142,14 +139,14 @@ class RandomSource:
 
 
 class FileSource:
-    """Rows of an .npz with ``names`` (N,) and ``embeddings`` (N, D), found by name and never by
-    position.
+    """Rows of an .npz with ``names`` (N,) and ``embeddings`` (N, D), looked up by name.
 
     Args:
-        path: the file; other arrays in it are notes and not read.
+        path: the file. Other arrays in it are ignored.
 
     Raises:
-        UserError: the file is missing, damaged, lacks an array, or the two do not belong together.
+        UserError: the file is missing or damaged, lacks an array, or the shapes of the two arrays
+            do not fit.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -185,28 +182,25 @@ class FileSource:
         """See ``TextSource``.
 
         Raises:
-            UserError: a name is in the file under no spelling, synonym or alias.
+            UserError: the file has neither a name nor any of its synonyms and aliases.
         """
         return self._average(terms, [self._find(term) for term in terms])
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """See ``TextSource``; a text is looked up whole, or by an alias of the class that it names.
+        """See ``TextSource``; the whole text is looked up, then the aliases of its class.
 
         Raises:
             UserError: a text is not in the file.
         """
-        return self._average(
-            texts, [self._rows([text.text]) or self._rows(text.aliases)[:1] for text in texts]
-        )
+        rows = [self._rows([text.text]) or self._rows(text.aliases)[:1] for text in texts]
+        return self._average(texts, rows)
 
     def has(self, term: Term) -> bool:
         """Whether ``encode`` finds a name."""
         return bool(self._find(term))
 
     def _find(self, term: Term) -> list[int]:
-        """The row of this very name, else those of all synonyms that the file has, else that of the
-        first alias.
-        """
+        """The row of the whole name; else those of all known synonyms; else that of one alias."""
         return self._rows([term.text]) or self._rows(term.synonyms) or self._rows(term.aliases)[:1]
 
     def _rows(self, names: Sequence[str]) -> list[int]:
@@ -227,13 +221,13 @@ class FileSource:
 class ClipSource:
     """CLIP's text tower through open_clip, with prompt ensembling and a disk cache.
 
-    For a vocabulary the tower is loaded when it is not in the cache, and let go right after; for
-    texts of images it is loaded at the first and kept. The cache lies in ``cache_folder()``.
+    For a vocabulary that is not in the cache, the tower is loaded and freed afterwards. For texts
+    of images, the tower is loaded at the first text and kept. The cache is in ``cache_folder()``.
 
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
         pretrained: open_clip's tag for it, or a local file.
-        prompts: see ``clipmask.text.prompts.templates``; for names that have none of their own.
+        prompts: see ``clipmask.text.prompts.templates``; for names without prompts of their own.
 
     Raises:
         UserError: open_clip does not know the name or the tag, or the model's description can't be
@@ -247,7 +241,7 @@ class ClipSource:
         self._kept: ClipTextEncoder | None = None
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
-        """See ``TextSource``; CLIP reads any name, so aliases play no part.
+        """See ``TextSource``; aliases are ignored, because CLIP can encode any name.
 
         Raises:
             UserError: the weights can't be loaded or downloaded.
@@ -261,7 +255,7 @@ class ClipSource:
         return embedding
 
     def rows(self, terms: Sequence[Term]) -> Iterator[Tensor]:
-        """Yields the rows of ``encode`` one after the other, without the cache."""
+        """Yields the rows of ``encode`` one by one, without using the cache."""
         tower = self._kept or load_tower(self.name, self.pretrained)
         for term in terms:
             with torch.no_grad():
@@ -269,19 +263,20 @@ class ClipSource:
             yield row
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """See ``TextSource``; a text that is longer than CLIP's context length is cut.
+        """See ``TextSource``; texts are cut to CLIP's context length.
 
         Raises:
             UserError: the weights can't be loaded or downloaded.
         """
         tower = self.tower(device)
-        with torch.no_grad():  # one by one, for the rounding of a batch depends on its size
-            return torch.cat(
-                [F.normalize(tower(tower.tokenize([text.text])), dim=-1) for text in texts]
-            )
+        rows = []
+        with torch.no_grad():
+            for text in texts:  # one by one, because the rounding of a batch depends on its size
+                rows.append(F.normalize(tower(tower.tokenize([text.text])), dim=-1))
+        return torch.cat(rows)
 
     def tower(self, device: torch.device) -> ClipTextEncoder:
-        """CLIP's text tower, its weights frozen; loaded at the first call and kept, on ``device``.
+        """Returns CLIP's text tower on ``device``, with frozen weights; loaded at the first call.
 
         Raises:
             UserError: the weights can't be loaded or downloaded.
@@ -294,8 +289,10 @@ class ClipSource:
         return self._kept
 
     def _cache_file(self, terms: Sequence[Term]) -> Path:
-        """One file a list of names; a local weight file counts with its size and time, not only its
-        name.
+        """The cache file of a list of names.
+
+        Its name is a hash of all that the rows depend on; a local weight file is identified by its
+        path, size and time.
         """
         file = Path(self.pretrained)
         weights: list[Any] = [self.pretrained]
@@ -304,16 +301,15 @@ class ClipSource:
         quick_gelu = uses_quick_gelu(self.name, self.pretrained)
         own = {term.text: list(term.prompts) for term in terms if term.prompts}
         names = [term.text for term in terms]
-        key = json.dumps(
-            [self.name, weights, quick_gelu, self.templates, names, *([own] if own else [])]
-        )
+        parts = [self.name, weights, quick_gelu, self.templates, names]
+        if own:
+            parts.append(own)
+        key = json.dumps(parts)
         return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
     @staticmethod
     def _read_cache(file: Path) -> Tensor | None:
-        """What an earlier run stored, or None; a damaged file (a full disk, say) is as good as
-        none.
-        """
+        """The rows that an earlier run stored; None if there are none or the file is damaged."""
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return torch.from_numpy(arrays["embeddings"])
@@ -321,7 +317,7 @@ class ClipSource:
             return None
 
     def _write_cache(self, file: Path, terms: Sequence[Term], embedding: Tensor) -> None:
-        """Writes beside the place and renames, so that a reader never meets half a file."""
+        """Writes a temporary file and renames it, so that no reader sees an incomplete file."""
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}.tmp")
@@ -333,4 +329,4 @@ class ClipSource:
                 )
             partial.replace(file)
         except OSError:
-            return  # a read-only home costs a second encoding and nothing else
+            return  # without a cache (a read-only home, say) names are encoded again next time
