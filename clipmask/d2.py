@@ -27,6 +27,7 @@ __all__ = [
     "SemSegEvaluator",
     "ShapeSpec",
     "detectron2_config",
+    "event_storage",
     "register_model",
 ]
 
@@ -114,6 +115,20 @@ def detectron2_config() -> Any:
             f"Detectron2's config can't be imported ({type(error).__name__}: {error})"
         ) from error
     return get_cfg()
+
+
+def event_storage() -> Any:
+    """Returns the event storage of Detectron2's training loop that runs now; None outside of
+    one.
+    """
+    if IMPLEMENTATION == "builtin":
+        return None
+    from detectron2.utils.events import get_event_storage
+
+    try:
+        return get_event_storage()
+    except AssertionError:  # how it says that there is none
+        return None
 
 
 def register_model(model: Any) -> Any:

@@ -40,6 +40,15 @@ def target_size(inputs: Mapping[str, Any]) -> tuple[int, int]:
     return int(inputs.get("height", height)), int(inputs.get("width", width))
 
 
+def at_traced_size(image: Tensor) -> Tensor:
+    """Returns an image (3, H, W) unchanged, so that a trace refuses images of other sizes.
+
+    ``torch.jit.trace`` writes down sizes as they were. Without this a traced model would return
+    maps of the traced size for any image; so it raises an error that names both sizes.
+    """
+    return image.expand([int(side) for side in image.shape])
+
+
 def class_scores(
     logits: Tensor,
     masks: Tensor,

@@ -20,9 +20,10 @@ from clipmask.config import configurable
 from clipmask.d2 import register_model
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
+from clipmask.losses.strays import StrayIds
 from clipmask.losses.targets import LabelSpace, count_pairs
 from clipmask.modeling.backbone_registry import build_backbone, named_features
-from clipmask.modeling.class_maps import class_scores, label_map, target_size
+from clipmask.modeling.class_maps import at_traced_size, class_scores, label_map, target_size
 from clipmask.modeling.configured_classes import (
     configured_ignore_label,
     configured_vocabularies,
@@ -32,6 +33,7 @@ from clipmask.modeling.label_space import ClassColumns, class_logits
 from clipmask.modeling.layers import ceil_div
 from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
+from clipmask.modeling.shown import due, put_picture
 from clipmask.modeling.text_embedding import TextEmbedding
 from clipmask.validate import check_config
 from clipmask.vocabulary import Vocabulary, union
@@ -57,6 +59,8 @@ class ClipMask(nn.Module):
         image_text: collects the images' own texts for the injections. None: the injections use T.
         feature_names: maps our names, ``res2`` .. ``res5``, to the backbone's names. None: they
             are the same.
+        input_format: order of the images' channels, RGB or BGR, for those who read or draw images.
+        vis_period: steps between pictures of a training sample in Detectron2's trainers; 0: none.
     """
 
     pixel_mean: Tensor  # (3, 1, 1)
@@ -77,8 +81,12 @@ class ClipMask(nn.Module):
         size_divisibility: int = 32,
         image_text: ImageText | None = None,
         feature_names: Mapping[str, str] | None = None,
+        input_format: str = "RGB",
+        vis_period: int = 0,
     ) -> None:
         super().__init__()
+        self.input_format, self.vis_period = input_format, vis_period
+        self._strays = StrayIds()
         self.feature_names = dict(feature_names or {})
         self.backbone, self.text = backbone, text
         self.pixel_decoder, self.mask_decoder = pixel_decoder, mask_decoder
@@ -132,6 +140,8 @@ class ClipMask(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.MODEL.CLIPMASK.SIZE_DIVISIBILITY,
             "image_text": ImageText.from_config(cfg),
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
         }
 
     def forward(
@@ -162,6 +172,13 @@ class ClipMask(nn.Module):
         if self.training:
             labels = self._labels(batched_inputs)
             spaces = [self._label_space(inputs) for inputs in batched_inputs]
+            self._strays.check(batched_inputs, spaces)
+            if (storage := due(self.vis_period)) is not None:
+                sample, pairs = batched_inputs[0], self._images(outputs, batched_inputs)[0]
+                names = self._vocabulary_of(sample)
+                put_picture(
+                    storage, sample, pairs, names, spaces[0].ignore_label, self.input_format
+                )
             return self.criterion(
                 outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer, spaces
             )
@@ -272,6 +289,8 @@ class ClipMask(nn.Module):
             size.
         """
         images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
+        if torch.jit.is_tracing():
+            images = [at_traced_size(image) for image in images]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         divisor = self.divisor
         height, width = (

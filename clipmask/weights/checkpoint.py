@@ -8,6 +8,7 @@ A training checkpoint is a dict of tensors and plain Python values:
     optimizer, scheduler, precision, meter     their state dicts
     rng         one random state per process
     iteration   the last finished step, 0-based
+    trainer     the same values once more, where Detectron2's trainers look for them
     seed        of the run
     config      YAML text;  versions
     licenses    of the data and of the weights it started from, see licenses.py
@@ -178,9 +179,27 @@ def save_checkpoint(path: str | Path, state: dict[str, Any], *, last: bool = Tru
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = canonical(state)
+    if {"optimizer", "scheduler", "iteration"} <= plain.keys():
+        plain["trainer"] = _for_detectron2(plain)
     write_atomically(path, lambda file: torch.save(plain, file))
     if last:
         write_atomically(path.parent / LAST, lambda file: file.write(path.name.encode()))
+
+
+def _for_detectron2(state: dict[str, Any]) -> dict[str, Any]:
+    """Returns what Detectron2's ``DefaultTrainer`` looks for when it resumes; without it, it
+    would begin at the first step and say nothing.
+
+    The values are those of ``state`` themselves, so that the file does not grow by them.
+    """
+    trainer = {"iteration": state["iteration"], "optimizer": state["optimizer"]}
+    if state.get("precision"):
+        trainer["grad_scaler"] = state["precision"]
+    return {
+        "iteration": state["iteration"],
+        "hooks": {"LRScheduler": state["scheduler"]},
+        "_trainer": trainer,
+    }
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:

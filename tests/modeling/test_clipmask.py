@@ -392,3 +392,37 @@ def test_training_without_labels_is_one_clear_error(small_model: ClipMask) -> No
     for use in (small_model, small_model.count_targets):
         with pytest.raises(UserError, match=r"a\.png.*no 'sem_seg'"):
             use(inputs)
+
+
+def test_labels_with_other_ids_are_told(
+    small_model: ClipMask, make_inputs: Callable[..., list[dict[str, Any]]]
+) -> None:
+    inputs = make_inputs((64, 64))
+    inputs[0]["sem_seg"][0, 0] = len(small_model.class_names)
+    with pytest.raises(UserError, match="neither a class"):
+        small_model.train()(inputs)
+
+
+def test_what_other_code_asks_of_a_model(small_cfg: CfgNode) -> None:
+    small_cfg.merge_from_list(["INPUT.FORMAT", "BGR", "VIS_PERIOD", 7])
+    model = build_model(small_cfg, NAMES)
+    assert (model.input_format, model.vis_period) == ("BGR", 7)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_traced_model_refuses_images_of_another_size(small_model: ClipMask) -> None:
+    class Scores(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = small_model
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.model([{"image": image}])[0]["sem_seg"]
+
+    image = torch.rand(3, 64, 96) * 255
+    with torch.no_grad():
+        traced = torch.jit.trace(Scores(), (torch.zeros(3, 64, 96),), check_trace=False)
+        assert_same(traced(image), Scores()(image))
+        for shape in ((3, 96, 64), (3, 96, 128)):
+            with pytest.raises(RuntimeError, match="size"):
+                traced(torch.zeros(shape))

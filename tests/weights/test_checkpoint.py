@@ -291,3 +291,21 @@ def test_only_the_first_ten_misfits_are_listed() -> None:
 def test_nothing_that_fits_is_an_error_always() -> None:
     with pytest.raises(UserError, match="none of its 1 weights"):
         load_weights(nn.Linear(2, 2), {"other": torch.ones(1)}, "x.pth", strict=False)
+
+
+def test_detectron2s_trainers_find_what_they_resume_from(tmp_path: Path) -> None:
+    state = {
+        **_state(),
+        "optimizer": {"state": {0: {"exp_avg": torch.rand(50_000)}}},
+        "scheduler": {"last_epoch": 4},
+        "precision": {},
+        "iteration": 4,
+    }
+    save_checkpoint(tmp_path / "model.pth", state)
+    content = load_checkpoint(tmp_path / "model.pth")
+    trainer = content["trainer"]
+    assert trainer["iteration"] == trainer["_trainer"]["iteration"] == 4
+    assert trainer["hooks"] == {"LRScheduler": {"last_epoch": 4}}
+    moments = [part["optimizer"]["state"][0]["exp_avg"] for part in (content, trainer["_trainer"])]
+    assert moments[0].data_ptr() == moments[1].data_ptr(), "written once"
+    assert "grad_scaler" not in trainer["_trainer"]

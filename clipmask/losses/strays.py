@@ -1,0 +1,70 @@
+"""Finds ids in training labels that are neither a class nor void."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipmask.errors import UserError
+from clipmask.losses.targets import LabelSpace
+
+HOST = "cpu"  # type of the device whose memory the host reads without waiting
+INTERVAL = 100  # batches between two looks at what a device has found
+
+
+class StrayIds:
+    """Checks the label maps of training inputs, whoever read them.
+
+    Label maps in the host's memory, as all loaders give them, are checked at once. Of those that
+    are on a device already, the device keeps account, and the host asks for it at the first batch
+    and at every hundredth after it: asking makes the host wait.
+    """
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._found: Tensor | None = None  # bool scalar on the device
+
+    def check(self, batched_inputs: Sequence[dict[str, Any]], spaces: Sequence[LabelSpace]) -> None:
+        """Checks a batch.
+
+        Args:
+            batched_inputs: with ``sem_seg``, (H, W) integer labels.
+            spaces: how the ids of each image are read.
+
+        Raises:
+            UserError: an image of this batch, or of one since the last look, has an id that is
+                neither one of its classes nor void.
+        """
+        if torch.compiler.is_compiling():
+            return
+        for inputs, space in zip(batched_inputs, spaces, strict=True):
+            label = inputs["sem_seg"]
+            wrong = _outside(label, space)
+            if label.device.type != HOST:
+                found = wrong.any()
+                self._found = found if self._found is None else self._found | found
+            elif wrong.any():
+                raise UserError(_message(label[wrong].unique().tolist(), inputs, space))
+        if self._found is not None and self._batches % INTERVAL == 0 and bool(self._found):
+            raise UserError(_message([], batched_inputs[0], spaces[0]))
+        self._batches += 1
+
+
+def _outside(label: Tensor, space: LabelSpace) -> Tensor:
+    """Returns where (H, W) a label map holds an id that is neither a class nor void."""
+    ids = label.int()
+    return ((ids < 0) | (ids >= space.num_classes)) & (ids != space.ignore_label)
+
+
+def _message(ids: list[int], inputs: dict[str, Any], space: LabelSpace) -> str:
+    where = inputs.get("file_name", "a training input")
+    listed = f"the ids {', '.join(map(str, ids[:10]))}" if ids else "ids"
+    return (
+        f"the labels of {where}{'' if ids else ' or of an earlier one'} hold {listed} that are"
+        f" neither a class (0..{space.num_classes - 1}) nor void ({space.ignore_label}): set"
+        " ignore_label in the dataset's metadata to the void of its files, or let"
+        " clipmask.data.build_train_loader read files whose ids are not the classes"
+    )
