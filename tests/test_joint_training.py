@@ -4,6 +4,10 @@ the scores.
 
 from __future__ import annotations
 
+import functools
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from clipmask.engine.evaluation import evaluate_checkpoint
 from clipmask.engine.train import train
 from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint, trained_vocabularies
+from tests.conftest import PATIENCE, ROOT
 
 Inputs = list[dict[str, Any]]
 FINE = Vocabulary.from_names(["road", "sky", "tree", "car", "pole"])
@@ -132,71 +137,68 @@ def test_the_linear_classifier_has_a_head_for_each_dataset(
         model.set_vocabulary(["road"])
 
 
-def write_set(folder: Path, classes: int, void: int, seed: int) -> list[dict[str, str]]:
+def write_set(folder: Path, classes: int, void: int, seed: int) -> None:
     """Five pictures whose bands of colour are their labels."""
     folder.mkdir()
     generator = np.random.default_rng(seed)
-    records = []
     for index in range(5):
         labels = np.sort(generator.integers(0, classes, (48, 64)), axis=0).astype(np.uint8)
         labels[0, :5] = void
         image = np.stack([40 * labels, 200 - 30 * labels, 90 + 0 * labels], axis=2).astype(np.uint8)
         Image.fromarray(image).save(folder / f"{index}.png")
         Image.fromarray(labels).save(folder / f"{index}_labels.png")
-        records.append(
-            {
-                "file_name": str(folder / f"{index}.png"),
-                "sem_seg_file_name": str(folder / f"{index}_labels.png"),
-            }
+
+
+def list_set(folder: Path) -> list[dict[str, str]]:
+    """Returns the samples of a drawn set."""
+    return [
+        {
+            "file_name": str(folder / f"{i}.png"),
+            "sem_seg_file_name": str(folder / f"{i}_labels.png"),
+        }
+        for i in range(5)
+    ]
+
+
+SETS = {"joint_fine": (FINE, 255), "joint_coarse": (COARSE, 7)}
+
+
+def register_sets(folder: Path) -> None:
+    """Registers a set of five classes, void 255, and one of two coarse classes, void 7; draws what
+    is not there.
+    """
+    for seed, (name, (vocabulary, void)) in enumerate(SETS.items()):
+        if not (folder / name).exists():
+            write_set(folder / name, len(vocabulary), void, seed)
+        DatasetCatalog.register(name, functools.partial(list_set, folder / name))
+        MetadataCatalog.get(name).set(
+            **vocabulary.metadata(), ignore_label=void, evaluator_type="sem_seg"
         )
-    return records
 
 
 @pytest.fixture
 def cfg(tmp_path: Path, small_cfg: CfgNode) -> Iterator[CfgNode]:
-    """A run over a set of five classes, void 255, and one of two coarse classes, void 7, in batches
-    of both.
-    """
-    sets = {"joint_fine": (FINE, 255), "joint_coarse": (COARSE, 7)}
-    for seed, (name, (vocabulary, void)) in enumerate(sets.items()):
-        records = write_set(tmp_path / name, len(vocabulary), void, seed)
-        DatasetCatalog.register(name, lambda records=records: [dict(record) for record in records])
-        MetadataCatalog.get(name).set(
-            **vocabulary.metadata(), ignore_label=void, evaluator_type="sem_seg"
-        )
-    small_cfg.merge_from_list(
-        [
-            "DATASETS.TRAIN",
-            tuple(sets),
-            "DATASETS.TEST",
-            tuple(sets),
-            "DATASETS.TRAIN_WEIGHTS",
-            (2.0, 1.0),
-        ]
-        + [
-            "SOLVER.MAX_ITER",
-            4,
-            "SOLVER.IMS_PER_BATCH",
-            3,
-            "SOLVER.CHECKPOINT_PERIOD",
-            2,
-            "SOLVER.EMA_DECAY",
-            0.5,
-        ]
-        + [
-            "INPUT.CROP.SIZE",
-            [32, 32],
-            "DATALOADER.NUM_WORKERS",
-            0,
-            "MODEL.DEVICE",
-            "cpu",
-            "TEST.NUM_PICTURES",
-            0,
-        ]
-        + ["OUTPUT_DIR", str(tmp_path / "run"), "SEED", 3]
-    )
+    """A run over both sets, in batches of both."""
+    register_sets(tmp_path)
+    settings = {
+        "DATASETS.TRAIN": tuple(SETS),
+        "DATASETS.TEST": tuple(SETS),
+        "DATASETS.TRAIN_WEIGHTS": (2.0, 1.0),
+        "SOLVER.MAX_ITER": 4,
+        "SOLVER.IMS_PER_BATCH": 3,
+        "SOLVER.CHECKPOINT_PERIOD": 2,
+        "SOLVER.EMA_DECAY": 0.5,
+        "INPUT.CROP.SIZE": [32, 32],
+        "DATALOADER.NUM_WORKERS": 0,
+        "MODEL.DEVICE": "cpu",
+        "TEST.NUM_PICTURES": 0,
+        "OUTPUT_DIR": str(tmp_path / "run"),
+        "SEED": 3,
+    }
+    for key, value in settings.items():
+        small_cfg.merge_from_list([key, value])
     yield small_cfg
-    for name in sets:
+    for name in SETS:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
 
@@ -247,3 +249,33 @@ def test_a_joint_run_that_was_stopped_ends_in_the_same_bytes(cfg: CfgNode, tmp_p
     train(cfg, resume=True)
     again = load_checkpoint(tmp_path / "parts" / "model_final.pth")
     assert all(torch.equal(value, again["model"][name]) for name, value in whole["model"].items())
+
+
+def test_two_processes_train_what_one_trains(cfg: CfgNode, tmp_path: Path) -> None:
+    """Half of each batch in either; the losses count the targets of both lists over all."""
+    words = ["SOLVER.IMS_PER_BATCH", 4, "SOLVER.BASE_LR", 0.001]
+    words += ["MODEL.BACKBONE.NORM", "FrozenBN"]  # statistics would be those of a process's half
+    cfg.merge_from_list(words)
+    (tmp_path / "joint.yaml").write_text(cfg.dump())
+    (tmp_path / "sets.py").write_text(
+        f"import pathlib, sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.test_joint_training import register_sets\n"
+        f"register_sets(pathlib.Path({str(tmp_path)!r}))\n"
+    )
+    losses = {}
+    for processes in (1, 2):
+        output = tmp_path / f"of_{processes}"
+        command = [sys.executable, ROOT / "train_net.py", "--config-file", tmp_path / "joint.yaml"]
+        command += ["--register", tmp_path / "sets.py", "--num-gpus", processes]
+        command += ["OUTPUT_DIR", output]
+        done = subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert done.returncode == 0, done.stderr
+        lines = map(json.loads, (output / "metrics.json").read_text().splitlines())
+        losses[processes] = [line["total_loss"] for line in lines if "total_loss" in line]
+    assert losses[1]
+    assert losses[1] == pytest.approx(losses[2], rel=1e-3)
+    one, two = (load_checkpoint(tmp_path / f"of_{n}" / "model_final.pth")["model"] for n in (1, 2))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
