@@ -38,6 +38,20 @@ def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[An
     return np.ascontiguousarray(values[..., [band - 1 for band in bands]])
 
 
+def read_wide_labels(path: str | os.PathLike[str]) -> NDArray[Any] | None:
+    """Reads a TIFF file of one number a pixel that Pillow can't read, such as one of 64 bits.
+
+    Returns:
+        (H, W) in the type of the file; None where it holds something else, or tifffile is not
+        installed.
+    """
+    try:
+        values = _all_bands(path)
+    except UserError:
+        return None
+    return values[..., 0] if values.shape[-1] == 1 else None
+
+
 def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
     """Returns how many bands a TIFF file has, and whether it says that the first three are red,
     green and blue.

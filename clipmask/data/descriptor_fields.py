@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -125,7 +126,8 @@ class Fields:
                 f"{key}: {value}: no such folder ({folder.absolute()}); paths are relative to the"
                 " descriptor"
             )
-        return folder
+        short = Path(os.path.normpath(folder))  # another folder where links are on the way
+        return short if short.is_dir() and short.samefile(folder) else folder
 
     def part(self, key: str, default: str | None, example: str) -> str | None:
         """The beginning or the end of file names."""

@@ -77,7 +77,13 @@ class FileRule:
     @property
     def labels_inside(self) -> bool:
         """Whether the name alone tells label maps from pictures."""
-        return not self.label_folders and self.labels.is_relative_to(self.images)
+        return not self.label_folders and self._labels_below is not None
+
+    @cached_property
+    def _labels_below(self) -> Path | None:
+        """The folder of label maps relative to that of pictures; None: it is not in it."""
+        images, labels = self.images.resolve(), self.labels.resolve()
+        return labels.relative_to(images) if labels.is_relative_to(images) else None
 
     def _is_picture(self, path: Path) -> bool:
         """Whether a file below ``images`` is one; label maps may lie beside or below the
@@ -91,7 +97,7 @@ class FileRule:
         as_label = name.endswith(self.label_suffix.lower()) and name.startswith(
             self.label_prefix.lower()
         )
-        if self.labels_inside and as_label and (self.images / path).is_relative_to(self.labels):
+        if self.labels_inside and as_label and path.is_relative_to(self._labels_below or ""):
             return False
         if not name.startswith(self.image_prefix.lower()):
             return False

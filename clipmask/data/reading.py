@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clipmask.data.bands import TIFF_SUFFIXES, read_bands
+from clipmask.data.bands import TIFF_SUFFIXES, read_bands, read_wide_labels
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import TRANSPARENT, LabelFormat, unpacked
 from clipmask.errors import UserError
@@ -212,11 +212,16 @@ def read_label_pixels(path: str | os.PathLike[str], format: LabelFormat) -> NDAr
         UserError: the file is missing, is not a picture, is damaged, lossy, or of another kind than
             ``format`` reads.
     """
+    if not format.colored and str(path).lower().endswith(TIFF_SUFFIXES) and not _is_known(path):
+        wide = read_wide_labels(path)
+        if wide is not None:
+            return _whole_numbers(wide, path)
     with _opened(path, "label map") as image:
-        if image.format == "JPEG":
+        if image.format == "JPEG" and not (format.colored and format.tolerance):
             raise UserError(
-                f"label map {path}: is a JPEG, whose compression changes ids; save it as"
-                " single-channel PNG"
+                f"label map {path}: is a JPEG, whose compression changes ids and colours; save it"
+                " as single-channel PNG, or read it by colours with encoding: rgb, color_tolerance"
+                " and others: void in a descriptor (clipmask-data init writes them)"
             )
         return (
             _packed_colors(image, path, format) if format.colored else _raw_ids(image, path, format)
@@ -234,15 +239,33 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelForm
         )
     ImageOps.exif_transpose(image, in_place=True)
     ids = np.asarray(image)
-    if image.mode == "F":
-        whole = ids.astype(np.int32)
-        if not np.isfinite(ids).all() or (whole != ids).any():
-            raise UserError(
-                f"label map {path}: holds numbers with fractions, such as"
-                f" {float(ids[whole != ids][0]):g}, where one class id per pixel is expected"
-            )
-        return whole
-    return ids.astype(np.uint8) if ids.dtype == bool else ids
+    return ids.astype(np.uint8) if ids.dtype == bool else _whole_numbers(ids, path)
+
+
+def _whole_numbers(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Returns values as they are, floats as int32; refuses fractions."""
+    if values.dtype.kind != "f":
+        return values
+    finite = np.isfinite(values)
+    whole = np.where(finite, values, 0).astype(np.int32)
+    wrong = ~finite | (whole != values)
+    if wrong.any():
+        raise UserError(
+            f"label map {path}: holds numbers with fractions, such as"
+            f" {float(values[wrong][0]):g}, where one class id per pixel is expected"
+        )
+    return whole
+
+
+def _is_known(path: str | os.PathLike[str]) -> bool:
+    """Whether Pillow knows what a file is; True where it is not there."""
+    try:
+        with Image.open(path):
+            return True
+    except UnidentifiedImageError:
+        return False
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return True
 
 
 def _packed_colors(

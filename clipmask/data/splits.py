@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from clipmask.errors import UserError
 
+LISTS = (".txt", ".csv", ".tsv", ".lst")  # endings of files that list pictures
+TABLES = (".csv", ".tsv")  # of those whose first line may name columns
 FEW = 500  # pictures, up to which shares are met exactly
 Source = float | Path  # a share, or a text file or folder
 
@@ -127,6 +129,8 @@ def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         exact = named_pictures(line, index)
+        if not exact and number == 1 and file.suffix.lower() in TABLES:
+            continue  # the names of columns
         if len(exact) != 1:
             fault = (
                 f"could be {' or '.join(sorted(map(str, exact))[:3])}"

@@ -134,7 +134,17 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("coco", "labelme", "yolo", "label-studio", "cvat", "via", "npy", "masks"),
+        choices=(
+            "coco",
+            "labelme",
+            "yolo",
+            "label-studio",
+            "cvat",
+            "supervisely",
+            "via",
+            "npy",
+            "masks",
+        ),
         help="of the annotations (default: found out; masks has to be said)",
     )
     parser.add_argument(

@@ -57,15 +57,20 @@ def convert(
         overlap == "smaller",
     )
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    with tqdm(unit=" label maps", desc="writing", mininterval=interval) as bar:
+    bar: tqdm | None = None  # not before there is something to show
 
-        def tell(number: int, total: int) -> None:
-            bar.total = total
-            bar.update()
+    def tell(number: int, total: int) -> None:
+        nonlocal bar
+        bar = bar or tqdm(total=total, unit=" label maps", desc="writing", mininterval=interval)
+        bar.update()
 
+    try:
         done = write_labels(
             Path(source), None if images is None else Path(images), folder, options, tell
         )
+    finally:
+        if bar is not None:
+            bar.close()
     splits = (
         ", ".join(f"{split} {count}" for split, count in done.splits.items())
         or "shares: train 0.8, val 0.2"

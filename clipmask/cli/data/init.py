@@ -11,7 +11,9 @@ from pathlib import Path
 
 from clipmask.cli.output import shortened
 from clipmask.cli.vocabulary import read_vocabulary
+from clipmask.curation.converting.sources import annotations_in
 from clipmask.curation.guessing.guess import SHARES, FolderGuess, guess_folder
+from clipmask.curation.guessing.pairing import find_pictures
 from clipmask.curation.guessing.writing import descriptor_text
 from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.errors import UserError
@@ -43,15 +45,33 @@ def init(folder: str, output: str | None, names: str | None, *, sample: int, for
         raise UserError(
             f"--output {path}: is there already; name another file, or overwrite it with --force"
         )
-    guess = guess_folder(
-        Path(folder), None if names is None else read_vocabulary(names, "--names"), sample
-    )
+    try:
+        guess = guess_folder(
+            Path(folder), None if names is None else read_vocabulary(names, "--names"), sample
+        )
+    except UserError as error:
+        raise UserError(_with_advice(str(error), Path(folder))) from error
     guess, descriptor = _write(guess, path.stem if output else name, path)
     _print_conclusions(guess, descriptor)
     first = "" if guess.names_from else " First put the true names in place of class_0, ... in it."
     print(f"\n{path} is written.{first} Then:")
     print(f"  clipmask-data check {shlex.quote(str(path))}")
     return 0
+
+
+def _with_advice(message: str, folder: Path) -> str:
+    """Points to ``convert`` where a folder without label maps has annotations of another kind."""
+    if not folder.is_dir() or "clipmask-data convert" in message:
+        return message
+    pictures = find_pictures(folder)
+    kind = annotations_in(folder, pictures) if pictures else None
+    if kind is None:
+        return message
+    return (
+        f"{folder}: {len(pictures)} pictures without label maps, but with annotations ({kind})."
+        f" Make label maps of them: clipmask-data convert {shlex.quote(str(folder))} --output"
+        " FOLDER"
+    )
 
 
 def _write(guess: FolderGuess, name: str, path: Path) -> tuple[FolderGuess, Descriptor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 from clipmask.curation.converting.shapes import Annotations, Labelled
 from clipmask.curation.converting.sources import read_source
 from clipmask.curation.guessing.naming import Named
-from clipmask.curation.guessing.pairing import find_pictures
+from clipmask.curation.guessing.pairing import CONVERTED, find_pictures
 from clipmask.data.image_format import PLAIN
 from clipmask.data.reading import read_image
 from clipmask.data.splits import Index, named_pictures, picture_index
@@ -85,7 +86,9 @@ def convert(
     root = _root(source, images)
     pictures = find_pictures(root)
     format, found = read_source(source, root, pictures, options.format)
-    placed = _placed(found, root, pictures)
+    found = _renamed(found, options)
+    skipped = dict(found.skipped)
+    placed = _placed(found, root, pictures, skipped)
     names = _names(found, options)
     table = _colors(names, found)
     try:
@@ -105,7 +108,7 @@ def convert(
     except OSError as error:
         raise UserError(f"--output {output}: can't be written to ({error})") from error
     counts = {split: len(members) for split, members in splits.items()}
-    return Converted(format, names, len(placed), counts, dict(found.skipped))
+    return Converted(format, names, len(placed), counts, skipped)
 
 
 def _root(source: Path, images: Path | None) -> Path:
@@ -115,24 +118,44 @@ def _root(source: Path, images: Path | None) -> Path:
         if not images.is_dir():
             raise UserError(f"--images {images}: no such folder")
         return images
-    if source.is_dir():
-        return source
-    return source.parent if find_pictures(source.parent) else source.parent.parent
+    folder = source if source.is_dir() else source.absolute().parent
+    if find_pictures(folder):
+        return source if source.is_dir() else source.parent
+    return source.parent if source.is_dir() else source.parent / ".."
 
 
-def _placed(found: Annotations, root: Path, pictures: Sequence[Path]) -> dict[Path, Labelled]:
+def _placed(
+    found: Annotations, root: Path, pictures: Sequence[Path], skipped: dict[str, int]
+) -> dict[Path, Labelled]:
     """Finds the picture of each annotation, relative to ``root``; several annotations of one
-    picture are joined.
+    picture are joined, and those of absent pictures counted in ``skipped``.
     """
     index = picture_index(pictures)
     placed: dict[Path, Labelled] = {}
+    absent: list[str] = []
     for labelled in found.pictures:
         picture = _picture(labelled, root, index)
+        if picture is None:
+            absent.append(labelled.picture)
+            continue
         known = placed.get(picture)
         shapes = labelled.shapes if known is None else (*known.shapes, *labelled.shapes)
         placed[picture] = labelled._replace(shapes=shapes)
+    if absent and not placed:
+        raise UserError(
+            f"the annotations name {absent[0]!r}: no such picture in {root}; name the folder of the"
+            " pictures with --images"
+        )
     if not placed:
         raise UserError("the annotations are of no picture")
+    if absent:
+        skipped[f"pictures that are not in {root}, {absent[0]} first"] = len(absent)
+    if not any(labelled.shapes for labelled in placed.values()):
+        kinds = ", ".join(f"{count} {what}" for what, count in skipped.items()) or "they are empty"
+        raise UserError(
+            f"the annotations have nothing with an area ({kinds}); label maps need polygons, masks"
+            " or brushes"
+        )
     taken: dict[Path, Path] = {}
     for picture in placed:
         other = taken.setdefault(picture.with_suffix(""), picture)
@@ -144,24 +167,51 @@ def _placed(found: Annotations, root: Path, pictures: Sequence[Path]) -> dict[Pa
     return placed
 
 
-def _picture(labelled: Labelled, root: Path, index: Index) -> Path:
+def _picture(labelled: Labelled, root: Path, index: Index) -> Path | None:
+    """Returns the picture that annotations name; None where it is not there.
+
+    Label Studio puts eight random digits before the names of uploads, which the files that were
+    uploaded don't have.
+    """
     beside = labelled.folder / labelled.picture
     if beside.is_file() and beside.resolve().is_relative_to(root.resolve()):
         return beside.resolve().relative_to(root.resolve())
-    found = named_pictures(labelled.picture, index) or named_pictures(
-        labelled.picture.split("/")[-1], index
-    )
+    last = labelled.picture.split("/")[-1]
+    names = (labelled.picture, last, re.sub(r"^[0-9a-f]{8}-", "", last))
+    found = next((found for name in names if (found := named_pictures(name, index))), set())
     if len(found) > 1 and labelled.split:
         found = {path for path in found if labelled.split in path.as_posix()} or found
-    if len(found) != 1:
-        fault = (
-            "could be " + " or ".join(sorted(map(str, found))[:3]) if found else "no such picture"
-        )
+    if len(found) > 1:
+        could = " or ".join(sorted(map(str, found))[:3])
         raise UserError(
-            f"the annotations name {labelled.picture!r}: {fault} in {root}; name the folder of the"
-            " pictures with --images"
+            f"the annotations name {labelled.picture!r}: could be {could} in {root}; name the"
+            " folder of the pictures with --images"
         )
-    return found.pop()
+    return found.pop() if found else None
+
+
+def _renamed(found: Annotations, options: Options) -> Annotations:
+    """Gives classes that the annotations do not name those of ``options`` in their order, if there
+    are as many and none is among what they are called there.
+    """
+    if not found.unnamed:
+        return found
+    seen = [shape.name for labelled in found.pictures for shape in labelled.shapes]
+    own = [name for name in dict.fromkeys((*found.names, *seen)) if not Named(name).is_void]
+    given = list(options.names or ())
+    if not found.complete and given[:1] == [options.background]:
+        given = given[1:]
+    if len(given) != len(own) or {*given} & {*own}:
+        return found
+    new = dict(zip(own, given, strict=True))
+    pictures = tuple(
+        labelled._replace(
+            shapes=tuple(s._replace(name=new.get(s.name, s.name)) for s in labelled.shapes)
+        )
+        for labelled in found.pictures
+    )
+    colors = {new[name]: color for name, color in found.colors.items() if name in new}
+    return found._replace(pictures=pictures, names=tuple(given), colors=colors)
 
 
 def _names(found: Annotations, options: Options) -> tuple[str, ...]:
@@ -171,7 +221,8 @@ def _names(found: Annotations, options: Options) -> tuple[str, ...]:
     names = dict.fromkeys(listed if options.names is None else options.names)
     unknown = [name for name in seen if name not in names and not Named(name).is_void]
     if unknown:
-        raise UserError(f"--names lacks {', '.join(unknown)}, which the annotations have")
+        hint = f"; there are {', '.join(listed)}" if options.names else ""
+        raise UserError(f"--names lacks {', '.join(unknown)}, which the annotations have{hint}")
     if options.background is not None and not found.complete:
         own = next(
             (name for name in names if name.strip("_").casefold() == options.background.casefold()),
@@ -265,7 +316,7 @@ def _write_descriptor(
         if key != "classes"
     ]
     rows = [f"- {json.dumps(item, ensure_ascii=False)}\n" for item in classes]
-    text = "# Written by clipmask-data convert. CLIP reads the names; plain words are best.\n"
+    text = f"{CONVERTED} CLIP reads the names; plain words are best.\n"
     (output / f"{output.resolve().name}.yaml").write_text(
         text + "".join(lines) + "classes:\n" + "".join(rows), encoding="utf-8"
     )

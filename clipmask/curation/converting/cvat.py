@@ -18,6 +18,7 @@ from clipmask.curation.converting.shapes import (
     ellipse,
     polygons,
 )
+from clipmask.errors import UserError
 
 
 def read_cvat(path: Path, split: str | None) -> Annotations:
@@ -28,6 +29,11 @@ def read_cvat(path: Path, split: str | None) -> Annotations:
         UserError: the file is not as the format says.
     """
     root = read_xml(path)
+    if root.find("track") is not None and root.find("image") is None:
+        raise UserError(
+            f"annotations {path}: are of a film (CVAT for video); export the task as 'CVAT for"
+            " images 1.1', which has the shapes of each frame"
+        )
     skipped: Counter[str] = Counter()
     colors: dict[str, tuple[int, int, int]] = {}
     names = []
@@ -64,9 +70,12 @@ def _shape(item: Element) -> Shape | None:
         return polygons(name, [[float(value) for value in points]])
     if item.tag == "box":
         left, top, right, bottom = (float(item.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
-        return box(name, left, top, right - left, bottom - top)
+        middle = (left + right) / 2, (top + bottom) / 2
+        degrees = float(item.get("rotation", 0))
+        return box(name, left, top, right - left, bottom - top, degrees=degrees, around=middle)
     if item.tag == "ellipse":
-        return ellipse(name, *(float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry")))
+        x, y, across, down = (float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
+        return ellipse(name, x, y, across, down, degrees=float(item.get("rotation", 0)))
     if item.tag == "mask":
         left, top, width, height = (
             int(item.attrib[key]) for key in ("left", "top", "width", "height")

@@ -4,7 +4,6 @@ brushes.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +24,17 @@ from clipmask.curation.converting.shapes import (
     polygons,
 )
 
+_KINDS = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels")
+
 
 def is_label_studio(content: Any) -> bool:
     """Whether a JSON file is Label Studio's list of tasks."""
-    return isinstance(content, list) and bool(content) and all(
-        isinstance(task, dict) and "annotations" in task and "data" in task for task in content
-    )  # fmt: skip
+    if not isinstance(content, list) or not content:
+        return False
+    return all(isinstance(task, dict) for task in content) and (
+        all("annotations" in task and "data" in task for task in content)
+        or any(_short_results(task) for task in content)
+    )
 
 
 def read_label_studio(path: Path, split: str | None) -> Annotations:
@@ -43,7 +47,7 @@ def read_label_studio(path: Path, split: str | None) -> Annotations:
     skipped: Counter[str] = Counter()
     pictures = []
     try:
-        for task in read_json(path):
+        for task in map(_whole, read_json(path)):
             done = [item for item in task["annotations"] if not item.get("was_cancelled")]
             if not done:
                 skipped["tasks that nobody finished"] += 1
@@ -59,17 +63,34 @@ def read_label_studio(path: Path, split: str | None) -> Annotations:
     return Annotations(tuple(pictures), skipped=+skipped)
 
 
+def _short_results(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """The shapes of a task in the short form, JSON-MIN: lists of values beside the picture."""
+    lists = (value for value in task.values() if isinstance(value, list))
+    return [
+        {"type": kind, "value": item, **item}
+        for items in lists
+        for item in items
+        if isinstance(item, dict)
+        for kind in _KINDS
+        if kind in item
+    ]
+
+
+def _whole(task: dict[str, Any]) -> dict[str, Any]:
+    """A task as the long form has it."""
+    if "annotations" in task and "data" in task:
+        return task
+    return {"data": task, "annotations": [{"result": _short_results(task)}]}
+
+
 def _picture(data: dict[str, Any]) -> str:
-    """Returns the name of a task's picture without the host and the random start that uploads
-    get.
-    """
+    """Returns the path of a task's picture, without what follows a ``?``."""
     url = next(
         value
         for key, value in data.items()
         if key in ("image", "img", "url") or isinstance(value, str)
     )
-    path = unquote(str(url).split("?d=")[-1])
-    return re.sub(r"(^|/)[0-9a-f]{8}-(?=[^/]+$)", r"\1", path)
+    return unquote(str(url).split("?d=")[-1].split("?")[0])
 
 
 def _shape(result: dict[str, Any]) -> Shape | None:
@@ -89,11 +110,11 @@ def _shape(result: dict[str, Any]) -> Shape | None:
     if kind == "rectanglelabels":
         left, across = (value[key] * width / 100 for key in ("x", "width"))
         top, down = (value[key] * height / 100 for key in ("y", "height"))
-        return box(name, left, top, across, down)
+        return box(name, left, top, across, down, degrees=float(value.get("rotation") or 0))
     if kind == "ellipselabels":
         x, across = (value[key] * width / 100 for key in ("x", "radiusX"))
         y, down = (value[key] * height / 100 for key in ("y", "radiusY"))
-        return ellipse(name, x, y, across, down)
+        return ellipse(name, x, y, across, down, degrees=float(value.get("rotation") or 0))
     if kind == "brushlabels":
         return bitmap(name, decode_brush(value["rle"], height, width))
     return None

@@ -54,10 +54,13 @@ def read_labelme(path: Path, split: str | None) -> Annotations:
 def _shape(item: dict[str, Any]) -> Shape | None:
     name, points = str(item["label"]), [(float(x), float(y)) for x, y in item["points"]]
     kind = item.get("shape_type") or "polygon"
-    if kind == "polygon":
+    if kind in ("polygon", "rotation", "oriented_rectangle"):
         return polygons(name, [[value for point in points for value in point]])
     if kind == "rectangle":
-        (left, top), (right, bottom) = points[0], points[-1]
+        (left, top), (right, bottom) = (
+            map(min, zip(*points, strict=True)),
+            map(max, zip(*points, strict=True)),
+        )
         return polygons(name, [[left, top, right, top, right, bottom, left, bottom]])
     if kind == "circle":
         radius = math.dist(points[0], points[1])

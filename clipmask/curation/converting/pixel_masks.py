@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def read_masks(
     labelled = [
         Labelled(path.as_posix(), tuple(shapes[path]), root, split_of(path)) for path in photos
     ]
-    return Annotations(tuple(labelled), tuple(sorted(names)))
+    return Annotations(tuple(labelled), tuple(sorted(names)), unnamed=True)
 
 
 def _is_photo(path: Path) -> bool:
@@ -61,13 +62,18 @@ def _owner(path: Path, stems: dict[str, Path]) -> tuple[Path, str] | None:
     if path.stem in stems:
         return stems[path.stem], path.parent.name
     places = [place for place, letter in enumerate(path.stem) if letter in "_-."]
-    for place in reversed(places):
+    for place in reversed(places):  # the longest of the pictures' names
         if path.stem[:place] in stems:
-            return stems[path.stem[:place]], path.stem[place + 1 :]
+            return stems[path.stem[:place]], _without_number(path.stem[place + 1 :])
     for place in places:
         if path.stem[place + 1 :] in stems:
             return stems[path.stem[place + 1 :]], path.stem[:place]
     return None
+
+
+def _without_number(name: str) -> str:
+    """Returns mask for mask_1: several masks of one class."""
+    return re.sub(r"(?<=[^\W\d])[ _.-]*\d+$", "", name)
 
 
 def _draw_file(path: Path, height: int, width: int) -> Mask:
@@ -120,7 +126,7 @@ def read_arrays(
     if not labelled:
         raise UserError(f"{root}: no .npy or .npz in it that is called as a picture")
     names = tuple(_id_name(id) for id in sorted(ids) if id not in (255, -1))
-    return Annotations(tuple(labelled), names, complete=True)
+    return Annotations(tuple(labelled), names, complete=True, unnamed=True)
 
 
 def _id_name(id: int) -> str:

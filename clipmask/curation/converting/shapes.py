@@ -51,6 +51,8 @@ class Annotations(NamedTuple):
         colors: class name to (r, g, b), where the source has colours.
         skipped: what was passed over and how often, such as boxes without a mask.
         complete: whether every pixel is annotated, so that there is no background.
+        unnamed: whether the names are numbers, folders or endings of files, and not the classes'
+            own.
     """
 
     pictures: tuple[Labelled, ...]
@@ -58,6 +60,7 @@ class Annotations(NamedTuple):
     colors: Mapping[str, tuple[int, int, int]] = {}
     skipped: Mapping[str, int] = {}
     complete: bool = False
+    unnamed: bool = False
 
 
 def polygons(name: str, rings: Sequence[Sequence[float]]) -> Shape | None:
@@ -76,19 +79,45 @@ def _draw_polygons(rings: list[list[float]], height: int, width: int) -> Mask:
     return coco_mask.decode(coco_mask.merge(parts)).astype(bool)
 
 
-def box(name: str, left: float, top: float, width: float, height: float) -> Shape | None:
-    """Returns a rectangle, in pixels."""
+def box(
+    name: str,
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    *,
+    degrees: float = 0.0,
+    around: tuple[float, float] | None = None,
+) -> Shape | None:
+    """Returns a rectangle, in pixels.
+
+    It is turned clockwise by ``degrees`` around a point, its upper left corner by default.
+    """
     right, bottom = left + width, top + height
-    return polygons(name, [[left, top, right, top, right, bottom, left, bottom]])
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    turned = _turned(corners, degrees, around or (left, top))
+    return polygons(name, [turned.ravel().tolist()])
 
 
-def ellipse(name: str, x: float, y: float, across: float, down: float) -> Shape | None:
-    """Returns an ellipse by its middle and radii, in pixels, as a polygon of 64 corners."""
+def _turned(
+    points: NDArray[np.float64], degrees: float, around: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Turns points (N, 2), x and y, clockwise on the screen, where y points down."""
+    angle = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return (points - around) @ matrix + around
+
+
+def ellipse(
+    name: str, x: float, y: float, across: float, down: float, *, degrees: float = 0.0
+) -> Shape | None:
+    """Returns an ellipse by its middle and radii, in pixels, as a polygon of 64 corners.
+
+    It is turned clockwise by ``degrees`` around its middle.
+    """
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    return polygons(
-        name,
-        [np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], -1).ravel().tolist()],
-    )
+    points = np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], -1)
+    return polygons(name, [_turned(points, degrees, (x, y)).ravel().tolist()])
 
 
 def coco_rle(name: str, value: Mapping[str, Any]) -> Shape:

@@ -13,16 +13,19 @@ from clipmask.curation.converting.label_studio import is_label_studio, read_labe
 from clipmask.curation.converting.labelme import is_labelme, read_labelme
 from clipmask.curation.converting.pixel_masks import ARRAYS, read_arrays, read_masks
 from clipmask.curation.converting.shapes import Annotations
+from clipmask.curation.converting.supervisely import is_supervisely, read_supervisely
 from clipmask.curation.converting.via import is_via, read_via
 from clipmask.curation.converting.yolo import read_yolo, yolo_labels
 from clipmask.curation.guessing.guess import split_name
 from clipmask.errors import UserError
 
-FORMATS = ("coco", "labelme", "yolo", "label-studio", "cvat", "via", "npy", "masks")
+FORMATS = ("coco", "labelme", "yolo", "label-studio", "cvat", "supervisely", "via", "npy", "masks")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _JSON: dict[str, tuple[Callable[[Any], bool], Callable[[Path, str | None], Annotations]]] = {
     "coco": (is_coco, read_coco),
     "label-studio": (is_label_studio, read_label_studio),
     "labelme": (is_labelme, read_labelme),
+    "supervisely": (is_supervisely, read_supervisely),
     "via": (is_via, read_via),
 }
 
@@ -44,6 +47,10 @@ def read_source(
     Raises:
         UserError: the format can't be told, or a file is not as it says.
     """
+    if source.suffix.lower() in ARCHIVES:
+        raise UserError(f"{source}: is packed; unpack it, and name the folder")
+    if source.suffix.lower() in (".yaml", ".yml"):  # that of Ultralytics, beside the pictures
+        format = "yolo"
     if format in ("yolo", "npy", "masks"):
         return format, _of_folder(format, root, pictures)
     files = (
@@ -56,7 +63,7 @@ def read_source(
         kind = _kind(path)
         if kind is not None and format in (None, kind):
             split = split_name(path.stem) or (
-                None if path == source else split_name(path.parent.name)
+                None if path == source else _split_of(path.relative_to(source))
             )
             reader = read_cvat if kind == "cvat" else _JSON[kind][1]
             found.setdefault(kind, []).append(reader(path, split))
@@ -74,6 +81,26 @@ def read_source(
     what = f"of the format {format}" if format else f"of a known format ({', '.join(FORMATS)})"
     hint = "" if format else "; masks of one class each are read with --format masks"
     raise UserError(f"{source}: no annotations {what} found{hint}")
+
+
+def annotations_in(folder: Path, pictures: Sequence[Path]) -> str | None:
+    """Returns the format of the annotations in a folder, of the first file that has some; None
+    where there are none.
+
+    Args:
+        folder: where to look.
+        pictures: all pictures in it, relative to it.
+    """
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".xml")):
+        try:
+            kind = _kind(path)
+        except UserError:
+            continue
+        if kind is not None:
+            return kind
+    yolo = any((folder / yolo_labels(picture)).is_file() for picture in pictures)
+    arrays = any(path.suffix in ARRAYS for path in folder.rglob("*"))
+    return "yolo" if yolo else "npy" if arrays else None
 
 
 def _of_folder(format: str, root: Path, pictures: Sequence[Path]) -> Annotations:

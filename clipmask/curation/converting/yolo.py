@@ -42,7 +42,8 @@ def read_yolo(
     Raises:
         UserError: a line is not as the format says.
     """
-    names = _names(root)
+    names = yolo_names(root)
+    given = bool(names)
     skipped: Counter[str] = Counter()
     labelled = []
     for picture in pictures:
@@ -59,10 +60,28 @@ def read_yolo(
                 skipped["lines with a box but no polygon"] += shape is None
                 shapes += [] if shape is None else [shape]
         labelled.append(Labelled(picture.as_posix(), tuple(shapes), root, split_of(picture)))
-    return Annotations(tuple(labelled), tuple(names.values()), skipped=+skipped)
+    if not given:  # then in the order of their numbers
+        names = {number: f"class_{number}" for number in range(max(names, default=-1) + 1)}
+    return Annotations(tuple(labelled), tuple(names.values()), skipped=+skipped, unnamed=not given)
 
 
-def _names(root: Path) -> dict[int, str]:
+def yolo_names(root: Path) -> dict[int, str]:
+    """Returns the names of the classes: of the YAML file that describes the dataset, or of a list,
+    in the folder or the one above; none where there is no such file.
+    """
+    found = _of_yaml(root) or _of_yaml(root.absolute().parent)
+    return found or _of_list(root) or _of_list(root.absolute().parent)
+
+
+def _of_list(root: Path) -> dict[int, str]:
+    for name in ("classes.txt", "obj.names", "classes.names"):
+        if (root / name).is_file():
+            text = (root / name).read_text(encoding="utf-8-sig", errors="replace")
+            return dict(enumerate(line.strip() for line in text.splitlines() if line.strip()))
+    return {}
+
+
+def _of_yaml(root: Path) -> dict[int, str]:
     for path in sorted(root.glob("*.y*ml")):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))

@@ -14,7 +14,7 @@ from clipmask.curation.guessing.naming import NameFile, find_names
 from clipmask.curation.guessing.pairing import SPLIT_NAMES, Pairing, find_pairing
 from clipmask.curation.guessing.pixels import read_sample
 from clipmask.curation.guessing.values import Guess, guess_values, rename
-from clipmask.data.splits import named_pictures, picture_index
+from clipmask.data.splits import LISTS, named_pictures, picture_index
 from clipmask.errors import UserError
 
 _MOST_PICTURES = 20  # that are read to see how deep their values are
@@ -137,8 +137,8 @@ def find_splits(folder: Path, pairing: Pairing) -> Splits:
     found = _split_folders(pairing) or _split_lists(folder, pairing, passed)
     if found is None and passed:
         why = (
-            f"shares: {', '.join(passed)} were found, but don't name enough of these pictures to be"
-            " lists of them"
+            f"shares: {', '.join(passed)} were found, but not understood as lists of these"
+            " pictures; name files of a picture a line under splits, if they are meant"
         )
         return Splits(dict(SHARES.sources), why)
     return found or SHARES
@@ -178,9 +178,11 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
     tops = dict.fromkeys((Path(), pairing.images, *pairing.images.parents))
     for inside in (top / place for top in tops for place in _LISTS):
         found: dict[str, Path] = {}
-        for path in sorted((folder / inside).glob("*.txt")):
+        for path in sorted((folder / inside).glob("*.*")):
             split = split_name(path.stem)
-            if not split or split in found:
+            if path.suffix.lower() in (*LISTS, ".json") and "split" in path.stem.lower():
+                passed.append(str(inside / path.name))
+            if not split or split in found or path.suffix.lower() not in LISTS:
                 continue
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             if any(len(named_pictures(line, index)) == 1 for line in lines if line.strip()):

@@ -28,6 +28,8 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+# how the descriptor begins that convert writes
+CONVERTED = "# Written by clipmask-data convert."
 LOOKED_FOR = (
     "images/ beside labels/ (or masks/, annotations/, gt/, ...), JPEGImages/ beside"
     " SegmentationClass/, train/ beside trainannot/, leftImg8bit/ beside gtFine/, a.jpg beside"
@@ -127,7 +129,7 @@ def find_pairing(folder: Path) -> Pairing:
     if not tried:
         raise UserError(
             f"{folder}: {len(files)} pictures, but none with what could be its label map (a"
-            f" lossless file of the same name with few different values); looked for {LOOKED_FOR}."
+            f" file of the same name with few different values); looked for {LOOKED_FOR}."
             " Rename the files or folders, or write the YAML file by hand"
         )
     best = max(tried, key=lambda item: item[:2])[2]
@@ -168,11 +170,22 @@ def find_pictures(folder: Path) -> list[Path]:
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:
     """Yields all pictures below a folder, in order; hidden files and folders are passed over."""
     for root, folders, names in os.walk(folder, followlinks=True):
+        if _is_own_output(root, names):
+            folders[:] = []
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = PurePosixPath(Path(root).relative_to(folder).as_posix())
         for name in sorted(names):
             if not name.startswith(".") and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES:
                 yield inside / name
+
+
+def _is_own_output(folder: str, names: Sequence[str]) -> bool:
+    """Whether ``clipmask-data check`` or ``convert`` made a folder, which holds no new pictures."""
+    if {"report.json", "classes.png"} <= {*names}:
+        return True
+    file = Path(folder, f"{Path(folder).resolve().name}.yaml")
+    return file.name in names and file.read_text(errors="replace").startswith(CONVERTED)
 
 
 def _endings(name: str) -> list[str]:
@@ -295,6 +308,7 @@ def _weight(
         hints = bool(_LABEL_WORDS.search(labels_text)) + bool(_IMAGE_WORDS.search(images_text))
         hints -= bool(_LABEL_WORDS.search(images_text)) + bool(_IMAGE_WORDS.search(labels_text))
         weight *= 0.3 if hints > 0 else 0.0  # flat pictures: then only the names can tell
+    weight *= 0.2 if any(label.lossy for _, label in seen) else 1.0
     weight *= 1.1 if _LABEL_WORDS.search(labels_text) else 1.0
     weight *= 1.1 if "trainids" in labels_text.lower() else 1.0
     weight *= 0.5 if _OTHER_WORDS.search(labels_text) else 1.0

@@ -11,43 +11,53 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clipmask.data.bands import TIFF_SUFFIXES, count_bands, read_bands
+from clipmask.data.bands import TIFF_SUFFIXES, count_bands, read_bands, read_wide_labels
 from clipmask.data.label_format import RGB
 from clipmask.errors import UserError
 
+LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
 MOST_VALUES = 4096  # different ones that a label map may have, smoothed edges included
 ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
 _CLEAR = 1 << 24  # stands for a transparent pixel among packed colours
+# share of pixels with neighbours of their own value, from which a lossy file may hold labels
+_FLAT = 0.5
 # share of black pixels that touch another colour, from which black is drawn as borders
 _VOID_WIDTH = 0.6
 
 
 class Look(NamedTuple):
-    """A file at a glance: Pillow's mode, whether its format is lossy, how many different values it
-    has.
+    """A file at a glance.
+
+    Attributes:
+        mode: Pillow's.
+        lossy: whether its format is.
+        values: how many different ones it has.
+        flat: the share of pixels that have the value of all their neighbours.
     """
 
     mode: str
     lossy: bool
     values: int
+    flat: float = 0.0
 
     @property
     def could_be_labels(self) -> bool:
-        """Whether it may be a label map."""
-        return (
-            not self.lossy and self.values <= MOST_VALUES and self.mode in ID_MODES + _COLOR_MODES
-        )
+        """Whether it may be a label map: one saved as JPEG is flat but along its edges."""
+        if self.mode not in ID_MODES + _COLOR_MODES:
+            return False
+        return self.flat >= _FLAT if self.lossy else self.values <= MOST_VALUES
 
 
 def look(path: Path) -> Look | None:
     """Returns how a file looks; None if it can't be read."""
     try:
         with Image.open(path) as image:
-            lossy = image.format in ("JPEG", "MPO", "JPEG2000", "AVIF")
-            return Look(image.mode, lossy, len(np.unique(_values(image))))
+            lossy, values = image.format in LOSSY, _values(image)
+            solid = sum(_solid(values).values()) if lossy else 0
+            return Look(image.mode, lossy, len(np.unique(values)), solid / max(1, values.size))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return _look_at_bands(path)
 
@@ -57,6 +67,9 @@ def _look_at_bands(path: Path) -> Look | None:
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return None
     try:
+        wide = read_wide_labels(path)
+        if wide is not None:
+            return Look("I", False, len(np.unique(wide)))
         count, _ = count_bands(path)
         return Look(f"{count} bands", False, len(np.unique(read_bands(path, [1]))))
     except UserError:
@@ -85,9 +98,11 @@ class LabelPixels:
             has.
         transparent: pixels that are transparent; they count in no colour.
         borders: black pixels that touch another colour.
+        lossy: how many files have a format that changes colours.
     """
 
     files: int = 0
+    lossy: int = 0
     modes: Counter[str] = field(default_factory=Counter)
     ids: Counter[int] = field(default_factory=Counter)
     colors: Counter[RGB] = field(default_factory=Counter)
@@ -125,8 +140,19 @@ class LabelPixels:
                     self._add_colors(image)
                 self.modes[image.mode] += 1
                 self.files += 1
+                self.lossy += opened.format in LOSSY
+        except UnidentifiedImageError:
+            self._add_wide(path)
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
             return
+
+    def _add_wide(self, path: Path) -> None:
+        """Counts a TIFF file of 64 bits."""
+        wide = read_wide_labels(path) if path.suffix.lower() in TIFF_SUFFIXES else None
+        if wide is not None and (wide == wide.astype(np.int32)).all():
+            self._add_ids(Image.fromarray(wide.astype(np.int32)))
+            self.modes["I"] += 1
+            self.files += 1
 
     def _add_ids(self, image: Image.Image) -> None:
         pixels = np.asarray(image)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipmask.curation.guessing.known import voc_color
 from clipmask.curation.guessing.naming import Named, NameFile
@@ -25,6 +26,9 @@ _SELDOM = 0.01  # share of all pixels that a smoothed edge's colour may have
 # distance in RGB from the line between two colours, up to which one counts as their blend
 _BLEND = 12.0
 _MOST_TOLERANCE = 60.0
+_MAIN, _CELL = 0.005, 16  # of them: the least share, and the side of a cell of colours counted
+_AREA = 0.3  # share of a colour's pixels amid their own colour, from which no edge makes it
+_APART = 40.0  # distance in RGB of two classes in files of a lossy format
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,10 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
     modes = ", ".join(f"{count} of mode {mode}" for mode, count in pixels.modes.most_common())
     seen = f"{pixels.files} label maps were read: {modes}"
     one_channel = pixels.one_channel
-    if (
+    if pixels.lossy:
+        why = "; some are JPEGs, so colours near a class's count as it"
+        guess = _guess_colors(pixels, names, "rgb", seen + why)
+    elif (
         one_channel
         and pixels.modes.keys() & {"L"}
         and len(pixels.ids) > 2
@@ -216,7 +223,7 @@ def _guess_colors(
     elif pixels.transparent:
         transparent = "void"
         void_reason += "; so are transparent pixels, unless you give transparent: a class's name"
-    tolerance = _tolerance([*order, *void]) if len(kept) < len(found) else 0.0
+    tolerance = _tolerance([*order, *void]) if pixels.lossy or len(kept) < len(found) else 0.0
     why_all = {"encoding": why, "classes": reason, "void": void_reason}
     return Guess(encoding, classes, (255,), tuple(void), why_all, transparent, tolerance)
 
@@ -228,6 +235,8 @@ def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
     Args:
         pixels: what was found; ``solid`` tells areas from lines.
     """
+    if pixels.lossy:
+        return set(pixels.colors) - set(_main_colors(pixels))
     total = sum(pixels.colors.values())
     areas = np.array(
         [color for color, count in pixels.colors.items() if pixels.solid[color]], float
@@ -244,6 +253,40 @@ def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
         share = ((tested - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
         blended |= np.linalg.norm(tested - one - share[:, None] * along, axis=1) <= _BLEND
     return {color for color, is_blend in zip(lines, blended.tolist(), strict=True) if is_blend}
+
+
+def _main_colors(pixels: LabelPixels) -> list[RGB]:
+    """Returns the colours that lossy files are about: of those near each other the most frequent,
+    without blends of two others.
+    """
+    colors = np.array(list(pixels.colors), float)
+    counts = np.array(list(pixels.colors.values()), float)
+    least = _MAIN * counts.sum()
+    main: list[NDArray[np.float64]] = []
+    while counts.size and len(main) < _MANY:
+        cells, cell = np.unique((colors // _CELL).astype(int), axis=0, return_inverse=True)
+        sums = np.bincount(cell.ravel(), counts, len(cells))
+        if sums.max() < least:
+            break
+        inside = cell.ravel() == sums.argmax()
+        color = colors[inside][counts[inside].argmax()]
+        key = (int(color[0]), int(color[1]), int(color[2]))
+        is_area = pixels.solid[key] >= _AREA * pixels.colors[key]
+        if is_area or not _is_blend(color, np.array(main)):
+            main.append(color)
+        far = np.linalg.norm(colors - color, axis=1) >= _APART
+        colors, counts = colors[far], counts[far]
+    return [(int(red), int(green), int(blue)) for red, green, blue in main]
+
+
+def _is_blend(color: np.ndarray, areas: np.ndarray) -> bool:
+    """Whether a colour lies near the line between two of ``areas`` (N, 3)."""
+    for one, other in itertools.combinations(areas, 2):
+        along = other - one
+        share = ((color - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
+        if np.linalg.norm(color - one - share * along) <= _BLEND:
+            return True
+    return False
 
 
 def _tolerance(colors: Sequence[RGB]) -> float:

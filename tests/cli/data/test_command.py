@@ -213,3 +213,13 @@ def test_convert_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         main(["convert", str(source), "--output", "mine", "--background", "void", "--force"]) == 0
     )
     assert read_descriptor("mine/mine.yaml").class_names == ("crop", "weed")
+
+
+def test_init_points_to_convert_where_there_are_annotations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roboflow(tmp_path / "data")
+    assert main(["init", str(tmp_path / "data")]) == 2
+    error = capsys.readouterr().err
+    assert "clipmask-data convert" in error
+    assert "coco" in error

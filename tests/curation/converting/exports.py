@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,44 @@ def label_studio(root: Path) -> Path:
     return dump(root / "project.json", tasks)
 
 
+def label_studio_short(root: Path) -> Path:
+    photos(root)
+    common = {"original_width": 40, "original_height": 30}
+    points = [[x / 0.4, y / 0.3] for x, y in corners(CROP)]
+    top, bottom, left, right = WEED
+    turned = {"x": right / 0.4, "y": top / 0.3, "rotation": 90.0,
+              "width": (bottom - top) / 0.4, "height": (right - left) / 0.3}  # fmt: skip
+    tasks = [
+        {"id": n, "image": f"http://host/data/upload/1/0123abcd-{stem}.jpg?token=x",
+         "label": [{**common, "points": points, "polygonlabels": ["crop"]},
+                   {**common, **turned, "rectanglelabels": ["weed"]}]}
+        for n, stem in enumerate(STEMS)
+    ]  # fmt: skip
+    return dump(root / "short.json", tasks)
+
+
+def supervisely(root: Path) -> Path:
+    photos(root, "ds/img")
+    buffer = io.BytesIO()
+    layer = np.repeat(area(WEED)[10:16, 8:20][..., None] * np.uint8(255), 4, -1)
+    Image.fromarray(layer).save(buffer, "PNG")
+    packed = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+    hole = [[12, 12], [14, 12], [14, 14], [12, 14]]  # below the weed
+    objects = [
+        {"classTitle": "crop", "geometryType": "polygon",
+         "points": {"exterior": corners(CROP), "interior": [hole]}},
+        {"classTitle": "weed", "geometryType": "bitmap",
+         "bitmap": {"origin": [8, 10], "data": packed}},
+        {"classTitle": "weed", "geometryType": "point", "points": {"exterior": [[1, 1]]}},
+    ]  # fmt: skip
+    for stem in STEMS:
+        content = {"size": {"height": 30, "width": 40}, "objects": objects}
+        dump(root / f"ds/ann/{stem}.jpg.json", content)
+    classes = [{"title": "crop", "color": "#00FF00"}, {"title": "weed", "color": "#FF0000"}]
+    dump(root / "meta.json", {"classes": classes})
+    return root
+
+
 def class_folders(root: Path) -> Path:
     photos(root)
     for kind, place in (("crop", CROP), ("weed", WEED)):
@@ -263,6 +302,8 @@ EXPORTS: dict[str, Callable[[Path], Path]] = {
         cvat,
         via,
         label_studio,
+        label_studio_short,
+        supervisely,
         class_folders,
         class_names,
         arrays,

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from clipmask.curation.converting.convert import Converted, Options, convert
+from clipmask.curation.converting.shapes import box
 from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
@@ -19,6 +20,7 @@ from tests.curation.converting.exports import (
     EXPORTS,
     SIZE,
     STEMS,
+    area,
     coco_polygons,
     dump,
     photos,
@@ -63,9 +65,9 @@ def test_exports_of_all_tools_are_the_same_labels(tmp_path: Path, name: str) -> 
             for split, records in samples.items()
         }
         assert stems == {"train": ["a"], "val": ["b"]}
-    if name == "cvat":
+    if name in ("cvat", "supervisely"):
         assert [item.color for item in descriptor.classes[1:]] == [(0, 255, 0), (255, 0, 0)]
-    expected = {"labelme": 2, "yolo": 2, "cvat": 2}
+    expected = {"labelme": 2, "yolo": 2, "cvat": 2, "supervisely": 2}
     assert sum(done.skipped.values()) == expected.get(name, 0)
 
 
@@ -156,3 +158,98 @@ def test_label_maps_have_the_colours_of_their_classes(tmp_path: Path) -> None:
     colors = np.array([item.color for item in descriptor.classes], np.uint8)
     with Image.open(tmp_path / "out/labels/images/a.png") as image:
         assert (np.asarray(image.convert("RGB")) == colors[truth()]).all()
+
+
+def test_an_output_among_the_pictures_holds_none(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    EXPORTS["labelme"](root)
+    for name in ("once", "again"):
+        done, descriptor = _converted(root, root / name)
+        assert done.pictures == len(STEMS)
+        assert {image.stem for image, _ in descriptor.pairs() if image.suffix == ".jpg"} == {*STEMS}
+        assert not any(image.is_relative_to(root / name) for image, _ in descriptor.pairs())
+
+
+def test_pictures_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    source = coco_polygons(tmp_path / "data")
+    (tmp_path / "data/images/a.jpg").unlink()
+    done, descriptor = _converted(source, tmp_path / "out")
+    assert done.pictures == 1
+    assert [count for what, count in done.skipped.items() if "a.jpg" in what] == [1]
+    assert set(_labels(descriptor)) == {"b"}
+
+
+def test_boxes_alone_make_no_label_maps(tmp_path: Path) -> None:
+    photos(tmp_path / "data")
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "categories": [{"id": 1, "name": "crop"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}],
+    }
+    source = dump(tmp_path / "data/x.json", content)
+    with pytest.raises(UserError, match="area .*1 annotations that have a box"):
+        _converted(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "expected"),
+    [
+        ("class_folders", ("plant", "herb"), ("background", "plant", "herb")),
+        ("class_folders", ("background", "plant", "herb"), ("background", "plant", "herb")),
+        ("arrays", ("soil", "plant", "herb"), ("soil", "plant", "herb")),
+    ],
+)
+def test_classes_without_names_get_those_that_are_given(
+    tmp_path: Path, name: str, names: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    source = EXPORTS[name](tmp_path / "data")
+    kind = "masks" if name == "class_folders" else None
+    done, descriptor = _converted(source, tmp_path / "out", format=kind, names=names)
+    assert done.names == expected
+    assert (_labels(descriptor)["a"] == truth()).all()
+
+
+def test_several_masks_of_one_class_are_one(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    photos(root, ".")
+    for number, place in (("", (4, 24, 5, 12)), ("_1", (4, 24, 12, 30))):
+        mask = Image.fromarray(area(place) * np.uint8(255))
+        mask.save(root / f"a_mask{number}.png")
+    done, descriptor = _converted(root, tmp_path / "out", format="masks")
+    assert done.names == ("background", "mask")
+    assert (_labels(descriptor)["a"] == (truth() > 0)).all()
+
+
+def test_the_yaml_of_ultralytics_names_its_folder(tmp_path: Path) -> None:
+    root = EXPORTS["yolo"](tmp_path / "data")
+    done, _ = _converted(root / "data.yaml", tmp_path / "out")
+    assert done.names == ("background", "crop", "weed")
+    (root / "data.yaml").unlink()
+    done, _ = _converted(root, tmp_path / "numbers")
+    assert done.names == ("background", "class_0", "class_1")
+    (root / "classes.txt").write_text("crop\nweed\n")
+    done, _ = _converted(root, tmp_path / "list")
+    assert done.names == ("background", "crop", "weed")
+
+
+def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "export.zip").write_bytes(b"PK")
+    photos(tmp_path)
+    with pytest.raises(UserError, match="unpack"):
+        _converted(tmp_path / "export.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180])
+def test_boxes_turn_around_their_corner_or_middle(degrees: float) -> None:
+    corner = box("a", 10, 10, 8, 4, degrees=degrees)
+    middle = box("a", 10, 10, 8, 4, degrees=degrees, around=(14, 12))
+    assert corner is not None
+    assert middle is not None
+    expected = np.zeros(SIZE, bool)
+    rows, columns = {0: ((10, 14), (10, 18)), 90: ((10, 18), (6, 10)), 180: ((6, 10), (2, 10))}[
+        int(degrees)
+    ]
+    expected[slice(*rows), slice(*columns)] = True
+    np.testing.assert_array_equal(corner.draw(*SIZE), expected)
+    assert middle.draw(*SIZE).sum() == 32
+    assert middle.draw(*SIZE)[11:13, 13:15].all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,75 @@ def test_pascal_voc_is_known_by_its_palette(tmp_path: Path) -> None:
     assert descriptor.class_names[:3] == ("background", "aeroplane", "bicycle")
     assert len(descriptor.classes) == 21
     assert descriptor.ignore_ids == (255,)
+
+
+def _write_ids(path: Path, labels: np.ndarray) -> None:
+    Image.fromarray(labels.astype(np.uint8)).save(path)
+
+
+def _scene(
+    root: Path, ending: str = ".png", write: Callable[[Path, np.ndarray], Any] = _write_ids
+) -> np.ndarray:
+    """Four pictures with three stripes of labels, which ``write`` saves; returns their ids."""
+    labels = np.array([[0, 1, 2]]).repeat(48, 0).repeat(32, 1)
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 256, (48, 96, 3), np.uint8)
+        save(Image.fromarray(noise), root / f"images/{number}.png")
+        (root / "labels").mkdir(exist_ok=True)
+        write(root / f"labels/{number}{ending}", labels)
+    return labels
+
+
+@pytest.mark.parametrize("colors", [((0, 0, 0), (128, 64, 128), (0, 200, 0)),
+                                    ((0, 0, 0), (120, 120, 120), (255, 255, 255))])  # fmt: skip
+def test_labels_saved_as_jpeg_are_read_by_their_main_colours(
+    tmp_path: Path, colors: tuple[tuple[int, int, int], ...]
+) -> None:
+    def write(path: Path, labels: np.ndarray) -> None:
+        Image.fromarray(np.array(colors, np.uint8)[labels]).save(path, quality=80)
+
+    labels = _scene(tmp_path / "data", ".jpg", write)
+    descriptor = _described(tmp_path / "data", tmp_path / "elsewhere")
+    found = np.array([item.color for item in descriptor.classes])
+    assert np.abs(found - sorted(colors)).max() <= 3
+    order = np.array([sorted(colors).index(color) for color in colors])
+    read = read_labels(descriptor.pairs()[0][1], descriptor.label_format)
+    known = read != descriptor.ignore_label
+    assert known.mean() > 0.9
+    assert (read[known] == order[labels][known]).mean() > 0.98
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_label_maps_of_64_bits(tmp_path: Path, kind: type) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    labels = _scene(
+        tmp_path / "data", ".tif", lambda path, ids: tifffile.imwrite(path, ids.astype(kind))
+    )
+    descriptor = _described(tmp_path / "data", tmp_path / "elsewhere")
+    assert [item.id for item in descriptor.classes] == [0, 1, 2]
+    read = read_labels(descriptor.pairs()[0][1], descriptor.label_format)
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_tables_may_be_lists_of_splits(tmp_path: Path) -> None:
+    _scene(tmp_path / "data")
+    for split, numbers in (("train", (0, 1, 2)), ("val", (3,))):
+        rows = [f"images/{number}.png,labels/{number}.png\n" for number in numbers]
+        (tmp_path / f"data/{split}.csv").write_text("image,mask\n" + "".join(rows))
+    samples = _described(tmp_path / "data", tmp_path / "elsewhere").samples()
+    assert {split: len(records) for split, records in samples.items()} == {"train": 3, "val": 1}
+
+
+def test_lists_that_are_not_understood_are_named(tmp_path: Path) -> None:
+    _scene(tmp_path / "data")
+    (tmp_path / "data/splits.json").write_text('{"train": ["0"]}')
+    assert "splits.json" in guess_folder(tmp_path / "data").splits.why
+
+
+def test_what_check_wrote_is_passed_over(tmp_path: Path) -> None:
+    _scene(tmp_path / "data")
+    before = guess_folder(tmp_path / "data").pairing
+    for name in ("classes.png", "samples/0.png", "samples/0_mask.png"):
+        save(grey(), tmp_path / "data/mine_check" / name)
+    (tmp_path / "data/mine_check/report.json").write_text("{}")
+    assert guess_folder(tmp_path / "data").pairing == before

@@ -148,10 +148,15 @@ def test_how_files_look(tmp_path: Path) -> None:
     save(photo(), tmp_path / "a.png")
     save(grey(3), tmp_path / "b.png")
     save(grey(3), tmp_path / "b.jpg")
-    looks = [look(tmp_path / name) for name in ("a.png", "b.png", "b.jpg", "none.png")]
-    assert looks[1] == ("L", False, 3)
+    save(photo(), tmp_path / "a.jpg")
+    names = ("a.png", "b.png", "b.jpg", "none.png", "a.jpg")
+    looks = [look(tmp_path / name) for name in names]
+    assert looks[1] == ("L", False, 3, 0.0)
     assert looks[2] is not None
-    assert not looks[2].could_be_labels
+    assert looks[2].lossy
+    assert looks[2].could_be_labels  # flat, as labels saved as JPEG are
+    assert looks[4] is not None
+    assert not looks[4].could_be_labels
     assert looks[0] is not None
     assert looks[0].values > 1000
     assert looks[3] is None

@@ -1,0 +1,105 @@
+"""Supervisely's JSON, a file for each picture (https://docs.supervisely.com, "Supervisely JSON
+format"): ``ds/img/a.jpg`` with ``ds/ann/a.jpg.json``, and ``meta.json`` with the classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.shapes import (
+    Annotations,
+    Labelled,
+    Mask,
+    Shape,
+    bitmap,
+    box,
+    polygons,
+)
+
+
+def is_supervisely(content: Any) -> bool:
+    """Whether a JSON file is Supervisely's."""
+    return isinstance(content, dict) and "objects" in content and "size" in content
+
+
+def read_supervisely(path: Path, split: str | None) -> Annotations:
+    """Reads polygons with their holes, bitmaps and rectangles; what has no area is passed over.
+
+    Raises:
+        UserError: the file is not as the format says.
+    """
+    content = read_json(path)
+    shapes: list[Shape] = []
+    skipped: Counter[str] = Counter()
+    try:
+        for item in content["objects"]:
+            shape = _shape(item)
+            skipped["points and lines, which have no area"] += shape is None
+            shapes += [] if shape is None else [shape]
+    except (KeyError, TypeError, ValueError, OSError, zlib.error) as error:
+        raise fault(path, "not as Supervisely's format says", error) from error
+    colors: dict[str, tuple[int, int, int]] = {}
+    names: list[str] = []
+    for top in path.parents[1:3]:
+        if (top / "meta.json").is_file():
+            names, colors = _classes(top / "meta.json")
+    folder = path.parent.parent / "img"
+    labelled = Labelled(path.stem, tuple(shapes), folder, split)
+    return Annotations((labelled,), tuple(names), colors, +skipped)
+
+
+def _classes(path: Path) -> tuple[list[str], dict[str, tuple[int, int, int]]]:
+    """Returns the names and colours that the file of a project gives."""
+    names, colors = [], {}
+    try:
+        for item in read_json(path)["classes"]:
+            names.append(str(item["title"]))
+            red, green, blue = bytes.fromhex(str(item["color"]).lstrip("#"))
+            colors[names[-1]] = red, green, blue
+    except (KeyError, TypeError, ValueError) as error:
+        raise fault(path, "not as Supervisely's format says", error) from error
+    return names, colors
+
+
+def _shape(item: dict[str, Any]) -> Shape | None:
+    name, kind = str(item["classTitle"]), item["geometryType"]
+    if kind == "polygon":
+        points = item["points"]
+        rings = [_ring(ring) for ring in (points["exterior"], *points.get("interior", ()))]
+        return Shape(name, functools.partial(_draw, rings)) if len(rings[0]) >= 6 else None
+    if kind == "rectangle":
+        (left, top), (right, bottom) = item["points"]["exterior"]
+        return box(name, left, top, right - left + 1, bottom - top + 1)
+    if kind == "bitmap":
+        raw = zlib.decompress(base64.b64decode(item["bitmap"]["data"]))
+        with Image.open(io.BytesIO(raw)) as image:
+            mask = np.asarray(image.convert("RGBA"))[..., -1] > 0
+            if mask.all():  # no transparency: then what is not black
+                mask = np.asarray(image.convert("L")) > 0
+        left, top = item["bitmap"]["origin"]
+        return bitmap(name, mask, int(left), int(top))
+    return None
+
+
+def _ring(points: Sequence[Sequence[float]]) -> list[float]:
+    return [float(value) for point in points for value in point]
+
+
+def _draw(rings: list[list[float]], height: int, width: int) -> Mask:
+    """Draws the first ring without those after it, its holes."""
+    masks = [shape.draw(height, width) for ring in rings if (shape := polygons("", [ring]))]
+    mask = masks[0]
+    for hole in masks[1:]:
+        mask = mask & ~hole
+    return mask
