@@ -31,6 +31,7 @@ VOID = 255
 SETS: dict[str, dict[str, Any]] = {
     "idd_lite": {
         "folder": "idd_lite",
+        "license": "IDD's terms: research alone",
         "stuff_classes": [
             "drivable",
             "non-drivable",
@@ -51,6 +52,7 @@ SETS: dict[str, dict[str, Any]] = {
     },
     "facade": {
         "folder": "labelme_facade",
+        "license": "non-commercial research",
         "stuff_classes": [
             "building",
             "car",
