@@ -15,6 +15,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from clipmask.errors import UserError
+from clipmask.paths import refuse_special
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -120,6 +121,7 @@ class ConfigReader(CfgNode):
     @classmethod
     def _open_cfg(cls, filename: str) -> IO[str]:
         path = Path(filename)
+        refuse_special(path, "config file")
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
         if not isinstance(content, dict) or "_BASE_" not in content:

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "clipmask"
 # A module may import from its own layer's folder and from the layers before it.
 LAYERS = [
     {"errors", "program"},
+    {"paths"},
     {"builtin", "ranges", "shipped"},
     {"d2", "merging"},
     {"config", "device", "fonts", "losses", "vocabulary"},

@@ -40,7 +40,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -314,6 +314,25 @@ def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
         MetadataCatalog.get(name).set(**_metadata(descriptor))
         _registered[name] = descriptor
     return names
+
+
+def refuse_among_pictures(folder: Path, names: Sequence[str]) -> None:
+    """Refuses a folder for results in which pictures would count as those of a described dataset.
+
+    Args:
+        folder: OUTPUT_DIR.
+        names: of registered datasets, described or not.
+
+    Raises:
+        UserError: a picture in a folder of ``folder`` would be one of the dataset's.
+    """
+    for name in names:
+        known = _registered.get(name)
+        if known is not None and known.files.takes(folder / "pictures" / "0" / "0.png"):
+            raise UserError(
+                f"OUTPUT_DIR {folder}: lies in {known.images}, where {known.path} looks for"
+                " pictures: those of the run would be trained on. Name another folder"
+            )
 
 
 def _tell_left_out(descriptor: Descriptor) -> None:

@@ -18,6 +18,7 @@ from clipmask.data.image_format import ImageFormat
 from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
 from clipmask.errors import UserError
+from clipmask.paths import refuse_special
 
 KEYS = (
     "name",
@@ -397,6 +398,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     """Reads the keys of a descriptor; raises a ``UserError`` where the file is missing or no
     mapping in YAML.
     """
+    refuse_special(path, "descriptor")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from clipmask.data.files import files_below
 from clipmask.data.reading import PICTURE_SUFFIXES
 
 
@@ -38,8 +38,17 @@ class FileRule:
 
     def pictures(self) -> list[Path]:
         """Returns all pictures, relative to ``images``, in a fixed order."""
-        found = (path for path in self._files(self.images) if self._is_picture(path))
+        found = (path for path in files_below(self.images) if self._is_picture(path))
         return sorted(found, key=lambda path: path.as_posix())
+
+    def takes(self, file: Path) -> bool:
+        """Whether a file would count as a picture if it were there.
+
+        Args:
+            file: anywhere.
+        """
+        images, file = self.images.resolve(), file.resolve()
+        return file.is_relative_to(images) and self._is_picture(file.relative_to(images))
 
     def label_path(self, image: Path) -> Path:
         """Returns where the label map of a picture, given relative to ``images``, is or has to be.
@@ -64,7 +73,7 @@ class FileRule:
         """Returns all files that are named and placed as label maps are, in order."""
         inside = [Path(folder).parts for folder in self.label_folders.values()]
         found = []
-        for path in self._files(self.labels):
+        for path in files_below(self.labels):
             name, parts = path.name.lower(), path.parent.parts
             if not name.endswith(self.label_suffix.lower()) or not name.startswith(
                 self.label_prefix.lower()
@@ -104,15 +113,6 @@ class FileRule:
         if self.image_suffix is None:
             return path.suffix.lower() in PICTURE_SUFFIXES
         return name.endswith(self.image_suffix.lower())
-
-    def _files(self, folder: Path) -> Iterator[Path]:
-        """Yields the files of a tree, relative to it; hidden ones are passed over, links to folders
-        are followed.
-        """
-        for root, _, names in os.walk(folder, followlinks=True):
-            for name in names:
-                if not name.startswith("."):
-                    yield Path(root, name).relative_to(folder)
 
     def _names(self, folder: Path) -> dict[str, str]:
         """Returns the names in a folder by their lower case."""

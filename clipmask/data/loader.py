@@ -12,7 +12,7 @@ void differ, every sample says which are its own (``vocabulary``, ``ignore_label
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,10 +24,10 @@ from clipmask.data.catalog import load_dataset, load_training_sets
 from clipmask.data.cores import usable_cores
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.order import AUGMENTATION, EpochOrder, Order, WeightedOrder, stream
+from clipmask.data.records import PackedRecords, Record
 from clipmask.data.workers import outlive_signals
 from clipmask.errors import UserError
 
-Record = dict[str, Any]
 Mapper = Callable[[Record], Record]
 
 
@@ -75,10 +75,10 @@ def build_train_loader(
         )
     if steps < 1:
         raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more")
-    datasets = load_training_sets(cfg.DATASETS.TRAIN)
-    order = _order(cfg, [len(dataset.records) for dataset in datasets], seed)
+    samples, sizes = _train_samples(cfg, seed)
+    order = _order(cfg, sizes, seed)
     return DataLoader(
-        TrainSamples(_parts(cfg, datasets), seed),
+        samples,
         batch_sampler=StepSampler(
             order,
             batch,
@@ -116,11 +116,10 @@ def build_test_loader(
             file raises it when it is read.
     """
     dataset = load_dataset(dataset_name, labelled=False)
-    records = [
-        {"vocabulary": dataset.vocabulary, **record} for record in dataset.records[rank::world_size]
-    ]
+    own = {"vocabulary": dataset.vocabulary}
+    records = PackedRecords(dataset.records[rank::world_size])
     return DataLoader(
-        TestSamples(records, TestMapper.from_config(cfg)),
+        TestSamples(records, TestMapper.from_config(cfg), own),
         batch_size=1,
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
@@ -145,19 +144,26 @@ def _order(cfg: CfgNode, sizes: Sequence[int], seed: int) -> Order:
     return WeightedOrder(sizes, weights, seed)
 
 
+def _train_samples(cfg: CfgNode, seed: int) -> tuple[TrainSamples, list[int]]:
+    """The samples of DATASETS.TRAIN, and how many each dataset has; the lists are let go."""
+    parts = _parts(cfg, load_training_sets(cfg.DATASETS.TRAIN, present=False))
+    return TrainSamples(parts, seed), [len(records) for records, _ in parts]
+
+
 def _parts(
     cfg: CfgNode, datasets: Sequence[RegisteredDataset]
-) -> list[tuple[list[Record], Mapper]]:
+) -> list[tuple[Sequence[Record], Mapper]]:
     """The samples of each dataset with what maps them."""
     spaces = {(dataset.vocabulary.label_space, dataset.ignore_label) for dataset in datasets}
-    parts: list[tuple[list[Record], Mapper]] = []
+    parts: list[tuple[Sequence[Record], Mapper]] = []
     for dataset in datasets:
         mapper = TrainMapper.from_config(cfg, dataset.label_format)
+        records = PackedRecords(dataset.records)
         if len(spaces) == 1:
-            parts.append((dataset.records, mapper))
+            parts.append((records, mapper))
         else:
             own = {"vocabulary": dataset.vocabulary, "ignore_label": dataset.ignore_label}
-            parts.append((dataset.records, _WithLabelSpace(mapper, own)))
+            parts.append((records, _WithLabelSpace(mapper, own)))
     return parts
 
 
@@ -225,7 +231,7 @@ class TrainSamples(Dataset[Record]):
         seed: of the augmentation.
     """
 
-    def __init__(self, parts: Sequence[tuple[list[Record], Mapper]], seed: int) -> None:
+    def __init__(self, parts: Sequence[tuple[Sequence[Record], Mapper]], seed: int) -> None:
         self.parts = list(parts)
         self.seed = seed
 
@@ -261,16 +267,20 @@ class TestSamples(Dataset[Record]):
     Args:
         records: dataset dicts.
         mapper: reads one.
+        own: what every sample has beside, unless its dict has another value.
     """
 
     __test__ = False  # no test case, whatever its name tells pytest
 
-    def __init__(self, records: list[Record], mapper: Callable[[Record], Record]) -> None:
+    def __init__(
+        self, records: Sequence[Record], mapper: Mapper, own: Mapping[str, Any] | None = None
+    ) -> None:
         self.records = records
         self.mapper = mapper
+        self.own = own or {}
 
     def __getitem__(self, number: int) -> Record:
-        return self.mapper(self.records[number])
+        return {**self.own, **self.mapper(self.records[number])}
 
     def __len__(self) -> int:
         return len(self.records)

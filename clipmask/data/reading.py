@@ -19,6 +19,7 @@ from clipmask.data.bands import TIFF_SUFFIXES, read_bands, read_wide_labels
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import TRANSPARENT, LabelFormat, unpacked
 from clipmask.errors import UserError
+from clipmask.paths import refuse_special
 
 # What counts as a picture where folders are searched; a file that is named itself is always tried.
 PICTURE_SUFFIXES = {
@@ -348,6 +349,7 @@ def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
     """Opens and decodes a picture; whatever Pillow raises becomes a ``UserError`` that names
     ``what`` and the path.
     """
+    refuse_special(path, what)
     try:
         image = Image.open(path)
     except FileNotFoundError as error:

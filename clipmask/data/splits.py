@@ -17,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
 from clipmask.errors import UserError
+from clipmask.paths import refuse_special
 
 LISTS = (".txt", ".csv", ".tsv", ".lst")  # endings of files that list pictures
 TABLES = (".csv", ".tsv")  # of those whose first line may name columns
@@ -121,6 +122,7 @@ def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path
     """Returns the pictures that a text file lists, each once; empty lines and those with # are
     passed over.
     """
+    refuse_special(file, f"descriptor {descriptor}:")
     index = picture_index(pictures)
     chosen: dict[Path, None] = {}
     for number, line in enumerate(

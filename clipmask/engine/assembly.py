@@ -13,7 +13,8 @@ import yaml
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.data.catalog import load_dataset, load_training_sets
+from clipmask.data.catalog import Dataset, load_dataset, load_training_sets
+from clipmask.data.overlap import refuse_shared
 from clipmask.data.texts import read_texts
 from clipmask.errors import UserError
 from clipmask.evaluation import labels_withheld
@@ -46,9 +47,18 @@ def evaluated_vocabularies(
     Raises:
         UserError: a dataset is not registered, is empty or lacks something.
     """
+    datasets = _evaluated_datasets(cfg, fabric, withheld)
+    return {name: dataset.vocabulary for name, dataset in datasets.items()}
+
+
+def _evaluated_datasets(cfg: CfgNode, fabric: Fabric, withheld: bool = False) -> dict[str, Dataset]:
     with fabric.rank_zero_first(local=True):
         return {
-            name: load_dataset(name, labelled=not (withheld and labels_withheld(name))).vocabulary
+            name: load_dataset(
+                name,
+                labelled=not (withheld and labels_withheld(name)),
+                present=fabric.local_rank == 0,  # one process of each machine looks for the files
+            )
             for name in cfg.DATASETS.TEST
         }
 
@@ -57,18 +67,28 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[Vocabulary, ...]:
     """Returns the different vocabularies that a run trains, after a look at all of its datasets.
 
     Raises:
-        UserError: nothing to train on; a test dataset has a name that is not trained;
+        UserError: nothing to train on; a test dataset has a name that is not trained, or shares a
+            picture with a training dataset of another name;
             MODEL.CLIP.TEXT is annotation and there is no text, or one is no string; and see
             ``evaluated_vocabularies``.
     """
     with fabric.rank_zero_first(local=True):
-        datasets = load_training_sets(cfg.DATASETS.TRAIN)
+        datasets = load_training_sets(cfg.DATASETS.TRAIN, present=fabric.local_rank == 0)
     if cfg.MODEL.CLIP.TEXT == "annotation":
         _check_texts(cfg, [record for dataset in datasets for record in dataset.records])
     vocabularies = different(dataset.vocabulary for dataset in datasets)
     trained = {term.text for term in union(vocabularies)}
-    for name, vocabulary in evaluated_vocabularies(cfg, fabric).items():
-        unknown = [term.text for term in vocabulary.terms if term.text not in trained]
+    tested = _evaluated_datasets(cfg, fabric)
+    if fabric.local_rank == 0:
+        refuse_shared(
+            {
+                name: dataset.records
+                for name, dataset in zip(cfg.DATASETS.TRAIN, datasets, strict=True)
+            },
+            {name: dataset.records for name, dataset in tested.items()},
+        )
+    for name, dataset in tested.items():
+        unknown = [term.text for term in dataset.vocabulary.terms if term.text not in trained]
         if unknown:
             raise UserError(
                 f"DATASETS.TEST {name!r}: {', '.join(unknown)} are names that no dataset of"

@@ -16,6 +16,7 @@ from fvcore.common.config import CfgNode
 
 from clipmask.config import leaf_keys
 from clipmask.data import build_train_loader
+from clipmask.data.descriptor import refuse_among_pictures
 from clipmask.engine.evaluation import (
     Results,
     check_expected,
@@ -71,8 +72,8 @@ def train(
 
     Raises:
         UserError: the config, the data or a checkpoint is not usable; OUTPUT_DIR holds a run and
-            neither ``resume`` nor ``start_over`` is said, or another job writes to it; training met
-            no finite loss any more.
+            neither ``resume`` nor ``start_over`` is said, another job writes to it, or it lies
+            among the pictures of a dataset; training met no finite loss any more.
     """
     check_ranges(leaf_keys(cfg))
     folder, main = Path(cfg.OUTPUT_DIR).expanduser(), is_main_process()
@@ -80,6 +81,7 @@ def train(
         raise UserError(
             "--resume goes on with a run, --start-over begins it again: say one of them"
         )
+    refuse_among_pictures(folder, [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     with contextlib.ExitStack() as stack:
         own = stack.enter_context(run_folder(folder, main))
         if main and not (resume or start_over):

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipmask.errors import MissingText, UserError
+from clipmask.paths import refuse_bomb
 from clipmask.text.clip_encoder import (
     ClipTextEncoder,
     check_pretrained,
@@ -156,6 +157,7 @@ class FileSource:
                 f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or"
                 " random)"
             )
+        refuse_bomb(self.path, "embeddings file")
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 names, embeddings = arrays["names"], arrays["embeddings"]

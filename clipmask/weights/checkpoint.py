@@ -37,6 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from clipmask.errors import UserError
+from clipmask.paths import refuse_bomb
 from clipmask.vocabulary import Vocabulary
 from clipmask.weights.foreign import read_weight_file, without_wrapper
 from clipmask.weights.mistaken import told_apart
@@ -282,6 +283,7 @@ def of_backbone(weights: dict[str, Tensor], own: Iterable[str]) -> dict[str, Ten
 
 
 def _read_torch(path: Path) -> Any:
+    refuse_bomb(path, "checkpoint")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

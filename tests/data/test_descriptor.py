@@ -16,7 +16,11 @@ from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
 from clipmask.data.catalog import label_reader, load_dataset
-from clipmask.data.descriptor import read_descriptor, register_descriptor
+from clipmask.data.descriptor import (
+    read_descriptor,
+    refuse_among_pictures,
+    register_descriptor,
+)
 from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
 
@@ -410,3 +414,23 @@ def test_shares_may_have_a_seed(tmp_path: Path) -> None:
         }
         drawn.append(tuple(record["file_name"] for record in samples["val"]))
     assert len(set(drawn)) == 3
+
+
+def test_results_may_not_lie_among_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run would train on the pictures of this one."""
+    _tree(tmp_path, "i/1.png", "l/1.png")
+    register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"]))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("i")
+    for folder in ("i/run", "i", "link/run"):
+        with pytest.raises(UserError, match=rf"OUTPUT_DIR {folder}: lies in .*i, where .*d\.yaml"):
+            refuse_among_pictures(Path(folder), ["d_train", "unknown"])
+    for folder in ("run", "l/run", "."):
+        refuse_among_pictures(Path(folder), ["d_train", "unknown"])
+    suffix = write_yaml(
+        tmp_path / "e.yaml", images="i", labels="l", classes=["a"], image_suffix=".jpg"
+    )
+    register_descriptor(suffix)
+    refuse_among_pictures(Path("i/run"), ["e_train"])

@@ -16,6 +16,7 @@ from PIL import Image
 from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape
 from clipmask.curation.guessing.pixels import look
 from clipmask.errors import UserError
+from clipmask.paths import refuse_bomb, refuse_special
 
 ARRAYS = (".npy", ".npz")
 
@@ -134,6 +135,8 @@ def _id_name(id: int) -> str:
 
 
 def _array(path: Path) -> NDArray[np.int64]:
+    refuse_special(path, "array")
+    refuse_bomb(path, "array")
     try:
         content = np.load(path, allow_pickle=False)
         values = content[content.files[0]] if isinstance(content, np.lib.npyio.NpzFile) else content

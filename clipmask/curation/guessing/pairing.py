@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from clipmask.curation.guessing.pixels import Look, look
+from clipmask.data.files import files_below
 from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.errors import UserError
 
@@ -169,22 +170,16 @@ def find_pictures(folder: Path) -> list[Path]:
 
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:
     """Yields all pictures below a folder, in order; hidden files and folders are passed over."""
-    for root, folders, names in os.walk(folder, followlinks=True):
-        if _is_own_output(root, names):
-            folders[:] = []
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = PurePosixPath(Path(root).relative_to(folder).as_posix())
-        for name in sorted(names):
-            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES:
-                yield inside / name
+    for file in files_below(folder, skip=_is_own_output):
+        if file.suffix.lower() in PICTURE_SUFFIXES:
+            yield PurePosixPath(file.as_posix())
 
 
-def _is_own_output(folder: str, names: Sequence[str]) -> bool:
+def _is_own_output(folder: Path, names: Sequence[str]) -> bool:
     """Whether ``clipmask-data check`` or ``convert`` made a folder, which holds no new pictures."""
     if {"report.json", "classes.png"} <= {*names}:
         return True
-    file = Path(folder, f"{Path(folder).resolve().name}.yaml")
+    file = folder / f"{folder.resolve().name}.yaml"
     return file.name in names and file.read_text(errors="replace").startswith(CONVERTED)
 
 

@@ -1,0 +1,105 @@
+"""Files on disk: those below a folder, each folder once, and which paths lead to one file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from clipmask.paths import special_kind
+
+Skip = Callable[[Path, Sequence[str]], bool]
+Identity = tuple[int, int]  # device and inode: equal for all paths to one file
+
+_FEW = 16  # files of one folder, up to which asking for each is quicker than listing the folder
+
+
+def files_below(folder: Path, skip: Skip = lambda folder, names: False) -> Iterator[Path]:
+    """Yields the files of a tree, relative to ``folder``, in an order that depends on names alone.
+
+    Links to folders are followed, after all real folders, and each folder is searched once, however
+    many ways lead there; a link to ``folder`` itself or to a folder above it leads to nothing new.
+    Files and folders whose names begin with a dot are passed over, and so are pipes and devices.
+
+    Args:
+        folder: where to look; nothing is found where it is missing or can't be read.
+        skip: is given each folder and the names of what lies in it; True passes it over.
+    """
+    seen = {_identity(above) for above in folder.resolve().parents}
+    real, linked = [Path()], list[Path]()
+    while real or linked:
+        inside = real.pop() if real else linked.pop(0)
+        identity = _identity(folder / inside)
+        if identity is None or identity in seen:
+            continue
+        seen.add(identity)
+        folders = []
+        entries = _entries(folder / inside)
+        if skip(folder / inside, [entry.name for entry in entries]):
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                # a link that leads nowhere is a file that is missing, and is said to be
+                if entry.is_file() or special_kind(entry.path) is None:
+                    yield inside / entry.name
+            elif entry.is_symlink():
+                linked.append(inside / entry.name)
+            else:
+                folders.append(inside / entry.name)
+        real.extend(reversed(folders))
+
+
+def identities(paths: Sequence[str]) -> list[Identity | None]:
+    """Returns for each path the file that it leads to; None where there is none.
+
+    Folders that hold many of the files are listed, which takes a small part of the time of a
+    question for each file.
+
+    Args:
+        paths: of files.
+    """
+    folders: defaultdict[str, list[int]] = defaultdict(list)
+    for number, path in enumerate(paths):
+        folders[os.path.dirname(path)].append(number)
+    found: list[Identity | None] = [None] * len(paths)
+    for folder, numbers in folders.items():
+        listed = _listed(folder) if len(numbers) > _FEW else {}
+        for number in numbers:
+            identity = listed.get(os.path.basename(paths[number]))
+            # a name may be written in another way than the folder lists it
+            found[number] = identity or _identity(paths[number], folders=False)
+    return found
+
+
+def _listed(folder: str) -> Mapping[str, Identity]:
+    """The files of a folder by name; links, which lead elsewhere, are left out."""
+    device = _identity(folder or ".")
+    if device is None:
+        return {}
+    return {
+        entry.name: (device[0], entry.inode())
+        for entry in _entries(folder or ".", ordered=False)
+        if entry.is_file(follow_symlinks=False)
+    }
+
+
+def _entries(folder: str | Path, ordered: bool = True) -> Sequence[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name) if ordered else list(entries)
+    except OSError:
+        return []
+
+
+def _identity(path: str | Path, folders: bool = True) -> Identity | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISDIR(found.st_mode) and not folders:
+        return None
+    return found.st_dev, found.st_ino
