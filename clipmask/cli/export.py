@@ -160,6 +160,11 @@ def _run(argv: Sequence[str] | None) -> None:
             " from"
         )
     _check_kind(model, args.free_vocabulary)
+    if predictor.image_format.channels != 3:
+        raise UserError(
+            f"--weights {args.weights}: takes {predictor.image_format.channels} bands; only models"
+            " of pictures in colour are exported"
+        )
     seen, pictures = _seen_size(predictor, size), _pictures(predictor, args.verify, size)
     model.prepare()
     text = _rows(model) if args.free_vocabulary else None

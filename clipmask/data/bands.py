@@ -1,5 +1,5 @@
-"""TIFF files with more bands than red, green and blue, read by tifffile, an extra: pip install
-'clipmask[bands]'.
+"""Pictures with other bands than red, green and blue: TIFF files, read by tifffile, an extra (pip
+install 'clipmask[bands]'), and the channels of other files.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from clipmask.errors import UserError
 
@@ -17,10 +18,11 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 
 
 def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[Any]:
-    """Reads some bands of a TIFF file.
+    """Reads some bands of a picture.
 
     Args:
-        path: the file, bands in planes or pixel by pixel.
+        path: a TIFF file, bands in planes or pixel by pixel; or any that Pillow reads, whose
+            channels are the bands: of RGBA, opacity is the fourth.
         bands: their numbers from 1, in the order wanted.
 
     Returns:
@@ -29,7 +31,7 @@ def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[An
     Raises:
         UserError: the file is missing or damaged or has no such band; or tifffile is not installed.
     """
-    values = _all_bands(path)
+    values = _all_bands(path) if _is_tiff(path) else _channels(path)
     count = values.shape[-1]
     if max(bands) > count:
         raise UserError(
@@ -90,6 +92,22 @@ def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
         )
     band = next(place for place, axis in enumerate(axes) if axis not in "YX")
     return np.moveaxis(values, band, -1)
+
+
+def _is_tiff(path: str | os.PathLike[str]) -> bool:
+    return str(path).lower().endswith(TIFF_SUFFIXES)
+
+
+def _channels(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Returns (H, W, channels) of a file that Pillow reads, as they are stored."""
+    try:
+        with Image.open(path) as image:
+            values = np.asarray(image.convert("RGBA") if "P" in image.mode else image)
+    except FileNotFoundError as error:
+        raise UserError(f"image {path}: no such file") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"image {path}: can't be read ({error})") from error
+    return values[..., None] if values.ndim == 2 else values
 
 
 def _library(path: str | os.PathLike[str]) -> Any:

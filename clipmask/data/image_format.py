@@ -24,7 +24,7 @@ class ImageFormat:
             the file's type holds, so that 8-bit pictures stay as they are.
         percentiles: take the range from each picture instead: these percentiles, 0..100, of its
             values in all bands.
-        bands: the numbers, from 1, of the three bands of TIFF files that are taken for red, green
+        bands: the numbers, from 1, of the bands that the model sees: three are taken for red, green
             and blue; None: the files are pictures in colour or grey.
 
     Raises:
@@ -33,7 +33,7 @@ class ImageFormat:
 
     range: tuple[float, float] | None = None
     percentiles: tuple[float, float] | None = None
-    bands: tuple[int, int, int] | None = None
+    bands: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.range is not None and not self.range[0] < self.range[1]:
@@ -56,7 +56,7 @@ class ImageFormat:
 
         Args:
             metadata: anything with ``get``. ``image_range`` is ``full`` (or absent), ``[low,
-                high]`` or ``{"percentiles": [low, high]}``; ``bands`` are three numbers from 1, or
+                high]`` or ``{"percentiles": [low, high]}``; ``bands`` are numbers from 1, or
                 absent.
 
         Raises:
@@ -68,14 +68,13 @@ class ImageFormat:
         whole = isinstance(bands, list | tuple) and all(
             isinstance(band, int) and band >= 1 for band in bands
         )
-        if not whole or len(bands) != 3 or any(isinstance(band, bool) for band in bands):
+        if not whole or not bands or any(isinstance(band, bool) for band in bands):
             raise UserError(
-                f"bands is {bands!r}; it is three numbers from 1, those of red, green and blue: [4,"
-                " 3, 2]"
+                f"bands is {bands!r}; it is a list of numbers from 1: those of red, green and blue,"
+                " [4, 3, 2], or of all bands that the model is to see, [1, 2, 3, 4]"
             )
-        red, green, blue = bands
         return dataclasses.replace(
-            cls._from_range(metadata.get("image_range", None)), bands=(red, green, blue)
+            cls._from_range(metadata.get("image_range", None)), bands=tuple(bands)
         )
 
     @classmethod
@@ -105,6 +104,11 @@ class ImageFormat:
         if self.percentiles is not None:
             return {"image_range": {"percentiles": list(self.percentiles)}, **bands}
         return bands if self.range is None else {"image_range": list(self.range), **bands}
+
+    @property
+    def channels(self) -> int:
+        """How many channels pictures have as they are read."""
+        return 3 if self.bands is None else len(self.bands)
 
     @property
     def scales(self) -> bool:
@@ -147,6 +151,17 @@ class ImageFormat:
             return 0.0, 1.0
         low, high = np.percentile(finite, self.percentiles)
         return float(low), float(high)
+
+
+def shown(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns a picture (H, W, C) as colours (H, W, 3) to draw: of more bands than three the first
+    three, of fewer the last one repeated.
+    """
+    count = pixels.shape[-1]
+    if count == 3:
+        return pixels
+    places = [min(place, count - 1) for place in range(3)]
+    return np.ascontiguousarray(pixels[..., places])
 
 
 PLAIN = ImageFormat()  # values as they are in 8 bits, else scaled by what their type holds

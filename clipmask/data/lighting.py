@@ -51,11 +51,11 @@ class LightingJitter(nn.Module):
         exposed, balanced, hazy, blurred, noisy = (torch.rand(5) < self.probability).tolist()
         changed: Tensor = image.as_subclass(Tensor)
         if exposed or balanced or hazy:
-            values = torch.linspace(0, 1, 256).expand(3, 256)
+            values = torch.linspace(0, 1, 256).expand(len(image), 256)
             if exposed:
                 values = values ** _log_uniform(GAMMA)
             if balanced:
-                values = values * _log_uniform(GAIN, 3).unsqueeze(1)
+                values = values * _log_uniform(GAIN, len(image)).unsqueeze(1)
             if hazy:
                 share, veil = torch.rand(2)
                 share, veil = share * HAZE, VEIL + (1 - VEIL) * veil
@@ -87,7 +87,7 @@ def _add_noise(image: Tensor) -> Tensor:
     the image.
     """
     strength = 255 * NOISE * torch.rand(()).item()
-    channels = 3 if torch.rand(()).item() < 0.5 else 1
+    channels = len(image) if torch.rand(()).item() < 0.5 else 1
     noise = torch.randn(channels, *image.shape[1:]) * strength
     return (image + noise).round_().clamp_(0, 255).to(torch.uint8)
 

@@ -202,5 +202,7 @@ def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def _ordered(image: Tensor, format: str) -> Tensor:
-    """Returns an RGB picture (3, h, w) in the channel order ``format``, contiguous."""
-    return (image.flip(0) if format == "BGR" else image).contiguous()
+    """Returns an RGB picture (3, h, w) in the channel order ``format``, contiguous; one of other
+    bands stays as it is.
+    """
+    return (image.flip(0) if format == "BGR" and len(image) == 3 else image).contiguous()

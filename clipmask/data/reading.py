@@ -81,7 +81,8 @@ def read_image(
             holds.
 
     Returns:
-        uint8 (H, W, 3), contiguous.
+        uint8 (H, W, 3), contiguous; of an ``image_format`` with bands (H, W, bands), in their own
+        order where they are not three.
 
     Raises:
         UserError: the file is missing, is not a picture, is damaged, or has pixels of more than 16
@@ -90,7 +91,8 @@ def read_image(
     check_format(format)
     if image_format.scales or image_format.bands:
         pixels = _eight_bits(read_values(path, image_format.bands), image_format, path)
-        return np.ascontiguousarray(pixels[..., ::-1] if format == "BGR" else pixels)
+        bgr = format == "BGR" and pixels.shape[-1] == 3
+        return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
     with _opened(path, "image") as image:
         # without, a picture that stands upright would be copied
         ImageOps.exif_transpose(image, in_place=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from clipmask.data.band_jitter import ColorOrBandJitter
 from clipmask.data.hue import HueJitter
 from clipmask.data.lighting import LightingJitter
 from clipmask.errors import UserError
@@ -75,7 +76,7 @@ class TrainTransform:
                     if flip == "vertical"
                     else v2.RandomHorizontalFlip(0.5 if flip == "horizontal" else 0.0)
                 ),
-                _photometric_distortion() if color_aug else v2.Identity(),
+                ColorOrBandJitter(_photometric_distortion()) if color_aug else v2.Identity(),
                 LightingJitter(lighting) if lighting else v2.Identity(),
             ]
         )

@@ -195,6 +195,7 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
             len(weights),
         )
         weights = backbone
+    weights = _for_bands(weights, model.state_dict())
     before = trained_vocabularies(checkpoint)
     why, stays = "", {"text.embedding", "text.mean", "text.vocabulary"}
     if before and [term.text for term in union(before)] != [
@@ -229,6 +230,23 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
     return [item._replace(role=START) for item in licenses] or [
         License(START, Path(source).name, UNKNOWN)
     ]
+
+
+def _for_bands(weights: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes the first convolution of a model for colours fit other bands, as timm does: weights are
+    repeated over the bands, and scaled to the same sum.
+    """
+    from timm.models import adapt_input_conv
+
+    fitted = dict(weights)
+    for name, value in weights.items():
+        shape = own[name].shape if name in own else value.shape
+        if value.ndim != 4 or value.shape[1] != 3 or shape[1] == 3:
+            continue
+        if (shape[0], *shape[2:]) == (value.shape[0], *value.shape[2:]):
+            fitted[name] = adapt_input_conv(shape[1], value)
+            logger.info("%s is made to fit %d bands in place of 3", name, shape[1])
+    return fitted
 
 
 def _listed(vocabularies: Sequence[Vocabulary]) -> str:

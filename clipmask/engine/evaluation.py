@@ -23,6 +23,7 @@ from clipmask.d2 import DatasetEvaluator, SemSegEvaluator
 from clipmask.data import build_test_loader, label_reader
 from clipmask.data.catalog import class_names
 from clipmask.engine.assembly import assemble, evaluated_vocabularies, load_same_model
+from clipmask.engine.channels import fit_channels
 from clipmask.engine.folder import newest_checkpoint, run_folder
 from clipmask.engine.launch import is_main_process, launched
 from clipmask.engine.random_state import preserved_random_state
@@ -334,6 +335,7 @@ def evaluate_checkpoint(
             raise UserError("DATASETS.TEST is empty: name the dataset(s) to evaluate on")
         start = time.perf_counter()
         checkpoint = found.checkpoint if found else load_checkpoint(source)
+        cfg = fit_channels(cfg, checkpoint)
         tested = evaluated_vocabularies(cfg, fabric, withheld=True)
         trained = trained_vocabularies(checkpoint) or (tested[cfg.DATASETS.TEST[0]],)
         model = assemble(cfg, fabric, trained, str(source), checkpoint).to(fabric.device)

@@ -17,7 +17,7 @@ from clipmask.d2 import MetadataCatalog
 from clipmask.data import TestMapper, label_reader, read_image
 from clipmask.data.catalog import load_dataset
 from clipmask.data.file_names import result_names
-from clipmask.data.image_format import PLAIN
+from clipmask.data.image_format import PLAIN, shown
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.visualizer import comparison, palette
@@ -60,7 +60,7 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     for file, (record, labels) in zip(files, _predictions(cfg, model, chosen), strict=True):
         image = read_image(record["file_name"], image_format=record.get("image_format", PLAIN))
         truth = read_truth(record["sem_seg_file_name"], size=image.shape[:2])
-        picture = comparison(image, truth, labels, names, colors, ignore_label)
+        picture = comparison(shown(image), truth, labels, names, colors, ignore_label)
         Image.fromarray(picture).save(folder / f"{file}.png")
         pictures[str(file)] = picture
     return pictures
@@ -88,7 +88,7 @@ def draw_sample(cfg: CfgNode, model: ClipMask, sample: dict[str, Any]) -> np.nda
     }
     labels = _labels(model, model, [inputs])[0]
     return comparison(
-        np.ascontiguousarray(image[..., ::-1] if cfg.INPUT.FORMAT == "BGR" else image),
+        shown(np.ascontiguousarray(image[..., ::-1] if cfg.INPUT.FORMAT == "BGR" else image)),
         sample["sem_seg"].cpu().numpy(),
         labels,
         names,

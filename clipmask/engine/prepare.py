@@ -19,6 +19,7 @@ from clipmask.engine.assembly import (
     look_up_texts,
     start_from,
 )
+from clipmask.engine.channels import fit_channels
 from clipmask.engine.folder import newest_checkpoint, set_aside
 from clipmask.engine.random_state import draw_seed, seed_everything
 from clipmask.engine.state import TrainingState, differences, trained_weights
@@ -42,6 +43,8 @@ def prepare(
     cfg = _with_seed(cfg, fabric, checkpoint)
     seed_everything(cfg.SEED)
     vocabularies = check_datasets(cfg, fabric)
+    weights = cfg.MODEL.WEIGHTS
+    cfg = fit_channels(cfg, checkpoint or (load_checkpoint(weights) if weights else None))
     model = assemble(cfg, fabric, vocabularies, str(source or cfg.MODEL.WEIGHTS), checkpoint)
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))

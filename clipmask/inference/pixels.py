@@ -23,20 +23,23 @@ Picture = (
 
 
 def to_pixels(image: Picture, image_format: ImageFormat = PLAIN) -> NDArray[np.uint8]:
-    """Returns uint8 (H, W, 3), RGB.
+    """Returns uint8 (H, W, 3), RGB, or (H, W, bands) where ``image_format`` has bands.
 
     Args:
         image: a path, the bytes of a picture's file, such a file opened, a PIL image or pixels: an
             array (H, W), grey, or (H, W, 1), (H, W, 3) or (H, W, 4), whose fourth channel, opacity,
             is left out; or a tensor (C, H, W) of as many channels. uint8 0..255, or floating-point
             numbers in [0, 1].
-        image_format: how files are read by their path, see ``read_image``.
+        image_format: how files are read by their path, see ``read_image``. With bands, pixels have
+            those bands alone, in their order, and any numbers where it gives a range.
 
     Raises:
         UserError: a file can't be read, or it is no picture.
     """
     if isinstance(image, str | os.PathLike):
         return read_image(image, image_format=image_format)
+    if image_format.channels != 3:
+        return _of_bands(image, image_format)
     if isinstance(image, bytes | bytearray | memoryview):
         image = _opened(io.BytesIO(image))
     elif not isinstance(image, Image.Image | np.ndarray | torch.Tensor) and hasattr(image, "read"):
@@ -53,6 +56,37 @@ def to_pixels(image: Picture, image_format: ImageFormat = PLAIN) -> NDArray[np.u
         array = array.float() if array.is_floating_point() else array  # numpy has no bfloat16
         return _of_array(array.numpy() if image.ndim == 2 else array.permute(1, 2, 0).numpy())
     return _of_array(image)
+
+
+def _of_bands(image: Any, image_format: ImageFormat) -> NDArray[np.uint8]:
+    """Checks pixels of a model whose pictures have bands, and scales them."""
+    array, count = image, image_format.channels
+    if isinstance(image, torch.Tensor):
+        moved = image.detach().cpu()
+        moved = moved.float() if moved.is_floating_point() else moved  # numpy has no bfloat16
+        array = moved.permute(1, 2, 0).numpy() if image.ndim == 3 else moved.numpy()
+    elif isinstance(image, Image.Image):
+        array = np.asarray(image)
+    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != count:
+        kind = f"array {array.shape}" if isinstance(array, np.ndarray) else type(image).__name__
+        raise UserError(
+            f"not a picture for this model: {kind}; it takes the bands {image_format.bands}: give"
+            f" the path of a file with them, or an array (height, width, {count}) or a tensor"
+            f" ({count}, height, width) of these bands"
+        )
+    if not image_format.scales and array.dtype not in (np.uint8, np.uint16):
+        array = _bytes_of(array)
+    return np.ascontiguousarray(image_format.to_8_bits(array))
+
+
+def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Returns floating-point shares of 255 as uint8."""
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        raise UserError(
+            f"not a picture: {array.dtype} array with values outside [0, 1]; give uint8, or give"
+            " the dataset of the training an image_range"
+        )
+    return (array * 255).round().astype(np.uint8)
 
 
 def _opened(file: IO[bytes]) -> Image.Image:

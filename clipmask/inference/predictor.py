@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clipmask.config import load_cfg, stored_cfg
 from clipmask.data import TestMapper
-from clipmask.data.image_format import PLAIN, ImageFormat
+from clipmask.data.image_format import PLAIN, ImageFormat, shown
 from clipmask.device import resolve_device
 from clipmask.errors import MissingText, UserError
 from clipmask.inference.exported import ENDING, ExportedModel
@@ -387,13 +387,13 @@ class Predictor:
                     maps = [best_labels(smoothing(pixels, seen)) for (_, pixels), seen in frames]
         for index, ((source, pixels), labels) in enumerate(zip(batch, maps, strict=True)):
             score: Callable[[Segmentation], NDArray[np.float32]] = functools.partial(
-                self._scores, given=given
+                self._scores, pixels, given=given
             )
             if scores:
                 score = functools.partial(_kept_scores, kept[index].float().cpu().numpy())
             label_map = labels.cpu().numpy()
             yield Segmentation(
-                pixels,
+                shown(pixels),
                 label_map,
                 self.names,
                 self.colors,
@@ -422,14 +422,16 @@ class Predictor:
             height,
         )
 
-    def _scores(self, result: Segmentation, *, given: Mapping[str, Any]) -> NDArray[np.float32]:
+    def _scores(
+        self, pixels: NDArray[np.uint8], result: Segmentation, *, given: Mapping[str, Any]
+    ) -> NDArray[np.float32]:
         # each change of vocabulary makes a new tuple, also for equal names
         if result.names is not self.names:
             raise UserError(
                 "scores() of a result from before set_vocabulary: segment the picture again"
             )
         with torch.inference_mode():
-            outputs: Any = self._segmenter([{**self._mapper.from_array(result.image), **given}])
+            outputs: Any = self._segmenter([{**self._mapper.from_array(pixels), **given}])
         return outputs[0]["sem_seg"].float().cpu().numpy()
 
 

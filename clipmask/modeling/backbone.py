@@ -184,7 +184,8 @@ class _Plan(NamedTuple):
 
 def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _Plan) -> Any:
     """Creates the feature extractor with its weights."""
-    whole = _create(name, args, num_classes=0)
+    # A file's weights are of pictures in colour; timm makes them fit other bands.
+    whole = _create(name, {**args, "in_chans": 3}, num_classes=0)
     taken = inspect.signature(type(whole).__init__).parameters
     if "strict_img_size" in taken:
         # Swin would otherwise accept images of its training size only.

@@ -289,6 +289,12 @@ class ClipMask(nn.Module):
             size.
         """
         images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
+        for image, inputs in zip(images, batched_inputs, strict=True):
+            if len(image) != len(self.pixel_mean):
+                raise UserError(
+                    f"image {inputs.get('file_name', '')} has {len(image)} channels, but the model"
+                    f" takes {len(self.pixel_mean)}, one for each number of MODEL.PIXEL_MEAN"
+                )
         if torch.jit.is_tracing():
             images = [at_traced_size(image) for image in images]
         sizes = [(image.shape[1], image.shape[2]) for image in images]

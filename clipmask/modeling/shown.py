@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from clipmask.d2 import event_storage
+from clipmask.data.image_format import shown
 from clipmask.modeling.class_maps import label_map
 from clipmask.vocabulary import Vocabulary
 
@@ -52,7 +53,7 @@ def put_picture(
     image = sample["image"].permute(1, 2, 0).cpu().numpy().astype(np.uint8)
     names = list(vocabulary.names)
     picture = comparison(
-        np.ascontiguousarray(image[..., ::-1] if input_format == "BGR" else image),
+        shown(np.ascontiguousarray(image[..., ::-1] if input_format == "BGR" else image)),
         sample["sem_seg"].cpu().numpy(),
         label_map(logits, masks, size, size).cpu().numpy(),
         names,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipmask.curation.guessing.depth import guess_depth
 from clipmask.data.bands import count_bands, read_bands
-from clipmask.data.image_format import ImageFormat
+from clipmask.data.image_format import ImageFormat, shown
 from clipmask.data.reading import read_image
 from clipmask.errors import UserError
 
@@ -53,7 +53,7 @@ def test_eight_bits_with_near_infrared(tmp_path: Path) -> None:
 def test_metadata_and_back() -> None:
     form = ImageFormat(range=(0, 4095), bands=(4, 3, 2))
     assert ImageFormat.from_metadata(form.as_metadata()) == form
-    for wrong in ([1, 2], [0, 1, 2], "rgb", [1, 2, True]):
+    for wrong in ([], [0, 1, 2], "rgb", [1, 2, True], [1.5]):
         with pytest.raises(UserError, match="bands is"):
             ImageFormat.from_metadata({"bands": wrong})
 
@@ -65,9 +65,9 @@ def test_without_bands_the_way_out_is_said(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_tiff(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a\.png: is no TIFF file"):
-        read_bands(tmp_path / "a.png", [1, 2, 3])
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", "PNG")
+    with pytest.raises(UserError, match=r"a\.tif: is no TIFF file"):
+        read_bands(tmp_path / "a.tif", [1, 2, 3])
     with pytest.raises(UserError, match="no such file"):
         read_bands(tmp_path / "none.tif", [1, 2, 3])
 
@@ -76,3 +76,22 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(UserError, match=r"pip install 'clipmask\[bands\]'"):
         read_bands(tmp_path / "a.tif", [1, 2, 3])
+
+
+@pytest.mark.parametrize("bands", [(1,), (4, 2), (1, 2, 3, 4, 5)])
+def test_any_number_of_bands(tmp_path: Path, bands: tuple[int, ...]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack", planarconfig="contig")
+    form = ImageFormat.from_metadata({"bands": list(bands), "image_range": [0, 4095]})
+    assert form.channels == len(bands)
+    pixels = read_image(tmp_path / "a.tif", "BGR", form)  # only colours have that order
+    expected = (VALUES[..., [band - 1 for band in bands]] / 4095 * 255).round()
+    assert np.abs(pixels - expected).max() <= 1
+    assert shown(pixels).shape == (12, 14, 3)
+    assert (shown(pixels)[..., 0] == pixels[..., 0]).all()
+
+
+def test_the_channels_of_a_png_are_bands_too(tmp_path: Path) -> None:
+    values = (VALUES[..., :4] // 16).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    form = ImageFormat(bands=(1, 2, 3, 4))
+    assert (read_image(tmp_path / "a.png", image_format=form) == values).all()

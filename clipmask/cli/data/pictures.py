@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from clipmask.curation.checking.counts import Frequencies
 from clipmask.curation.checking.pair import Pair
 from clipmask.curation.checking.subject import Subject
-from clipmask.data.image_format import PLAIN, ImageFormat
+from clipmask.data.image_format import PLAIN, ImageFormat, shown
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_labels
 from clipmask.fonts import chart_letters
@@ -43,7 +43,7 @@ def read_sample(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLA
     Raises:
         UserError: one of the files is wrong, see ``read_image`` and ``read_labels``.
     """
-    image = read_image(pair.image, image_format=image_format)
+    image = shown(read_image(pair.image, image_format=image_format))
     labels = read_labels(pair.labels, format, image.shape[:2])
     void = (labels < 0) | (labels >= format.num_classes)
     return Sample(image, np.where(void, _NOTHING, labels.astype(np.int64)), Path(pair.image).stem)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipmask.curation.checking.likeness import Likeness, likeness
-from clipmask.data.image_format import PLAIN, ImageFormat
+from clipmask.data.image_format import PLAIN, ImageFormat, shown
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_label_pixels, read_labels
 from clipmask.errors import UserError
@@ -79,7 +79,7 @@ def read_pair(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLAIN
             image.tobytes(), digest_size=16, salt=str(size).encode()[:16]
         ).digest()
         reading = reading._replace(
-            image_size=size, digest=digest, likeness=likeness(image), span=_span(image)
+            image_size=size, digest=digest, likeness=likeness(shown(image)), span=_span(image)
         )
     except UserError as error:
         reading = reading._replace(image_fault=_reason(error, pair.image))
