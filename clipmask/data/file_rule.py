@@ -50,6 +50,11 @@ class FileRule:
         images, file = self.images.resolve(), file.resolve()
         return file.is_relative_to(images) and self._is_picture(file.relative_to(images))
 
+    def takes_label(self, file: Path) -> bool:
+        """Whether a file would count as a label map if it were there; see ``takes``."""
+        labels, file = self.labels.resolve(), file.resolve()
+        return file.is_relative_to(labels) and self._is_label(file.relative_to(labels))
+
     def label_path(self, image: Path) -> Path:
         """Returns where the label map of a picture, given relative to ``images``, is or has to be.
 
@@ -71,17 +76,18 @@ class FileRule:
 
     def label_files(self) -> list[Path]:
         """Returns all files that are named and placed as label maps are, in order."""
+        return sorted(
+            self.labels / path for path in files_below(self.labels) if self._is_label(path)
+        )
+
+    def _is_label(self, path: Path) -> bool:
+        """Whether a file below ``labels`` is named and placed as label maps are."""
+        name, parts = path.name.lower(), path.parent.parts
         inside = [Path(folder).parts for folder in self.label_folders.values()]
-        found = []
-        for path in files_below(self.labels):
-            name, parts = path.name.lower(), path.parent.parts
-            if not name.endswith(self.label_suffix.lower()) or not name.startswith(
-                self.label_prefix.lower()
-            ):
-                continue
-            if not inside or any(_contains(parts, folder) for folder in inside):
-                found.append(self.labels / path)
-        return sorted(found)
+        named = name.endswith(self.label_suffix.lower()) and name.startswith(
+            self.label_prefix.lower()
+        )
+        return named and (not inside or any(_contains(parts, folder) for folder in inside))
 
     @property
     def labels_inside(self) -> bool:

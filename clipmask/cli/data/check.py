@@ -74,13 +74,13 @@ def output_folder(name: str, subject: Subject) -> Path:
     """Makes the folder for results; a ``UserError`` where it would lie among the dataset's own
     pictures.
     """
-    folder = Path(name)
-    for other in subject.folders:
-        if folder.resolve().is_relative_to(other.resolve()):
-            raise UserError(
-                f"--output {folder}: lies in the dataset's folder {other}, which is searched for"
-                " pictures; name one outside"
-            )
+    folder, files = Path(name), subject.files
+    made = folder / "samples" / "0.png"
+    if files is not None and (files.takes(made) or files.takes_label(made)):
+        raise UserError(
+            f"--output {folder}: lies among the dataset's files, and what is written would count as"
+            " its pictures or label maps; name another folder"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

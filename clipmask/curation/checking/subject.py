@@ -14,6 +14,7 @@ from clipmask.curation.checking.pair import Pair
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import load_dataset
 from clipmask.data.descriptor import Descriptor, read_descriptor
+from clipmask.data.file_rule import FileRule
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
@@ -33,7 +34,7 @@ class Subject:
         splits: their names, in order; of registered datasets without what they all begin with.
         pairs: image and label map, each once, both there.
         image_format: how its pictures are read.
-        folders: that hold its files; results don't belong there.
+        files: which files count as its pictures and label maps; None: no others than ``pairs``.
         unlabelled: (image, label map that it would need).
         unlabelled_stops: training refuses such images, rather than leave them out.
         orphans: label maps without image.
@@ -48,7 +49,7 @@ class Subject:
     splits: tuple[str, ...]
     pairs: list[Pair]
     image_format: ImageFormat = PLAIN
-    folders: tuple[Path, ...] = ()
+    files: FileRule | None = None
     unlabelled: list[tuple[str, str]] = field(default_factory=list)
     unlabelled_stops: bool = False
     orphans: list[str] = field(default_factory=list)
@@ -118,7 +119,7 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
         splits=tuple(samples),
         pairs=pairs,
         image_format=descriptor.image_format,
-        folders=(descriptor.images, descriptor.labels),
+        files=descriptor.files,
         unlabelled=[(image, labels) for image, labels in everything if not os.path.isfile(labels)],
         orphans=[path for path in _label_files(descriptor) if path not in labelled],
         unused=[

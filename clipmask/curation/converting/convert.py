@@ -89,6 +89,9 @@ def convert(
     found = _renamed(found, options)
     skipped = dict(found.skipped)
     placed = _placed(found, root, pictures, skipped)
+    inner = Path(os.path.commonpath([picture.parent for picture in placed]) or ".")
+    root = root / inner
+    placed = {picture.relative_to(inner): labelled for picture, labelled in placed.items()}
     names = _names(found, options)
     table = _colors(names, found)
     try:
@@ -104,7 +107,8 @@ def convert(
             if tell is not None:
                 tell(number, len(placed))
         splits = _splits(placed)
-        _write_descriptor(output, root, names, table, splits)
+        suffixes = {picture.suffix for picture in placed}
+        _write_descriptor(output, root, names, table, splits, suffixes)
     except OSError as error:
         raise UserError(f"--output {output}: can't be written to ({error})") from error
     counts = {split: len(members) for split, members in splits.items()}
@@ -294,6 +298,7 @@ def _write_descriptor(
     names: Sequence[str],
     table: Sequence[Sequence[int]],
     splits: dict[str, list[Path]],
+    suffixes: set[str],
 ) -> None:
     for split, pictures in splits.items():
         text = "".join(f"{picture.as_posix()}\n" for picture in pictures)
@@ -305,6 +310,7 @@ def _write_descriptor(
     content = {
         "name": output.resolve().name,
         "images": Path(os.path.relpath(root.resolve(), output.resolve())).as_posix(),
+        **({"image_suffix": suffixes.pop()} if len(suffixes) == 1 else {}),
         "labels": "labels",
         "ignore_id": VOID,
         "classes": classes,

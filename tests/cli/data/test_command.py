@@ -165,7 +165,7 @@ def test_init_takes_shares_where_lists_do_not_fit(
         (["check", "none.yaml"], "no such file"),
         (["check", "nowhere_train"], "not registered"),
         (["check", "{yaml}", "--workers", "-1"], "--workers -1"),
-        (["check", "{yaml}", "--output", "{root}/images/new"], "searched for pictures"),
+        (["check", "{yaml}", "--output", "{root}/images/new"], "lies among"),
         (["show", "{yaml}", "--split", "tset"], "train, val"),
         (["show", "{yaml}", "--number", "0"], "--number 0"),
         (["init", "{root}/none"], "no such folder"),

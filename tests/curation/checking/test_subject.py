@@ -20,7 +20,9 @@ def test_a_descriptor(tmp_path: Path) -> None:
     assert len(subject.pairs) == TRAIN + VAL
     assert subject.class_names == ["road", "sky", "tree"]
     assert subject.format.colored
-    assert subject.folders == (tmp_path / "images", tmp_path / "labels")
+    assert subject.files is not None
+    assert subject.files.takes(tmp_path / "images/new.png")
+    assert not subject.files.takes(tmp_path / "elsewhere/new.png")
 
 
 def test_label_maps_among_the_pictures_are_no_orphans(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_arrays_that_are_no_label_maps_are_told(tmp_path: Path) -> None:
 def test_label_maps_have_the_colours_of_their_classes(tmp_path: Path) -> None:
     _, descriptor = _converted(coco_polygons(tmp_path / "data"), tmp_path / "out")
     colors = np.array([item.color for item in descriptor.classes], np.uint8)
-    with Image.open(tmp_path / "out/labels/images/a.png") as image:
+    with Image.open(tmp_path / "out/labels/a.png") as image:
         assert (np.asarray(image.convert("RGB")) == colors[truth()]).all()
 
 
@@ -253,3 +253,15 @@ def test_boxes_turn_around_their_corner_or_middle(degrees: float) -> None:
     np.testing.assert_array_equal(corner.draw(*SIZE), expected)
     assert middle.draw(*SIZE).sum() == 32
     assert middle.draw(*SIZE)[11:13, 13:15].all()
+
+
+def test_results_may_lie_beside_what_was_converted(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    EXPORTS["labelme"](root)
+    _, descriptor = _converted(root, root / "mine")
+    assert descriptor.files.image_suffix == ".jpg"
+    assert not descriptor.files.takes(root / "mine_check/samples/0.png")
+    assert len(descriptor.pairs()) == len(STEMS)
+    EXPORTS["coco_polygons"](tmp_path / "coco")
+    _, descriptor = _converted(tmp_path / "coco/annotations/instances.json", tmp_path / "coco/mine")
+    assert descriptor.images.name == "images"
