@@ -1,13 +1,13 @@
-"""The loaders: which sample comes when, on which process, and with what chance.
+"""The data loaders of training and evaluation.
 
-Training counts sample positions p = iteration * IMS_PER_BATCH + i, i = 0 .. IMS_PER_BATCH - 1; a
-run that is resumed with another IMS_PER_BATCH counts on from the position that it has come to.
-Position p shows the sample that ``data/order.py`` says, augmented by a generator seeded from (seed,
-p). Nothing else enters, so that a run's data are the same bytes on any number of workers or
-processes, and after a resume.
+Training counts sample positions p = iteration * IMS_PER_BATCH + i, i = 0 .. IMS_PER_BATCH - 1. A
+run that is resumed with another IMS_PER_BATCH continues from the position that it has reached.
+``data/order.py`` chooses the sample of position p, and its augmentation uses a generator seeded
+from (seed, p). Nothing else has an effect. So the data of a run are the same bytes for any number
+of workers or processes, and after a resume.
 
-Datasets that are trained together are read each in its own way. Where their classes or their ids of
-void differ, every sample says which are its own (``vocabulary``, ``ignore_label``).
+If datasets are trained together whose classes or ids of void differ, every sample carries its own
+``vocabulary`` and ``ignore_label``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Mapper = Callable[[Record], Record]
 
 def build_train_loader(
     cfg: CfgNode,
+    mapper: Mapper | None = None,
     *,
     seed: int,
     start_iteration: int = 0,
@@ -46,6 +47,11 @@ def build_train_loader(
     Args:
         cfg: reads DATASETS.TRAIN and TRAIN_WEIGHTS, INPUT, SOLVER.IMS_PER_BATCH, SOLVER.MAX_ITER
             and DATALOADER.NUM_WORKERS.
+        mapper: reads and augments one dataset dict, as in Detectron2. It gets ``file_name`` and
+            ``sem_seg_file_name`` and returns a new dict with ``image``, uint8 (3, H, W) in the
+            order of INPUT.FORMAT, and ``sem_seg``, (H, W) class ids and void. Its random numbers
+            should come from torch's default CPU generator, which is seeded for each sample. None:
+            ``TrainMapper``, with the augmentation of the section INPUT.
         seed: of the order and the augmentation, 0 or more.
         start_iteration: the first optimiser step to yield; a resumed run gives how many it has
             done.
@@ -75,7 +81,7 @@ def build_train_loader(
         )
     if steps < 1:
         raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more")
-    samples, sizes = _train_samples(cfg, seed)
+    samples, sizes = _train_samples(cfg, mapper, seed)
     order = _order(cfg, sizes, seed)
     return DataLoader(
         samples,
@@ -97,16 +103,22 @@ def build_train_loader(
 
 
 def build_test_loader(
-    cfg: CfgNode, dataset_name: str, *, rank: int = 0, world_size: int = 1, pin_memory: bool = False
+    cfg: CfgNode,
+    dataset_name: str,
+    mapper: Mapper | None = None,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
 ) -> DataLoader[Record]:
-    """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th of the
-    dataset.
+    """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th sample.
 
-    Each sample has the dataset's ``vocabulary``: it is segmented into the dataset's own classes.
+    Each sample has the dataset's ``vocabulary``, so it is segmented into the dataset's classes.
 
     Args:
         cfg: reads INPUT and DATALOADER.NUM_WORKERS.
         dataset_name: a registered dataset.
+        mapper: reads one dataset dict, see ``build_train_loader``. None: ``TestMapper``.
         rank: of this process, 0 .. world_size - 1.
         world_size: processes that share the dataset.
         pin_memory: as for ``build_train_loader``.
@@ -119,7 +131,7 @@ def build_test_loader(
     own = {"vocabulary": dataset.vocabulary}
     records = PackedRecords(dataset.records[rank::world_size])
     return DataLoader(
-        TestSamples(records, TestMapper.from_config(cfg), own),
+        TestSamples(records, mapper or TestMapper.from_config(cfg), own),
         batch_size=1,
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
@@ -144,20 +156,22 @@ def _order(cfg: CfgNode, sizes: Sequence[int], seed: int) -> Order:
     return WeightedOrder(sizes, weights, seed)
 
 
-def _train_samples(cfg: CfgNode, seed: int) -> tuple[TrainSamples, list[int]]:
-    """The samples of DATASETS.TRAIN, and how many each dataset has; the lists are let go."""
-    parts = _parts(cfg, load_training_sets(cfg.DATASETS.TRAIN, present=False))
+def _train_samples(
+    cfg: CfgNode, mapper: Mapper | None, seed: int
+) -> tuple[TrainSamples, list[int]]:
+    """The samples of DATASETS.TRAIN, and the number of each dataset; the lists are freed."""
+    parts = _parts(cfg, load_training_sets(cfg.DATASETS.TRAIN, present=False), mapper)
     return TrainSamples(parts, seed), [len(records) for records, _ in parts]
 
 
 def _parts(
-    cfg: CfgNode, datasets: Sequence[RegisteredDataset]
+    cfg: CfgNode, datasets: Sequence[RegisteredDataset], given: Mapper | None
 ) -> list[tuple[Sequence[Record], Mapper]]:
-    """The samples of each dataset with what maps them."""
+    """The samples of each dataset, and their mapper: the ``given`` one, or a ``TrainMapper``."""
     spaces = {(dataset.vocabulary.label_space, dataset.ignore_label) for dataset in datasets}
     parts: list[tuple[Sequence[Record], Mapper]] = []
     for dataset in datasets:
-        mapper = TrainMapper.from_config(cfg, dataset.label_format)
+        mapper = given or TrainMapper.from_config(cfg, dataset.label_format)
         records = PackedRecords(dataset.records)
         if len(spaces) == 1:
             parts.append((records, mapper))
@@ -168,9 +182,9 @@ def _parts(
 
 
 class _WithLabelSpace:
-    """A mapper whose samples say what their labels mean."""
+    """A mapper that adds to each sample what its labels mean."""
 
-    def __init__(self, mapper: TrainMapper, own: dict[str, Any]) -> None:
+    def __init__(self, mapper: Mapper, own: dict[str, Any]) -> None:
         self.mapper, self.own = mapper, own
 
     def __call__(self, record: Record) -> Record:

@@ -31,7 +31,6 @@ class FilmResults:
         kinds: some of ``FILM_KINDS``.
         rate: frames per second of the films.
         size: (height, width) of the frames.
-        opacity: of the overlay's colours.
         single: ``target`` is the one film to write.
 
     Attributes:
@@ -50,7 +49,6 @@ class FilmResults:
         kinds: Sequence[str],
         rate: float,
         size: tuple[int, int],
-        opacity: float,
         *,
         single: bool,
     ) -> None:
@@ -58,7 +56,7 @@ class FilmResults:
             raise UserError(
                 f"--save {','.join(kinds)}: what can be saved of a film is {', '.join(FILM_KINDS)}"
             )
-        self.frames, self.rate, self.size, self._opacity = 0, rate, size, opacity
+        self.frames, self.rate, self.size = 0, rate, size
         self._films: dict[str, Film] = {}
         self._labels = target.with_name(f"{target.name}_labels") if "labels" in kinds else None
         self._lines = Lines(target.with_name(f"{target.name}.jsonl")) if "json" in kinds else None
@@ -89,7 +87,7 @@ class FilmResults:
         """
         # names stand in the strip inside: one below would change the size
         if "overlay" in self._films:
-            self._films["overlay"].write(result.overlay(self._opacity, legend="inside"))
+            self._films["overlay"].write(result.overlay(legend="inside"))
         if "color" in self._films:
             self._films["color"].write(colorize(result.labels, result.colors))
         if self._labels is not None:

@@ -28,7 +28,7 @@ from clipmask.inference.segmentation import Segmentation
 from clipmask.inference.views import ClipMaskWithViews, with_views
 from clipmask.modeling import ClipMask
 from clipmask.modeling.class_maps import best_labels
-from clipmask.visualizer import palette
+from clipmask.visualizer import Drawing, palette
 from clipmask.vocabulary import Vocabulary, shown_names
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.licenses import License, checkpoint_licenses
@@ -58,7 +58,7 @@ class Predictor:
             (``clipmask.visualizer.palette``), but for those of ``set_colors``.
         dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
         server_ids: class name to the id of the benchmark's server; likewise.
-        paint_background: whether overlays paint a class called background; False unless it is set.
+        drawing: how overlays of the results are drawn; set it to change that.
         image_format: how picture files are read: as those of the training were.
         licenses: of the data that the model was trained on, and of the weights that its training
             started from.
@@ -94,7 +94,7 @@ class Predictor:
         self.set_colors({})
         self._mapper = TestMapper.from_config(cfg)
         self._told_of_size = False
-        self.paint_background = False
+        self.drawing = Drawing()
 
     @classmethod
     def from_checkpoint(
@@ -400,7 +400,7 @@ class Predictor:
                 source,
                 score,
                 self.server_ids,
-                self.paint_background,
+                self.drawing,
             )
 
     def _tell_of_size(self, height: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""The result for one picture: what it tells, how it is drawn and saved."""
+"""The result for one picture: class of each pixel, drawings, summaries and files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from clipmask.errors import UserError
 from clipmask.evaluation.scores import count_pixels, scores
-from clipmask.visualizer import class_shares, colorize, comparison, overlay
+from clipmask.visualizer import Drawing, class_shares, colorize, comparison, overlay
 from clipmask.vocabulary import shown_names
 
 # What can be saved of a segmentation.
@@ -41,7 +41,7 @@ class Segmentation:
         source: the path that the picture came from; None where it was given as pixels.
         server_ids: class name to the id that a benchmark's server has for it; empty where the
             model's dataset has no such ids.
-        paint_background: whether overlays paint a class called background.
+        drawing: how overlays are drawn.
     """
 
     image: NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Segmentation:
     source: str | None
     _score: Callable[[Segmentation], NDArray[np.float32]]
     server_ids: Mapping[str, int] = field(default_factory=dict)
-    paint_background: bool = False
+    drawing: Drawing = field(default_factory=Drawing)
 
     def __repr__(self) -> str:
         height, width = self.labels.shape
@@ -76,13 +76,13 @@ class Segmentation:
         return {name: float(share) for name, share in zip(self.names, shares, strict=True)}
 
     def overlay(
-        self, opacity: float = 0.5, legend: bool | Literal["inside"] = True
+        self, opacity: float | None = None, legend: bool | Literal["inside"] = True
     ) -> NDArray[np.uint8]:
         """Draws the classes over the picture.
 
         Args:
-            opacity: of the colours, 0 to 1.
-            legend: True adds a strip below with the classes and their shares; ``"inside"`` lays it
+            opacity: of the colours, 0 to 1; None: that of ``drawing``.
+            legend: True adds a strip below with the classes and their shares; ``"inside"`` puts it
                 over the lowest rows, so that frames of a film keep their size.
 
         Returns:
@@ -93,9 +93,9 @@ class Segmentation:
             self.labels,
             self.names,
             self.colors,
-            opacity,
+            self.drawing.opacity if opacity is None else opacity,
             legend,
-            paint_background=self.paint_background,
+            paint_background=self.drawing.paint_background,
         )
 
     def comparison(self, truth: NDArray[Any]) -> NDArray[np.uint8]:
@@ -119,15 +119,14 @@ class Segmentation:
             truth: see ``comparison``; adds scores.
 
         Returns:
-            ``source``: path of the picture, or None; ``width``, ``height`` in pixels; ``names``: of
-                all classes, in the
-            order of their ids; ``classes``: for each class in the picture, by id, ``id``, ``name``
-            (of synonyms the first), ``pixels``, ``share`` (percent), ``box`` (``[left, top, right,
-            bottom]`` in pixels from the upper left corner, right and bottom being the first
-            outside) and, where there is one, ``server_id``. With a truth ``mIoU`` and ``pACC`` of
-            the picture in percent (None if all is void), and for each class ``IoU`` (None where it
-            is not in the truth); classes that were missed are listed too, with no pixels and
-            ``box`` None.
+            ``source``, the path of the picture or None; ``width`` and ``height`` in pixels;
+            ``names`` of all classes, in the order of their ids; and ``classes``, one entry for each
+            class in the picture. An entry has ``id``, ``name`` (of synonyms the first), ``pixels``,
+            ``share`` (percent), ``box`` (``[left, top, right, bottom]`` in pixels from the upper
+            left corner; right and bottom are the first pixels outside) and, if there is one,
+            ``server_id``. With a truth also ``mIoU`` and ``pACC`` of the picture in percent (None
+            if all is void), and for each class ``IoU`` (None if the truth does not contain it).
+            Missed classes are then listed too, with 0 pixels and ``box`` None.
         """
         height, width = self.labels.shape
         pixels = np.bincount(self.labels.ravel(), minlength=len(self.names))
@@ -138,21 +137,18 @@ class Segmentation:
             "height": height,
             "names": list(self.names),
         }
-        classes: list[dict[str, Any]] = [
-            {
+        classes: list[dict[str, Any]] = []
+        for k, name in enumerate(shown_names(self.names)):
+            entry = {
                 "id": k,
                 "name": name,
                 "pixels": int(pixels[k]),
                 "share": round(100 * float(pixels[k]) / self.labels.size, 4),
                 "box": _box(boxes[k]),
-                **(
-                    {"server_id": self.server_ids[self.names[k]]}
-                    if self.names[k] in self.server_ids
-                    else {}
-                ),
             }
-            for k, name in enumerate(shown_names(self.names))
-        ]
+            if self.names[k] in self.server_ids:
+                entry["server_id"] = self.server_ids[self.names[k]]
+            classes.append(entry)
         listed = pixels > 0
         if truth is not None:
             confusion = count_pixels(truth, self.labels, len(self.names))
@@ -167,7 +163,7 @@ class Segmentation:
         self,
         path: str | os.PathLike[str],
         what: str = "overlay",
-        opacity: float = 0.5,
+        opacity: float | None = None,
         *,
         truth: NDArray[Any] | None = None,
     ) -> None:
@@ -180,7 +176,7 @@ class Segmentation:
                 in the ids of the dataset's server), ``scores`` (an .npz with ``names`` and
                 ``scores``, float16 (K, H, W): 2 bytes a class and pixel before compression),
                 ``json`` (see ``summary``) or ``comparison`` (see there; needs ``truth``).
-            opacity: of the overlay's colours.
+            opacity: of the overlay's colours; None: that of ``drawing``.
             truth: (H, W) ids, for ``comparison`` and ``json``.
 
         Raises:
@@ -214,7 +210,7 @@ class Segmentation:
             raise UserError(f"{path}: can't be written ({error})") from error
 
     def _writer(
-        self, what: str, opacity: float, truth: NDArray[Any] | None
+        self, what: str, opacity: float | None, truth: NDArray[Any] | None
     ) -> Callable[[Path], object]:
         """Returns what writes a file; all that can be wrong with the result itself is found
         before.
@@ -227,7 +223,7 @@ class Segmentation:
             return lambda path: np.savez_compressed(path, names=np.array(self.names), scores=values)
         return Image.fromarray(self._drawn(what, opacity, truth)).save
 
-    def _drawn(self, what: str, opacity: float, truth: NDArray[Any] | None) -> NDArray[Any]:
+    def _drawn(self, what: str, opacity: float | None, truth: NDArray[Any] | None) -> NDArray[Any]:
         """Returns the pixels of what is saved as a picture."""
         if what == "overlay":
             return self.overlay(opacity)
@@ -283,11 +279,10 @@ def server_id_table(
 
 def _box(region: tuple[slice, ...] | None) -> list[int] | None:
     """``[left, top, right, bottom]`` of the rows and columns of a region."""
-    return (
-        None
-        if region is None
-        else [region[1].start, region[0].start, region[1].stop, region[0].stop]
-    )
+    if region is None:
+        return None
+    rows, columns = region
+    return [columns.start, rows.start, columns.stop, rows.stop]
 
 
 def _number(value: float) -> float | None:

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from clipmask.errors import UserError
 from clipmask.visualizer.colors import Colors, colorize, is_background
+from clipmask.visualizer.drawing import check_opacity
 from clipmask.visualizer.legend import PAPER, Entry, draw_legend, with_legend
 from clipmask.visualizer.lettering import font_size, load_font, text_size, write
 from clipmask.vocabulary import shown_names
@@ -76,8 +77,7 @@ def overlay(
             the opacity is not from 0 to 1.
     """
     check(image, labels, names, colors)
-    if not 0 <= opacity <= 1:
-        raise UserError(f"opacity {opacity}: is between 0 (the picture) and 1 (the colours)")
+    check_opacity(opacity)
     shown_labels = labels if paint_background else without_background(labels, names)
     picture = paint(
         image, shown_labels, names, colors, opacity, ignore_label, region_names=legend != "inside"

@@ -46,6 +46,28 @@ def test_worker_processes_change_nothing(cfg: CfgNode) -> None:
     assert all(len(step) == 4 for step in alone)
 
 
+class _Grey:
+    """A mapper of a user: its picture is drawn from torch's generator."""
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
+        label = torch.zeros(8, 8, dtype=torch.uint8)
+        return {"file_name": record["file_name"], "image": image, "sem_seg": label}
+
+
+def test_a_mapper_of_the_user_is_seeded_like_our_own(cfg: CfgNode) -> None:
+    alone = contents(build_train_loader(cfg, _Grey(), seed=3))
+    assert contents(build_train_loader(cfg, _Grey(), seed=3)) == alone
+    assert contents(build_train_loader(cfg, _Grey(), seed=4)) != alone
+    cfg.DATALOADER.NUM_WORKERS = 2
+    assert contents(build_train_loader(cfg, mapper=_Grey(), seed=3)) == alone
+
+
+def test_a_mapper_of_the_user_reads_test_samples(cfg: CfgNode) -> None:
+    samples = [sample for (sample,) in build_test_loader(cfg, cfg.DATASETS.TRAIN[0], _Grey())]
+    assert {tuple(sample["image"].shape) for sample in samples} == {(3, 8, 8)}
+
+
 def test_threads_change_nothing(cfg: CfgNode, tmp_path: Path) -> None:
     # Large enough that torch would share the sums of a picture among its threads.
     record = build_train_loader(cfg, seed=0).dataset.parts[0][0][0]  # type: ignore[attr-defined]

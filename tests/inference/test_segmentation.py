@@ -14,6 +14,7 @@ from PIL import Image
 from clipmask.data import LabelFormat, read_labels
 from clipmask.errors import UserError
 from clipmask.inference import Segmentation
+from clipmask.visualizer import Drawing
 from tests.checkpoints import COLORS, pixels
 from tests.conftest import NAMES
 
@@ -35,6 +36,8 @@ def test_shares(result: Segmentation) -> None:
 def test_overlay_mixes_picture_and_colors(result: Segmentation) -> None:
     np.testing.assert_array_equal(result.overlay(opacity=0, legend=False), result.image)
     full = result.overlay(opacity=1, legend=False)
+    drawn = replace(result, drawing=Drawing(opacity=1))
+    np.testing.assert_array_equal(drawn.overlay(legend=False), full)
     assert full[-1, 0].tolist() == COLORS[0]
     assert full[-1, -1].tolist() == COLORS[1]
     assert result.overlay().shape[0] > 40  # the legend

@@ -20,6 +20,7 @@ from clipmask.errors import UserError
 from clipmask.film.smoothing import STRENGTH
 from clipmask.inference import KINDS, Predictor
 from clipmask.program import program_name
+from clipmask.visualizer import Drawing
 from clipmask.weights.names import OWN_MODEL
 
 EXAMPLES = """\
@@ -263,8 +264,6 @@ def _check(args: argparse.Namespace) -> list[str]:
             f" {STRENGTH:g}"
         )
     view_opts(args)
-    if not 0 <= args.opacity <= 1:
-        raise UserError(f"--opacity {args.opacity}: is between 0 (the picture) and 1 (the colours)")
     save = ("comparison" if args.dataset else "overlay") if args.save is None else args.save
     kinds = list(dict.fromkeys(kind.strip() for kind in save.split(",") if kind.strip()))
     if not kinds or not set(kinds) <= set(KINDS):
@@ -282,42 +281,32 @@ def _sources(args: argparse.Namespace) -> dict[str, object]:
 def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     kinds = _check(args)
+    drawing = Drawing(args.opacity, args.paint_background)
     output = output_path(args.output or DEFAULT_OUTPUT)
 
     for path in args.register:
         register_file(path)
-    dataset = (
-        None if args.dataset is None else LabelledPictures(dataset_name(args.dataset, args.split))
-    )
+    dataset = None
+    if args.dataset is not None:
+        dataset = LabelledPictures(dataset_name(args.dataset, args.split))
     if dataset is not None and not dataset.labelled and "comparison" in kinds:
         raise UserError(
             f"--dataset {args.dataset}: has no labels to compare with; say --save overlay"
         )
 
     def load() -> Predictor:
-        return load_predictor(args, dataset)
+        return load_predictor(args, drawing, dataset)
 
+    every = args.every or 1
     if dataset is not None:
-        return segment_pictures(
-            load, dataset.inputs, output, kinds, opacity=args.opacity, dataset=dataset
-        )
+        return segment_pictures(load, dataset.inputs, output, kinds, dataset=dataset)
     if args.input is not None:
         pictures = find_pictures(args.input, recursive=args.recursive, exclude=output)
-        return segment_pictures(load, pictures, output, kinds, opacity=args.opacity)
+        return segment_pictures(load, pictures, output, kinds)
     if args.video_input is not None:
         film = Path(args.video_input).expanduser()
-        return segment_film(
-            load,
-            film,
-            output,
-            kinds,
-            opacity=args.opacity,
-            every=args.every or 1,
-            smooth=args.smooth,
-        )
-    return show_webcam(
-        load, args.webcam, opacity=args.opacity, every=args.every or 1, smooth=args.smooth
-    )
+        return segment_film(load, film, output, kinds, every=every, smooth=args.smooth)
+    return show_webcam(load, args.webcam, every=every, smooth=args.smooth)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -35,7 +35,6 @@ def segment_film(
     output: Path,
     kinds: Sequence[str],
     *,
-    opacity: float,
     every: int = 1,
     smooth: float | None = None,
 ) -> int:
@@ -47,7 +46,6 @@ def segment_film(
         source: the film.
         output: a folder, or a file for a single film.
         kinds: what to write, some of ``film_results.FILM_KINDS``.
-        opacity: of the overlay's colours.
         every: of how many frames one is segmented; the films written then have ``1 / every`` of the
             rate.
         smooth: strength of smoothing over time; None for none.
@@ -71,7 +69,7 @@ def segment_film(
         video = Video(source)
         stack.callback(video.close)
         rate = (video.rate or USUAL_RATE) / every
-        results = FilmResults(target, kinds, rate, video.size, opacity, single=single)
+        results = FilmResults(target, kinds, rate, video.size, single=single)
         stack.callback(results.discard)
         predictor = load()
         tally, moments = Tally(predictor.names), deque[Moment]()
@@ -126,7 +124,6 @@ def show_webcam(
     load: Callable[[], Predictor],
     camera: int,
     *,
-    opacity: float,
     every: int = 1,
     smooth: float | None = None,
 ) -> int:
@@ -135,7 +132,6 @@ def show_webcam(
     Args:
         load: makes the predictor; called when camera and window are there.
         camera: its number.
-        opacity: of the overlay's colours.
         every: of how many of the camera's frames one is segmented and shown.
         smooth: strength of smoothing over time; None for none.
 
@@ -154,6 +150,6 @@ def show_webcam(
         predictor = load()
         predictor.batch_size = 1  # a batch would be shown late
         for result in predictor.stream(islice(video, 0, None, every), smoothing=smoothing):
-            if not window.show(result.overlay(opacity)):
+            if not window.show(result.overlay()):
                 break
     return 0

@@ -1,4 +1,4 @@
-"""The model of the demo: which one, what it is asked for, and in which colours."""
+"""The model of the demo, its classes and their colours."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
 from clipmask.inference import Predictor
+from clipmask.visualizer import Drawing
 from clipmask.vocabulary import shown_names
 from clipmask.weights.licenses import told
 from clipmask.weights.names import OWN_MODEL, shipped_model
@@ -41,15 +42,19 @@ def view_opts(args: argparse.Namespace) -> list[str]:
     return [*opts, "TEST.SLIDING_WINDOW.SIZE", f"[{int(size[1])}, {int(size[2])}]"]
 
 
-def load_predictor(args: argparse.Namespace, dataset: LabelledPictures | None = None) -> Predictor:
+def load_predictor(
+    args: argparse.Namespace, drawing: Drawing, dataset: LabelledPictures | None = None
+) -> Predictor:
     """Builds the predictor that the command line describes.
 
     Args:
-        args: of the demo.
-        dataset: whose classes and colours are taken; None: those of the model, and a fixed palette.
+        args: the arguments of the demo.
+        drawing: how overlays are drawn.
+        dataset: its classes and colours are used. None: the classes of the model and a fixed
+            palette.
 
     Raises:
-        UserError: there is no model, or it can't be asked for the classes; a colour is of no class.
+        UserError: there is no model, or it can't segment the classes; a colour belongs to no class.
     """
     names = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     chosen = (
@@ -72,7 +77,7 @@ def load_predictor(args: argparse.Namespace, dataset: LabelledPictures | None = 
         _check_names(args.colors, chosen, predictor.names)
         colors = {**colors, **chosen}
     predictor.set_colors(colors)
-    predictor.paint_background = args.paint_background
+    predictor.drawing = drawing
     return predictor
 
 
@@ -101,7 +106,7 @@ def _load(args: argparse.Namespace) -> Predictor:
 
 
 def _check_names(file: str, colors: Mapping[str, object], names: tuple[str, ...]) -> None:
-    """Tells of colours that no class will have."""
+    """Reports names in a file of colours that are not class names."""
     known = {name.casefold() for name in (*names, *shown_names(names))}
     unknown = [name for name in colors if name.casefold() not in known]
     if len(unknown) == len(colors):

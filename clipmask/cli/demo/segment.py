@@ -67,7 +67,6 @@ def segment_pictures(
     output: Path,
     kinds: Sequence[str],
     *,
-    opacity: float,
     dataset: LabelledPictures | None = None,
 ) -> int:
     """Segments pictures.
@@ -77,7 +76,6 @@ def segment_pictures(
         inputs: the pictures.
         output: a folder, or a file for a single picture.
         kinds: what to save of each, some of ``KINDS``.
-        opacity: of the overlay's colours.
         dataset: what the pictures are from, if they have labels.
 
     Returns:
@@ -123,7 +121,7 @@ def segment_pictures(
             for kind in kinds:
                 stem = targets[str(result.source)]
                 path = output if single else output / result_name(str(stem), kind)
-                result.save(path, kind, opacity, truth=truth)
+                result.save(path, kind, truth=truth)
             tally.add(result)
             if dataset is not None and truth is not None:
                 dataset.add(truth, result)

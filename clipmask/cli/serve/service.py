@@ -103,9 +103,8 @@ class Service:
         self._check_size(*video.size)
         most = self.limits.frames
         total = min(video.announced or most, most)
-        results = FilmResults(
-            target, ["overlay"], video.rate or USUAL_RATE, video.size, 0.5, single=True
-        )
+        rate = video.rate or USUAL_RATE
+        results = FilmResults(target, ["overlay"], rate, video.size, single=True)
         frames: Iterator[NDArray[np.uint8]] = islice(video, most)
         try:
             for result in self._predictor.stream(frames):

@@ -429,7 +429,7 @@ def test_mistakes_are_one_paragraph(weights: str, capsys: pytest.CaptureFixture[
         (["--weights", weights, "--dataset", "gone"], "'gone' is not registered"),
         (["--weights", weights, "--input", "none/*.png"], "none/*.png"),
         (["--weights", weights, "--input", "none"], "none: no such file"),
-        (["--weights", weights, *picture, "--opacity", "2"], "--opacity 2"),
+        (["--weights", weights, *picture, "--opacity", "2"], "opacity 2"),
         (["--weights", weights, *picture, "--save", "labels,masks"], "labels,masks"),
         (["--weights", weights, *picture, "--batch-size", "0"], "batch size 0"),
         (["--weights", weights, "--webcam", "--output", "x"], "--output"),
