@@ -33,6 +33,7 @@ from clipmask.evaluation import (
     ServerIdEvaluator,
     Together,
     evaluate,
+    known_scores,
     labels_withheld,
     per_class_table,
     server_ids,
@@ -139,12 +140,7 @@ class _Scores(SemSegEvaluator):
         results = super().evaluate()
         if not results:
             return None
-        boundary = ("BoundaryIoU-", "min(IoU")
-        scores = {
-            key: float(value)
-            for key, value in results["sem_seg"].items()
-            if not key.startswith(boundary)
-        }
+        scores = known_scores(results["sem_seg"])
         if self._folder is not None:  # numpy's numbers would keep torch.load from reading it
             torch.save(scores, self._folder / "sem_seg_evaluation.pth")
         return OrderedDict(sem_seg=scores)

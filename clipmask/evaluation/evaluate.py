@@ -19,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from clipmask.d2 import DatasetEvaluator
+from clipmask.evaluation.metrics import METRICS
 
 
 def evaluate(
@@ -94,8 +95,9 @@ def per_class_table(results: Mapping[str, Any]) -> str:
             ``LabelMapEvaluator``: ``{"sem_seg": {metric: percent}}``.
 
     Returns:
-        A line for each class with its IoU, ACC and, where there is one, BIoU ('-' where it does not
-        occur), then one with the means; no newline at the end.
+        A line for each class with its scores ('-' where it does not occur), then one with the
+        scores of the dataset; no newline at the end. The metrics are those of ``METRICS`` that
+        ``results`` has.
     """
     scores: Mapping[str, float] = results["sem_seg"]
     names = [key.removeprefix("IoU-") for key in scores if key.startswith("IoU-")]
@@ -104,16 +106,14 @@ def per_class_table(results: Mapping[str, Any]) -> str:
     def row(name: str, *cells: str) -> str:
         return name + " " * (width - _columns(name)) + "".join(f"{cell:>9}" for cell in cells)
 
-    columns = ["IoU", "ACC", "BIoU"] if "mBIoU" in scores else ["IoU", "ACC"]
+    metrics = [metric for metric in METRICS if metric.name in scores]
+    columns = [metric.of_class for metric in metrics if metric.of_class]
     rule = "-" * (width + 9 * len(columns))
-    rows = [
-        row(name, *(_percent(scores[f"{column}-{name}"]) for column in columns)) for name in names
-    ]
-    means = [
-        f"{key} {_percent(scores[key])}"
-        for key in ("mIoU", "fwIoU", "mACC", "pACC", "mBIoU")
-        if key in scores
-    ]
+    rows = []
+    for name in names:
+        values = [scores.get(f"{column}-{name}", math.nan) for column in columns]
+        rows.append(row(name, *map(_percent, values)))
+    means = [f"{metric.name} {_percent(scores[metric.name])}" for metric in metrics]
     return "\n".join([row("class", *columns), rule, *rows, rule, "   ".join(means)])
 
 

@@ -20,6 +20,7 @@ from clipmask.engine.evaluation import (
 )
 from clipmask.engine.train import train
 from clipmask.errors import UserError
+from clipmask.evaluation import METRICS
 from clipmask.weights.checkpoint import load_checkpoint
 
 from . import tiny
@@ -222,6 +223,18 @@ def test_a_label_map_of_another_size_is_named(tmp_path: Path, tiny_root: Path, f
     finally:
         DatasetCatalog.remove("tiny_wrong")
         MetadataCatalog.pop("tiny_wrong", None)
+
+
+def test_every_metric_of_the_table_is_computed_and_no_other() -> None:
+    evaluator = build_evaluator("tiny_val")
+    evaluator.reset()
+    for record in DatasetCatalog.get("tiny_val"):
+        height, width = np.asarray(Image.open(record["sem_seg_file_name"])).shape
+        evaluator.process([record], [{"sem_seg": torch.rand(3, height, width)}])
+    found = evaluator.evaluate()["sem_seg"]
+    names = {key.partition("-")[0] for key in found}
+    expected = {metric.name for metric in METRICS} | {metric.of_class for metric in METRICS}
+    assert names == expected - {""}
 
 
 def test_build_evaluator_takes_what_detectron2s_loader_gives(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from clipmask.d2 import DatasetCatalog
 from clipmask.data import LabelFormat, read_image, read_labels
 from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.inference.views import Views
-from clipmask.visualizer import palette
+from clipmask.visualizer import Drawing, palette
 from clipmask.weights.checkpoint import load_checkpoint
 from tests.checkpoints import COLORS, write_checkpoint, write_picture
 from tests.conftest import NAMES, ROOT
@@ -371,7 +371,7 @@ def test_views_are_the_configs_keys_by_another_name(
             (["--tta", "--sliding-window", *keys], Views(window=(40, 50))),
         ]:
             args = build_parser().parse_args([*model, *words])
-            assert Views.from_config(load_predictor(args).cfg) == views
+            assert Views.from_config(load_predictor(args, Drawing()).cfg) == views
     words = [
         "--weights",
         weights,
