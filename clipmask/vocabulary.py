@@ -141,7 +141,8 @@ class Vocabulary:
         """Makes a vocabulary from the metadata of a dataset or of a checkpoint.
 
         Args:
-            metadata: ``stuff_classes``; and optionally ``class_aliases``, ``class_prompts`` and
+            metadata: ``stuff_classes``; and optionally ``class_synonyms`` (they stand in place of
+                the name, which becomes an alias), ``class_aliases``, ``class_prompts`` and
                 ``class_members`` (class name to a list of texts), ``stuff_colors`` and
                 ``server_ids`` (one for each class).
 
@@ -149,9 +150,7 @@ class Vocabulary:
             UserError: an error of the class or of ``Term.parse``.
         """
         names = [str(name) for name in metadata["stuff_classes"]]
-        aliases, prompts, members = (
-            metadata.get(f"class_{key}") or {} for key in ("aliases", "prompts", "members")
-        )
+        members = metadata.get("class_members") or {}
         colors = _colors(metadata.get("stuff_colors"), len(names))
         ids = metadata.get("server_ids")
         server_ids = (
@@ -161,12 +160,8 @@ class Vocabulary:
         )
         classes = []
         for name, color, server_id in zip(names, colors, server_ids, strict=True):
-            term = Term.parse(name, aliases.get(name, ()), prompts.get(name, ()))
-            parts = tuple(
-                Term.parse(part, aliases.get(part, ()), prompts.get(part, ()))
-                for part in members.get(name, ())
-            )
-            classes.append(LabelClass(term, parts, color, server_id))
+            parts = tuple(_term(part, metadata) for part in members.get(name, ()))
+            classes.append(LabelClass(_term(name, metadata), parts, color, server_id))
         return cls(tuple(classes))
 
     def metadata(self) -> dict[str, Any]:
@@ -289,6 +284,17 @@ def union(vocabularies: Iterable[Vocabulary]) -> tuple[Term, ...]:
             aliases = tuple(dict.fromkeys((*before.aliases, *term.aliases)))
             found[term.text] = Term(term.synonyms, aliases, before.prompts or term.prompts)
     return tuple(found.values())
+
+
+def _term(name: str, metadata: Mapping[str, Any]) -> Term:
+    """Returns a class's or member's name with what the metadata know of it."""
+    aliases, prompts, synonyms = (
+        (metadata.get(f"class_{key}") or {}).get(name, ())
+        for key in ("aliases", "prompts", "synonyms")
+    )
+    if not synonyms:
+        return Term.parse(name, aliases, prompts)
+    return Term.parse(_SEPARATOR.join(synonyms), (*aliases, name), prompts)
 
 
 def _refuse_twice(texts: Iterable[str], message: str) -> None:

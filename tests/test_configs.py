@@ -19,6 +19,7 @@ from clipmask.cli.register import register_file
 from clipmask.config import leaf_keys
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data import label_reader
+from clipmask.data.datasets.registering import known_names
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask_tools.ablation.grid import read_grid
 from tests.conftest import NAMES, ROOT
@@ -31,6 +32,7 @@ RUNNABLE = [path for path in LEAVES if path not in FOLDED]
 EXPERIMENTS = [
     path for path in RUNNABLE if path.parent.name in ("paper", "ablations", "open_vocabulary")
 ]
+TOWERS = [path for path in LEAVES if path.parent.name == "clip_backbones"]
 OFFLINE = [
     "MODEL.BACKBONE.WEIGHTS",
     "random",
@@ -54,8 +56,22 @@ def test_config_builds(path: Path) -> None:
     cfg = load_cfg(path, OFFLINE)
     if path.name != "custom.yaml":  # whose datasets --dataset names
         assert len(build_model(cfg).class_names) > 1
-    assert set((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) <= set(DatasetCatalog.list())
+    assert set((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) <= set(known_names())
     assert build_model(cfg, NAMES).class_names == NAMES
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("path", TOWERS, ids=lambda path: path.stem)
+def test_image_towers_of_clip_segment(path: Path) -> None:
+    """Each kind of tower, small: its strides, or the pyramid of its one map."""
+    cfg = load_cfg(path, OFFLINE)
+    small = {"convnext_base": "convnext_atto", "vit_base_patch16_clip_224": "vit_tiny_patch16_224"}
+    name = cfg.MODEL.BACKBONE.TIMM_NAME
+    cfg.MODEL.BACKBONE.TIMM_NAME = small.get(name, name)
+    model = build_model(cfg, NAMES).eval()
+    [output] = model([{"image": torch.zeros(3, 64, 96)}])
+    assert output["sem_seg"].shape == (len(NAMES), 64, 96)
+    assert model.backbone.output_shape()["res2"].stride == 4
 
 
 @pytest.mark.parametrize("path", FOLDED, ids=lambda path: str(path.relative_to(ROOT)))

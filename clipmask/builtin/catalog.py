@@ -85,6 +85,7 @@ class Metadata(SimpleNamespace):
     (r, g, b) in the label files -> class id or ``ignore_label``; no other value may occur),
     ``label_format`` (a ``clipmask.data.LabelFormat`` in place of these two), ``image_range``
     (values of the pictures that become black and white), ``evaluator_type``, ``class_aliases``,
+    ``class_synonyms`` (class name -> words that text encoders read in its place),
     ``class_prompts`` (class name -> its own prompts) and ``license`` (of the data; it goes into
     checkpoints); anything else may be kept.
     """

@@ -112,13 +112,14 @@ class SemSegEvaluator(DatasetEvaluator):
         return value
 
     def _pair(self, sample: dict[str, Any]) -> tuple[str, str]:
-        if "sem_seg_file_name" not in sample:
+        try:
+            return str(sample["file_name"]), str(sample["sem_seg_file_name"])
+        except KeyError as error:
             raise UserError(
                 f"dataset {self._dataset_name} can't be evaluated:"
-                f" {sample.get('file_name', 'a sample')} has no sem_seg_file_name, the file of its"
-                " label ids"
-            )
-        return str(sample["file_name"]), str(sample["sem_seg_file_name"])
+                f" {sample.get('file_name', 'a sample')} has no {error}; sem_seg_file_name is the"
+                " file of its label ids"
+            ) from error
 
     def reset(self) -> None:
         """Forgets all batches seen."""

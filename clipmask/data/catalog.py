@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from numpy.typing import DTypeLike, NDArray
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.data.datasets.registering import claim, known_names
+from clipmask.data.guarded import read_by_format
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import DEFAULT_IGNORE_LABEL, LabelFormat
 from clipmask.data.overlap import MOST_ASKED
@@ -137,8 +139,9 @@ def class_names(name: str) -> tuple[str, ...]:
 
 def _metadata(name: str) -> Any:
     """Returns the checked metadata of a registered dataset, with an ``ignore_label``."""
-    known = DatasetCatalog.list()
-    if name not in known:
+    claim(name)
+    if name not in DatasetCatalog.list():
+        known = known_names()
         raise UserError(
             f"dataset {name!r} is not registered; known are: {', '.join(sorted(known))}. Your own"
             " is described by a YAML file that you give with --dataset, or registered by a module"
@@ -173,9 +176,8 @@ def _check_metadata(name: str, metadata: Any) -> None:
         members = metadata.get("class_members", None)
         fault = (
             _members_fault(members, classes)
-            or _prompts_fault(
-                metadata.get("class_prompts", None), [*classes, *_all_members(members)]
-            )
+            or _texts_fault(metadata, "class_prompts", [*classes, *_all_members(members)])
+            or _texts_fault(metadata, "class_synonyms", [*classes, *_all_members(members)])
             or _format_fault(metadata)
         )
     if fault:
@@ -223,22 +225,22 @@ def _all_members(members: Mapping[str, Sequence[str]] | None) -> list[str]:
     return [part for parts in (members or {}).values() for part in parts]
 
 
-def _prompts_fault(prompts: Any, classes: Sequence[str]) -> str | None:
-    """Says what is wrong with ``class_prompts``."""
-    if prompts is None:
+def _texts_fault(metadata: Any, key: str, classes: Sequence[str]) -> str | None:
+    """Says what is wrong with ``class_prompts`` or ``class_synonyms``."""
+    table = metadata.get(key, None)
+    if table is None:
         return None
-    if not isinstance(prompts, Mapping) or not prompts.keys() <= set(classes):
+    if not isinstance(table, Mapping) or not table.keys() <= set(classes):
         return (
-            f"class_prompts is {prompts!r}; it must be a dict of class names ({', '.join(classes)})"
-            " to texts"
+            f"{key} is {table!r}; it must be a dict of class names ({', '.join(classes)}) to texts"
         )
-    for name, texts in prompts.items():
+    for name, texts in table.items():
         if (
             isinstance(texts, str)
             or not texts
             or not all(isinstance(text, str) and text.strip() for text in texts)
         ):
-            return f"class_prompts has {texts!r} for {name!r}; it must be a list of texts"
+            return f"{key} has {texts!r} for {name!r}; it must be a list of texts"
     return None
 
 
@@ -247,7 +249,7 @@ def _records(name: str) -> list[dict[str, Any]]:
     mend.
     """
     try:
-        with without_collection():
+        with without_collection(), read_by_format():
             records = DatasetCatalog.get(name)
     except UserError:
         raise

@@ -49,6 +49,7 @@ from typing import Any, Literal, cast
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.descriptor_fields import DescribedClass, Fields, read_yaml
 from clipmask.data.file_rule import FileRule
+from clipmask.data.guarded import GuardedDataset
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import RGB, LabelFormat, Value
 from clipmask.data.placeholders import placeholders
@@ -310,7 +311,9 @@ def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
             DatasetCatalog.remove(name)
         if name in MetadataCatalog.list():
             MetadataCatalog.remove(name)
-        DatasetCatalog.register(name, functools.partial(_samples, descriptor, split, tell))
+        load = functools.partial(_samples, descriptor, split, tell)
+        plain = descriptor.label_format.holds_class_ids
+        DatasetCatalog.register(name, load if plain else GuardedDataset(load))
         MetadataCatalog.get(name).set(**_metadata(descriptor))
         _registered[name] = descriptor
     return names

@@ -124,6 +124,13 @@ class LabelFormat:
         return cls(num_classes, ignore, mapping if values is None else values, mapping is not None)
 
     @cached_property
+    def holds_class_ids(self) -> bool:
+        """Whether the files hold class ids and ``ignore_label`` as they are, so that others may
+        read them too.
+        """
+        return self.table is None or all(value == target for value, target in self.table.items())
+
+    @cached_property
     def colored(self) -> bool:
         """Whether the files hold colours rather than ids."""
         return self.table is not None and isinstance(next(iter(self.table)), tuple)

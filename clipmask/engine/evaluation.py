@@ -22,6 +22,7 @@ from clipmask.config import leaf_keys
 from clipmask.d2 import DatasetEvaluator, SemSegEvaluator
 from clipmask.data import build_test_loader, label_reader
 from clipmask.data.catalog import class_names
+from clipmask.data.guarded import read_by_format
 from clipmask.engine.assembly import assemble, evaluated_vocabularies, load_same_model
 from clipmask.engine.channels import fit_channels
 from clipmask.engine.folder import newest_checkpoint, run_folder
@@ -119,11 +120,12 @@ class _Scores(SemSegEvaluator):
     def __init__(self, name: str, folder: Path | None, read_labels: Callable[..., Any]) -> None:
         self._read, self._folder = read_labels, folder
         self._size: tuple[int, int] | None = None
-        super().__init__(
-            name,
-            output_dir=None if folder is None else str(folder),
-            sem_seg_loading_fn=self._read_at_size,
-        )
+        with read_by_format():
+            super().__init__(
+                name,
+                output_dir=None if folder is None else str(folder),
+                sem_seg_loading_fn=self._read_at_size,
+            )
         self._compute_boundary_iou = False  # Detectron2's: not even computed
 
     def _read_at_size(self, path: str, dtype: Any = int) -> Any:

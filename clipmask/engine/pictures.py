@@ -21,6 +21,7 @@ from clipmask.data.image_format import PLAIN, shown
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.visualizer import comparison, palette
+from clipmask.vocabulary import Vocabulary
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -79,9 +80,10 @@ def draw_sample(cfg: CfgNode, model: ClipMask, sample: dict[str, Any]) -> np.nda
         uint8 (H, W, 3), RGB.
     """
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
-    names = list(sample["vocabulary"].names if "vocabulary" in sample else metadata.stuff_classes)
+    first = Vocabulary.from_metadata(metadata.as_dict()).names
+    names = list(sample["vocabulary"].names if "vocabulary" in sample else first)
     # of several datasets, the sample may be of another one
-    own = names == list(metadata.stuff_classes)
+    own = names == list(first)
     image = sample["image"].permute(1, 2, 0).cpu().numpy()
     inputs: dict[str, Any] = {
         key: sample[key] for key in ("image", "text", "vocabulary") if key in sample

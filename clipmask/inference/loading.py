@@ -84,7 +84,13 @@ def _with_server_ids(cfg: CfgNode, vocabulary: Vocabulary) -> Vocabulary:
     if any(item.server_id is not None for item in vocabulary.classes):
         return vocabulary
     for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        if tuple(MetadataCatalog.get(dataset).get("stuff_classes", None) or ()) == vocabulary.names:
+        if _names(dataset) == vocabulary.names:
             ids = server_ids(dataset)
             return vocabulary if ids is None else vocabulary.with_server_ids(ids)
     return vocabulary
+
+
+def _names(dataset: str) -> tuple[str, ...]:
+    """The names of a dataset's classes as a vocabulary has them; empty where it has none."""
+    metadata = MetadataCatalog.get(dataset).as_dict()
+    return Vocabulary.from_metadata(metadata).names if metadata.get("stuff_classes") else ()

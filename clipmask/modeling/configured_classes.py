@@ -8,6 +8,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from clipmask.d2 import MetadataCatalog
+from clipmask.data.datasets.registering import claim
 from clipmask.errors import UserError
 from clipmask.vocabulary import Vocabulary, different
 
@@ -22,6 +23,7 @@ def configured_vocabularies(cfg: CfgNode) -> tuple[Vocabulary, ...]:
     """
     found = []
     for name in cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]:
+        claim(name)
         metadata = MetadataCatalog.get(name).as_dict()
         if metadata.get("stuff_classes"):
             found.append(Vocabulary.from_metadata(metadata))

@@ -21,6 +21,7 @@ from clipmask.data.descriptor import (
     refuse_among_pictures,
     register_descriptor,
 )
+from clipmask.data.guarded import read_by_format
 from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
 
@@ -182,9 +183,12 @@ def test_an_evaluator_reads_the_colours(tmp_path: Path) -> None:
     register_descriptor(write_described(tmp_path, count=2))
     record = load_dataset("fields_val", labelled=True).records[0]
     truth = label_reader("fields_val")(record["sem_seg_file_name"])
-    evaluator = SemSegEvaluator(
-        "fields_val", distributed=False, sem_seg_loading_fn=label_reader("fields_val")
-    )
+    with pytest.raises(UserError, match="build_evaluator"):
+        SemSegEvaluator("fields_val")  # it would read colours as ids
+    with read_by_format():
+        evaluator = SemSegEvaluator(
+            "fields_val", distributed=False, sem_seg_loading_fn=label_reader("fields_val")
+        )
     evaluator.reset()
     scores = torch.eye(3)[torch.from_numpy(np.where(truth == 255, 0, truth))].permute(2, 0, 1)
     evaluator.process([record], [{"sem_seg": scores}])
@@ -287,7 +291,7 @@ def test_unknown_colours_are_told(tmp_path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     del content["void_colors"]
     register_descriptor(write_yaml(path, **content))
-    record = DatasetCatalog.get("fields_train")[0]
+    record = load_dataset("fields_train", labelled=True).records[0]
     told = (
         rf"_mask\.png: the colour \[{', '.join(map(str, VOID))}\] \(4 pixels\) is no class's and"
         r" not void\. Known"

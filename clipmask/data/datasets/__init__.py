@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from clipmask.data.datasets import camvid, cityscapes
+from clipmask.data.datasets import ade20k, camvid, cityscapes, coco_stuff, mapillary, pascal
 from clipmask.data.toy import dataset as toy
 
 # Each one's folder below a root, and what lies in it for certain.
 FOLDERS = {
     **dict.fromkeys(camvid.TREES, "train.txt"),
     "cityscapes": "leftImg8bit",
+    ade20k.FOLDER: "images",
+    coco_stuff.SMALL: "annotations_detectron2",
+    "coco": "stuffthingmaps",
+    "VOC2012": "JPEGImages",
+    "VOC2010": "SegmentationClassContext",
+    "mapillary_vistas": "training",
     "toy_street": "VERSION",
 }
 
@@ -17,6 +23,6 @@ def register_builtin_datasets() -> None:
     """Registers all of them in ``DatasetCatalog`` and ``MetadataCatalog``; called once, by ``import
     clipmask``.
     """
-    camvid.register()
-    cityscapes.register()
+    for dataset in (camvid, cityscapes, ade20k, coco_stuff, pascal, mapillary):
+        dataset.register()
     toy.register()

@@ -64,6 +64,7 @@ def register() -> None:
     """Registers ``{camvid,camvid720}_sem_seg_{train,val,trainval,test}``."""
     for folder, split in itertools.product(TREES, SPLITS):
         name = f"{folder}_sem_seg_{split}"
+        licenses: dict[str, Any] = {"license": LICENSES[folder]} if folder in LICENSES else {}
         registering.register(
             name,
             functools.partial(load_camvid, split, folder),
@@ -72,7 +73,7 @@ def register() -> None:
             ignore_label=IGNORE_LABEL,
             evaluator_type="sem_seg",
             class_aliases=ALIASES,
-            **({"license": LICENSES[folder]} if folder in LICENSES else {}),
+            **licenses,
         )
 
 

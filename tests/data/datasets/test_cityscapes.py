@@ -5,6 +5,7 @@ lacks is told.
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 from fvcore.common.config import CfgNode
 from PIL import Image
 
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
 from clipmask.data import build_test_loader, build_train_loader, label_reader
 from clipmask.data.catalog import load_dataset
 from clipmask.data.datasets.cityscapes import load_cityscapes
+from clipmask.engine.evaluation import build_evaluator
 from clipmask.errors import UserError
 from tests.conftest import ROOT
 from tests.contract import INSTALLED
@@ -49,7 +51,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_samples_are_those_of_the_tree(root: Path) -> None:
-    records = DatasetCatalog.get("cityscapes_sem_seg_train")
+    records = load_dataset("cityscapes_sem_seg_train", labelled=True).records
     stems = [f"{city}_{index:06d}_000019" for city in ("aachen", "bochum") for index in range(2)]
     folders = [root / "cityscapes" / kind / "train" for kind in ("leftImg8bit", "gtFine")]
     assert records == [
@@ -73,6 +75,17 @@ def test_label_ids_become_classes(root: Path) -> None:
         assert (labels[raw == label_id] == expected).all()
     # Detectron2's own files of train ids, which the official scripts make, say the same.
     assert (labels == np.array(Image.open(path.replace("labelIds", "labelTrainIds")))).all()
+
+
+def test_readers_of_class_ids_get_an_error_and_no_label_ids(root: Path) -> None:
+    """Detectron2's mapper takes what is there, and its evaluator asks for the label map."""
+    record = DatasetCatalog.get("cityscapes_sem_seg_val")[0]
+    assert "sem_seg_file_name" not in record
+    with pytest.raises(UserError, match="cityscapes_fine_sem_seg"):
+        SemSegEvaluator("cityscapes_sem_seg_val")
+    assert "sem_seg_file_name" not in pickle.loads(pickle.dumps(record))
+    evaluators = build_evaluator("cityscapes_sem_seg_val").evaluators
+    assert len(evaluators) == 2, "ours read them by their format"
 
 
 def test_metadata() -> None:
@@ -158,7 +171,7 @@ from clipmask.data import build_test_loader, build_train_loader, label_reader
 from clipmask.data.catalog import load_dataset
 
 theirs, ours = (load_dataset(f"cityscapes_{kind}_val", labelled=True) for kind in ("fine_sem_seg", "sem_seg"))
-assert theirs[1:3] == ours[1:3]
+assert (theirs.classes, theirs.ignore_label) == (ours.classes, ours.ignore_label)
 assert sorted(r["file_name"] for r in theirs.records) == sorted(r["file_name"] for r in ours.records)
 for record in theirs.records:
     train_ids = record["sem_seg_file_name"]
