@@ -15,7 +15,7 @@ PACKAGE = ROOT / "clipmask"
 # A module may import from its own layer's folder and from the layers before it.
 LAYERS = [
     {"errors", "program"},
-    {"paths"},
+    {"escaping", "paths"},
     {"builtin", "ranges", "shipped"},
     {"d2", "merging"},
     {"config", "device", "fonts", "losses", "vocabulary"},

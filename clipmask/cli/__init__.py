@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from clipmask.errors import RunStopped, UserError
+from clipmask.escaping import escaped
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 _P = ParamSpec("_P")
@@ -46,7 +47,7 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
     except UserError as error:
         rank = os.environ.get("LOCAL_RANK", "0")
         where = "" if rank == "0" else f" (process {rank})"
-        print(f"error{where}: {_own_words(error)}", file=sys.stderr)
+        print(f"error{where}: {escaped(_own_words(error))}", file=sys.stderr)
         return 2
     except RunStopped as stopped:
         return 130 if stopped.signal == "SIGINT" else TRY_AGAIN

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clipmask.escaping import escaped
+
 
 def format_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], most: int | None = None
@@ -18,7 +20,7 @@ def format_table(
     """
     shown = rows if most is None else rows[:most]
     texts = [
-        [f"{value:.2f}" if isinstance(value, float) else str(value) for value in row]
+        [f"{value:.2f}" if isinstance(value, float) else escaped(str(value)) for value in row]
         for row in shown
     ]
     widths = [max(len(text) for text in column) for column in zip(columns, *texts, strict=True)]

@@ -92,7 +92,9 @@ def _candidates(folder: Path, problems: list[str]) -> Iterator[Path]:
         pointed = last_checkpoint(folder)
     except UserError as error:
         problems.append(str(error))
-    if pointed is not None:
+    if pointed is not None and not pointed.is_file():
+        problems.append(f"{folder / LAST} names {pointed.name}, which is not there")
+    elif pointed is not None:
         yield pointed
     others = set(folder.glob("model_*.pth")) - {pointed, *folder.glob("model_best*.pth")}
     if pointed is None and others and not problems:
@@ -240,11 +242,16 @@ def run_folder(folder: Path, main: bool = True) -> Iterator[RunFolder | None]:
             own.close()
 
 
-def best_score(folder: Path, datasets: Sequence[str]) -> float:
-    """Returns the score that model_best.pth says it has on DATASETS.TEST; minus infinity where it
-    says none.
+def best_score(folder: Path, datasets: Sequence[str], logged: float = -math.inf) -> float:
+    """Returns the score of model_best.pth on DATASETS.TEST; minus infinity where the file is
+    missing or damaged, so that the next evaluation makes a new one.
 
     One with the score on other datasets is renamed, for it can't be compared and is not to be lost.
+
+    Args:
+        folder: OUTPUT_DIR.
+        datasets: DATASETS.TEST.
+        logged: the best score in metrics.json, which counts for a file that does not say its own.
     """
     path = folder / "model_best.pth"
     if not path.is_file():
@@ -266,7 +273,7 @@ def best_score(folder: Path, datasets: Sequence[str]) -> float:
         )
         return -math.inf
     score = content.get("score")
-    return float(score) if isinstance(score, int | float) else -math.inf
+    return float(score) if isinstance(score, int | float) else logged
 
 
 def _lock(lock: IO[str], folder: Path) -> None:

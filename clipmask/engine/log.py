@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from clipmask.errors import RunStopped, UserError
+from clipmask.escaping import escaped
 from clipmask.weights.checkpoint import describe
 
 LOGGER = "clipmask"
@@ -36,7 +37,11 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Time, then the level where it is a warning or worse, then the message."""
+    """Time, then the level where it is a warning or worse, then the message.
+
+    Control characters in it are escaped; its further lines can't be taken for messages of their
+    own, which begin with the time in brackets.
+    """
 
     def __init__(self, prefix: str = "") -> None:
         super().__init__("[%(asctime)s] %(message)s", "%m/%d %H:%M:%S")
@@ -45,6 +50,7 @@ class _Formatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         if record.levelno >= logging.WARNING:
             record.message = f"{record.levelname}: {self._prefix}{record.message}"
+        record.message = escaped(record.message, keep="\n\t").replace("\n[", "\n  [")
         return super().formatMessage(record)
 
 

@@ -147,7 +147,7 @@ class _Run:
         self.best = -math.inf
         if self.writers and self.cfg.DATASETS.TEST:
             tested = self.cfg.DATASETS.TEST
-            self.best = max(self.writers.best(score_name(tested)), best_score(folder, tested))
+            self.best = best_score(folder, tested, self.writers.best(score_name(tested)))
         self.began = time.perf_counter()
 
     def loop(self) -> None:

@@ -164,6 +164,8 @@ def test_the_best_model_says_how_good_it_is(tmp_path: Path, caplog) -> None:
     assert best_score(tmp_path, ["tiny_val", "another"]) == -math.inf
     assert not path.exists()
     assert torch.load(tmp_path / "model_best_tiny_val.pth")["score"] == 80.5
+    save_checkpoint(path, {"model": {"weight": torch.ones(2)}}, last=False)
+    assert best_score(tmp_path, ["tiny_val"], logged=70.0) == 70.0
     path.write_bytes(b"garbage")
-    assert best_score(tmp_path, ["tiny_val"]) == -math.inf
+    assert best_score(tmp_path, ["tiny_val"], logged=70.0) == -math.inf
     assert "damaged" in caplog.text

@@ -81,3 +81,14 @@ def test_what_ends_a_run_is_its_last_line(tmp_path: Path, capsys) -> None:
     assert "ERROR: process" in lines[1]
     assert "a bad file" in lines[1]
     assert capsys.readouterr().out == "", "the command prints it"
+
+
+def test_names_can_forge_no_line_and_steer_no_terminal(tmp_path: Path, capsys) -> None:
+    forged = "a.png\n[11/28 12:00:00] mIoU 99.9\x1b[2J"
+    with run_log(tmp_path):
+        logger.warning("skipped %s", forged)
+        logger.info("table:\n|a|\n|b|")
+    for text in (capsys.readouterr().out, (tmp_path / "log.txt").read_text()):
+        assert "\x1b" not in text
+        assert not [line for line in text.splitlines() if line.startswith("[11/28 12:00:00]")]
+        assert "\n|a|\n|b|" in text

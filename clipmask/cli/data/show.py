@@ -13,6 +13,7 @@ from clipmask.cli.data.pictures import contact_sheet, read_sample, truth_beside
 from clipmask.curation.checking.pair import Pair
 from clipmask.curation.checking.subject import Subject
 from clipmask.errors import UserError
+from clipmask.escaping import escaped
 
 
 def show(subject: Subject, split: str | None, number: int, output: str | None, seed: int) -> int:
@@ -48,7 +49,7 @@ def show(subject: Subject, split: str | None, number: int, output: str | None, s
             try:
                 sample = read_sample(pair, subject.format, subject.image_format)
             except UserError as error:
-                print(f"skipped: {error}", file=sys.stderr)
+                print(escaped(f"skipped: {error}"), file=sys.stderr)
                 broken += 1
                 continue
             samples.append(sample)

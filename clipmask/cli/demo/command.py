@@ -194,6 +194,14 @@ def build_parser() -> argparse.ArgumentParser:
         ),
     )
     result.add_argument(
+        "--force",
+        action="store_true",
+        help=(
+            "write over files that are there already; without, only results that the demo itself"
+            " wrote into a folder are replaced"
+        ),
+    )
+    result.add_argument(
         "--save",
         metavar="KINDS",
         help=(
@@ -299,13 +307,17 @@ def _run(argv: Sequence[str] | None) -> int:
 
     every = args.every or 1
     if dataset is not None:
-        return segment_pictures(load, dataset.inputs, output, kinds, dataset=dataset)
+        return segment_pictures(
+            load, dataset.inputs, output, kinds, dataset=dataset, force=args.force
+        )
     if args.input is not None:
         pictures = find_pictures(args.input, recursive=args.recursive, exclude=output)
-        return segment_pictures(load, pictures, output, kinds)
+        return segment_pictures(load, pictures, output, kinds, force=args.force)
     if args.video_input is not None:
         film = Path(args.video_input).expanduser()
-        return segment_film(load, film, output, kinds, every=every, smooth=args.smooth)
+        return segment_film(
+            load, film, output, kinds, every=every, smooth=args.smooth, force=args.force
+        )
     return show_webcam(load, args.webcam, every=every, smooth=args.smooth)
 
 

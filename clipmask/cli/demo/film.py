@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipmask.cli.demo.segment import Tally, is_file, progress_bar, protect
+from clipmask.cli.demo.written import OwnResults
 from clipmask.errors import UserError
 from clipmask.film.results import FilmResults
 from clipmask.film.smoothing import Smoothing
@@ -37,6 +38,7 @@ def segment_film(
     *,
     every: int = 1,
     smooth: float | None = None,
+    force: bool = False,
 ) -> int:
     """Segments a film; what is written of it lasts as long, has its size, and one frame for each
     that was segmented.
@@ -49,12 +51,14 @@ def segment_film(
         every: of how many frames one is segmented; the films written then have ``1 / every`` of the
             rate.
         smooth: strength of smoothing over time; None for none.
+        force: write over files that the demo did not write itself.
 
     Returns:
         130 if Ctrl-C ended it, else 0.
 
     Raises:
-        UserError: the film can't be read, or none can be written.
+        UserError: the film can't be read, or none can be written, or a result would take the place
+            of a file that the demo did not write.
     """
     smoothing = None if smooth is None else Smoothing(smooth)
     single = is_file(output, CODECS, Image.registered_extensions())
@@ -71,6 +75,8 @@ def segment_film(
         rate = (video.rate or USUAL_RATE) / every
         results = FilmResults(target, kinds, rate, video.size, single=single)
         stack.callback(results.discard)
+        own = stack.enter_context(OwnResults(None if single else output, force))
+        own.refuse_others(results.places)
         predictor = load()
         tally, moments = Tally(predictor.names), deque[Moment]()
         stop = stack.enter_context(stop_on_interrupt())
@@ -84,6 +90,8 @@ def segment_film(
             raise KeyboardInterrupt  # before anything was made
         stopped = stop()
         results.close()
+        for place in results.places:
+            own.add(place)
     _report(results, tally, every, smooth)
     if stopped:
         print("interrupted: the film ends there, and plays", file=sys.stderr)

@@ -14,6 +14,7 @@ from clipmask.cli.output import shortened
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
 from clipmask.errors import UserError
+from clipmask.escaping import escaped
 from clipmask.inference import Predictor
 from clipmask.visualizer import Drawing
 from clipmask.vocabulary import shown_names
@@ -101,7 +102,8 @@ def _load(args: argparse.Namespace) -> Predictor:
         predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
     where = chosen if weights else f"{chosen}, {why}"
     classes = f"{len(predictor.names)} classes: {shortened(shown_names(predictor.names))}"
-    print(f"model: {where} ({classes}); {told(predictor.licenses)}", file=sys.stderr)
+    line = f"model: {where} ({classes}); {told(predictor.licenses)}"
+    print(escaped(line), file=sys.stderr)
     return predictor
 
 

@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from clipmask.cli.demo.inputs import Input
 from clipmask.cli.demo.truth import LabelledPictures
+from clipmask.cli.demo.written import OwnResults
 from clipmask.data.file_names import result_names
 from clipmask.errors import UserError
+from clipmask.escaping import escaped
 from clipmask.film.video import CODECS
 from clipmask.inference import Picture, Predictor, Segmentation
 from clipmask.inference.segmentation import ENDINGS, result_name, server_id_table
@@ -68,6 +70,7 @@ def segment_pictures(
     kinds: Sequence[str],
     *,
     dataset: LabelledPictures | None = None,
+    force: bool = False,
 ) -> int:
     """Segments pictures.
 
@@ -77,21 +80,25 @@ def segment_pictures(
         output: a folder, or a file for a single picture.
         kinds: what to save of each, some of ``KINDS``.
         dataset: what the pictures are from, if they have labels.
+        force: write over files that the demo did not write itself.
 
     Returns:
         1 if some of the pictures could not be read, else 0.
 
     Raises:
-        UserError: a result can't be written, or the model has no server ids to write.
+        UserError: a result can't be written, or would take the place of a file that the demo did
+            not write; or the model has no server ids to write.
     """
     paths = [picture.path for picture in inputs]
-    own = (
+    fitting = (
         {ENDINGS[kinds[0]]}
         if len(kinds) == 1 and kinds[0] in ENDINGS
         else Image.registered_extensions()
     )
     single = is_file(
-        output, own, {*Image.registered_extensions(), *CODECS, *ENDINGS.values()} - {*own}
+        output,
+        fitting,
+        {*Image.registered_extensions(), *CODECS, *ENDINGS.values()} - {*fitting},
     )
     if single and (len(inputs) > 1 or len(kinds) > 1):
         what = f"{len(inputs)} pictures" if len(inputs) > 1 else f"{' and '.join(kinds)}"
@@ -99,17 +106,22 @@ def segment_pictures(
             f"--output {output}: names one file, but there are {what} to write; name a folder"
         )
     protect(output, paths, single)
-    targets = dict(zip(map(str, paths), result_names(inputs), strict=True))
+    targets = {
+        str(path): [output if single else output / result_name(str(stem), kind) for kind in kinds]
+        for path, stem in zip(paths, result_names(inputs), strict=True)
+    }
+    own = OwnResults(None if single else output, force)
+    own.refuse_others(place for places in targets.values() for place in places)
     predictor = load()
     if "server_ids" in kinds:
         server_id_table(predictor.names, predictor.server_ids)
     broken: list[str] = []
     tally = Tally(predictor.names)
-    with progress_bar(len(paths), "images") as bar:
+    with own, progress_bar(len(paths), "images") as bar:
 
         def report(picture: Picture, error: UserError) -> None:
             broken.append(str(picture))
-            bar.write(f"skipped: {error}", file=sys.stderr)
+            bar.write(escaped(f"skipped: {error}"), file=sys.stderr)
             bar.update()
 
         for result in predictor.stream(paths, on_error=report, scores="scores" in kinds):
@@ -118,10 +130,9 @@ def segment_pictures(
             except UserError as error:
                 report(str(result.source), error)
                 continue
-            for kind in kinds:
-                stem = targets[str(result.source)]
-                path = output if single else output / result_name(str(stem), kind)
-                result.save(path, kind, truth=truth)
+            for kind, place in zip(kinds, targets[str(result.source)], strict=True):
+                result.save(place, kind, truth=truth)
+                own.add(place)
             tally.add(result)
             if dataset is not None and truth is not None:
                 dataset.add(truth, result)
@@ -130,13 +141,11 @@ def segment_pictures(
     if done:
         told = [dataset.told()] if dataset is not None and dataset.labelled else []
         told += [f"most frequent: {tally.most_frequent()}"]
-        print(
-            f"{done} picture{'s' * (done > 1)} -> {output} ({', '.join(kinds)}); {'; '.join(told)}"
-        )
+        where = f"{output} ({', '.join(kinds)}); {'; '.join(told)}"
+        print(escaped(f"{done} picture{'s' * (done > 1)} -> {where}"))
     if broken:
-        print(
-            f"{len(broken)} of {len(paths)} could not be read: {', '.join(broken)}", file=sys.stderr
-        )
+        names = escaped(", ".join(broken))
+        print(f"{len(broken)} of {len(paths)} could not be read: {names}", file=sys.stderr)
     return 1 if broken else 0
 
 

@@ -59,7 +59,7 @@ def write_labelled(root: Path) -> Path:
 
 def _files(folder: str | Path) -> list[str]:
     return sorted(
-        str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()
+        str(path.relative_to(folder)) for path in Path(folder).rglob("[!.]*") if path.is_file()
     )
 
 
