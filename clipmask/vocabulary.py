@@ -255,9 +255,14 @@ class Vocabulary:
 
 def shown_names(names: Sequence[str]) -> list[str]:
     """Returns each name's first synonym, or the whole name where two first synonyms are equal."""
-    first = [name.split(_SEPARATOR)[0].strip() or name for name in names]
+    first = [first_synonym(name) for name in names]
     counts = Counter(first)
     return [short if counts[short] == 1 else name for short, name in zip(first, names, strict=True)]
+
+
+def first_synonym(name: str) -> str:
+    """Returns the first synonym of a class name: ``car`` of ``car;automobile``."""
+    return name.split(_SEPARATOR)[0].strip() or name
 
 
 def different(vocabularies: Iterable[Vocabulary]) -> tuple[Vocabulary, ...]:

@@ -55,6 +55,7 @@ from clipmask.data.label_format import RGB, LabelFormat, Value
 from clipmask.data.placeholders import placeholders
 from clipmask.data.splits import Source, split_paths
 from clipmask.errors import UserError
+from clipmask.vocabulary import Term
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Descriptor:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes with their synonyms, ``car;automobile``, as metadata hold them."""
-        return tuple(";".join([item.name, *item.synonyms]) for item in self.classes)
+        return tuple(Term((item.name, *item.synonyms)).text for item in self.classes)
 
     @property
     def ignore_label(self) -> int:

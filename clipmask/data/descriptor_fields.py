@@ -19,6 +19,7 @@ from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
+from clipmask.vocabulary import Term
 
 KEYS = (
     "name",
@@ -317,7 +318,7 @@ class Fields:
                 f"{where}: name is {'missing' if name is None else repr(name)}; it is a text (in"
                 " quotes if need be)"
             )
-        first, *others = [part.strip() for part in name.split(";") if part.strip()]
+        first, *others = Term.parse(name).synonyms
         return DescribedClass(
             name=first,
             ids=self._ids(fields.get("id", place), f"{where}: id"),

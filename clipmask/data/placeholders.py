@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from clipmask.vocabulary import first_synonym
+
 _PLACEHOLDER = re.compile(
     r"(class|label|category|object|cls|id|unnamed|color|colour|index|n/?a)?[\s_#-]*\d*",
     re.IGNORECASE,
@@ -19,4 +21,4 @@ def placeholders(names: Sequence[str]) -> list[str]:
     Args:
         names: class names; of ``car;automobile`` the first counts.
     """
-    return [name for name in names if _PLACEHOLDER.fullmatch(name.split(";")[0].strip())]
+    return [name for name in names if _PLACEHOLDER.fullmatch(first_synonym(name))]

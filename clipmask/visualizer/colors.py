@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clipmask.vocabulary import first_synonym
+
 Colors = Sequence[Sequence[int]]  # [r, g, b] of each class, 0..255
 
 # Okabe and Ito's colours without black, then those that lie farthest from all before them in
@@ -143,7 +145,7 @@ def _nearest(place: int, chosen: Mapping[str, Sequence[int]]) -> float:
 
 
 def _plain(name: str) -> str:
-    return name.split(";")[0].strip().casefold()
+    return first_synonym(name).casefold()
 
 
 def _hash(name: str) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clipmask.errors import UserError
+from clipmask.vocabulary import first_synonym
 from clipmask.weights.licenses import UNKNOWN, License, checkpoint_licenses, told
 
 HUB = "hf-hub:"
@@ -181,7 +182,7 @@ def model_card(repository: str, class_names: Sequence[str], licenses: Sequence[L
         pipeline_tag="image-segmentation",
         tags=["semantic-segmentation", "mask-classification", "clip"],
     )
-    names = ", ".join(name.split(";")[0] for name in class_names)
+    names = ", ".join(first_synonym(name) for name in class_names)
     return (
         f"---\n{head.to_yaml()}\n---\n\n# {repository.partition('/')[2]}\n\n"
         "A ClipMask model: semantic segmentation by mask classification, guided by CLIP.\n\n"

@@ -18,6 +18,7 @@ from clipmask.data.file_rule import FileRule
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
+from clipmask.vocabulary import first_synonym
 
 TRAINING_NAMES = ("train", "training", "trainval")
 
@@ -66,7 +67,7 @@ class Subject:
     @property
     def class_names(self) -> list[str]:
         """The class names without synonyms, for reading."""
-        return [name.split(";")[0] for name in self.classes]
+        return [first_synonym(name) for name in self.classes]
 
 
 def open_subject(sources: Sequence[str]) -> Subject:
