@@ -292,6 +292,9 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     # probability of each of: other exposure, white balance, haze, blur, noise; 0: off
     cfg.INPUT.LIGHTING_AUG = 0.0
 
+    # most pixels of a picture (3 bytes each in memory); larger ones are refused; 0: none is
+    cfg.INPUT.MAX_PIXELS = 1000000000
+
     cfg.SOLVER.OPTIMIZER = "ADAMW"  # ADAMW or SGD
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the backbone relative to BASE_LR
     # learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full
@@ -315,6 +318,8 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.TEST.SLIDING_WINDOW.OVERLAP = 0.25  # share of a window that lies in the next, at least
     # validation images drawn (input, truth, prediction) at each evaluation
     cfg.TEST.NUM_PICTURES = 4
+    # wandb and mlflow, installed by you: where metrics go beside metrics.json and TensorBoard
+    cfg.TRACKERS = ()
 
 
 def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:

@@ -170,6 +170,7 @@ RANGES: Mapping[str, Rule] = {
     "INPUT.CROP.CLASS_BALANCE": _SHARE,
     "INPUT.SCALE_RANGE": Each(_POSITIVE, 2, rising=True),
     "INPUT.LIGHTING_AUG": _SHARE,
+    "INPUT.MAX_PIXELS": _COUNT_OR_NONE,
     "DATASETS.TRAIN_WEIGHTS": Each(_POSITIVE, empty=True),
     "DATALOADER.NUM_WORKERS": _COUNT_OR_NONE,
     "SOLVER.MAX_ITER": _COUNT,
@@ -201,6 +202,7 @@ RANGES: Mapping[str, Rule] = {
     "TEST.SLIDING_WINDOW.OVERLAP": _BELOW_ONE,
     "SEED": Number(high=2**62),
     "VIS_PERIOD": _COUNT_OR_NONE,
+    "TRACKERS": Each(OneOf(("wandb", "mlflow")), empty=True),
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipmask.data.image_format import PLAIN
 from clipmask.data.label_format import LabelFormat
-from clipmask.data.reading import check_format, read_image, read_labels
+from clipmask.data.reading import MAX_PIXELS, check_format, read_image, read_labels
 from clipmask.data.transforms import ScaledCrop, ShorterSide, TrainTransform, resize_shortest_edge
 from clipmask.errors import UserError
 
@@ -26,13 +26,19 @@ class TrainMapper:
         transform: the augmentation.
         label_format: how the label files are read.
         format: INPUT.FORMAT, the channel order that the model takes.
+        max_pixels: INPUT.MAX_PIXELS, see ``read_image``.
     """
 
     def __init__(
-        self, transform: TrainTransform, *, label_format: LabelFormat, format: str
+        self,
+        transform: TrainTransform,
+        *,
+        label_format: LabelFormat,
+        format: str,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         check_format(format)
-        self.transform = transform
+        self.transform, self.max_pixels = transform, max_pixels
         self.label_format = label_format
         self.format = format
 
@@ -69,7 +75,12 @@ class TrainMapper:
             ),
             shorter_side=_shorter_side(cfg),
         )
-        return cls(transform, label_format=label_format, format=cfg.INPUT.FORMAT)
+        return cls(
+            transform,
+            label_format=label_format,
+            format=cfg.INPUT.FORMAT,
+            max_pixels=cfg.INPUT.MAX_PIXELS,
+        )
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
         """Maps one sample.
@@ -84,7 +95,7 @@ class TrainMapper:
         Raises:
             UserError: a file is missing or wrong.
         """
-        pixels, sample = _read(record)
+        pixels, sample = _read(record, self.max_pixels)
         labels = read_labels(record["sem_seg_file_name"], self.label_format, pixels.shape[:2])
         # A view in the order of the file: only what is left of the picture is put into planes.
         image, sem_seg = self.transform(
@@ -102,6 +113,7 @@ class TestMapper:
         min_size: INPUT.MIN_SIZE_TEST, the shorter side in pixels; 0: the picture's own size.
         max_size: INPUT.MAX_SIZE_TEST, the most for the longer side.
         format: INPUT.FORMAT, the channel order that the model takes.
+        max_pixels: INPUT.MAX_PIXELS, see ``read_image``.
 
     Raises:
         UserError: a value makes no sense; the message names its key.
@@ -109,7 +121,9 @@ class TestMapper:
 
     __test__ = False  # no test case, whatever its name tells pytest
 
-    def __init__(self, *, min_size: int, max_size: int, format: str) -> None:
+    def __init__(
+        self, *, min_size: int, max_size: int, format: str, max_pixels: int = MAX_PIXELS
+    ) -> None:
         check_format(format)
         if min_size < 0:
             raise UserError(
@@ -117,6 +131,7 @@ class TestMapper:
             )
         if max_size < 1:
             raise UserError(f"INPUT.MAX_SIZE_TEST is {max_size}; it must be 1 or more")
+        self.max_pixels = max_pixels
         self.min_size = min_size
         self.max_size = max_size
         self.format = format
@@ -128,6 +143,7 @@ class TestMapper:
             min_size=cfg.INPUT.MIN_SIZE_TEST,
             max_size=cfg.INPUT.MAX_SIZE_TEST,
             format=cfg.INPUT.FORMAT,
+            max_pixels=cfg.INPUT.MAX_PIXELS,
         )
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +159,7 @@ class TestMapper:
         Raises:
             UserError: the file is missing or wrong.
         """
-        pixels, sample = _read(record)
+        pixels, sample = _read(record, self.max_pixels)
         return {**sample, **self.from_array(pixels)}
 
     def from_array(self, pixels: NDArray[np.uint8]) -> dict[str, Any]:
@@ -177,7 +193,7 @@ def _shorter_side(cfg: CfgNode) -> ShorterSide | None:
     return ShorterSide(sizes, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
 
 
-def _read(record: dict[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _read(record: dict[str, Any], max_pixels: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Returns the picture (H, W, 3) of a record, and a copy of the record with its size.
 
     A record may have an ``image_format``, see ``read_image``; ``load_dataset`` puts it there.
@@ -185,7 +201,8 @@ def _read(record: dict[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     Raises:
         UserError: the record gives another size than the file has.
     """
-    pixels = read_image(record["file_name"], image_format=record.get("image_format", PLAIN))
+    image_format = record.get("image_format", PLAIN)
+    pixels = read_image(record["file_name"], image_format=image_format, max_pixels=max_pixels)
     height, width = pixels.shape[:2]
     told = (record.get("height", height), record.get("width", width))
     if told != (height, width):

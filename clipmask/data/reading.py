@@ -7,6 +7,7 @@ stage meets pixels it does not expect.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -42,6 +43,8 @@ PICTURE_SUFFIXES = {
     ".tiff",
     ".webp",
 }
+MAX_PIXELS = 1_000_000_000  # of a picture, unless INPUT.MAX_PIXELS says otherwise
+_PILLOW = threading.Lock()  # its limit is one for the whole process
 _ORIENTATION_TAG = 0x0112  # of EXIF
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # by the value of that tag
     2: np.fliplr,
@@ -67,7 +70,10 @@ _COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # those that become R
 
 
 def read_image(
-    path: str | os.PathLike[str], format: str = "RGB", image_format: ImageFormat = PLAIN
+    path: str | os.PathLike[str],
+    format: str = "RGB",
+    image_format: ImageFormat = PLAIN,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """Reads a picture as 8-bit colour, upright.
 
@@ -79,6 +85,7 @@ def read_image(
         format: order of the channels, ``RGB`` or ``BGR``.
         image_format: which values of the file become 0 and 255; by default those that its type
             holds.
+        max_pixels: INPUT.MAX_PIXELS, the most that a picture may have; 0: any number.
 
     Returns:
         uint8 (H, W, 3), contiguous; of an ``image_format`` with bands (H, W, bands), in their own
@@ -90,10 +97,11 @@ def read_image(
     """
     check_format(format)
     if image_format.scales or image_format.bands:
-        pixels = _eight_bits(read_values(path, image_format.bands), image_format, path)
+        values = read_values(path, image_format.bands, max_pixels)
+        pixels = _eight_bits(values, image_format, path)
         bgr = format == "BGR" and pixels.shape[-1] == 3
         return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
-    with _opened(path, "image") as image:
+    with _opened(path, "image", max_pixels) as image:
         # without, a picture that stands upright would be copied
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I") or image.mode == "F":
@@ -117,12 +125,17 @@ def _eight_bits(
     return image_format.to_8_bits(values)
 
 
-def read_values(path: str | os.PathLike[str], bands: Sequence[int] | None = None) -> NDArray[Any]:
+def read_values(
+    path: str | os.PathLike[str],
+    bands: Sequence[int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> NDArray[Any]:
     """Reads the values of a picture in the depth that its file has, upright.
 
     Args:
         path: any format that Pillow reads; with ``bands`` a TIFF file.
         bands: see ``ImageFormat``.
+        max_pixels: as for ``read_image``.
 
     Returns:
         (H, W, 3): uint8 or uint16, or int32 or float32 for files that hold such values; grey is
@@ -133,7 +146,7 @@ def read_values(path: str | os.PathLike[str], bands: Sequence[int] | None = None
     """
     if bands is not None:
         return read_bands(path, bands)
-    with _opened(path, "image") as image:
+    with _opened(path, "image", max_pixels) as image:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         if image.mode.startswith("I") or image.mode == "F":
             values = np.asarray(image)
@@ -154,7 +167,7 @@ def _is_deep(path: str | os.PathLike[str]) -> bool:
     """Whether a file has 16 bits for each of several channels, of which Pillow keeps the high
     byte.
     """
-    with Image.open(path) as image:  # what is decoded no longer tells
+    with _open(path) as image:  # what is decoded no longer tells
         return any(";16" in str(tile[3]) for tile in image.tile)
 
 
@@ -263,7 +276,7 @@ def _whole_numbers(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArra
 def _is_known(path: str | os.PathLike[str]) -> bool:
     """Whether Pillow knows what a file is; True where it is not there."""
     try:
-        with Image.open(path):
+        with _open(path):
             return True
     except UnidentifiedImageError:
         return False
@@ -346,14 +359,26 @@ def check_format(format: str) -> None:
         raise UserError(f"INPUT.FORMAT is {format!r}; it must be RGB or BGR")
 
 
+def _open(path: str | os.PathLike[str]) -> Any:
+    """Opens a picture of any size: Pillow's own limit, which is for files of strangers, has no way
+    out for a user's large picture, and ours is a key.
+    """
+    with _PILLOW:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
 @contextmanager
-def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
+def _opened(path: str | os.PathLike[str], what: str, max_pixels: int = 0) -> Iterator[Image.Image]:
     """Opens and decodes a picture; whatever Pillow raises becomes a ``UserError`` that names
     ``what`` and the path.
     """
     refuse_special(path, what)
     try:
-        image = Image.open(path)
+        image = _open(path)
     except FileNotFoundError as error:
         raise UserError(f"{what} {path}: no such file") from error
     except UnidentifiedImageError as error:
@@ -367,6 +392,13 @@ def _opened(path: str | os.PathLike[str], what: str) -> Iterator[Image.Image]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{what} {path}: can't be opened ({error})") from error
     with image:
+        width, height = image.size
+        if max_pixels and width * height > max_pixels:
+            raise UserError(
+                f"{what} {path}: has {width}x{height} pixels (width x height), more than"
+                f" {max_pixels}; if that is right, and there is memory for 3 bytes a pixel, say"
+                f" INPUT.MAX_PIXELS {width * height}"
+            )
         try:
             image.load()
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:

@@ -36,6 +36,7 @@ _NUMBERED = re.compile(r"model_(\d+)\.pth")
 _RUN_FILES = (
     "config.yaml",
     "metrics.json",
+    "trackers.json",
     LAST,
     "model_*.pth",
     "events.out.tfevents.*",

@@ -59,7 +59,11 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     files = result_names([(Path(record["file_name"]), Path()) for record in chosen])
     pictures = {}
     for file, (record, labels) in zip(files, _predictions(cfg, model, chosen), strict=True):
-        image = read_image(record["file_name"], image_format=record.get("image_format", PLAIN))
+        image = read_image(
+            record["file_name"],
+            image_format=record.get("image_format", PLAIN),
+            max_pixels=cfg.INPUT.MAX_PIXELS,
+        )
         truth = read_truth(record["sem_seg_file_name"], size=image.shape[:2])
         picture = comparison(shown(image), truth, labels, names, colors, ignore_label)
         Image.fromarray(picture).save(folder / f"{file}.png")

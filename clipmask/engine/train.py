@@ -34,6 +34,7 @@ from clipmask.engine.random_state import preserved_random_state
 from clipmask.engine.state import TrainingState, gather
 from clipmask.engine.step import StepResult, training_step
 from clipmask.engine.stop import StopSignals, Wishes
+from clipmask.engine.trackers import Trackers
 from clipmask.engine.writers import RunWriters
 from clipmask.errors import RunStopped, UserError
 from clipmask.modeling import ClipMask
@@ -141,9 +142,10 @@ class _Run:
         self.start, self.total = state.iteration + 1, state.cfg.SOLVER.MAX_ITER
         self.failed_steps = self.skipped = 0
         self.labelled = False
-        self.writers = (
-            RunWriters(folder, self.start, self.total) if self.fabric.is_global_zero else None
-        )
+        self.writers = None
+        if self.fabric.is_global_zero:
+            trackers = Trackers(self.cfg, folder, resumed=saved is not None)
+            self.writers = RunWriters(folder, self.start, self.total, trackers)
         self.best = -math.inf
         if self.writers and self.cfg.DATASETS.TEST:
             tested = self.cfg.DATASETS.TEST

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from clipmask.engine.log import SHOWN_BY_BAR
+from clipmask.engine.trackers import Trackers
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import describe, write_atomically
 
@@ -108,9 +109,12 @@ class RunWriters:
         start: the first step to come, 0-based; numbers of later steps of an earlier run are
             dropped.
         total: MAX_ITER.
+        trackers: further services; None: none.
     """
 
-    def __init__(self, folder: Path, start: int, total: int) -> None:
+    def __init__(
+        self, folder: Path, start: int, total: int, trackers: Trackers | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         finished = start >= total  # only the last evaluation is to come, once more
@@ -130,7 +134,7 @@ class RunWriters:
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
         )
-        self._total = total
+        self._total, self._trackers = total, trackers
 
     def scored(self, iteration: int) -> bool:
         """Tells whether the part of the run that is continued has scores of this step."""
@@ -147,8 +151,10 @@ class RunWriters:
         return max((value for value in values if value is not None), default=-math.inf)
 
     def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Writes named numbers of a step to metrics.json and TensorBoard."""
+        """Writes named numbers of a step to metrics.json, TensorBoard and the trackers."""
         self._metrics.write(iteration, values)
+        if self._trackers is not None:
+            self._trackers.write(iteration, values)
         for name, value in values.items():
             self._show("add_scalar", name, value, iteration)
 
@@ -203,3 +209,5 @@ class RunWriters:
         self._bar.close()
         self._show("close")
         self._metrics.close()
+        if self._trackers is not None:
+            self._trackers.close()

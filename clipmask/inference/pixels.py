@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clipmask.data import read_image
 from clipmask.data.image_format import PLAIN, ImageFormat
+from clipmask.data.reading import MAX_PIXELS
 from clipmask.errors import UserError
 
 # A path; the content of a file, or a file that is open for reading bytes; a PIL image; pixels, see
@@ -22,7 +23,9 @@ Picture = (
 )
 
 
-def to_pixels(image: Picture, image_format: ImageFormat = PLAIN) -> NDArray[np.uint8]:
+def to_pixels(
+    image: Picture, image_format: ImageFormat = PLAIN, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
     """Returns uint8 (H, W, 3), RGB, or (H, W, bands) where ``image_format`` has bands.
 
     Args:
@@ -33,11 +36,13 @@ def to_pixels(image: Picture, image_format: ImageFormat = PLAIN) -> NDArray[np.u
         image_format: how files are read by their path, see ``read_image``. With bands, pixels have
             those bands alone, in their order, and any numbers where it gives a range.
 
+        max_pixels: of files by their path, see ``read_image``.
+
     Raises:
         UserError: a file can't be read, or it is no picture.
     """
     if isinstance(image, str | os.PathLike):
-        return read_image(image, image_format=image_format)
+        return read_image(image, image_format=image_format, max_pixels=max_pixels)
     if image_format.channels != 3:
         return _of_bands(image, image_format)
     if isinstance(image, bytes | bytearray | memoryview):
@@ -95,7 +100,13 @@ def _opened(file: IO[bytes]) -> Image.Image:
         opened.load()
         return opened
     # Pillow's for broken content
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
         raise UserError(f"not a picture: bytes that Pillow can't read ({error})") from error
 
 

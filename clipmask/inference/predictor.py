@@ -345,7 +345,7 @@ class Predictor:
         batch: list[tuple[str | None, NDArray[np.uint8]]] = []
         for image in images:
             try:
-                pixels = to_pixels(image, self.image_format)
+                pixels = to_pixels(image, self.image_format, self.cfg.INPUT.MAX_PIXELS)
             except UserError as error:
                 if on_error is None:
                     raise

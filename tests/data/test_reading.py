@@ -4,6 +4,7 @@ names it.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,20 @@ def test_floats_may_hold_ids_but_no_fractions(tmp_path: Path) -> None:
     save(path, np.array([[0, 1.5]], np.float32))
     with pytest.raises(UserError, match=r"a\.tif: holds numbers with fractions, such as 1\.5"):
         read_labels(path, LabelFormat(3))
+
+
+def test_large_pictures_are_read_up_to_a_number_that_can_be_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow would refuse twice as many
+    path = save(tmp_path / "a.png", np.zeros((20, 30, 3), np.uint8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (20, 30, 3)
+        assert read_image(path, max_pixels=0).shape == (20, 30, 3)
+        assert read_image(path, max_pixels=600).shape == (20, 30, 3)
+    with pytest.raises(UserError, match="30x20 .*INPUT.MAX_PIXELS 600"):
+        read_image(path, max_pixels=599)
+    labels = save(tmp_path / "b.png", np.zeros((20, 30), np.uint8))
+    assert read_labels(labels, LabelFormat(1)).shape == (20, 30)
+    assert Image.MAX_IMAGE_PIXELS == 100
