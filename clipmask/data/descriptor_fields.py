@@ -233,7 +233,7 @@ class Fields:
             )
             self.fail(
                 f"classes: no color for {', '.join(map(repr, bare))}, but {why}; write color: [r,"
-                " g, b]"
+                " g, b], or '#rrggbb' in quotes, without which YAML takes it for a comment"
             )
         self._once([color for item in classes for color in item.colors], "the color")
         for item in classes:
@@ -402,6 +402,11 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     refuse_special(path, "descriptor")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except IsADirectoryError as error:
+        raise UserError(
+            f"descriptor {path}: is a folder; name the YAML file that describes it, which"
+            f" clipmask-data init {path} writes"
+        ) from error
     except FileNotFoundError as error:
         raise UserError(
             f"descriptor {path}: no such file; it is a YAML file that describes a dataset"

@@ -47,7 +47,7 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     dataset = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(dataset)
     names, ignore_label = list(metadata.stuff_classes), metadata.ignore_label
-    colors = metadata.get("stuff_colors", None) or palette(names)
+    colors = _colors(metadata, names)
     records = [
         record
         for record in load_dataset(dataset, labelled=False).records
@@ -98,9 +98,15 @@ def draw_sample(cfg: CfgNode, model: ClipMask, sample: dict[str, Any]) -> np.nda
         sample["sem_seg"].cpu().numpy(),
         labels,
         names,
-        (metadata.get("stuff_colors", None) if own else None) or palette(names),
+        _colors(metadata, names) if own else palette(names),
         sample.get("ignore_label", metadata.ignore_label),
     )
+
+
+def _colors(metadata: Any, names: list[str]) -> list[list[int]]:
+    """The dataset's colours, a list or an array of numpy's; of a dataset without, the palette's."""
+    given = metadata.get("stuff_colors", None)
+    return palette(names) if given is None else np.asarray(given).tolist()
 
 
 def _predictions(

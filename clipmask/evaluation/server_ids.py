@@ -45,7 +45,8 @@ def server_ids(dataset_name: str) -> list[int] | None:
     """
     metadata = MetadataCatalog.get(dataset_name)
     ids = metadata.get("server_ids", None)
-    names = list(metadata.get("stuff_classes", None) or [])
+    given = metadata.get("stuff_classes", None)  # a list, or an array of numpy's
+    names = [] if given is None else list(given)
     if (
         ids is None
         and metadata.get("evaluator_type", None) == "cityscapes_sem_seg"

@@ -93,4 +93,6 @@ def _with_server_ids(cfg: CfgNode, vocabulary: Vocabulary) -> Vocabulary:
 def _names(dataset: str) -> tuple[str, ...]:
     """The names of a dataset's classes as a vocabulary has them; empty where it has none."""
     metadata = MetadataCatalog.get(dataset).as_dict()
-    return Vocabulary.from_metadata(metadata).names if metadata.get("stuff_classes") else ()
+    given = metadata.get("stuff_classes")
+    known = given is not None and len(given) > 0
+    return Vocabulary.from_metadata(metadata).names if known else ()

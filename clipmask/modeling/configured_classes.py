@@ -25,7 +25,8 @@ def configured_vocabularies(cfg: CfgNode) -> tuple[Vocabulary, ...]:
     for name in cfg.DATASETS.TRAIN or cfg.DATASETS.TEST[:1]:
         claim(name)
         metadata = MetadataCatalog.get(name).as_dict()
-        if metadata.get("stuff_classes"):
+        given = metadata.get("stuff_classes")
+        if given is not None and len(given):
             found.append(Vocabulary.from_metadata(metadata))
     if not found:
         raise UserError(

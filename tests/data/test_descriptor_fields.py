@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clipmask.data.descriptor import read_descriptor
+from clipmask.data.descriptor_fields import read_yaml
 from clipmask.errors import UserError
 
 from .described import write_yaml
@@ -99,3 +100,8 @@ def test_mistakes(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=rf"^descriptor .*d\.yaml: .*{message}") as error:
         read_descriptor(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_descriptor(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="clipmask-data init"):
+        read_yaml(tmp_path)
