@@ -22,7 +22,7 @@ from clipmask.errors import UserError
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
 _MANY = 64  # colours, from which those that hardly occur are taken for smoothed edges
 _HARDLY = 0.001  # share of all pixels
-_SELDOM = 0.01  # share of all pixels that a smoothed edge's colour may have
+_SELDOM = 0.03  # share of all pixels that a smoothed edge's colour may have
 # distance in RGB from the line between two colours, up to which one counts as their blend
 _BLEND = 12.0
 _MOST_TOLERANCE = 60.0
@@ -252,7 +252,10 @@ def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
         along = other - one
         share = ((tested - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
         blended |= np.linalg.norm(tested - one - share[:, None] * along, axis=1) <= _BLEND
-    return {color for color, is_blend in zip(lines, blended.tolist(), strict=True) if is_blend}
+    found = {color for color, is_blend in zip(lines, blended.tolist(), strict=True) if is_blend}
+    if found:  # then what occurs still less is a blend of three or more, where edges meet
+        found |= {color for color in lines if pixels.colors[color] < _HARDLY * total}
+    return found
 
 
 def _main_colors(pixels: LabelPixels) -> list[RGB]:

@@ -210,3 +210,23 @@ def test_what_check_wrote_is_passed_over(tmp_path: Path) -> None:
         save(grey(), tmp_path / "data/mine_check" / name)
     (tmp_path / "data/mine_check/report.json").write_text("{}")
     assert guess_folder(tmp_path / "data").pairing == before
+
+
+def test_smoothed_edges_of_small_pictures_that_meet_are_no_classes(tmp_path: Path) -> None:
+    colors = np.array([(0, 0, 0), (128, 64, 128), (200, 0, 0), (0, 200, 0)], np.uint8)
+
+    def write(path: Path, labels: np.ndarray) -> None:
+        labels = labels.copy()
+        labels[30:] = 3  # one edge along the whole picture, which meets the others
+        large = Image.fromarray(colors[labels]).resize((384, 192), Image.Resampling.NEAREST)
+        large.transform((384, 192), Image.Transform.AFFINE, (1, 0, 2, 0, 1, 2)).resize(
+            (96, 48), Image.Resampling.BILINEAR
+        ).save(path)
+
+    _scene(tmp_path / "data", ".png", write)
+    descriptor = _described(tmp_path / "data", tmp_path / "elsewhere")
+    assert {item.color for item in descriptor.classes} == {
+        tuple(color) for color in colors.tolist()
+    }
+    assert descriptor.color_tolerance > 0
+    assert descriptor.others_are_void
