@@ -1,6 +1,4 @@
-"""The exceptions: a user's mistake, the one kind of it that a caller may be able to mend, and a
-wish to end a run.
-"""
+"""The exceptions: mistakes of the user, and the request to end a run."""
 
 
 class UserError(ValueError):
@@ -9,11 +7,22 @@ class UserError(ValueError):
     Its message is one paragraph that names the file, key or value and says the way out. The
     commands print it without a traceback and exit with status 2; library users may catch it as a
     ``ValueError``.
+
+    Args:
+        message: see above.
+        key: the config key at fault, such as ``MODEL.CLIP.NAME``; empty if it is none.
+
+    Attributes:
+        key: as given. Programs and tests should read it and not the wording of the message.
     """
+
+    def __init__(self, message: str = "", *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class MissingText(UserError):
-    """Text embeddings can't be had from where they were looked for; from elsewhere they may be."""
+    """Text embeddings are not where they were looked for. Another source may have them."""
 
 
 class NameTakenError(UserError):

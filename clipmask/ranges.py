@@ -219,4 +219,4 @@ def check_ranges(values: Mapping[str, Any], section: str = "") -> None:
     for key, rule in RANGES.items():
         if key in values and key.startswith(section) and not rule.allows(values[key]):
             value = list(values[key]) if isinstance(values[key], list | tuple) else values[key]
-            raise UserError(f"{key} {value!r}: must be {rule}")
+            raise UserError(f"{key} {value!r}: must be {rule}", key=key)

@@ -19,7 +19,8 @@ def check_config(cfg: CfgNode) -> None:
     if cfg.VERSION != 2:
         raise UserError(
             f"VERSION {cfg.VERSION}: ClipMask reads configs of version 2, as Detectron2 has named"
-            " its keys since 2019"
+            " its keys since 2019",
+            key="VERSION",
         )
     node = cfg.MODEL.CLIPMASK
     check_ranges(leaf_keys(cfg), "MODEL.")
@@ -28,20 +29,26 @@ def check_config(cfg: CfgNode) -> None:
     if node.HIDDEN_DIM % 4 or node.HIDDEN_DIM % node.NUM_HEADS:
         raise UserError(
             f"MODEL.CLIPMASK.HIDDEN_DIM {node.HIDDEN_DIM}: must be divisible by 4 and by NUM_HEADS"
-            f" {node.NUM_HEADS}"
+            f" {node.NUM_HEADS}",
+            key="MODEL.CLIPMASK.HIDDEN_DIM",
         )
     if node.MASK_DIM % 4:
-        raise UserError(f"MODEL.CLIPMASK.MASK_DIM {node.MASK_DIM}: must be divisible by 4")
+        raise UserError(
+            f"MODEL.CLIPMASK.MASK_DIM {node.MASK_DIM}: must be divisible by 4",
+            key="MODEL.CLIPMASK.MASK_DIM",
+        )
     mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
     if len(mean) != len(std):
         raise UserError(
             f"MODEL.PIXEL_MEAN {list(mean)} and MODEL.PIXEL_STD {list(std)}: must be one number a"
-            " channel each"
+            " channel each",
+            key="MODEL.PIXEL_MEAN",
         )
     if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY:
         raise UserError(
             f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} is not registered; configs/base.yaml"
-            " sets build_timm_backbone: start your config with _BASE_ and the path of that file"
+            " sets build_timm_backbone: start your config with _BASE_ and the path of that file",
+            key="MODEL.BACKBONE.NAME",
         )
 
 
@@ -53,12 +60,14 @@ def _check_text(cfg: CfgNode) -> None:
         raise UserError(
             "MODEL.CLIPMASK.INJECTION channels needs MODEL.CLIP.TEXT annotation: with a fixed"
             " vocabulary the text beside each pixel's channels is one constant, no more than a"
-            " bias. Use tokens, or annotation"
+            " bias. Use tokens, or annotation",
+            key="MODEL.CLIPMASK.INJECTION",
         )
     if annotation and node.INJECTION == "none":
         raise UserError(
             "MODEL.CLIP.TEXT annotation: with MODEL.CLIPMASK.INJECTION none nothing would take the"
-            " images' texts; use tokens or channels"
+            " images' texts; use tokens or channels",
+            key="MODEL.CLIP.TEXT",
         )
     if clip.TOWER == "frozen":
         return
@@ -66,13 +75,15 @@ def _check_text(cfg: CfgNode) -> None:
         raise UserError(
             f"MODEL.CLIP.TOWER {clip.TOWER} trains with CLIP's text tower, which"
             f" MODEL.CLIP.EMBEDDINGS {clip.EMBEDDINGS} stands in for; leave EMBEDDINGS empty, or"
-            " TOWER frozen"
+            " TOWER frozen",
+            key="MODEL.CLIP.TOWER",
         )
     always = node.INJECTION != "none" and not annotation
     if node.CLASSIFIER == "linear" and not node.TEXT_QUERIES and not always:
         raise UserError(
             f"MODEL.CLIP.TOWER {clip.TOWER}: the embeddings of the class names reach no result, so"
-            " nothing would train them; use CLASSIFIER cosine, TEXT_QUERIES True, or TOWER frozen"
+            " nothing would train them; use CLASSIFIER cosine, TEXT_QUERIES True, or TOWER frozen",
+            key="MODEL.CLIP.TOWER",
         )
 
 

@@ -38,10 +38,11 @@ def test_the_defaults_and_all_configs_obey() -> None:
 def test_no_key_takes_what_is_no_number(key: str) -> None:
     value = leaf_keys(get_cfg())[key]
     for wrong in (math.nan, -math.inf, "?"):
-        with pytest.raises(UserError, match=f"{key} .*: must be "):
+        with pytest.raises(UserError) as caught:
             check_ranges(
                 {key: [wrong] * max(1, len(value)) if isinstance(value, list | tuple) else wrong}
             )
+        assert caught.value.key == key
 
 
 @pytest.mark.parametrize(
@@ -83,11 +84,13 @@ def test_rules(rule: Rule, good: list[object], bad: list[object], text: str) -> 
     "pair", [("SOLVER.BASE_LR", "-1"), ("SOLVER.EMA_DECAY", "1"), ("SEED", "1" * 30)]
 )
 def test_a_command_line_is_checked_as_it_is_read(pair: tuple[str, str]) -> None:
-    with pytest.raises(UserError, match=f"{pair[0]} .*: must be "):
+    with pytest.raises(UserError) as caught:
         load_cfg(ROOT / "configs" / "toy.yaml", pair)
+    assert caught.value.key == pair[0]
 
 
 def test_a_file_is_checked_as_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("SOLVER: {BASE_LR: .nan}")
-    with pytest.raises(UserError, match="BASE_LR nan: must be above 0"):
+    with pytest.raises(UserError) as caught:
         load_cfg(tmp_path / "wrong.yaml")
+    assert caught.value.key == "SOLVER.BASE_LR"

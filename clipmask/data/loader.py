@@ -73,14 +73,15 @@ def build_train_loader(
     if batch < 1 or batch % world_size:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH is {batch}, the images of one step over all processes; with"
-            f" {world_size} process(es) it must be a positive multiple of {world_size}"
+            f" {world_size} process(es) it must be a positive multiple of {world_size}",
+            key="SOLVER.IMS_PER_BATCH",
         )
     if seed < 0:
         raise UserError(
             f"the training loader needs a seed of 0 or more, not {seed}: set SEED in the config"
         )
     if steps < 1:
-        raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more")
+        raise UserError(f"SOLVER.MAX_ITER is {steps}; it must be 1 or more", key="SOLVER.MAX_ITER")
     samples, sizes = _train_samples(cfg, mapper, seed)
     order = _order(cfg, sizes, seed)
     return DataLoader(
@@ -151,7 +152,8 @@ def _order(cfg: CfgNode, sizes: Sequence[int], seed: int) -> Order:
         raise UserError(
             f"DATASETS.TRAIN_WEIGHTS is {weights}; it must be one number above 0 for each of the"
             f" {len(sizes)} datasets of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}, or () to show"
-            " every sample equally often"
+            " every sample equally often",
+            key="DATASETS.TRAIN_WEIGHTS",
         )
     return WeightedOrder(sizes, weights, seed)
 
@@ -305,7 +307,8 @@ def _num_workers(cfg: CfgNode) -> int:
     wanted = cfg.DATALOADER.NUM_WORKERS
     if wanted < 0:
         raise UserError(
-            f"DATALOADER.NUM_WORKERS is {wanted}; it must be 0 (load in the main process) or more"
+            f"DATALOADER.NUM_WORKERS is {wanted}; it must be 0 (load in the main process) or more",
+            key="DATALOADER.NUM_WORKERS",
         )
     return min(wanted, usable_cores())
 

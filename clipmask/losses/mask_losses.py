@@ -119,6 +119,7 @@ def configured_losses(cfg: CfgNode) -> list[MaskLoss]:
     if not weighted:
         raise UserError(
             "MODEL.CLIPMASK.BCE_WEIGHT and DICE_WEIGHT are both 0: nothing would train the masks."
-            " Set one of them above 0"
+            " Set one of them above 0",
+            key="MODEL.CLIPMASK.BCE_WEIGHT",
         )
     return weighted

@@ -67,7 +67,8 @@ class TimmBackbone(Backbone):
         self._strides = {name: stride for name, stride in STRIDES.items() if name <= last}
         if not 0 <= freeze_at <= 5:
             raise UserError(
-                f"MODEL.BACKBONE.FREEZE_AT {freeze_at}: use 0 (nothing) to 5 (everything)"
+                f"MODEL.BACKBONE.FREEZE_AT {freeze_at}: use 0 (nothing) to 5 (everything)",
+                key="MODEL.BACKBONE.FREEZE_AT",
             )
         args = {"in_chans": in_channels, **(timm_args or {})}
         wanted = list(self._strides.values())
@@ -200,7 +201,9 @@ def _build(name: str, weights: str, args: dict[str, Any], strict: bool, plan: _P
     if Path(weights).is_file():
         return _with_file(whole, name, Path(weights), args, strict)
     if Path(weights).suffix in WEIGHT_ENDINGS:
-        raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
+        raise UserError(
+            f"MODEL.BACKBONE.WEIGHTS {weights}: no such file", key="MODEL.BACKBONE.WEIGHTS"
+        )
     return _with_hub_weights(name, weights, args)
 
 
@@ -238,7 +241,8 @@ def _with_hub_weights(name: str, tag: str, args: dict[str, Any]) -> Any:
         tags = ", ".join(model.partition(".")[2] for model in known)
         raise UserError(
             f"MODEL.BACKBONE.WEIGHTS {tag!r} is neither a file nor a timm tag of {name}; "
-            f"its tags: {tags or 'none'}"
+            f"its tags: {tags or 'none'}",
+            key="MODEL.BACKBONE.WEIGHTS",
         )
     try:
         body = timm.create_model(tagged, pretrained=True, **args)
@@ -279,7 +283,8 @@ def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
         return timm.create_model(name, pretrained=False, **args, **more)
     except (TypeError, RuntimeError, AssertionError, ValueError) as error:
         raise UserError(
-            f"timm can't build {name} with MODEL.BACKBONE.TIMM_ARGS {args}: {error}"
+            f"timm can't build {name} with MODEL.BACKBONE.TIMM_ARGS {args}: {error}",
+            key="MODEL.BACKBONE.TIMM_ARGS",
         ) from error
 
 
@@ -299,6 +304,7 @@ def _plan(name: str, args: dict[str, Any], strides: list[int]) -> _Plan:
             f"MODEL.BACKBONE.TIMM_NAME {name}: no feature at stride {', '.join(missing)} (it has"
             f" {', '.join(map(str, reductions))}); choose a hierarchical model such as a ResNet,"
             " Swin or ConvNeXt, or a plain transformer with patches of"
-            f" {', '.join(map(str, PATCHES))} pixels"
+            f" {', '.join(map(str, PATCHES))} pixels",
+            key="MODEL.BACKBONE.TIMM_NAME",
         )
     return _Plan(tuple(last[stride] for stride in strides))

@@ -56,7 +56,8 @@ def build_backbone(cfg: CfgNode) -> Any:
             f"MODEL.BACKBONE.NAME {name} reads a key {error} that this config does not have."
             " Detectron2's backbones need Detectron2's config: cfg = detectron2.config.get_cfg(),"
             " then clipmask.add_clipmask_config(cfg). A backbone of your own: add its keys to the"
-            " config before anything is merged into it"
+            " config before anything is merged into it",
+            key="MODEL.BACKBONE.NAME",
         ) from error
     # These are the exceptions by which Detectron2's builders refuse a value.
     except (AssertionError, KeyError, ValueError, ImportError) as error:
@@ -65,7 +66,8 @@ def build_backbone(cfg: CfgNode) -> Any:
             " ClipMask takes a backbone with features at strides"
             f" {', '.join(map(str, STRIDES.values()))} (Detectron2's ResNet:"
             f" MODEL.RESNETS.OUT_FEATURES {list(STRIDES)}), and no operators that Detectron2 must"
-            " have compiled, where it has not"
+            " have compiled, where it has not",
+            key="MODEL.BACKBONE.NAME",
         ) from error
     named_features(cfg, backbone)
     weights = _file_of_weights(cfg)
@@ -128,10 +130,13 @@ def _file_of_weights(cfg: CfgNode) -> Path | None:
     if Path(weights).is_file():
         return Path(weights)
     if Path(weights).suffix in WEIGHT_ENDINGS:
-        raise UserError(f"MODEL.BACKBONE.WEIGHTS {weights}: no such file")
+        raise UserError(
+            f"MODEL.BACKBONE.WEIGHTS {weights}: no such file", key="MODEL.BACKBONE.WEIGHTS"
+        )
     raise UserError(
         f"MODEL.BACKBONE.WEIGHTS {weights!r}: {name} has no weights of its own here, only timm's"
         " backbones (MODEL.BACKBONE.NAME build_timm_backbone) have. Set it to a file (.pth,"
         " .safetensors, or .pkl of Detectron2's model zoo), to its address (https://,"
-        " detectron2://), or to random to train from scratch on purpose"
+        " detectron2://), or to random to train from scratch on purpose",
+        key="MODEL.BACKBONE.WEIGHTS",
     )

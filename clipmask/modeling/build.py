@@ -36,7 +36,8 @@ def build_model(
         raise UserError(
             f"MODEL.META_ARCHITECTURE {name!r} is not registered by ClipMask or by you;"
             " configs/base.yaml sets ClipMask: start your config with _BASE_ and the path of that"
-            " file"
+            " file",
+            key="MODEL.META_ARCHITECTURE",
         )
     # Arguments that are not given are left out: other meta-architectures may not have them.
     given: dict[str, Any] = {} if text_width is None else {"text_width": text_width}

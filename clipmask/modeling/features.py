@@ -42,7 +42,8 @@ def choose_features(
         if not complete or not set(named) <= shapes.keys():
             raise UserError(
                 f"MODEL.CLIPMASK.IN_FEATURES {list(named)}: name {len(wanted)} features of"
-                f" {backbone}, finest first and each once; it gives {given}"
+                f" {backbone}, finest first and each once; it gives {given}",
+                key="MODEL.CLIPMASK.IN_FEATURES",
             )
         chosen = dict(zip(wanted, named, strict=True))
     elif set(wanted) <= shapes.keys():
@@ -56,7 +57,8 @@ def choose_features(
         raise UserError(
             f"MODEL.BACKBONE.NAME {backbone} gives {', '.join(chosen.values())} at strides"
             f" {', '.join(map(str, strides))}; ClipMask takes res2 at stride 4 and each other at a"
-            " multiple of the stride before it"
+            " multiple of the stride before it",
+            key="MODEL.BACKBONE.NAME",
         )
     return chosen
 
@@ -74,13 +76,15 @@ def _by_stride(
             f" {', '.join(missing)}: ClipMask takes strides"
             f" {', '.join(str(STRIDES[name]) for name in wanted)} (res2 and MODEL.CLIPMASK.SCALES)."
             " For Detectron2's build_resnet_backbone set MODEL.RESNETS.OUT_FEATURES"
-            f" {list(STRIDES)}"
+            f" {list(STRIDES)}",
+            key="MODEL.BACKBONE.NAME",
         )
     several = [names for name in wanted if len(names := at[STRIDES[name]]) > 1]
     if several:
         raise UserError(
             f"MODEL.BACKBONE.NAME {backbone} gives {' and '.join(several[0])} at the same stride;"
-            " say which to take with MODEL.CLIPMASK.IN_FEATURES"
+            " say which to take with MODEL.CLIPMASK.IN_FEATURES",
+            key="MODEL.BACKBONE.NAME",
         )
     return {name: at[STRIDES[name]][0] for name in wanted}
 
@@ -106,7 +110,8 @@ def set_norms(model: nn.Module, norm: str) -> nn.Module:
     if norm not in NORMS:
         raise UserError(
             f"MODEL.BACKBONE.NORM {norm!r}: use one of {', '.join(NORMS[1:])}, or nothing: as it is"
-            " built"
+            " built",
+            key="MODEL.BACKBONE.NORM",
         )
     if norm == "FrozenBN":
         return freeze_batch_norm_2d(model)

@@ -179,7 +179,8 @@ def model_config(name: str) -> dict[str, Any]:
     if config is None:
         near = difflib.get_close_matches(name, open_clip.list_models(), n=4, cutoff=0.3)
         raise UserError(
-            f"MODEL.CLIP.NAME {name!r}: open_clip has no such model; near: {', '.join(near)}"
+            f"MODEL.CLIP.NAME {name!r}: open_clip has no such model; near: {', '.join(near)}",
+            key="MODEL.CLIP.NAME",
         )
     return dict(config)
 
@@ -196,7 +197,8 @@ def check_pretrained(name: str, pretrained: str) -> None:
     if not (name.startswith(HUB) or Path(pretrained).is_file() or pretrained.lower() in tags):
         raise UserError(
             f"MODEL.CLIP.PRETRAINED {pretrained!r} is neither a file nor a tag of {name}; its tags:"
-            f" {', '.join(tags) or 'none'}"
+            f" {', '.join(tags) or 'none'}",
+            key="MODEL.CLIP.PRETRAINED",
         )
 
 
@@ -229,13 +231,15 @@ def token_width(name: str, room: int) -> int:
         raise UserError(
             f"MODEL.CLIP.TOWER context: the text tower of {name} is one of Hugging Face's, into"
             " which learned vectors can't be put; use frozen or full, or a model with open_clip's"
-            " own text tower, such as ViT-B-16"
+            " own text tower, such as ViT-B-16",
+            key="MODEL.CLIP.TOWER",
         )
     most = token_count(config) // 2
     if not 1 <= room <= most:
         raise UserError(
             f"MODEL.CLIP.CONTEXT_LENGTH {room}: must be 1 to {most}, half of the"
-            f" {token_count(config)} tokens that {name} reads"
+            f" {token_count(config)} tokens that {name} reads",
+            key="MODEL.CLIP.CONTEXT_LENGTH",
         )
     return int(config["text_cfg"].get("width", 512))
 

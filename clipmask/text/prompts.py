@@ -54,6 +54,7 @@ def templates(prompts: Sequence[str]) -> tuple[str, ...]:
         named = f"; wrong: {', '.join(map(repr, wrong))}" if wrong else ""
         raise UserError(
             f"MODEL.CLIP.PROMPTS {list(prompts)}: use [single], [street], [imagenet], or templates"
-            f" that each hold one {{}} for the class name{named}"
+            f" that each hold one {{}} for the class name{named}",
+            key="MODEL.CLIP.PROMPTS",
         )
     return tuple(prompts)

@@ -155,7 +155,8 @@ class FileSource:
         if not self.path.is_file():
             raise MissingText(
                 f"MODEL.CLIP.EMBEDDINGS {path}: no such file (an .npz of names and embeddings, or"
-                " random)"
+                " random)",
+                key="MODEL.CLIP.EMBEDDINGS",
             )
         refuse_bomb(self.path, "embeddings file")
         try:
