@@ -54,7 +54,13 @@ OPTIONAL = (
     "opencv-python-headless",
     "cityscapesscripts",
 )
-OWN_VARIABLES = ("CLIPMASK_D2", "CLIPMASK_CACHE", "CLIPMASK_DATASETS", "CLIPMASK_TEST_DATA")
+OWN_VARIABLES = (
+    "CLIPMASK_D2",
+    "CLIPMASK_CACHE",
+    "CLIPMASK_DATASETS",
+    "CLIPMASK_FONT",
+    "CLIPMASK_TEST_DATA",
+)
 # Variables that change what the libraries do.
 VARIABLES = (
     *(

@@ -20,6 +20,19 @@ SHORTENED = (
 )
 
 
+def test_the_page_names_every_option_of_both_commands() -> None:
+    pytest.importorskip("detectron2")
+    from detectron2.engine import default_argument_parser
+
+    from clipmask.cli.train import build_parser
+
+    table = PAGE.read_text().split("## The command line beside")[1].split("## ")[0]
+    for parser in (build_parser(), default_argument_parser()):
+        options = [name for action in parser._actions for name in action.option_strings]
+        missing = [name for name in options if name.startswith("--") and f"`{name}`" not in table]
+        assert missing == ["--help"]
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which the toy config was trained, with weights of a ResNet-50 as Detectron2

@@ -16,7 +16,9 @@ from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
 from clipmask.data import label_reader
+from clipmask.data.catalog import load_dataset
 from clipmask.data.datasets.cityscapes import CLASSES
+from clipmask.data.guarded import read_by_format
 from clipmask.errors import UserError
 from clipmask.evaluation import (
     LabelMapEvaluator,
@@ -60,7 +62,10 @@ def results(
     name: str, outputs: list[torch.Tensor], folder: Path, start: int = 0, step: int = 1
 ) -> dict[str, Any]:
     """Scores every ``step``-th sample from ``start`` by all evaluators, as a run does."""
-    sem_seg = SemSegEvaluator(name, output_dir=str(folder), sem_seg_loading_fn=label_reader(name))
+    with read_by_format():
+        sem_seg = SemSegEvaluator(
+            name, output_dir=str(folder), sem_seg_loading_fn=label_reader(name)
+        )
     together = Together(
         [sem_seg, LabelMapEvaluator(name, folder), ServerIdEvaluator(name, folder / "server_ids")]
     )
@@ -128,7 +133,7 @@ def test_labels_of_detectron2s_registration(root: Path, caplog: pytest.LogCaptur
     """It names train ids and no server ids; the official files are looked for beside them, and
     missed kindly.
     """
-    records = DatasetCatalog.get(VAL)
+    records = load_dataset(VAL, labelled=True).records
     reader = label_reader(VAL)
     for record in records:
         path = record["sem_seg_file_name"].replace("labelIds", "labelTrainIds")

@@ -14,6 +14,7 @@ import torch.multiprocessing
 
 from clipmask.d2 import DatasetCatalog, SemSegEvaluator
 from clipmask.data import label_reader
+from clipmask.data.guarded import read_by_format
 from clipmask.evaluation import LabelMapEvaluator, ServerIdEvaluator
 from clipmask.evaluation.together import Together, label_map
 from tests.data.cityscapes_tree import draw_tree
@@ -71,7 +72,10 @@ def score_cityscapes(folder: Path, start: int = 0, step: int = 1) -> dict[str, A
     run does.
     """
     name = "cityscapes_sem_seg_val"
-    sem_seg = SemSegEvaluator(name, output_dir=str(folder), sem_seg_loading_fn=label_reader(name))
+    with read_by_format():
+        sem_seg = SemSegEvaluator(
+            name, output_dir=str(folder), sem_seg_loading_fn=label_reader(name)
+        )
     together = Together(
         [sem_seg, LabelMapEvaluator(name, folder), ServerIdEvaluator(name, folder / "server_ids")]
     )
