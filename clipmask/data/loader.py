@@ -25,7 +25,7 @@ from clipmask.data.cores import usable_cores
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.order import AUGMENTATION, EpochOrder, Order, WeightedOrder, stream
 from clipmask.data.records import PackedRecords, Record
-from clipmask.data.workers import outlive_signals
+from clipmask.data.workers import GIVE_UP_S, outlive_signals
 from clipmask.errors import UserError
 
 Mapper = Callable[[Record], Record]
@@ -98,6 +98,7 @@ def build_train_loader(
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
         worker_init_fn=outlive_signals,
+        timeout=_patience(cfg),
         # its own: starting workers draws from it, and must not advance torch's
         generator=torch.Generator(),
     )
@@ -138,6 +139,7 @@ def build_test_loader(
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
         worker_init_fn=outlive_signals,
+        timeout=_patience(cfg),
         generator=torch.Generator(),
     )
 
@@ -311,6 +313,11 @@ def _num_workers(cfg: CfgNode) -> int:
             key="DATALOADER.NUM_WORKERS",
         )
     return min(wanted, usable_cores())
+
+
+def _patience(cfg: CfgNode) -> int:
+    """Seconds after which a loader's processes hang; 0, for ever, where there are none."""
+    return GIVE_UP_S if _num_workers(cfg) else 0
 
 
 def _as_list(samples: list[Record]) -> list[Record]:

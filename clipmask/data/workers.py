@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
+GIVE_UP_S = 1800  # a loader that hands out nothing, or a process not heard of, for so long hangs
 OUTLIVE_S = 30  # what schedulers wait, by default, between asking a job to end and ending it
 
 

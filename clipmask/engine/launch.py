@@ -9,17 +9,22 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, NoReturn
 
 import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
+from clipmask.data.workers import GIVE_UP_S
 from clipmask.device import resolve_device
+from clipmask.engine.waiting import others_lost, waiting_for
 from clipmask.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -81,7 +86,8 @@ def reduce_sum(fabric: Fabric, value: Tensor) -> Tensor:
     if fabric.world_size == 1:
         return value
     total = value.to(fabric.device, copy=True)
-    torch.distributed.all_reduce(total)
+    with waiting_for("the other processes of the run"):
+        torch.distributed.all_reduce(total)
     return total
 
 
@@ -121,11 +127,21 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
         accelerator=device.type,
         devices=num_gpus if device.index is None else [device.index],
         num_nodes=num_machines,
-        strategy="ddp" if several else "auto",
+        strategy=DDPStrategy(timeout=timedelta(seconds=GIVE_UP_S)) if several else "auto",
         plugins=[InputKeepingPrecision(precision, device.type)] if mixed else None,  # type: ignore[arg-type]
         precision=None if mixed else "32-true",
     )
-    fabric.launch()
+    try:
+        with waiting_for(f"all {num_gpus * num_machines} processes of the run to begin"):
+            fabric.launch()
+    except torch.distributed.DistError as error:
+        end_children(fabric)
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the processes of the run can't meet at {where} ({reason}): give --dist-url another"
+            " port where this one is in use, and start all machines"
+        ) from error
     return fabric
 
 
@@ -140,6 +156,27 @@ def end_children(fabric: Fabric) -> None:
         process.kill()
 
 
+def _ended_child(fabric: Fabric, patience: float = 5.0) -> str | None:
+    """Says which process that this one has started ended with an error, if one does in time."""
+    deadline = time.monotonic() + patience
+    while child_processes(fabric) and time.monotonic() < deadline:
+        for rank, process in enumerate(child_processes(fabric), 1):
+            if process.poll():
+                return f"process {rank} ended with status {process.returncode}"
+        time.sleep(0.05)
+    return None
+
+
+def _tell_lost(fabric: Fabric, ended: str | None, error: BaseException) -> NoReturn:
+    """Ends a process that lost another one: that one has said why, and one line is enough."""
+    if fabric.global_rank:
+        raise SystemExit(2) from error
+    raise UserError(
+        f"{ended or 'another process of the run was lost'}: its own message, if it could say one,"
+        f" stands above and in log.txt ({str(error).splitlines()[0][:200]})"
+    ) from error
+
+
 @contextmanager
 def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator[Fabric]:
     """``launch``, and the end of it: closes the process group; after an error no other process is
@@ -148,8 +185,12 @@ def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator
     fabric = launch(cfg, num_gpus, num_machines)
     try:
         yield fabric
-    except BaseException:
+    except BaseException as error:
+        lost = fabric.world_size > 1 and others_lost(error)
+        ended = _ended_child(fabric) if lost else None
         end_children(fabric)  # they may wait in a collective for this process
+        if lost:
+            _tell_lost(fabric, ended, error)
         raise
     finally:
         if fabric.world_size > 1 and torch.distributed.is_initialized():

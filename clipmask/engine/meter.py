@@ -10,7 +10,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from clipmask.data.workers import GIVE_UP_S
 from clipmask.engine.launch import reduce_sum
+from clipmask.engine.waiting import waiting_for
+from clipmask.errors import UserError
 
 _Item = TypeVar("_Item")
 
@@ -33,9 +36,18 @@ class Meter:
         while True:
             start = time.perf_counter()
             try:
-                item = next(iterator)
+                with waiting_for("the next samples of the training loader"):
+                    item = next(iterator)
             except StopIteration:
                 return
+            except RuntimeError as error:
+                if "DataLoader timed out" not in str(error):
+                    raise
+                raise UserError(
+                    f"the training loader handed out no sample for {GIVE_UP_S} s: look whether"
+                    " the file system of the pictures answers; DATALOADER.NUM_WORKERS 0 reads them"
+                    " in the main process"
+                ) from error
             self._data_seconds += time.perf_counter() - start
             yield item
 

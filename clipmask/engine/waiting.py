@@ -1,0 +1,47 @@
+"""What a run says while it waits for others, and how it ends where they are lost.
+
+A loader's process may hang in a file system, a process on another machine may never begin. The run
+says what it waits for after ``SAY_S`` seconds and gives up after ``GIVE_UP_S``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from clipmask.data.workers import GIVE_UP_S
+
+logger = logging.getLogger(__name__)
+
+SAY_S = 30.0
+# what gloo says; NCCL and the store of torch.distributed have exceptions of their own
+_LOST = re.compile(r"gloo|connection (closed|reset|refused)|broken pipe", re.I)
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """Logs one line where its context lasts longer than ``SAY_S``.
+
+    Args:
+        what: is waited for.
+    """
+    line = "waiting for %s since %g s; the run gives up after %d s"
+    timer = threading.Timer(SAY_S, logger.warning, (line, what, SAY_S, GIVE_UP_S))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def others_lost(error: BaseException) -> bool:
+    """Whether an error says that a process of the run can't be reached any more."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
