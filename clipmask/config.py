@@ -240,10 +240,10 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.MODEL.CLIP.TEXT = "vocabulary"
     # annotation: share of training images whose text is left out, as it may be later
     cfg.MODEL.CLIP.TEXT_DROP = 0.5
-    # frozen, context (learned vectors before the name) or full (the tower trains)
+    # frozen; experimental: context (learned vectors before the name) or full (the tower trains)
     cfg.MODEL.CLIP.TOWER = "frozen"
-    cfg.MODEL.CLIP.CONTEXT_LENGTH = 16  # context: learned vectors, in place of a prompt's words
-    # context: each class learns its own (then the vocabulary is fixed)
+    cfg.MODEL.CLIP.CONTEXT_LENGTH = 16  # experimental; vectors of TOWER context
+    # experimental; with TOWER context each class learns its own (then the vocabulary is fixed)
     cfg.MODEL.CLIP.CONTEXT_PER_CLASS = False
 
     node = node_type()
@@ -259,7 +259,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     node.SCALES = ["res3", "res4", "res5"]  # r1, r2, r3; fewer for the ablation of the hierarchy
     # the backbone's names of res2 and SCALES; empty: its features at strides 4, 8, 16 and 32
     node.IN_FEATURES = []
-    # tokens (Eq. 1-9), channels (annotation only), none (the ablation without CLIP there)
+    # tokens (Eq. 1-9), none (the ablation without CLIP); experimental: channels (annotation only)
     node.INJECTION = "tokens"
     # image keys of an injection after pooling; 0: every pixel, as the paper writes
     node.MAX_IMAGE_KEYS = 64
@@ -297,7 +297,7 @@ def add_clipmask_config(cfg: CfgNode) -> None:
 
     cfg.SOLVER.OPTIMIZER = "ADAMW"  # ADAMW or SGD
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the backbone relative to BASE_LR
-    # learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full
+    # experimental; learning rate of CLIP's text tower relative to BASE_LR, with CLIP.TOWER full
     cfg.SOLVER.TEXT_MULTIPLIER = 0.01
     # WarmupPolyLR: the learning rate falls as (1 - progress) ** power
     cfg.SOLVER.POLY_LR_POWER = 0.9

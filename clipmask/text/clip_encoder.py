@@ -44,6 +44,7 @@ class ClipTextEncoder(nn.Module):
 
     def __init__(self, name: str, quick_gelu: bool) -> None:
         super().__init__()
+        # It is private, but nothing else builds the tower alone. setup.cfg bounds the version.
         from open_clip.model import _build_text_tower
 
         config = model_config(name)
