@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -101,6 +102,18 @@ def _parse(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("iteration"), int) else None
 
 
+_excepthook = threading.excepthook
+
+
+def _without_board(fault: threading.ExceptHookArgs) -> None:
+    """Keeps back the traceback of TensorBoard's thread where it can't write: the next line that is
+    given to it fails too, and that is logged.
+    """
+    board = type(fault.thread).__module__.split(".")[0] == "tensorboard"
+    if not (board and isinstance(fault.exc_value, OSError)):
+        _excepthook(fault)
+
+
 class RunWriters:
     """All of a run's writers, in its main process.
 
@@ -125,6 +138,7 @@ class RunWriters:
             )
 
         self._metrics = MetricsFile(folder / "metrics.json", keep)
+        threading.excepthook = _without_board
         self._board: SummaryWriter | None = SummaryWriter(log_dir=str(folder), purge_step=start)
         self._bar = tqdm(
             total=total,
