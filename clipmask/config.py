@@ -227,6 +227,8 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.WEIGHTS_STRICT = True
     # BN, FrozenBN (fixed statistics and affine), SyncBN (over processes); empty: as built
     cfg.MODEL.BACKBONE.NORM = ""
+    # torch.compile makes code of the network at its first use, which takes minutes; --compile
+    cfg.MODEL.COMPILE = False
 
     cfg.MODEL.CLIP = node_type()
     cfg.MODEL.CLIP.NAME = "ViT-B-16"  # an open_clip model, or hf-hub:owner/name
@@ -455,6 +457,7 @@ def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()
         raise UserError(
             f"checkpoint {path}: its config can't be read ({error}); give one with --config-file"
         ) from error
+    cfg.MODEL.COMPILE = False  # how a model was trained need not be how it predicts
     merge_opts(cfg, opts)
     return cfg
 

@@ -21,6 +21,7 @@ from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data import label_reader
 from clipmask.data.datasets.registering import known_names
 from clipmask.weights.checkpoint import load_checkpoint
+from clipmask.weights.names import OWN_MODEL
 from clipmask_tools.ablation.grid import read_grid
 from tests.conftest import NAMES, ROOT
 
@@ -108,7 +109,7 @@ def test_leaves_open_with_their_command(path: Path) -> None:
 def test_custom_data_can_start_from_the_model_that_comes_along() -> None:
     """By its name alone, for its licence would go along; nothing but T stays behind then."""
     assert load_cfg(ROOT / "configs" / "custom.yaml").MODEL.WEIGHTS == ""
-    words = ["MODEL.CLIP.EMBEDDINGS", "random", "MODEL.WEIGHTS", "street-mobilenetv2"]
+    words = ["MODEL.CLIP.EMBEDDINGS", "random", "MODEL.WEIGHTS", OWN_MODEL]
     cfg = load_cfg(ROOT / "configs" / "custom.yaml", words)
     weights = load_checkpoint(cfg.MODEL.WEIGHTS)["model"]
     own = build_model(cfg, NAMES, text_width=512).state_dict()

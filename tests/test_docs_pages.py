@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from clipmask.data.toy.dataset import COLORS
+from clipmask.weights.names import OWN_MODEL, shipped_model
 from tests.conftest import ROOT
 from tests.pages import SHORT, blocks, checkout, commands, run
 
@@ -75,7 +76,9 @@ def test_from_a_folder_to_a_result(workspace: Path) -> None:
 
 
 def test_try_it(workspace: Path) -> None:
-    assert "models/camvid_mobilenetv2" in run(shlex.split(commands(START)[1]), workspace)
+    assert f"models/{shipped_model(OWN_MODEL).name}" in run(
+        shlex.split(commands(START)[1]), workspace
+    )
     assert (workspace / "output" / "demo" / "street_overlay.png").is_file()
     later = next(command for command in commands(START) if "datasets/toy_street" in command)
     assert "60 pictures" in run(shlex.split(later), workspace)

@@ -12,10 +12,11 @@ from clipmask import Predictor, load_cfg
 from clipmask.config import leaf_keys, stored_cfg
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_labels
+from clipmask.weights.names import OWN_MODEL, shipped_model
 from clipmask.weights.packed import unpack
 from tests.conftest import ROOT
 
-MODEL = ROOT / "models" / "camvid_mobilenetv2.safetensors"
+MODEL = shipped_model(OWN_MODEL)
 CONFIG = ROOT / "configs" / "camvid" / "clipmask_mobilenetv2.yaml"
 CARD = (ROOT / "models" / "README.md").read_text()
 

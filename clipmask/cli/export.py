@@ -17,23 +17,30 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipmask.cli import run_main
+from clipmask.cli.demo.inputs import find_pictures
+from clipmask.cli.demo.truth import LabelledPictures, dataset_name
 from clipmask.cli.output import output_file
 from clipmask.data import TestMapper
 from clipmask.errors import UserError
+from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.export.network import ExportedNetwork
+from clipmask.export.quantize import MOST_PICTURES, quantize, spread_evenly
 from clipmask.export.verify import check, compare, made_pictures
-from clipmask.export.write import ENDINGS, WRITERS, load_run, make_program
+from clipmask.export.write import ENDINGS, WRITERS, make_program
 from clipmask.inference import Predictor
 from clipmask.inference.pixels import to_pixels
+from clipmask.inference.runtimes import Run, open_network
 from clipmask.modeling import ClipMask
 from clipmask.modeling.mask_decoder import LinearClassifier
 from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.exported import describe
 from clipmask.weights.licenses import told
+from clipmask.weights.names import find_weights
 
 # of the pictures that a network for every size is tried on
 FREE_SIZES = ((96, 128), (101, 139), (200, 72))
+COMPARED = 8  # of the pictures that ranges of 8 bits were taken from
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument(
-        "--weights", required=True, metavar="FILE", help="a checkpoint, or a file of clipmask-pack"
+        "--weights",
+        required=True,
+        metavar="MODEL",
+        help="a checkpoint, a file of clipmask-pack, a folder, or the name of a model",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--format", choices=list(ENDINGS), default="onnx", help="default: onnx")
@@ -67,6 +77,26 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--half", action="store_true", help="store weights in 16 bits, half the size"
+    )
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        metavar="PATH",
+        help=(
+            "compute convolutions in 8 bits, with ranges taken from these pictures and folders,"
+            f" {MOST_PICTURES} of them at most; onnx alone"
+        ),
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="FILE.yaml",
+        help=(
+            "score model and network on the labels of a dataset, a descriptor or a registered"
+            " name, and print the difference"
+        ),
+    )
+    parser.add_argument(
+        "--split", metavar="NAME", help="which of the descriptor's splits; default: val"
     )
     parser.add_argument(
         "--verify",
@@ -134,7 +164,7 @@ def _rows(model: ClipMask) -> torch.Tensor:
 
 
 def _pictures(
-    predictor: Predictor, paths: Sequence[str], size: tuple[int, int] | None
+    predictor: Predictor, paths: Sequence[str | Path], size: tuple[int, int] | None
 ) -> list[NDArray[np.uint8]]:
     """Reads pictures, and resizes them to ``size`` where there is one."""
     pictures = [Image.fromarray(to_pixels(path, predictor.image_format)) for path in paths]
@@ -144,15 +174,86 @@ def _pictures(
     ]
 
 
-def _run(argv: Sequence[str] | None) -> None:
-    args = build_parser().parse_args(argv)
-    output = output_file(args.output, ENDINGS[args.format])
+def _check_options(args: argparse.Namespace) -> str:
+    """Returns the precision, a key of ``LEAST_AGREEMENT``; refuses what does not go together."""
+    if args.half and args.int8:
+        raise UserError("--half and --int8 exclude each other: 8 bits are fewer than 16")
     if args.half and args.format == "torch":
         raise UserError(
             "--half: for onnx and openvino, whose runtimes make 32 bits of 16 when they load a file"
         )
+    if args.int8 and args.format != "onnx":
+        raise UserError("--int8: ONNX Runtime quantises, so --format onnx alone can have it")
+    if args.split and not args.dataset:
+        raise UserError("--split goes with --dataset FILE.yaml")
+    return "int8" if args.int8 else "half" if args.half else "full"
+
+
+def _made(size: tuple[int, int] | None) -> list[NDArray[np.uint8]]:
+    return made_pictures(FREE_SIZES if size is None else (size,))
+
+
+def _compared(
+    predictor: Predictor,
+    run: Run,
+    shown: dict[str, list[NDArray[np.uint8]]],
+    rows: NDArray[np.float32] | None,
+    precision: str,
+) -> None:
+    """Compares the network with its model on pictures of each kind, and prints what was found."""
+    for kind, pictures in shown.items():
+        if pictures:
+            agreement = compare(predictor, run, pictures, rows, timed=kind == "given")
+            check(agreement, precision)
+            print(f"{kind} pictures: {agreement}")
+
+
+def _score(dataset: LabelledPictures, predictors: dict[str, Predictor]) -> str:
+    """Scores predictors on a dataset's labels.
+
+    Args:
+        dataset: with labels.
+        predictors: of the model and of the network, by what they are called.
+
+    Returns:
+        Their mIoU and the difference, for reading.
+    """
+    found = []
+    for predictor in predictors.values():
+        confusion = np.zeros((len(dataset.classes),) * 2, dtype=np.int64)
+        for result in predictor.stream([picture.path for picture in dataset.inputs]):
+            truth = dataset.truth(result)
+            if truth is not None:
+                confusion += count_pixels(truth, result.labels, len(dataset.classes))
+        found.append(scores(confusion).mean_iou)
+    told = ", ".join(f"{name} {value:.2f}" for name, value in zip(predictors, found, strict=True))
+    return (
+        f"mIoU on {len(dataset.inputs)} pictures of {dataset.name}: {told}"
+        f" ({found[1] - found[0]:+.2f})"
+    )
+
+
+def _labelled(args: argparse.Namespace, predictor: Predictor) -> LabelledPictures | None:
+    """The dataset of ``--dataset``, whose classes must be the model's."""
+    if not args.dataset:
+        return None
+    dataset = LabelledPictures(dataset_name(args.dataset, args.split))
+    if not dataset.labelled:
+        raise UserError(f"--dataset {args.dataset}: has no labels to score with")
+    if dataset.classes != predictor.names:
+        raise UserError(
+            f"--dataset {args.dataset}: its classes ({', '.join(dataset.classes)}) are others than"
+            f" the model's ({', '.join(predictor.names)})"
+        )
+    return dataset
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    args = build_parser().parse_args(argv)
+    output = output_file(args.output, ENDINGS[args.format])
+    precision = _check_options(args)
     size = None if args.size is None else read_size(args.size)
-    predictor = Predictor.from_checkpoint(args.weights, device="cpu", opts=args.opts)
+    predictor = Predictor.from_checkpoint(find_weights(args.weights), device="cpu", opts=args.opts)
     model = predictor.model
     if not isinstance(model, ClipMask):
         raise UserError(
@@ -165,14 +266,19 @@ def _run(argv: Sequence[str] | None) -> None:
             f"--weights {args.weights}: takes {predictor.image_format.channels} bands; only models"
             " of pictures in colour are exported"
         )
-    seen, pictures = _seen_size(predictor, size), _pictures(predictor, args.verify, size)
+    seen, given = _seen_size(predictor, size), _pictures(predictor, args.verify, size)
+    dataset = _labelled(args, predictor)
+    calibration: list[NDArray[np.uint8]] = []
+    if args.int8:
+        paths = [picture.path for picture in find_pictures(args.int8, option="--int8")]
+        calibration = _pictures(predictor, spread_evenly(paths), size)
     model.prepare()
     text = _rows(model) if args.free_vocabulary else None
     bgr = predictor.cfg.INPUT.FORMAT == "BGR"
     network = ExportedNetwork(model, size=size, seen=seen, scores=args.scores, bgr=bgr)
     rows = None if text is None else text.numpy()
     description = describe(
-        {**load_checkpoint(args.weights), "config": predictor.cfg.dump()},
+        {**load_checkpoint(find_weights(args.weights)), "config": predictor.cfg.dump()},
         names=predictor.names,
         colors=predictor.colors,
         output="scores" if args.scores else "labels",
@@ -184,13 +290,15 @@ def _run(argv: Sequence[str] | None) -> None:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".clipmask-export-") as folder:
         made = Path(folder) / output.name
         WRITERS[args.format](program, made, description, args.half)
-        run = load_run(made)
-        sizes = FREE_SIZES if size is None else (size,)
-        for shown, timed in ((made_pictures(sizes), False), (pictures, True)):
-            if shown:
-                agreement = compare(predictor, run, shown, rows, timed=timed)
-                check(agreement, args.half)
-                print(f"{'given' if timed else 'made'} pictures: {agreement}")
+        if calibration:
+            quantize(made, calibration, rows)
+        run = open_network(made).run
+        # 8 bits hold for pictures like those of the ranges: made ones are none
+        shown = {"those": calibration[:COMPARED]} if calibration else {"made": _made(size)}
+        _compared(predictor, run, {**shown, "given": given}, rows, precision)
+        if dataset is not None:
+            pair = {"model": predictor, "network": Predictor.from_checkpoint(made)}
+            print(_score(dataset, pair))
         # the named one last
         files = sorted(Path(folder).iterdir(), key=lambda file: file.suffix == output.suffix)
         total = sum(file.stat().st_size for file in files)

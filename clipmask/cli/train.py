@@ -27,7 +27,7 @@ examples:
   your own pictures, described by a YAML file (clipmask-data init writes one):
   %(prog)s --dataset streets.yaml
   %(prog)s --dataset streets.yaml SOLVER.MAX_ITER 4000 OUTPUT_DIR runs/streets
-  %(prog)s --dataset streets.yaml MODEL.WEIGHTS street-mobilenetv2 SOLVER.MAX_ITER 300
+  %(prog)s --dataset streets.yaml MODEL.WEIGHTS clipmask-street SOLVER.MAX_ITER 300
   %(prog)s --dataset streets.yaml --eval-only MODEL.WEIGHTS runs/streets/model_best.pth
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --dataset streets.yaml lanes.yaml --num-gpus 2
   or registered in Python:
@@ -99,6 +99,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--eval-only", action="store_true", help="only evaluate MODEL.WEIGHTS on DATASETS.TEST"
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="make faster code of the network with torch.compile first, MODEL.COMPILE as a key",
     )
     parser.add_argument(
         "--num-gpus",
@@ -232,7 +237,8 @@ def _run(argv: Sequence[str] | None) -> int:
     train_given = "DATASETS.TRAIN" in args.opts[::2]
     datasets = register_datasets(args.dataset, eval_only=args.eval_only or train_given)
     cfg = load_cfg(
-        args.config_file or shipped_folder("configs") / "custom.yaml", [*datasets, *args.opts]
+        args.config_file or shipped_folder("configs") / "custom.yaml",
+        [*datasets, *(["MODEL.COMPILE", "True"] if args.compile else []), *args.opts],
     )
     # Only now what takes seconds to import: a mistake in the command line is told at once.
     from clipmask.engine.evaluation import evaluate_checkpoint

@@ -19,6 +19,7 @@ from clipmask.data.texts import read_texts
 from clipmask.errors import UserError
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
+from clipmask.modeling.build import compile_model
 from clipmask.vocabulary import Vocabulary, different, shown_names, union
 from clipmask.weights.checkpoint import (
     LeftOut,
@@ -148,7 +149,10 @@ def assemble(
     own.MODEL.WEIGHTS, own.MODEL.DEVICE = weights, str(fabric.device)
     own.freeze()
     T = None if checkpoint is None else checkpoint["model"].get("text.embedding")
-    return build_model(own, vocabularies, None if T is None else T.shape[1])
+    model = build_model(own, vocabularies, None if T is None else T.shape[1])
+    if cfg.MODEL.COMPILE:
+        compile_model(model)
+    return model
 
 
 def load_same_model(

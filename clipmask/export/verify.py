@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipmask.errors import UserError
-from clipmask.export.write import Run
 from clipmask.inference import Predictor
+from clipmask.inference.runtimes import Run
 
-LEAST_AGREEMENT = 0.998  # share of the pixels that must have the model's class, in 32 bits
-LEAST_AGREEMENT_HALF = 0.98  # with weights in 16 bits
+# Share of the pixels that must have the model's class, by how the network computes: in 32 bits,
+# with weights in 16 bits, with convolutions in 8 bits.
+LEAST_AGREEMENT = {"full": 0.998, "half": 0.98, "int8": 0.9}
 ROUNDS = 3  # runs of which the fastest counts
 
 
@@ -90,16 +91,24 @@ def compare(
     return Agreement(same / max(1, total), difference, seconds, count)
 
 
-def check(agreement: Agreement, half: bool) -> None:
+def check(agreement: Agreement, precision: str) -> None:
     """Raises a ``UserError`` where a network disagrees with its model, so that its file is not
     handed on.
+
+    Args:
+        agreement: what was found.
+        precision: of the network, a key of ``LEAST_AGREEMENT``.
     """
-    least = LEAST_AGREEMENT_HALF if half else LEAST_AGREEMENT
+    least = LEAST_AGREEMENT[precision]
     if agreement.labels < least:
+        hint = (
+            "Give --int8 more pictures, such as the model will see"
+            if precision == "int8"
+            else "Another --format may do, or another version of torch or of the runtime"
+        )
         raise UserError(
             f"the exported network disagrees with its model and was not kept: {agreement}; at least"
-            f" {100 * least} % are asked. Another --format may do, or another version of torch or"
-            " of the runtime"
+            f" {100 * least:g} % are asked. {hint}"
         )
 
 

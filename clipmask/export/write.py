@@ -5,25 +5,21 @@ program.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from clipmask.errors import UserError
 from clipmask.export.network import ExportedNetwork
+from clipmask.inference.runtimes import load_package
 from clipmask.weights.exported import IMAGE, KEY, TEXT
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
 OPSET = 20  # of ONNX: the first whose operators the exporter translates all of these graphs to
 LEAST_HALF = 64  # elements of a weight that is stored in 16 bits
-
-# Pictures (B, 3, H, W) and, for a free vocabulary, T (K, D), to what the network gives.
-Run = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], NDArray[Any]]
 
 
 def make_program(
@@ -67,8 +63,8 @@ def write_onnx(program: Any, path: Path, description: str, half: bool) -> None:
         description: from ``clipmask.weights.exported.describe``.
         half: store weights in float16; the runtime makes them float32 when it loads them.
     """
-    onnx = _import("onnx")
-    _import("onnxscript")
+    onnx = load_package("onnx")
+    load_package("onnxscript")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
@@ -90,7 +86,7 @@ def write_openvino(program: Any, path: Path, description: str, half: bool) -> No
     """Writes OpenVINO's pair of files, .xml and .bin, by way of ONNX; arguments as for
     ``write_onnx``.
     """
-    openvino = _import("openvino")
+    openvino = load_package("openvino")
     onnx_file = path.with_suffix(".onnx")
     try:
         write_onnx(program, onnx_file, description, False)
@@ -104,48 +100,9 @@ def write_openvino(program: Any, path: Path, description: str, half: bool) -> No
 WRITERS = {"onnx": write_onnx, "torch": write_torch, "openvino": write_openvino}
 
 
-def load_run(path: Path) -> Run:
-    """Loads an exported file, of any format, as a function of arrays; on the CPU."""
-    if path.suffix == ENDINGS["torch"]:
-        return _torch_run(path)
-    return _openvino_run(path) if path.suffix == ENDINGS["openvino"] else _onnx_run(path)
-
-
-def _onnx_run(path: Path) -> Run:
-    runtime = _import("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda image, text: session.run(
-        None, {IMAGE: image} if text is None else {IMAGE: image, TEXT: text}
-    )[0]
-
-
-def _openvino_run(path: Path) -> Run:
-    openvino = _import("openvino")
-    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.compile_model(path, "CPU", threads)
-    return lambda image, text: compiled(
-        {IMAGE: image} if text is None else {IMAGE: image, TEXT: text}
-    )[0]
-
-
-def _torch_run(path: Path) -> Run:
-    network = torch.export.load(path).module()
-
-    def run(image: NDArray[np.uint8], text: NDArray[np.float32] | None) -> NDArray[Any]:
-        inputs = {IMAGE: torch.from_numpy(image)}
-        if text is not None:
-            inputs[TEXT] = torch.from_numpy(text)
-        with torch.no_grad():
-            return network(**inputs).numpy()
-
-    return run
-
-
 def _halve(model: Any) -> None:
     """Stores weights of an ONNX model in float16, each with a cast to float32 behind it."""
-    onnx = _import("onnx")
+    onnx = load_package("onnx")
     casts = []
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
@@ -163,14 +120,3 @@ def _halve(model: Any) -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
-
-
-def _import(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"{name} is not installed, which this needs: pip install 'clipmask[export]'"
-        ) from error

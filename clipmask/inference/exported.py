@@ -1,6 +1,4 @@
-"""An exported network in ONNX Runtime, in the place of a model: the same inputs, the same
-results.
-"""
+"""An exported network in the place of a model: the same inputs, the same results."""
 
 from __future__ import annotations
 
@@ -17,21 +15,23 @@ from torch import Tensor
 from clipmask.config import stored_cfg
 from clipmask.data.image_format import ImageFormat
 from clipmask.errors import UserError
+from clipmask.inference.runtimes import open_network
 from clipmask.modeling.class_maps import best_labels
+from clipmask.recent import Recent
 from clipmask.text.sources import text_source
 from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import trained_vocabularies
-from clipmask.weights.exported import IMAGE, KEY, TEXT, read_description
+from clipmask.weights.exported import read_description
 
-ENDING = ".onnx"
+KEPT_VOCABULARIES = 256  # whose rows are kept ready
 
 
 class ExportedModel:
-    """What ``clipmask-export --format onnx`` wrote, as ``Predictor`` asks a model.
+    """What ``clipmask-export`` wrote, as ``Predictor`` asks a model.
 
     Args:
-        path: the file.
-        device: ``cpu``, or ``cuda`` where the installed ONNX Runtime has it.
+        path: the file, ``.onnx``, ``.xml`` or ``.pt2``.
+        device: see ``open_network``.
         opts: config keys and values in turn, over those of the training.
 
     Attributes:
@@ -42,23 +42,29 @@ class ExportedModel:
             resizes them itself.
 
     Raises:
-        UserError: ONNX Runtime is not installed or lacks the device, or the file is missing or no
-            such network.
+        UserError: see ``open_network``; or the file is no such network.
     """
 
     image_text = None  # an exported network takes no texts of pictures
 
     def __init__(self, path: str | Path, device: str = "cpu", opts: Sequence[str] = ()) -> None:
         self.path = Path(path)
-        self._session = _open(self.path, device)
-        told = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self._device = device
+        self._network, told = open_network(self.path, device)
         self.description = read_description(told, path)
         self.vocabulary = trained_vocabularies(self.description)[0]
         self.image_format = ImageFormat.from_metadata(self.description.get("metadata") or {})
         self._trained: NDArray[np.float32] | None = self.description["text"]
-        self._text = self._trained
+        self._rows: Recent[Vocabulary, NDArray[np.float32]] = Recent(KEPT_VOCABULARIES)
         self.cfg: CfgNode = stored_cfg(self.description["config"], path, opts)
         self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.FORMAT = 0, "RGB"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_network": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        self._network = open_network(self.path, self._device).run  # from the file again
 
     def eval(self) -> ExportedModel:
         """Returns itself: there is no other mode."""
@@ -93,28 +99,38 @@ class ExportedModel:
                 f" one has {image.shape[2]}x{image.shape[1]}: resize it, or export the model"
                 " without --size"
             )
-        given = {IMAGE: image.to(torch.uint8).cpu().numpy()[None]}
-        if self._text is not None:
-            given[TEXT] = self._text
-        return self._session.run(None, given)[0][0]
+        text = None
+        if self._trained is not None:
+            text = self._text(inputs.get("vocabulary", self.vocabulary))
+        return self._network(image.to(torch.uint8).cpu().numpy()[None], text)[0]
 
-    def set_vocabulary(self, classes: Vocabulary) -> None:
-        """Segments other classes from now on; see ``ClipMask.set_vocabulary``.
+    def check_vocabulary(self, classes: Vocabulary) -> None:
+        """Makes sure that pictures can be segmented into these classes; see
+        ``ClipMask.check_vocabulary``.
 
         Raises:
-            UserError: the network's vocabulary is fixed; there are more than 255 classes, or one
-                with members; or they can't be embedded, or at another width.
+            UserError: the network's vocabulary is fixed, and is another; there are more than 255
+                classes, or one with members; or they can't be embedded, or at another width.
         """
-        if self._trained is None:
+        if self._trained is not None:
+            self._text(classes)
+        elif classes.names != self.vocabulary.names:
             raise UserError(
                 f"{self.path}: its classes are fixed, {', '.join(self.vocabulary.names)}. Export"
                 " the model with --free-vocabulary to change them"
             )
+
+    def _text(self, classes: Vocabulary) -> NDArray[np.float32]:
+        """T (K, D) of the classes."""
+        return self._rows.get(classes, lambda: self._embedded(classes))
+
+    def _embedded(self, classes: Vocabulary) -> NDArray[np.float32]:
         if len(classes) > 255 or len(classes.terms) > len(classes):
             raise UserError(
                 f"{self.path} takes up to 255 classes, each with one name or synonyms, and none"
                 " with members"
             )
+        assert self._trained is not None, "only a network of a free vocabulary takes text"
         known = dict(zip(self.description["names"], self._trained, strict=True))
         if not classes.embeddings and all(name in known for name in classes.names):
             rows = np.stack([known[name] for name in classes.names])
@@ -129,30 +145,4 @@ class ExportedModel:
                 f"the text embeddings have width {rows.shape[1]}, the network takes"
                 f" {self._trained.shape[1]}: use the CLIP model of the training (MODEL.CLIP.NAME)"
             )
-        self._text, self.vocabulary = np.ascontiguousarray(rows), classes
-
-
-def _open(path: Path, device: str) -> Any:
-    """Opens an ONNX file in ONNX Runtime, with as many threads as torch has."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(
-            f"{path}: ONNX Runtime is not installed: pip install 'clipmask[export]'"
-        ) from error
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(
-        device.partition(":")[0]
-    )
-    if provider not in onnxruntime.get_available_providers():
-        raise UserError(f"{path}: the installed ONNX Runtime does not run on {device!r}; say cpu")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    # ONNX Runtime has an exception of its own for each of its status codes
-    except Exception as error:
-        raise UserError(
-            f"{path}: damaged, or no ONNX file ({str(error).splitlines()[0]})"
-        ) from error
+        return np.ascontiguousarray(rows)

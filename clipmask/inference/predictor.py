@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, overload
@@ -20,16 +21,20 @@ from clipmask.data import TestMapper
 from clipmask.data.image_format import PLAIN, ImageFormat, shown
 from clipmask.device import resolve_device
 from clipmask.errors import MissingText, UserError
-from clipmask.inference.exported import ENDING, ExportedModel
+from clipmask.inference.classes import Classes, check_colors, choose_colors
+from clipmask.inference.exported import ExportedModel
 from clipmask.inference.folding import prepare_for_inference
 from clipmask.inference.loading import load_model
 from clipmask.inference.pixels import Picture, to_pixels
+from clipmask.inference.runtimes import OPENERS
 from clipmask.inference.segmentation import Segmentation
 from clipmask.inference.views import ClipMaskWithViews, with_views
 from clipmask.modeling import ClipMask
+from clipmask.modeling.build import compile_model
 from clipmask.modeling.class_maps import best_labels
-from clipmask.visualizer import Drawing, palette
-from clipmask.vocabulary import Vocabulary, shown_names
+from clipmask.recent import Recent
+from clipmask.visualizer import Drawing
+from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.licenses import License, checkpoint_licenses
 from clipmask.weights.names import find_weights
@@ -41,10 +46,15 @@ Smoothing = Callable[[NDArray[np.uint8], Tensor], Tensor]
 
 # pixels of a picture, as the model sees it, from which on segmenting it whole is worth a word
 LARGE = 4_000_000
+# vocabularies of calls that are kept ready
+KEPT_VOCABULARIES = 256
 
 
 class Predictor:
     """A model ready to segment pictures of any kind and size.
+
+    Several threads may call one predictor, each with its own ``vocabulary`` or while another sets
+    one: the names and colours of a result are always those that its labels were predicted for.
 
     Args:
         cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of
@@ -53,9 +63,6 @@ class Predictor:
         batch_size: pictures of one size that go through the model together.
 
     Attributes:
-        names: the class names, in the order of their ids.
-        colors: [r, g, b], 0..255, of each class: by its name from a fixed palette
-            (``clipmask.visualizer.palette``), but for those of ``set_colors``.
         dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
         server_ids: class name to the id of the benchmark's server; likewise.
         drawing: how overlays of the results are drawn; set it to change that.
@@ -90,8 +97,10 @@ class Predictor:
         }
         terms = model.text.terms if isinstance(model, ClipMask) else model.vocabulary.terms
         self._trained = frozenset(term.text for term in terms)
-        self.names = model.vocabulary.names
-        self.set_colors({})
+        self._preparing = threading.Lock()  # CLIP is loaded once, whoever asks
+        self._given_colors: dict[str, list[int]] = {}
+        self._known: Recent[Vocabulary, Classes] = Recent(KEPT_VOCABULARIES)
+        self._classes = self._classes_of(model.vocabulary)
         self._mapper = TestMapper.from_config(cfg)
         self._told_of_size = False
         self.drawing = Drawing()
@@ -105,12 +114,13 @@ class Predictor:
         *,
         batch_size: int = 1,
     ) -> Predictor:
-        """Makes a predictor from a checkpoint of ClipMask and nothing else; code in the file does
-        not run.
+        """Makes a predictor from a checkpoint of ClipMask and nothing else; code in a checkpoint
+        does not run.
 
         Args:
-            path: the file; or one that ``clipmask-export`` wrote in the format ONNX, which runs in
-                ONNX Runtime.
+            path: the file; or one that ``clipmask-export`` wrote, ``.onnx``, ``.xml`` (OpenVINO)
+                or ``.pt2`` (``torch.export``), which runs in its runtime. PyTorch may run code that
+                is in a ``.pt2`` file: take those alone that you trust.
             device: cuda, cuda:1, mps or cpu; None: the one of the training's config, the CPU where
                 that is absent.
             opts: config keys and values in turn, over the checkpoint's config.
@@ -119,9 +129,11 @@ class Predictor:
         Raises:
             UserError: the file is missing or damaged, holds weights alone, or an override is wrong.
         """
-        if Path(path).suffix == ENDING:
+        if Path(path).suffix in OPENERS:
             given = dict(zip(opts[::2], opts[1::2], strict=False)).get("MODEL.DEVICE", "cpu")
             exported = ExportedModel(Path(path), device or given, opts)
+            if exported.cfg.MODEL.COMPILE:
+                raise UserError(f"--compile: {path} is a network that was compiled by its export")
             return cls(
                 exported.cfg,
                 exported,
@@ -153,7 +165,7 @@ class Predictor:
         """Makes a predictor from a model's name.
 
         Args:
-            name: ``street-mobilenetv2``, which comes with the package; ``hf-hub:owner/name``; or
+            name: ``clipmask-street``, which comes with the package; ``hf-hub:owner/name``; or
                 the path of a folder or file, see ``clipmask.weights.names.find_weights``.
             device, opts, batch_size: as for ``from_checkpoint``.
 
@@ -194,9 +206,12 @@ class Predictor:
     def _assemble(cls, cfg: CfgNode, checkpoint: Mapping[str, Any], batch_size: int) -> Predictor:
         device = resolve_device(cfg.MODEL.DEVICE)
         model, image_format = load_model(cfg, checkpoint)
+        prepare_for_inference(model.to(device))
+        if cfg.MODEL.COMPILE:
+            compile_model(model)
         return cls(
             cfg,
-            prepare_for_inference(model.to(device)),
+            model,
             image_format=image_format,
             licenses=checkpoint_licenses(checkpoint),
             batch_size=batch_size,
@@ -213,29 +228,27 @@ class Predictor:
         Raises:
             UserError: a colour is no such triple.
         """
-        for name, color in colors.items():
-            numbers = [int(value) for value in color if isinstance(value, int | np.integer)]
-            if (
-                len(color) != 3
-                or len(numbers) != 3
-                or not all(0 <= number <= 255 for number in numbers)
-            ):
-                raise UserError(
-                    f"colour of {name!r}: {color!r} is not [r, g, b] with whole numbers from 0"
-                    " to 255"
-                )
-        self._given = {
-            name.casefold(): [int(value) for value in color] for name, color in colors.items()
-        }
-        self._choose_colors()
+        self._given_colors = check_colors(colors)
+        self._known = Recent(KEPT_VOCABULARIES)
+        self._classes = self._classes_of(self._classes.vocabulary)
 
-    def _choose_colors(self) -> None:
-        shown = dict(zip(self.names, shown_names(self.names), strict=True))
-        own = {
-            name: self._given.get(name.casefold()) or self._given.get(shown[name].casefold())
-            for name in self.names
-        }
-        self.colors = palette(self.names, {name: color for name, color in own.items() if color})
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names, in the order of their ids."""
+        return self._classes.names
+
+    @property
+    def colors(self) -> list[list[int]]:
+        """[r, g, b], 0..255, of each class: by its name from a fixed palette
+        (``clipmask.visualizer.palette``), but for those of ``set_colors``.
+        """
+        return self._classes.colors
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_preparing": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = {**state, "_preparing": threading.Lock()}
 
     def set_vocabulary(
         self, names: Sequence[str] | Vocabulary, embeddings: str | None = None
@@ -251,39 +264,71 @@ class Predictor:
             UserError: no names or one twice; a linear classifier; the embeddings can't be had.
         """
         vocabulary = names if isinstance(names, Vocabulary) else Vocabulary.from_names(names)
+        self._classes = self._classes_of(vocabulary.using(embeddings or ""))
+
+    def _classes_of(self, vocabulary: Vocabulary) -> Classes:
+        """The classes of a vocabulary that the model was asked for: what can go wrong with it does
+        so here.
+        """
+        return self._known.get(vocabulary, lambda: self._make_classes(vocabulary))
+
+    def _make_classes(self, vocabulary: Vocabulary) -> Classes:
         try:
-            self.model.set_vocabulary(vocabulary.using(embeddings or ""))
+            with self._preparing:
+                self.model.check_vocabulary(vocabulary)
         except MissingText as error:
             learned = isinstance(self.model, ClipMask) and self.model.text.learner is not None
-            if embeddings is not None or learned:
+            if vocabulary.embeddings or learned:
                 raise
             raise MissingText(
                 f"{error}. A file of embeddings for these names alone will do: --embeddings"
                 " FILE.npz"
             ) from error
-        self.names = self.model.vocabulary.names
         known = all(term.text in self._trained for term in vocabulary.terms)
-        self._choose_colors()
         if self.cfg.MODEL.CLIP.EMBEDDINGS == "random" and not (
-            known and embeddings in (None, "random")
+            known and vocabulary.embeddings in ("", "random")
         ):
             logger.warning(
                 "this model was trained with MODEL.CLIP.EMBEDDINGS random: new class names mean"
                 " nothing to it, and what it paints for them is arbitrary"
             )
+        return Classes(vocabulary, choose_colors(vocabulary.names, self._given_colors))
+
+    def _asked(self, vocabulary: Vocabulary | Sequence[str] | None) -> Classes:
+        """The classes of a call."""
+        if vocabulary is None:
+            return self._classes
+        if not isinstance(vocabulary, Vocabulary):
+            vocabulary = Vocabulary.from_names(vocabulary)
+        return self._classes_of(vocabulary)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, images: Picture, text: str | Sequence[str] | None = None
+        self,
+        images: Picture,
+        text: str | Sequence[str] | None = None,
+        *,
+        vocabulary: Vocabulary | Sequence[str] | None = None,
+        scores: bool = False,
     ) -> Segmentation: ...
 
     @overload
     def __call__(
-        self, images: Iterable[Picture], text: str | Sequence[str] | None = None
+        self,
+        images: Iterable[Picture],
+        text: str | Sequence[str] | None = None,
+        *,
+        vocabulary: Vocabulary | Sequence[str] | None = None,
+        scores: bool = False,
     ) -> list[Segmentation]: ...
 
     def __call__(
-        self, images: Picture | Iterable[Picture], text: str | Sequence[str] | None = None
+        self,
+        images: Picture | Iterable[Picture],
+        text: str | Sequence[str] | None = None,
+        *,
+        vocabulary: Vocabulary | Sequence[str] | None = None,
+        scores: bool = False,
     ) -> Segmentation | list[Segmentation]:
         """Segments one picture or several.
 
@@ -293,19 +338,28 @@ class Predictor:
             text: what is said of each of them, one string or several; for models that were trained
                 with texts of images (MODEL.CLIP.TEXT annotation). None: they are shown the
                 vocabulary.
+            vocabulary: the classes of this call, or their names; None: those of
+                ``set_vocabulary``, or of the training. Rows of T of names that were not trained
+                come from ``Vocabulary.embeddings``, else from the CLIP model of the training.
+            scores: results keep their scores, see ``stream``.
 
         Returns:
             One result for one picture; for several a list, in their order.
 
         Raises:
-            UserError: a file can't be read, or something is not a picture; or the model takes no
-                texts.
+            UserError: a file can't be read, or something is not a picture; the model takes no
+                texts; or the vocabulary can't be looked for, as for ``set_vocabulary``.
         """
         one = isinstance(images, str | bytes | Mapping) or hasattr(images, "read")
         one = one or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4)
-        if one or not isinstance(images, Iterable):  # paths, PIL images, and what to_pixels refuses
-            return next(self.stream([cast(Picture, images)], text=text))
-        return list(self.stream(cast(Iterable[Picture], images), text=text))
+        # paths, PIL images, and what to_pixels refuses
+        one = one or not isinstance(images, Iterable)
+        if one:
+            images = [cast(Picture, images)]
+        results = self.stream(
+            cast(Iterable[Picture], images), text=text, vocabulary=vocabulary, scores=scores
+        )
+        return next(results) if one else list(results)
 
     def stream(
         self,
@@ -314,6 +368,7 @@ class Predictor:
         *,
         smoothing: Smoothing | None = None,
         text: str | Sequence[str] | None = None,
+        vocabulary: Vocabulary | Sequence[str] | None = None,
         scores: bool = False,
     ) -> Iterator[Segmentation]:
         """Segments pictures as they come, never holding more than a batch of them.
@@ -326,10 +381,12 @@ class Predictor:
                 of scores averaged over time, and so are the scores that ``scores`` keeps; others
                 are those of the frame alone.
             text: as for a call.
+            vocabulary: as for a call; those of ``set_vocabulary`` are the ones at the time of this
+                call, for all pictures.
             scores: results keep their scores, 4 bytes a class and pixel, so that the model need not
                 run again.
 
-        Yields:
+        Returns:
             The results, in the order of the pictures.
 
         Raises:
@@ -341,7 +398,24 @@ class Predictor:
                 " vocabulary, not annotation. Class names are set by set_vocabulary"
             )
         given = {} if text is None else {"text": text if isinstance(text, str) else list(text)}
-        segment = functools.partial(self._segment, smoothing=smoothing, given=given, scores=scores)
+        segment = functools.partial(
+            self._segment,
+            smoothing=smoothing,
+            given=given,
+            scores=scores,
+            classes=self._asked(vocabulary),
+        )
+        return self._in_batches(images, segment, on_error)
+
+    def _in_batches(
+        self,
+        images: Iterable[Picture],
+        segment: Callable[[Sequence[tuple[str | None, NDArray[np.uint8]]]], Iterator[Segmentation]],
+        on_error: Callable[[Picture, UserError], object] | None,
+    ) -> Iterator[Segmentation]:
+        """Reads pictures, and segments those together that follow each other and are of one
+        size.
+        """
         batch: list[tuple[str | None, NDArray[np.uint8]]] = []
         for image in images:
             try:
@@ -371,8 +445,10 @@ class Predictor:
         smoothing: Smoothing | None,
         given: Mapping[str, Any],
         scores: bool,
+        classes: Classes,
     ) -> Iterator[Segmentation]:
-        inputs = [{**self._mapper.from_array(pixels), **given} for _, pixels in batch]
+        asked = {**given, "vocabulary": classes.vocabulary}
+        inputs = [{**self._mapper.from_array(pixels), **asked} for _, pixels in batch]
         self._tell_of_size(*inputs[0]["image"].shape[1:])
         kept: list[Tensor] = []
         with torch.inference_mode():
@@ -386,17 +462,16 @@ class Predictor:
                     frames = zip(batch, kept, strict=True)
                     maps = [best_labels(smoothing(pixels, seen)) for (_, pixels), seen in frames]
         for index, ((source, pixels), labels) in enumerate(zip(batch, maps, strict=True)):
-            score: Callable[[Segmentation], NDArray[np.float32]] = functools.partial(
-                self._scores, pixels, given=given
-            )
+            score: Callable[[Segmentation], NDArray[np.float32]]
+            score = _SecondRun(self._scores, pixels, asked)
             if scores:
                 score = functools.partial(_kept_scores, kept[index].float().cpu().numpy())
             label_map = labels.cpu().numpy()
             yield Segmentation(
                 shown(pixels),
                 label_map,
-                self.names,
-                self.colors,
+                classes.names,
+                classes.colors,
                 source,
                 score,
                 self.server_ids,
@@ -422,17 +497,41 @@ class Predictor:
             height,
         )
 
-    def _scores(
-        self, pixels: NDArray[np.uint8], result: Segmentation, *, given: Mapping[str, Any]
-    ) -> NDArray[np.float32]:
-        # each change of vocabulary makes a new tuple, also for equal names
-        if result.names is not self.names:
-            raise UserError(
-                "scores() of a result from before set_vocabulary: segment the picture again"
-            )
+    def _scores(self, image: NDArray[np.uint8], asked: Mapping[str, Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            outputs: Any = self._segmenter([{**self._mapper.from_array(pixels), **given}])
+            outputs: Any = self._segmenter([{**self._mapper.from_array(image), **asked}])
         return outputs[0]["sem_seg"].float().cpu().numpy()
+
+
+class _SecondRun:
+    """Makes the scores of a result by running the model again; a pickled result leaves the model
+    behind.
+    """
+
+    def __init__(
+        self,
+        scores: Callable[[NDArray[np.uint8], Mapping[str, Any]], NDArray[np.float32]],
+        pixels: NDArray[np.uint8],
+        asked: Mapping[str, Any],
+    ) -> None:
+        self._scores, self._pixels, self._asked = scores, pixels, asked
+
+    def __call__(self, result: Segmentation) -> NDArray[np.float32]:
+        return self._scores(self._pixels, self._asked)
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return _left_behind, ()
+
+
+def _left_behind() -> Callable[[Segmentation], NDArray[np.float32]]:
+    return _no_scores
+
+
+def _no_scores(result: Segmentation) -> NDArray[np.float32]:
+    raise UserError(
+        "scores() of a result that was pickled: its model is not in the pickle. Keep the scores"
+        " with the result: predictor(picture, scores=True)"
+    )
 
 
 def _kept_scores(scores: NDArray[np.float32], result: Segmentation) -> NDArray[np.float32]:

@@ -62,10 +62,12 @@ class Segmentation:
     def scores(self) -> NDArray[np.float32]:
         """Returns how strongly each class is seen at each pixel, (K, H, W), at least 0.
 
-        The model is run once more, unless ``stream(..., scores=True)`` kept them.
+        The model is run once more, for the vocabulary of this result, unless ``scores=True`` kept
+        them when it was made.
 
         Raises:
-            UserError: the predictor's vocabulary has changed since.
+            UserError: the result was pickled without them; or the model is an exported one that
+                gives labels alone.
         """
         return self._score(self)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
+from torch import nn
 
 from clipmask.d2 import META_ARCH_REGISTRY
 from clipmask.errors import UserError
@@ -46,3 +47,17 @@ def build_model(
         vocabularies = [item for item in classes if isinstance(item, Vocabulary)]
         given["vocabularies"] = vocabularies or [named_vocabulary(cfg, names)]
     return registered(cfg, **given)
+
+
+def compile_model(model: nn.Module) -> None:
+    """Has a model's network compiled, see ``ClipMask.compile_network``.
+
+    Raises:
+        UserError: the model is no ``ClipMask``.
+    """
+    if not isinstance(model, ClipMask):
+        raise UserError(
+            "MODEL.COMPILE (--compile) works with a MODEL.META_ARCHITECTURE that is ClipMask or"
+            f" derived from it; {type(model).__name__} is none"
+        )
+    model.compile_network()

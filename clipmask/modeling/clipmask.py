@@ -6,6 +6,7 @@ and a constructor that takes plain values.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -213,8 +214,7 @@ class ClipMask(nn.Module):
             The predictions of all layers in training, of the last one in evaluation.
         """
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
-        # res2 .. res5: (B, C_i, H / stride, W / stride)
-        features = self._by_our_names(self.backbone(images))
+        features = self._features(images)
         vocabularies = [self._vocabulary_of(inputs) for inputs in batched_inputs]
         rows = self._rows(vocabularies)  # each image's (S, D), centred
         # (S, D), or each image's own (B, S, D) and which of its rows are no padding
@@ -222,12 +222,61 @@ class ClipMask(nn.Module):
         texts, text_valid = T, valid
         if self.image_text is not None:
             texts, text_valid = self.image_text(batched_inputs, rows, self.text)
-        outputs = self.mask_decoder(
-            self.pixel_decoder(features, texts, sizes, text_valid), T, valid
-        )
+        outputs = self._decoded(features, sizes, texts, text_valid, T, valid)
         columns = [self.columns_of(vocabulary) for vocabulary in vocabularies]
         counts = [len(vocabulary) for vocabulary in vocabularies]
         return replace(outputs, pred_logits=class_logits(outputs.pred_logits, columns, counts))
+
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        """Returns res2 .. res5, each (B, C_i, H / stride, W / stride)."""
+        return self._by_our_names(self.backbone(images))
+
+    def _decoded(
+        self,
+        features: dict[str, Tensor],
+        sizes: list[tuple[int, int]],
+        texts: Tensor,
+        text_valid: Tensor | None,
+        T: Tensor,
+        valid: Tensor | None,
+    ) -> DecoderOutput:
+        """All that follows the backbone; arguments as for the two decoders."""
+        pixels = self.pixel_decoder(features, texts, sizes, text_valid)
+        return self.mask_decoder(pixels, T, valid)
+
+    def compile_network(self, backend: str = "inductor") -> None:
+        """Has ``torch.compile`` make faster code of the network, at its first use on the device.
+
+        The backbone and the decoders become one graph each, without a break. Losses, and what is
+        made of (class, mask) pairs, stay as they are. Graphs are made for each size of pictures
+        that is met, and for any size once a second one was; the first call takes a minute or more.
+        Copies and pickles of the model are not compiled.
+
+        Args:
+            backend: of ``torch.compile``.
+        """
+        compiled = functools.partial(torch.compile, fullgraph=True, backend=backend)
+        self._features = compiled(self._features)  # type: ignore[method-assign]
+        self._decoded = compiled(self._decoded)  # type: ignore[method-assign]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # compiled code can be neither copied nor stored
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("_features", "_decoded")
+        }
+
+    def _apply(self, *args: Any, **kwargs: Any) -> ClipMask:
+        """Moves or converts the model; the pixel statistics stay in 32 bits, for pictures are
+        normalised before they are rounded to 16.
+        """
+        mean, std = self.pixel_mean, self.pixel_std
+        super()._apply(*args, **kwargs)
+        if self.pixel_mean.dtype != mean.dtype:
+            device = self.pixel_mean.device
+            self.pixel_mean, self.pixel_std = mean.to(device), std.to(device)
+        return self
 
     def _vocabulary_of(self, inputs: dict[str, Any]) -> Vocabulary:
         """The classes of an image.
@@ -310,6 +359,7 @@ class ClipMask(nn.Module):
             for image in images
         ]
         batch = torch.stack(padded).contiguous(memory_format=torch.channels_last)
+        batch = batch.to(self.mask_decoder.query.weight.dtype)  # 16 bits after half()
         return batch, sizes[:1] if len(set(sizes)) == 1 else sizes
 
     @property

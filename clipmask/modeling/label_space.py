@@ -23,9 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipmask.errors import UserError
+from clipmask.recent import Recent
 from clipmask.vocabulary import Vocabulary
 
 ABSENT = -1e4  # far below any logit (they are at most 100), and a number in 16 bits too
+KEPT = 256  # vocabularies whose columns are kept; more than a joint training has datasets
 
 
 def class_logits(
@@ -71,7 +73,7 @@ def class_columns(vocabulary: Vocabulary, first: int = 0) -> Tensor | None:
 
 
 class ClassColumns:
-    """The columns of each vocabulary's classes, computed once a vocabulary.
+    """The columns of each vocabulary's classes, computed once for each of the last vocabularies.
 
     Args:
         heads: for a linear classifier the vocabularies that it was trained with; it has the columns
@@ -80,7 +82,7 @@ class ClassColumns:
 
     def __init__(self, heads: Sequence[Vocabulary] = ()) -> None:
         self._heads = tuple(heads)
-        self._known: dict[Vocabulary, Tensor | None] = {}
+        self._known: Recent[tuple[Vocabulary, torch.device], Tensor | None] = Recent(KEPT)
 
     def __call__(self, vocabulary: Vocabulary, device: torch.device) -> Tensor | None:
         """Returns ``class_columns`` of a vocabulary on a device.
@@ -88,13 +90,11 @@ class ClassColumns:
         Raises:
             UserError: the classifier is linear, and was not trained with these classes.
         """
-        if vocabulary not in self._known:
-            own = self._head(vocabulary) if self._heads else class_columns(vocabulary)
-            self._known[vocabulary] = own
-        columns = self._known[vocabulary]
-        if columns is not None and columns.device != device:
-            self._known[vocabulary] = columns = columns.to(device)
-        return columns
+        return self._known.get((vocabulary, device), lambda: self._find(vocabulary, device))
+
+    def _find(self, vocabulary: Vocabulary, device: torch.device) -> Tensor | None:
+        columns = self._head(vocabulary) if self._heads else class_columns(vocabulary)
+        return None if columns is None else columns.to(device)
 
     def _head(self, vocabulary: Vocabulary) -> Tensor | None:
         """The columns of a training dataset's classes in a linear classifier."""

@@ -131,11 +131,13 @@ class CosineClassifier(nn.Module):
             (B, Q, S + 1), no object last.
         """
         with torch.autocast(x.device.type, enabled=False):  # bf16 would round logits of 100 by 0.4
-            x, T = x.float(), T.float()
-            query, text = F.normalize(self.query(x), dim=-1), F.normalize(self.text(T), dim=-1)
+            # float32, unless the whole model was converted to 16 bits: then all but the layers.
+            x, T = x.to(self.query.weight.dtype), T.to(self.query.weight.dtype)
+            query = F.normalize(self.query(x).float(), dim=-1)
+            text = F.normalize(self.text(T).float(), dim=-1)
             cosine = query @ text.transpose(-2, -1)  # (B, Q, S)
-            scale = self.log_scale.clamp(max=math.log(self.largest_scale)).exp()
-            return torch.cat([scale * cosine, self.no_object(x)], dim=-1)
+            scale = self.log_scale.float().clamp(max=math.log(self.largest_scale)).exp()
+            return torch.cat([scale * cosine, self.no_object(x).float()], dim=-1)
 
 
 class LinearClassifier(nn.Linear):
@@ -152,7 +154,7 @@ class LinearClassifier(nn.Linear):
     def forward(self, x: Tensor, T: Tensor | None = None) -> Tensor:
         """Scores queries ``x`` (B, Q, C) without using T; returns (B, Q, K + 1)."""
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+            return super().forward(x.to(self.weight.dtype)).float()
 
 
 class MaskDecoder(nn.Module):

@@ -28,6 +28,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask.errors import UserError
+from clipmask.recent import Recent
 from clipmask.text.clip_encoder import (
     CHUNK,
     ClipTextEncoder,
@@ -41,6 +42,8 @@ from clipmask.text.sources import FileSource, RandomSource, TextSource, text_sou
 from clipmask.vocabulary import Term, Vocabulary
 
 logger = logging.getLogger(__name__)
+
+KEPT_VOCABULARIES = 256  # whose rows are kept; more than the datasets of a joint training
 
 
 class TextEmbedding(nn.Module):
@@ -83,9 +86,11 @@ class TextEmbedding(nn.Module):
         self._ready = False  # whether T and mu were computed or loaded
         self._outdated = False  # whether the learner has changed since then
         # the rows of known names in T; None: all rows in order
-        self._places: dict[tuple[Term, ...], Tensor | None] = {}
+        self._places: Recent[tuple[tuple[Term, ...], torch.device], Tensor | None]
+        self._places = Recent(KEPT_VOCABULARIES)
         # the embeddings (S, D) of vocabularies with names that were not trained
-        self._others: dict[tuple[str, tuple[Term, ...]], Tensor] = {}
+        self._others: Recent[tuple[str, tuple[Term, ...], torch.device], Tensor]
+        self._others = Recent(KEPT_VOCABULARIES)
         # the embeddings (D,) of all texts of images so far, 2 KiB each
         self._texts: dict[str, Tensor] = {}
 
@@ -134,14 +139,15 @@ class TextEmbedding(nn.Module):
         """
         if vocabulary.embeddings or not self._knows(vocabulary.terms):
             return self._other(vocabulary) - self.mean
-        if vocabulary.terms not in self._places or not _is_on(
-            self._places[vocabulary.terms], T.device
-        ):
-            rows = [self._row[term.text] for term in vocabulary.terms]
-            whole = rows == [*range(len(self.terms))]
-            self._places[vocabulary.terms] = None if whole else torch.tensor(rows, device=T.device)
-        places = self._places[vocabulary.terms]
+        key = (vocabulary.terms, T.device)
+        places = self._places.get(key, lambda: self._find(vocabulary, T.device))
         return T if places is None else T[places]
+
+    def _find(self, vocabulary: Vocabulary, device: torch.device) -> Tensor | None:
+        """The rows of known names in T, (S,); None: all of them in order."""
+        rows = [self._row[term.text] for term in vocabulary.terms]
+        whole = rows == [*range(len(self.terms))]
+        return None if whole else torch.tensor(rows, device=device)
 
     def prepare(self) -> None:
         """Computes T and mu, unless they are already known and belong to the current weights.
@@ -213,13 +219,13 @@ class TextEmbedding(nn.Module):
 
     def _other(self, vocabulary: Vocabulary) -> Tensor:
         """The embeddings (S, D) of a vocabulary with names that were not trained."""
-        key = (vocabulary.embeddings, vocabulary.terms)
-        if key not in self._others or self._others[key].device != self.mean.device:
-            with self._plainly():
-                terms = [self._completed(term) for term in vocabulary.terms]
-                source = self._other_source(vocabulary.embeddings)
-                self._others[key] = self._encode(terms, source).to(self.mean)
-        return self._others[key]
+        key = (vocabulary.embeddings, vocabulary.terms, self.mean.device)
+        return self._others.get(key, lambda: self._embed(vocabulary)).to(self.mean)
+
+    def _embed(self, vocabulary: Vocabulary) -> Tensor:
+        with self._plainly():
+            terms = [self._completed(term) for term in vocabulary.terms]
+            return self._encode(terms, self._other_source(vocabulary.embeddings)).to(self.mean)
 
     def _completed(self, term: Term) -> Term:
         """Adds the aliases and prompts that the name had in the training, if it was there."""
@@ -305,10 +311,6 @@ class TextEmbedding(nn.Module):
         if known and embedding is not None and bool(embedding.any()):
             self._ready, self._outdated = True, False
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _is_on(places: Tensor | None, device: torch.device) -> bool:
-    return places is None or places.device == device
 
 
 def _learner(

@@ -12,8 +12,11 @@ from clipmask.shipped import shipped_folder
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.hub import HUB, download
 
-MODELS = {"street-mobilenetv2": "camvid_mobilenetv2.safetensors"}  # name to the file in models/
-OWN_MODEL = "street-mobilenetv2"  # what a command takes where no other model is named
+# The one place that says which model comes with the package: its own name, and its file in models/.
+STREET_MODEL = ("street-mobilenetv2", "camvid_mobilenetv2.safetensors")
+# What a command takes where no other model is named. Pages and tests name it so, whichever it is.
+OWN_MODEL = "clipmask-street"
+MODELS = {OWN_MODEL: STREET_MODEL[1], STREET_MODEL[0]: STREET_MODEL[1]}  # name to file
 # What a folder's model may be called, first choice first: of a packed model, then of a training's
 # OUTPUT_DIR.
 FILES = ("model.safetensors", "model_best.pth", "model_final.pth")

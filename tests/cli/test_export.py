@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 
 from clipmask.cli import export
 from clipmask.cli.export import build_parser, main
+from clipmask.inference.runtimes import Runtime
 from tests.checkpoints import write_checkpoint
 from tests.conftest import ROOT
 
@@ -28,6 +29,10 @@ from tests.conftest import ROOT
             ["--output", "a.pt2", "--format", "torch", "--size", "32x32", "--half"],
             "--half",
         ),
+        (["--output", "a.onnx", "--half", "--int8", "."], "exclude each other"),
+        (["--output", "a.pt2", "--format", "torch", "--int8", "."], "--format onnx"),
+        (["--output", "a.onnx", "--size", "32x32", "--int8", "no"], "--int8 no: no such file"),
+        (["--output", "a.onnx", "--split", "val"], "--split goes with"),
     ],
 )
 def test_mistakes(
@@ -61,8 +66,9 @@ def test_a_network_that_disagrees_is_not_kept(
         "onnx",
         lambda program, path, description, half: path.write_text(description),
     )
+    answer = np.full((1, 40, 56), 200, np.uint8)
     monkeypatch.setattr(
-        export, "load_run", lambda path: lambda image, text: np.full((1, 40, 56), 200, np.uint8)
+        export, "open_network", lambda path: Runtime(lambda image, text: answer, None)
     )
     assert main(["--weights", "model.pth", "--output", "a.onnx", "--size", "40x56"]) == 2
     assert "disagrees" in capsys.readouterr().err

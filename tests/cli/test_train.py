@@ -19,6 +19,7 @@ from clipmask.cli.train import main, parse_args, register_datasets, set_environm
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint
+from clipmask.weights.names import OWN_MODEL
 from tests.conftest import PATIENCE, ROOT
 from tests.data.described import write_described, write_yaml
 
@@ -196,7 +197,7 @@ def test_coloured_labels_train_from_the_model_that_comes_along(
     small = [
         *("MODEL.DEVICE", "cpu", "MODEL.CLIP.EMBEDDINGS", "random", "DATALOADER.NUM_WORKERS", "0"),
         *("INPUT.MIN_SIZE_TEST", "64", "INPUT.CROP.SIZE", "[48, 64]", "SOLVER.IMS_PER_BATCH", "2"),
-        *("TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", "run", "MODEL.WEIGHTS", "street-mobilenetv2"),
+        *("TEST.EVAL_PERIOD", "0", "OUTPUT_DIR", "run", "MODEL.WEIGHTS", OWN_MODEL),
     ]  # fmt: skip
 
     def run(*words: str) -> str:

@@ -37,14 +37,15 @@ def test_the_model_agrees_with_itself_and_not_with_another(
     agreement = compare(predictor, lambda image, text: (labels(image, text) + 1) % 5, pictures)
     assert agreement.labels == 0
     with pytest.raises(UserError, match="not kept"):
-        check(agreement, half=False)
+        check(agreement, "int8")
 
 
-def test_sixteen_bits_may_differ_more() -> None:
-    agreement = Agreement(0.99, None, None, 1)
-    check(agreement, half=True)
-    with pytest.raises(UserError):
-        check(agreement, half=False)
+def test_fewer_bits_may_differ_more() -> None:
+    for share, precision, stricter in ((0.99, "half", "full"), (0.95, "int8", "half")):
+        agreement = Agreement(share, None, None, 1)
+        check(agreement, precision)
+        with pytest.raises(UserError):
+            check(agreement, stricter)
 
 
 def test_pictures_are_the_same_each_time() -> None:

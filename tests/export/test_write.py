@@ -16,7 +16,8 @@ from PIL import Image
 from clipmask import Predictor
 from clipmask.export.network import ExportedNetwork
 from clipmask.export.verify import compare, made_pictures
-from clipmask.export.write import ENDINGS, WRITERS, load_run, make_program
+from clipmask.export.write import ENDINGS, WRITERS, make_program
+from clipmask.inference.runtimes import open_network
 from tests.checkpoints import pixels
 from tests.conftest import NAMES, ROOT
 
@@ -24,7 +25,7 @@ from tests.conftest import NAMES, ROOT
 @pytest.mark.slow
 def test_an_onnx_file_for_every_size_and_vocabulary(exported: tuple[Path, Path]) -> None:
     checkpoint, file = exported
-    predictor, run = Predictor.from_checkpoint(checkpoint, device="cpu"), load_run(file)
+    predictor, run = Predictor.from_checkpoint(checkpoint, device="cpu"), open_network(file).run
     text = predictor.model.text.embedding.numpy()
     agreement = compare(
         predictor, run, made_pictures([(64, 64), (33, 150), (20, 9), (190, 131)]), text
@@ -68,7 +69,7 @@ def test_the_other_formats_at_one_size(
     )
     path = tmp_path / f"model{ENDINGS[format]}"
     WRITERS[format](program, path, json.dumps({}), False)
-    agreement = compare(predictor, load_run(path), made_pictures([(48, 64)]))
+    agreement = compare(predictor, open_network(path).run, made_pictures([(48, 64)]))
     assert agreement.labels > 0.999
     assert agreement.difference < 1e-3
 

@@ -4,14 +4,19 @@ refusals.
 
 from __future__ import annotations
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clipmask import Predictor
+from clipmask.cli.export import main
 from clipmask.errors import UserError
+from clipmask.export.write import ENDINGS
 from tests.checkpoints import pixels
+from tests.closeness import assert_best, assert_same
 
 
 @pytest.mark.slow
@@ -49,6 +54,37 @@ def test_another_vocabulary(exported: tuple[Path, Path], tmp_path: Path) -> None
         with pytest.raises(UserError):
             second.set_vocabulary(names, file)
     assert second(pixels()).names == ("tram", "snow")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["torch", "openvino"])
+def test_other_formats(exported: tuple[Path, Path], tmp_path: Path, format: str) -> None:
+    """The same results object from OpenVINO and torch.export, also from threads and a pickle."""
+    if format == "openvino":
+        pytest.importorskip("openvino")
+    path = tmp_path / f"model{ENDINGS[format]}"
+    words = ["--size", "40x56", "--scores", "--free-vocabulary"]
+    words += ["--weights", str(exported[0]), "--output", str(path), "--format", format]
+    assert main(words) == 0
+    first, second = (Predictor.from_checkpoint(file, device="cpu") for file in (exported[0], path))
+    one, other = first(pixels(), scores=True), second(pixels(), scores=True)
+    assert (one.names, one.colors) == (other.names, other.colors)
+    assert_same(other.scores(), one.scores())
+    with ThreadPoolExecutor(3) as pool:
+        for result in pool.map(second, [pixels()] * 6):
+            assert_best(result.labels, one.scores())
+    copy = pickle.loads(pickle.dumps(second))
+    assert copy(pixels(), vocabulary=["sky", "road"]).names == ("sky", "road")
+    with pytest.raises(UserError, match="56x40"):
+        second(pixels(33, 20))
+    with pytest.raises(UserError, match="CPU"):
+        Predictor.from_checkpoint(path, device="cuda")
+    with pytest.raises(UserError, match="--compile"):
+        Predictor.from_checkpoint(path, opts=["MODEL.COMPILE", "True"])
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="damaged"):
+        Predictor.from_checkpoint(path)
 
 
 @pytest.mark.slow

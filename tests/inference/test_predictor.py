@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +107,8 @@ def test_scores_agree_with_labels(predictor: Predictor) -> None:
     scores = result.scores()
     assert (scores.shape, scores.dtype) == ((len(NAMES), 40, 56), np.float32)
     assert_best(result.labels, scores)
-    predictor.set_vocabulary(NAMES)
-    with pytest.raises(UserError, match="segment the picture again"):
-        result.scores()
+    predictor.set_vocabulary(NAMES[:2])  # a result keeps its own classes
+    assert_same(result.scores(), scores)
 
 
 def test_pictures_are_given_to_the_model_as_the_config_says(checkpoint: Path) -> None:
@@ -217,3 +219,66 @@ def test_a_model_in_training_is_put_into_evaluation(
     assert predictor(pixels()).names == NAMES
     with pytest.raises(UserError, match="batch size 0"):
         Predictor(small_cfg, small_model, batch_size=0)  # type: ignore[arg-type]
+
+
+def test_the_classes_of_one_call(predictor: Predictor) -> None:
+    own = predictor(pixels())
+    other = predictor(pixels(), vocabulary=["sky", "road"])
+    assert other.names == ("sky", "road")
+    assert other.scores().shape == (2, 40, 56)
+    assert len(other.colors) == 2
+    assert predictor.names == own.names == tuple(NAMES)
+    with pytest.raises(UserError, match="different"):
+        predictor(pixels(), vocabulary=["sky", "sky"])
+    stream = predictor.stream([pixels(), pixels()])
+    predictor.set_vocabulary(["sky", "road"])  # after the stream began: for later calls
+    assert [result.names for result in stream] == [tuple(NAMES)] * 2
+
+
+def test_threads_never_see_labels_of_others_names(predictor: Predictor) -> None:
+    """Ten names and two, in turn, while other threads predict: what a thread gets fits together,
+    and is what it would get alone.
+    """
+    many = [f"thing {number}" for number in range(10)]
+    expected = {
+        tuple(names): predictor(pixels(), vocabulary=names, scores=True).scores()
+        for names in (many, NAMES[:2])
+    }
+    predictor.set_vocabulary(many)
+    results: list[Segmentation] = []
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            predictor.set_vocabulary(NAMES[:2])
+            predictor.set_vocabulary(many)
+
+    def predict(names: list[str] | None) -> None:
+        results.extend(predictor(pixels(), vocabulary=names) for _ in range(8))
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    with ThreadPoolExecutor(4) as pool:
+        for task in [pool.submit(predict, names) for names in (None, many, None, NAMES[:2])]:
+            task.result()
+    done.set()
+    changing.join()
+    assert len(results) == 32
+    for result in results:
+        assert len(result.colors) == len(result.names)
+        assert_best(result.labels, expected[result.names])
+
+
+def test_pickles_of_predictor_and_results(predictor: Predictor) -> None:
+    result = predictor(pixels())
+    kept = predictor(pixels(), scores=True)
+    copy = pickle.loads(pickle.dumps(predictor))
+    np.testing.assert_array_equal(copy(pixels(), scores=True).labels, kept.labels)
+    copy.set_vocabulary(["sky", "road"])
+    assert predictor.names == tuple(NAMES)
+    small = pickle.dumps(result)
+    assert len(small) < result.image.nbytes + result.labels.nbytes + 10_000  # without the model
+    np.testing.assert_array_equal(pickle.loads(small).labels, result.labels)
+    with pytest.raises(UserError, match="scores=True"):
+        pickle.loads(small).scores()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(kept)).scores(), kept.scores())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -426,3 +427,44 @@ def test_a_traced_model_refuses_images_of_another_size(small_model: ClipMask) ->
         for shape in ((3, 96, 64), (3, 96, 128)):
             with pytest.raises(RuntimeError, match="size"):
                 traced(torch.zeros(shape))
+
+
+@pytest.mark.slow
+def test_compiled_without_a_break(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs]
+) -> None:
+    """``eager`` traces as any backend does, and makes no code: an error where a graph would
+    break.
+    """
+    compiled = copy.deepcopy(small_model)
+    compiled.compile_network(backend="eager")
+    for sizes in (((64, 96),), ((33, 71),), ((64, 96), (61, 47))):
+        inputs = make_inputs(*sizes)
+        with torch.no_grad():
+            pairs = zip(compiled(inputs), small_model(inputs), strict=True)
+        for one, other in pairs:
+            assert_same(one["sem_seg"], other["sem_seg"])
+    inputs = make_inputs((64, 96), (64, 96))
+    losses = compiled.train()(inputs)
+    assert isinstance(losses, dict)
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    assert [name for name, p in compiled.named_parameters() if p.grad is None] == []
+    plain = pickle.loads(pickle.dumps(compiled)).eval()  # which is not compiled
+    assert_same(plain(inputs)[0]["sem_seg"].detach(), small_model(inputs)[0]["sem_seg"].detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bits(
+    small_model: ClipMask, make_inputs: Callable[..., Inputs], dtype: torch.dtype
+) -> None:
+    inputs = make_inputs((64, 96), (61, 47))
+    half = copy.deepcopy(small_model).to(dtype)
+    assert half.pixel_mean.dtype == torch.float32
+    with torch.no_grad():
+        for one, other in zip(half(inputs), small_model(inputs), strict=True):
+            assert one["sem_seg"].dtype == torch.float32
+            torch.testing.assert_close(one["sem_seg"], other["sem_seg"], rtol=0.1, atol=0.1)
+        half.set_vocabulary(["sky", "road"])
+        assert half(inputs)[0]["sem_seg"].shape == (2, 64, 96)
+        again = half.float()(inputs)
+    assert again[1]["sem_seg"].shape == (2, 61, 47)

@@ -21,6 +21,7 @@ from clipmask.weights.licenses import (
     plain,
     told,
 )
+from clipmask.weights.names import OWN_MODEL
 
 
 def test_a_dataset_states_its_licence(register: Callable[..., str]) -> None:
@@ -69,7 +70,7 @@ def test_a_checkpoint_tells_or_its_config_does() -> None:
 
 
 def test_the_model_that_comes_along_is_not_for_products() -> None:
-    licenses = checkpoint_licenses(load_checkpoint("street-mobilenetv2"))
+    licenses = checkpoint_licenses(load_checkpoint(OWN_MODEL))
     assert License(DATA, "camvid_sem_seg_train", "CC BY-NC 4.0") in licenses
 
 

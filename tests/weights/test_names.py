@@ -40,7 +40,7 @@ def test_a_folder_is_the_model_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("street-mobilenet", "did you mean street-mobilenetv2"),
+        (names.OWN_MODEL[:-1], f"did you mean {names.OWN_MODEL}"),
         ("gone.pth", "hf-hub:owner/name"),
         ("hf-hub:owner", "written hf-hub:owner/name"),
         ("hf-hub:", "written hf-hub:owner/name"),

@@ -124,6 +124,11 @@ def build_parser() -> argparse.ArgumentParser:
             " TEST.SLIDING_WINDOW.SIZE if none are said (default: pictures are seen whole)"
         ),
     )
+    model.add_argument(
+        "--compile",
+        action="store_true",
+        help="make faster code of the network with torch.compile first, which takes minutes",
+    )
     source = parser.add_argument_group("what to segment, one of")
     source.add_argument(
         "--input",

@@ -21,7 +21,11 @@ class Input(NamedTuple):
 
 
 def find_pictures(
-    patterns: Sequence[str], *, recursive: bool = False, exclude: Path | None = None
+    patterns: Sequence[str],
+    *,
+    recursive: bool = False,
+    exclude: Path | None = None,
+    option: str = "--input",
 ) -> list[Input]:
     """Finds the pictures that files, quoted patterns and folders name.
 
@@ -29,6 +33,7 @@ def find_pictures(
         patterns: paths of files and folders, and patterns with ``*``, ``?``, ``[...]`` or ``**``.
         recursive: take the folders in folders too.
         exclude: a folder inside of searched ones that is passed over: earlier results.
+        option: that names them, for messages.
 
     Returns:
         Each picture once, sorted within each pattern. One found below a folder keeps its place
@@ -39,22 +44,22 @@ def find_pictures(
     """
     found: dict[Path, Input] = {}
     for pattern in patterns:
-        pictures = _expand(os.path.expanduser(pattern), recursive, exclude)
+        pictures = _expand(os.path.expanduser(pattern), recursive, exclude, option)
         for picture in pictures:
             found.setdefault(picture.path.resolve(), picture)
     return list(found.values())
 
 
-def _expand(pattern: str, recursive: bool, exclude: Path | None) -> list[Input]:
+def _expand(pattern: str, recursive: bool, exclude: Path | None, option: str) -> list[Input]:
     path = Path(pattern)
     if path.is_dir():
-        return _in_folder(path, recursive, exclude)
+        return _in_folder(path, recursive, exclude, option)
     if path.exists():
         if path.suffix.lower() in FILM_SUFFIXES:
-            raise UserError(f"--input {pattern}: is a film; segment it with --video-input")
+            raise UserError(f"{option} {pattern}: is a film; segment it with --video-input")
         return [Input(path, Path())]
     if not glob.has_magic(pattern):
-        raise UserError(f"--input {pattern}: no such file or folder")
+        raise UserError(f"{option} {pattern}: no such file or folder")
     matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
     pictures = [
@@ -63,11 +68,11 @@ def _expand(pattern: str, recursive: bool, exclude: Path | None) -> list[Input]:
         if match.is_file() and (named or _is_picture(match))
     ]
     if not pictures:
-        raise UserError(f"--input {pattern}: the pattern matches no picture")
+        raise UserError(f"{option} {pattern}: the pattern matches no picture")
     return pictures
 
 
-def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> list[Input]:
+def _in_folder(folder: Path, recursive: bool, exclude: Path | None, option: str) -> list[Input]:
     everything = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
     if exclude is not None and exclude.resolve() != folder.resolve():
         everything = [
@@ -77,9 +82,9 @@ def _in_folder(folder: Path, recursive: bool, exclude: Path | None) -> list[Inpu
     if not pictures:
         films = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
         hint = f"; {films[0].name} is a film: segment it with --video-input" if films else ""
-        if everything:
+        if everything and option == "--input":
             hint = f"; there are {len(everything)} in its subfolders: add --recursive"
-        raise UserError(f"--input {folder}: no pictures in this folder{hint}")
+        raise UserError(f"{option} {folder}: no pictures in this folder{hint}")
     return [Input(path, path.parent.relative_to(folder)) for path in pictures]
 
 

@@ -23,12 +23,13 @@ from clipmask.weights.names import OWN_MODEL, shipped_model
 
 
 def view_opts(args: argparse.Namespace) -> list[str]:
-    """Returns ``--tta`` and ``--sliding-window`` as config keys and values in turn.
+    """Returns ``--tta``, ``--compile`` and ``--sliding-window`` as config keys and values in turn.
 
     Raises:
         UserError: the window's size is not height x width.
     """
     opts = ["TEST.AUG.ENABLED", "True"] if args.tta else []
+    opts += ["MODEL.COMPILE", "True"] if args.compile else []
     if args.sliding_window is None:
         return opts
     opts += ["TEST.SLIDING_WINDOW.ENABLED", "True"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import tempfile
@@ -68,6 +69,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-frames", type=int, default=limits.frames, metavar="N", help="of a film"
     )
     parser.add_argument(
+        "--max-pictures", type=int, default=limits.pictures, metavar="N", help="at once"
+    )
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        default=limits.seconds,
+        metavar="N",
+        help="of several pictures or a film",
+    )
+    parser.add_argument(
         "--max-waiting", type=int, default=limits.waiting, metavar="N", help="visitors in the queue"
     )
     return parser
@@ -84,11 +95,17 @@ def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
         UserError: gradio is not installed, the model can't be loaded, a limit is no positive
             number, or the port is taken.
     """
-    limits = Limits(args.max_megabytes, args.max_megapixels, args.max_frames, args.max_waiting)
-    if min(limits.megabytes, limits.megapixels, limits.frames, limits.waiting) <= 0:
-        raise UserError(
-            "--max-megabytes, --max-megapixels, --max-frames and --max-waiting are above 0"
-        )
+    limits = Limits(
+        megabytes=args.max_megabytes,
+        megapixels=args.max_megapixels,
+        frames=args.max_frames,
+        pictures=args.max_pictures,
+        seconds=args.max_seconds,
+        waiting=args.max_waiting,
+    )
+    for limit, value in dataclasses.asdict(limits).items():
+        if not value > 0:
+            raise UserError(f"--max-{limit} {value:g}: is above 0")
     with tempfile.TemporaryDirectory(prefix="clipmask-") as folder:
         # Read by gradio when it is imported, or first used: where it keeps files, and that it
         # reports to nobody.

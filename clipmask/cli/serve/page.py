@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipmask.cli.serve.service import Service, legend
@@ -20,6 +23,8 @@ CSS = (
     ".patch {display: inline-block; width: 1.2em; height: 1.2em} .legend td {padding: 0.1em 0.6em;"
     " border: 0}"
 )
+# All routes wait in one queue: the model serves one visitor at a time.
+ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
 _Result = TypeVar("_Result")
 
 
@@ -77,6 +82,27 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
         )
         return str(target), said
 
+    def segment_several(
+        pictures: list[str] | None,
+        names: str,
+        opacity: float,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple[list[tuple[Any, str]], str, str]:
+        if not pictures:
+            raise gr.Error("choose pictures first", print_exception=False)
+
+        def told(done: int, total: int) -> None:
+            progress((done, total), unit="pictures")
+
+        paths = [Path(picture) for picture in pictures]
+        results, left_out = _in_the_users_words(
+            gr, lambda: service.segment_several(paths, names, told)
+        )
+        target = Path(tempfile.mkdtemp(dir=folder)) / "segmented.zip"
+        shown = write_zip(results, target, opacity)
+        said = [f"{len(results)} of {len(paths)} pictures", *left_out]
+        return shown, str(target), "\n\n".join(said)
+
     theme = gr.themes.Default(font=list(FONTS), font_mono=["monospace"])
     with gr.Blocks(title="ClipMask", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         page.clipmask_look = {"theme": theme, "css": CSS}  # launch takes it
@@ -118,10 +144,37 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
             last = gr.State(None, time_to_live=3600)
             outputs = [overlay, shares, labels, last]
             start.click(
-                segment, [picture, names, opacity], outputs, api_name="segment", concurrency_limit=1
+                segment,
+                [picture, names, opacity],
+                outputs,
+                api_name="segment",
+                **ONE_AT_A_TIME,
             )
             opacity.release(
                 draw, [last, opacity], overlay, api_visibility="private", show_progress="hidden"
+            )
+        with gr.Tab("Several pictures"):
+            files = gr.File(
+                label="Pictures",
+                file_count="multiple",
+                file_types=["image"],
+                elem_id="pictures",
+            )
+            strength = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity")
+            each = gr.Button("Segment them", variant="primary", elem_id="segment-several")
+            gallery = gr.Gallery(
+                label="Classes", elem_id="gallery", interactive=False, format="png", buttons=buttons
+            )
+            archive = gr.File(
+                label="Overlays and label maps, in one .zip", elem_id="archive", interactive=False
+            )
+            summary = gr.Markdown(elem_id="summary")
+            each.click(
+                segment_several,
+                [files, names, strength],
+                [gallery, archive, summary],
+                api_name="segment_several",
+                **ONE_AT_A_TIME,
             )
         with gr.Tab("Film"):
             film = gr.Video(label="Film", sources=["upload"], elem_id="film")
@@ -133,9 +186,37 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
                 [film, names],
                 [segmented, said],
                 api_name="segment_film",
-                concurrency_limit=1,
+                **ONE_AT_A_TIME,
             )
     return page
+
+
+def write_zip(
+    results: Sequence[Segmentation], target: Path, opacity: float
+) -> list[tuple[NDArray[np.uint8], str]]:
+    """Writes overlays and label maps of several pictures into one file.
+
+    Args:
+        results: of files.
+        target: the .zip.
+        opacity: of the overlays' colours.
+
+    Returns:
+        The overlays without their legends, and what their pictures are called.
+    """
+    stems = [Path(str(result.source)).stem for result in results]
+    drawn = []
+    with zipfile.ZipFile(target, "w") as archive:
+        for number, (result, stem) in enumerate(zip(results, stems, strict=True)):
+            # pictures of several folders may have one name
+            name = stem if stems.count(stem) == 1 else f"{stem}_{number + 1}"
+            for what in ("overlay", "labels"):
+                made = target.with_name("one.png")
+                result.save(made, what, opacity)
+                archive.write(made, f"{name}_{what}.png")
+                made.unlink()
+            drawn.append((result.overlay(opacity, legend=False), name))
+    return drawn
 
 
 def _path_of_upload(payload: Any) -> str | None:

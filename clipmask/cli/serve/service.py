@@ -5,7 +5,8 @@ for both.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,12 +32,16 @@ class Limits:
         megabytes: of an upload.
         megapixels: of a picture, width x height / 1e6; of a frame too.
         frames: of a film; what comes after is left out.
+        pictures: that are given together.
+        seconds: that several pictures or a film may take; what is not begun then is left out.
         waiting: visitors that wait while another one is served.
     """
 
     megabytes: float = 32
     megapixels: float = 16
     frames: int = 300
+    pictures: int = 32
+    seconds: float = 300
     waiting: int = 16
 
 
@@ -54,6 +59,7 @@ class Service:
     def __init__(self, predictor: Predictor, limits: Limits) -> None:
         self._predictor, self.limits = predictor, limits
         self._trained = predictor.names
+        # Whoever came first is served first; together they would only take longer.
         self._turn = threading.Lock()
         self.names = ", ".join(shown_names(self._trained))
 
@@ -70,8 +76,47 @@ class Service:
         """
         self._check_picture(picture)
         with self._turn:
-            self._look_for(names)
-            return self._predictor(picture)
+            return self._predictor(picture, vocabulary=self._asked(names))
+
+    def segment_several(
+        self, pictures: Sequence[Path], names: str, told: Callable[[int, int], object]
+    ) -> tuple[list[Segmentation], list[str]]:
+        """Segments pictures one after the other.
+
+        Args:
+            pictures: the uploaded files.
+            names: of the classes, between commas.
+            told: is given the pictures that are done, and how many there are, after each.
+
+        Returns:
+            The results, and for each picture that was left out a sentence that says why.
+
+        Raises:
+            UserError: there are too many, none of them can be segmented, or the names can't be
+                looked for.
+        """
+        if len(pictures) > self.limits.pictures:
+            raise UserError(
+                f"{len(pictures)} pictures: at most {self.limits.pictures} are taken at once"
+            )
+        asked = self._asked(names)
+        results: list[Segmentation] = []
+        left_out: list[str] = []
+        with self._turn:
+            end = time.monotonic() + self.limits.seconds
+            for done, picture in enumerate(pictures):
+                if time.monotonic() > end:
+                    left_out.append(f"{len(pictures) - done} pictures: {self._out_of_time()}")
+                    break
+                try:
+                    self._check_picture(picture)
+                    results.append(self._predictor(picture, vocabulary=asked))
+                except UserError as error:
+                    left_out.append(str(error))
+                told(done + 1, len(pictures))
+        if not results:
+            raise UserError("; ".join(left_out))
+        return results, left_out
 
     def segment_film(
         self, film: Path, names: str, target: Path, told: Callable[[int, int], object]
@@ -91,44 +136,64 @@ class Service:
             UserError: the file is no film or is beyond the limits, or the names can't be looked
                 for.
         """
-        with self._turn:
-            self._look_for(names)
+        asked = self._asked(names)
+        try:
             video = Video(film)
+        except UserError as error:  # which speaks of the command line's option
+            raise UserError(
+                f"{film.name}: no frame can be read; it is no film, damaged, or of a kind that is"
+                " not known here"
+            ) from error
+        with self._turn:
             try:
-                return self._write_film(video, target, told)
+                return self._write_film(video, asked, target, told)
             finally:
                 video.close()
 
-    def _write_film(self, video: Video, target: Path, told: Callable[[int, int], object]) -> str:
+    def _write_film(
+        self,
+        video: Video,
+        asked: tuple[str, ...],
+        target: Path,
+        told: Callable[[int, int], object],
+    ) -> str:
         self._check_size(*video.size)
+        end = time.monotonic() + self.limits.seconds
         most = self.limits.frames
         total = min(video.announced or most, most)
         rate = video.rate or USUAL_RATE
         results = FilmResults(target, ["overlay"], rate, video.size, single=True)
         frames: Iterator[NDArray[np.uint8]] = islice(video, most)
+        late = False
         try:
-            for result in self._predictor.stream(frames):
+            for result in self._predictor.stream(frames, vocabulary=asked):
                 results.write(result, results.frames, video.time)
                 told(results.frames, total)
+                late = time.monotonic() > end
+                if late:
+                    break
             results.close()
         finally:
             results.discard()
-        cut = f"; the first {most} of {video.announced}" if (video.announced or 0) > most else ""
-        return f"{results.frames} frames{cut}"
+        announced = video.announced or 0
+        said = f"{results.frames} frames"
+        if announced > results.frames:
+            said += f"; the first {results.frames} of {announced}"
+        return said + (f": {self._out_of_time()}" if late and announced > results.frames else "")
 
-    def _look_for(self, text: str) -> None:
-        """Sets the vocabulary that a visitor wrote; an empty box means the names of the
-        training.
-        """
+    def _out_of_time(self) -> str:
+        return f"the {self.limits.seconds:g} seconds that one visit may take are over"
+
+    def _asked(self, text: str) -> tuple[str, ...]:
+        """The names that a visitor wrote; an empty box means those of the training."""
         names = tuple(name.strip() for name in text.split(",") if name.strip())
         if not names or list(names) == shown_names(self._trained):
-            names = self._trained
+            return self._trained
         if len(names) > MAX_NAMES:
             raise UserError(
                 f"{len(names)} class names: at most {MAX_NAMES} can be looked for at once"
             )
-        if names != self._predictor.names:
-            self._predictor.set_vocabulary(names)
+        return names
 
     def _check_picture(self, picture: Path) -> None:
         """Refuses a picture by what its head announces, before it is decoded."""

@@ -21,6 +21,7 @@ from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.inference.views import Views
 from clipmask.visualizer import Drawing, palette
 from clipmask.weights.checkpoint import load_checkpoint
+from clipmask.weights.names import OWN_MODEL, shipped_model
 from tests.checkpoints import COLORS, write_checkpoint, write_picture
 from tests.conftest import NAMES, ROOT
 from tests.data.described import write_yaml
@@ -170,10 +171,8 @@ def test_without_a_model_it_runs_the_one_that_comes_along(
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("model: ")]
     assert len(lines) == 1
-    assert (
-        "models/camvid_mobilenetv2.safetensors, which comes along (11 classes: sky, building"
-        in lines[0]
-    )
+    own = shipped_model(OWN_MODEL)
+    assert f"models/{own.name}, which comes along (11 classes: sky, building" in lines[0]
     assert json.loads(Path("output/demo/a_classes.json").read_text())["names"] == [
         "tree",
         "road",

@@ -13,6 +13,7 @@ from PIL import Image
 from clipmask import Predictor, UserError
 from clipmask.cli.serve.command import main
 from clipmask.cli.serve.service import MAX_NAMES, Limits, Service, legend
+from clipmask.weights.names import OWN_MODEL
 from tests.checkpoints import write_picture
 from tests.conftest import NAMES
 
@@ -80,8 +81,8 @@ def test_the_legend_has_what_is_seen(service: Service, tmp_path: Path) -> None:
 
 
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--weights", "street-mobilenet"]) == 2
+    assert main(["--weights", OWN_MODEL[:-1]]) == 2
     told = capsys.readouterr().err
-    assert "did you mean street-mobilenetv2" in told or "pip install 'clipmask[web]'" in told
+    assert f"did you mean {OWN_MODEL}" in told or "pip install 'clipmask[web]'" in told
     assert main(["--max-frames", "0"]) == 2
     assert "--max-frames" in capsys.readouterr().err
