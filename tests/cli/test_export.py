@@ -84,4 +84,7 @@ def test_the_page_tells_of_every_option() -> None:
         if word.startswith("--")
     }
     # --input is the demo's, not the export's; --help and --opts are those of every command.
-    assert set(re.findall(r"--[a-z][a-z-]*", page)) - {"--input"} == options - {"--help", "--opts"}
+    assert set(re.findall(r"--[a-z][a-z0-9-]*", page)) - {"--input"} == options - {
+        "--help",
+        "--opts",
+    }
