@@ -13,7 +13,7 @@ from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.hub import HUB, download
 
 # The one place that says which model comes with the package: its own name, and its file in models/.
-STREET_MODEL = ("street-mobilenetv2", "camvid_mobilenetv2.safetensors")
+STREET_MODEL = ("street-lite2", "street_lite2.safetensors")
 # What a command takes where no other model is named. Pages and tests name it so, whichever it is.
 OWN_MODEL = "clipmask-street"
 MODELS = {OWN_MODEL: STREET_MODEL[1], STREET_MODEL[0]: STREET_MODEL[1]}  # name to file

@@ -64,6 +64,4 @@ def test_a_predictor_by_name_or_folder(checkpoint: Path) -> None:
         OWN_MODEL, "cpu", ["INPUT.MIN_SIZE_TEST", "32"], batch_size=2
     )
     assert (len(street.names), street.batch_size, street.cfg.INPUT.MIN_SIZE_TEST) == (11, 2, 32)
-    assert [item.license for item in street.licenses if item.of == "camvid_sem_seg_train"] == [
-        "CC BY-NC 4.0"
-    ]
+    assert "CC BY-NC 4.0" in [item.license for item in street.licenses]
