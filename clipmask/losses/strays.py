@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +20,8 @@ class StrayIds:
     """Checks the label maps of training inputs, whoever read them.
 
     Label maps in the host's memory, as all loaders give them, are checked at once. Of those that
-    are on a device already, the device keeps account, and the host asks for it at the first batch
-    and at every hundredth after it: asking makes the host wait.
+    are on a device already, the device keeps account, and the host asks for it at every hundredth
+    batch: asking makes the host wait.
     """
 
     def __init__(self) -> None:
@@ -42,20 +43,22 @@ class StrayIds:
             return
         for inputs, space in zip(batched_inputs, spaces, strict=True):
             label = inputs["sem_seg"]
-            wrong = _outside(label, space)
-            if label.device.type != HOST:
-                found = wrong.any()
+            if label.device.type == HOST:
+                # NumPy reads the host's memory without an operation of PyTorch
+                ids = label.numpy()
+                wrong = _outside(ids.astype(np.int32), space)
+                if wrong.any():
+                    raise UserError(_message(np.unique(ids[wrong]).tolist(), inputs, space))
+            else:
+                found = _outside(label.int(), space).any()
                 self._found = found if self._found is None else self._found | found
-            elif wrong.any():
-                raise UserError(_message(label[wrong].unique().tolist(), inputs, space))
+        self._batches += 1
         if self._found is not None and self._batches % INTERVAL == 0 and bool(self._found):
             raise UserError(_message([], batched_inputs[0], spaces[0]))
-        self._batches += 1
 
 
-def _outside(label: Tensor, space: LabelSpace) -> Tensor:
-    """Returns where (H, W) a label map holds an id that is neither a class nor void."""
-    ids = label.int()
+def _outside(ids: Any, space: LabelSpace) -> Any:
+    """Returns where (H, W) a label map, an array or a tensor, holds neither a class nor void."""
     return ((ids < 0) | (ids >= space.num_classes)) & (ids != space.ignore_label)
 
 

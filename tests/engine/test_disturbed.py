@@ -41,8 +41,9 @@ def test_a_signal_saves_and_the_resumed_run_ends_in_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, uninterrupted: Path, number: signal.Signals, step: int
 ) -> None:
     folder = uninterrupted.with_name(f"{number.name}{step}") / "run"
-    # a shell's background jobs ignore it
+    # a shell's background jobs ignore the first, nohup the second
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         with monkeypatch.context() as patch:
             _signal_at(patch, step, number)
@@ -50,6 +51,7 @@ def test_a_signal_saves_and_the_resumed_run_ends_in_the_same_bytes(
                 train(tiny.tiny_cfg(folder, *DEMANDING))
     finally:
         signal.signal(signal.SIGINT, inherited)
+        signal.signal(signal.SIGHUP, ignored)
     assert stopped.value.signal == number.name
     saved = f"model_{step - 1:07d}.pth"
     assert (folder / "last_checkpoint").read_text() == saved
