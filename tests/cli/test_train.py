@@ -232,7 +232,7 @@ def test_coloured_labels_train_from_the_model_that_comes_along(
     assert checkpoint["class_names"] == ["sky", "field", "house"]
     assert {(item["role"], item["of"], item["license"]) for item in checkpoint["licenses"]} >= {
         ("trained on", "fields_train", "unknown"),
-        ("started from", "camvid_sem_seg_train", "CC BY-NC 4.0"),
+        ("started from", "camvid_sem_seg_trainval", "CC BY-NC 4.0"),
     }
     assert checkpoint["metadata"]["stuff_colors"] == [[0, 0, 255], [0, 255, 0], [255, 0, 0]]
     scored = run("--eval-only", "--resume")
