@@ -89,21 +89,15 @@ def tiny_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_clip("tiny-clip", tmp_path, monkeypatch)
 
 
+# As narrow as the toy config's model goes.
+NARROW = ["MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.NUM_HEADS", "2"]
+NARROW += ["MODEL.CLIPMASK.FFN_DIM", "32", "MODEL.CLIPMASK.NUM_QUERIES", "8"]
+
+
 @pytest.fixture
 def small_cfg() -> CfgNode:
     """The toy config, narrower still."""
-    return load_cfg(
-        ROOT / "configs" / "toy.yaml",
-        [
-            "MODEL.CLIPMASK.HIDDEN_DIM",
-            "16",
-            "MODEL.CLIPMASK.NUM_HEADS",
-            "2",
-            "MODEL.CLIPMASK.FFN_DIM",
-            "32",
-        ]
-        + ["MODEL.CLIPMASK.NUM_QUERIES", "8", "MODEL.CLIPMASK.DEC_LAYERS", "3"],
-    )
+    return load_cfg(ROOT / "configs" / "toy.yaml", [*NARROW, "MODEL.CLIPMASK.DEC_LAYERS", "3"])
 
 
 @pytest.fixture
@@ -185,22 +179,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     from tests.checkpoints import write_checkpoint
 
     folder = tmp_path_factory.mktemp("exported")
-    opts = [
-        "MODEL.CLIPMASK.HIDDEN_DIM",
-        "16",
-        "MODEL.CLIPMASK.NUM_HEADS",
-        "2",
-        "MODEL.CLIPMASK.FFN_DIM",
-        "32",
-    ]
-    opts += [
-        "MODEL.CLIPMASK.NUM_QUERIES",
-        "8",
-        "MODEL.CLIPMASK.DEC_LAYERS",
-        "1",
-        "INPUT.MIN_SIZE_TEST",
-        "0",
-    ]
+    opts = [*NARROW, "MODEL.CLIPMASK.DEC_LAYERS", "1", "INPUT.MIN_SIZE_TEST", "0"]
     opts += ["MODEL.CLIPMASK.SCALES", "['res4', 'res5']", "MODEL.CLIPMASK.MAX_IMAGE_KEYS", "20"]
     opts += ["MODEL.CLIPMASK.TEXT_QUERIES", "True"]
     checkpoint = write_checkpoint(

@@ -206,11 +206,7 @@ def _members_fault(members: Any, classes: Sequence[str]) -> str | None:
             " to names"
         )
     for name, parts in members.items():
-        if (
-            isinstance(parts, str)
-            or not parts
-            or not all(isinstance(part, str) and part.strip() for part in parts)
-        ):
+        if not _are_texts(parts):
             return f"class_members has {parts!r} for {name!r}; it must be a list of names"
     names = [part for name in classes for part in members.get(name, [name])]
     twice = [name for name in names if names.count(name) > 1]
@@ -219,6 +215,13 @@ def _members_fault(members: Any, classes: Sequence[str]) -> str | None:
         if twice
         else None
     )
+
+
+def _are_texts(value: Any) -> bool:
+    """Whether a value is a list of texts: not empty, and none of them blank."""
+    if isinstance(value, str) or not value:
+        return False
+    return all(isinstance(text, str) and text.strip() for text in value)
 
 
 def _all_members(members: Mapping[str, Sequence[str]] | None) -> list[str]:
@@ -235,11 +238,7 @@ def _texts_fault(metadata: Any, key: str, classes: Sequence[str]) -> str | None:
             f"{key} is {table!r}; it must be a dict of class names ({', '.join(classes)}) to texts"
         )
     for name, texts in table.items():
-        if (
-            isinstance(texts, str)
-            or not texts
-            or not all(isinstance(text, str) and text.strip() for text in texts)
-        ):
+        if not _are_texts(texts):
             return f"{key} has {texts!r} for {name!r}; it must be a list of texts"
     return None
 

@@ -27,6 +27,7 @@ from clipmask.inference.folding import prepare_for_inference
 from clipmask.inference.loading import load_model
 from clipmask.inference.pixels import Picture, to_pixels
 from clipmask.inference.runtimes import OPENERS
+from clipmask.inference.scores import KeptScores, SecondRun
 from clipmask.inference.segmentation import Segmentation
 from clipmask.inference.views import ClipMaskWithViews, with_views
 from clipmask.modeling import ClipMask
@@ -463,9 +464,9 @@ class Predictor:
                     maps = [best_labels(smoothing(pixels, seen)) for (_, pixels), seen in frames]
         for index, ((source, pixels), labels) in enumerate(zip(batch, maps, strict=True)):
             score: Callable[[Segmentation], NDArray[np.float32]]
-            score = _SecondRun(self._scores, pixels, asked)
+            score = SecondRun(self._scores, pixels, asked)
             if scores:
-                score = functools.partial(_kept_scores, kept[index].float().cpu().numpy())
+                score = KeptScores(kept[index].float().cpu().numpy())
             label_map = labels.cpu().numpy()
             yield Segmentation(
                 shown(pixels),
@@ -501,39 +502,3 @@ class Predictor:
         with torch.inference_mode():
             outputs: Any = self._segmenter([{**self._mapper.from_array(image), **asked}])
         return outputs[0]["sem_seg"].float().cpu().numpy()
-
-
-class _SecondRun:
-    """Makes the scores of a result by running the model again; a pickled result leaves the model
-    behind.
-    """
-
-    def __init__(
-        self,
-        scores: Callable[[NDArray[np.uint8], Mapping[str, Any]], NDArray[np.float32]],
-        pixels: NDArray[np.uint8],
-        asked: Mapping[str, Any],
-    ) -> None:
-        self._scores, self._pixels, self._asked = scores, pixels, asked
-
-    def __call__(self, result: Segmentation) -> NDArray[np.float32]:
-        return self._scores(self._pixels, self._asked)
-
-    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
-        return _left_behind, ()
-
-
-def _left_behind() -> Callable[[Segmentation], NDArray[np.float32]]:
-    return _no_scores
-
-
-def _no_scores(result: Segmentation) -> NDArray[np.float32]:
-    raise UserError(
-        "scores() of a result that was pickled: its model is not in the pickle. Keep the scores"
-        " with the result: predictor(picture, scores=True)"
-    )
-
-
-def _kept_scores(scores: NDArray[np.float32], result: Segmentation) -> NDArray[np.float32]:
-    """The scores that were kept with a result."""
-    return scores

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clipmask.data.datasets.camvid import CLASSES
 from clipmask.errors import UserError
 from clipmask.visualizer import class_shares, colorize, overlay, palette
 
@@ -123,19 +124,7 @@ def test_ids_outside_the_classes_are_left_as_they_are() -> None:
 
 
 def test_real_pictures(test_data: Path) -> None:
-    names = [
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "sidewalk",
-        "tree",
-        "sign",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ]
+    names = list(CLASSES)
     for file in sorted((test_data / "camvid" / "val").iterdir())[:3]:
         image = np.asarray(Image.open(file).convert("RGB"))
         labels = np.asarray(
