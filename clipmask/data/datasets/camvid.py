@@ -1,24 +1,19 @@
-"""CamVid in SegNet's layout and at its own size: driving video of Cambridge, 11 classes.
+"""CamVid in SegNet's version, 480x360: driving video of Cambridge, 11 classes.
 
 Brostow et al., "Semantic object classes in video: A high-definition ground truth database", 2009;
 the 11 classes and the split are those of Badrinarayanan et al., "SegNet", 2017. Below a dataset
-root SegNet's version, 480x360, is
+root:
 
     camvid/{train,val,test}.txt     one sample a line: a stem, or two columns, image and label map
     camvid/{train,val,test}/        images, .png or .jpg
     camvid/{train,val,test}annot/   label maps, .png: ids 0..10, 11 for void
 
-and the original of 960x720, whose label maps and lists ``camvid_original`` makes,
-
-    camvid720/{train,val,test}.txt  two columns, image and label map
-    camvid720/701_StillsRaw_full/   images, as distributed
-    camvid720/labels/               label maps, .png: ids 0..10, 11 for void
+``camvid720`` loads the original of 960x720.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -51,38 +46,38 @@ ALIASES = {
     "pedestrian": ["person"],
     "bicyclist": ["cyclist", "rider"],
 }
-LICENSES = {"camvid": "CC BY-NC 4.0"}  # of SegNet's version; the original states none
+LICENSE = "CC BY-NC 4.0"  # of SegNet's version; the original states none
 SPLITS = {"train": ("train",), "val": ("val",), "trainval": ("train", "val"), "test": ("test",)}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-TREES = {
-    "camvid": "camvid/ with {part}.txt, {part}/*.png or *.jpg and {part}annot/*.png",
-    "camvid720": "camvid720/ as datasets/prepare_camvid.py makes it of the original distribution",
-}
 
 
 def register() -> None:
-    """Registers ``{camvid,camvid720}_sem_seg_{train,val,trainval,test}``."""
-    for folder, split in itertools.product(TREES, SPLITS):
-        name = f"{folder}_sem_seg_{split}"
-        licenses: dict[str, Any] = {"license": LICENSES[folder]} if folder in LICENSES else {}
+    """Registers ``camvid_sem_seg_{train,val,trainval,test}``."""
+    for split in SPLITS:
         registering.register(
-            name,
-            functools.partial(load_camvid, split, folder),
-            stuff_classes=list(CLASSES),
-            stuff_colors=[list(rgb) for rgb in CLASSES.values()],
-            ignore_label=IGNORE_LABEL,
-            evaluator_type="sem_seg",
-            class_aliases=ALIASES,
-            **licenses,
+            f"camvid_sem_seg_{split}",
+            functools.partial(load_camvid, split),
+            license=LICENSE,
+            **class_metadata(),
         )
 
 
-def load_camvid(split: str, folder: str = "camvid") -> list[dict[str, Any]]:
+def class_metadata() -> dict[str, Any]:
+    """Returns the metadata that both versions of CamVid share."""
+    return {
+        "stuff_classes": list(CLASSES),
+        "stuff_colors": [list(rgb) for rgb in CLASSES.values()],
+        "ignore_label": IGNORE_LABEL,
+        "evaluator_type": "sem_seg",
+        "class_aliases": ALIASES,
+    }
+
+
+def load_camvid(split: str) -> list[dict[str, Any]]:
     """Lists the samples of a split.
 
     Args:
         split: train, val, trainval or test.
-        folder: camvid or camvid720, the two versions.
 
     Returns:
         Dataset dicts with ``file_name`` and ``sem_seg_file_name``, in the order of the lists.
@@ -91,11 +86,11 @@ def load_camvid(split: str, folder: str = "camvid") -> list[dict[str, Any]]:
         UserError: the dataset is not in any root, or a list names a file that is not there.
     """
     parts = SPLITS[split]
-    needed = [f"{folder}/{part}.txt" for part in parts]
-    root = dataset_root(
-        needed, dataset=f"{folder}_sem_seg_{split}", tree=TREES[folder].format(part="|".join(parts))
-    )
-    return [record for part in parts for record in read_list(root / folder, part)]
+    needed = [f"camvid/{part}.txt" for part in parts]
+    part_names = "|".join(parts)
+    tree = f"camvid/ with {part_names}.txt, {part_names}/*.png or *.jpg and {part_names}annot/*.png"
+    root = dataset_root(needed, dataset=f"camvid_sem_seg_{split}", tree=tree)
+    return [record for part in parts for record in read_list(root / "camvid", part)]
 
 
 def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
