@@ -25,7 +25,7 @@ from clipmask_tools.ablation.grid import read_grid
 from clipmask_tools.ablation.jobs import check_jobs, make_jobs, slots
 from clipmask_tools.ablation.page import Page
 from clipmask_tools.ablation.results import read_results
-from clipmask_tools.ablation.runner import Runner, unfinished
+from clipmask_tools.ablation.runner import run_jobs, unfinished
 from clipmask_tools.ablation.tables import class_table, provenance, score_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,7 @@ examples:
   %(prog)s page --check
 
 The same command again goes on where it was stopped: runs with a result file are skipped, a run that was interrupted
-continues from its last checkpoint. A run that fails is told, and the others go on.
+continues from its last checkpoint. A run that fails is reported, and the others go on.
 """  # noqa: E501
 
 
@@ -127,7 +127,7 @@ def _train(args: argparse.Namespace) -> int:
         f"{len(jobs)} runs, {len(jobs) - len(left)} of them done before; {at_once} at once",
         flush=True,
     )
-    failed = Runner(left, devices).run()
+    failed = run_jobs(left, devices)
     print(f"results: {args.results / grid.name}")
     if failed:
         print(

@@ -4,7 +4,6 @@ datasets.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -19,14 +18,12 @@ from clipmask.data.catalog import load_dataset
 from clipmask.data.cores import usable_cores
 from clipmask.errors import UserError
 from clipmask.text.sources import FileSource
-from clipmask.weights.checkpoint import last_checkpoint
 from clipmask_tools.ablation.grid import Grid, Variant
 from clipmask_tools.ablation.results import result_path
 from clipmask_tools.ablation.text import write_control
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = "console.txt"  # in a run's folder: what its processes print
-_PROCESS = "process"  # in a run's folder while it goes: the number of its process
 
 
 @dataclass(frozen=True)
@@ -125,40 +122,9 @@ class Job:
         """For messages."""
         return f"{self.variant.name} seed {self.seed}"
 
-    @property
-    def steps(self) -> int:
-        """How many steps its training has."""
-        return int(self.cfg.SOLVER.MAX_ITER)
-
-    @property
-    def done(self) -> int:
-        """How many of them are done, as far as metrics.json tells."""
-        try:
-            last = (self.folder / "metrics.json").read_text(encoding="utf-8").splitlines()[-1]
-            return min(self.steps, int(json.loads(last)["iteration"]) + 1)
-        except (OSError, ValueError, IndexError, KeyError):  # not begun, or half a line
-            return 0
-
-    @property
-    def kept(self) -> int:
-        """How many steps its last checkpoint has behind it."""
-        try:
-            last = last_checkpoint(self.folder)
-        except UserError:  # the run itself finds an older one
-            last = None
-        number = "" if last is None else last.stem.split("_")[-1]
-        if number == "final":
-            return self.steps
-        return int(number) + 1 if number.isdigit() else 0
-
     def start(self, slot: Slot) -> None:
-        """Starts its next process on ``slot``.
-
-        Raises:
-            UserError: a process that an earlier command left behind still works on it.
-        """
+        """Starts its next process on ``slot``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._refuse_second(self.folder / _PROCESS)
         command = [sys.executable, str(ROOT / "train_net.py"), *self.stages[0]]
         with (self.folder / LOG).open("ab") as log:
             self.process = subprocess.Popen(
@@ -170,26 +136,15 @@ class Job:
             )
         self.slot = slot
         slot.pin(self.process)
-        (self.folder / _PROCESS).write_text(str(self.process.pid), encoding="utf-8")
-
-    def _refuse_second(self, file: Path) -> None:
-        number = file.read_text(encoding="utf-8") if file.is_file() else ""
-        if number.isdigit() and _alive(int(number)):
-            raise UserError(
-                f"{self.name}: process {number} still works in {self.folder}, left by an earlier"
-                f" command; wait for it or end it (if it is something else: delete {file})"
-            )
 
     def ended(self) -> int | None:
-        """Returns the exit status of its current process, None while it runs; a good one brings the
-        next stage.
+        """Returns the exit status of its current process, None while it runs; after a status of 0
+        the next stage is due.
         """
         assert self.process is not None
         status = self.process.poll()
-        if status is not None:
-            (self.folder / _PROCESS).unlink(missing_ok=True)
-            if status == 0:
-                self.stages.pop(0)
+        if status == 0:
+            self.stages.pop(0)
         return status
 
     def stop(self, patience: float) -> None:
@@ -203,27 +158,13 @@ class Job:
         except subprocess.TimeoutExpired:
             self.process.terminate()
             self.process.wait()
-        (self.folder / _PROCESS).unlink(missing_ok=True)
 
-    def last_words(self) -> str:
-        """Returns the line in which its process told why it failed."""
-        lines = [
-            line.strip()
-            for line in (self.folder / LOG).read_text(errors="replace").splitlines()
-            if line.strip()
-        ]
-        told = [line for line in lines[-30:] if line.startswith("error")]
-        return (told or lines or ["it said nothing"])[-1]
-
-
-def _alive(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    def error_line(self) -> str:
+        """Returns the line in which its process said why it failed."""
+        lines = (self.folder / LOG).read_text(errors="replace").split("\n")
+        lines = [line.strip() for line in lines if line.strip()]
+        errors = [line for line in lines[-30:] if line.startswith("error")]
+        return (errors or lines or ["it said nothing"])[-1]
 
 
 def make_jobs(
