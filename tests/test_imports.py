@@ -20,7 +20,7 @@ LAYERS = [
     {"d2", "merging"},
     {"config", "device", "fonts", "losses", "vocabulary"},
     {"data", "validate", "weights"},
-    {"evaluation", "text", "visualizer"},
+    {"backbones", "evaluation", "text", "visualizer"},
     {"modeling"},
     {"inference"},
     {"engine", "export", "film"},

@@ -12,11 +12,11 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from clipmask.d2 import MetadataCatalog
+from clipmask.data.configured_classes import configured_vocabularies
 from clipmask.data.image_format import ImageFormat
 from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask, build_model
-from clipmask.modeling.configured_classes import configured_vocabularies
 from clipmask.vocabulary import Vocabulary, union
 from clipmask.weights.checkpoint import load_weights, trained_vocabularies
 

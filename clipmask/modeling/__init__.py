@@ -1,6 +1,6 @@
 """Image and class names in, masks and class logits out."""
 
-from clipmask.modeling.backbone import TimmBackbone
+from clipmask.backbones.timm_backbone import TimmBackbone
 from clipmask.modeling.build import build_model
 from clipmask.modeling.clipmask import ClipMask
 

@@ -9,9 +9,9 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from clipmask.d2 import META_ARCH_REGISTRY
+from clipmask.data.configured_classes import named_vocabulary
 from clipmask.errors import UserError
 from clipmask.modeling.clipmask import ClipMask
-from clipmask.modeling.configured_classes import named_vocabulary
 from clipmask.vocabulary import Vocabulary
 
 

@@ -17,26 +17,26 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from clipmask.backbones.registry import build_backbone, named_features
 from clipmask.config import configurable
 from clipmask.d2 import register_model
+from clipmask.data.configured_classes import (
+    configured_ignore_label,
+    configured_vocabularies,
+)
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.strays import StrayIds
 from clipmask.losses.targets import LabelSpace, count_pairs
-from clipmask.modeling.backbone_registry import build_backbone, named_features
 from clipmask.modeling.class_maps import at_traced_size, class_scores, label_map, target_size
-from clipmask.modeling.configured_classes import (
-    configured_ignore_label,
-    configured_vocabularies,
-)
 from clipmask.modeling.image_text import ImageText, padded_rows
 from clipmask.modeling.label_space import ClassColumns, class_logits
 from clipmask.modeling.layers import ceil_div
 from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
-from clipmask.modeling.shown import due, put_picture
 from clipmask.modeling.text_embedding import TextEmbedding
 from clipmask.validate import check_config
+from clipmask.visualizer.training_picture import picture_storage, put_training_picture
 from clipmask.vocabulary import Vocabulary, union
 
 
@@ -174,12 +174,7 @@ class ClipMask(nn.Module):
             labels = self._labels(batched_inputs)
             spaces = [self._label_space(inputs) for inputs in batched_inputs]
             self._strays.check(batched_inputs, spaces)
-            if (storage := due(self.vis_period)) is not None:
-                sample, pairs = batched_inputs[0], self._images(outputs, batched_inputs)[0]
-                names = self._vocabulary_of(sample)
-                put_picture(
-                    storage, sample, pairs, names, spaces[0].ignore_label, self.input_format
-                )
+            self._draw_if_due(outputs, batched_inputs, spaces[0].ignore_label)
             return self.criterion(
                 outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer, spaces
             )
@@ -226,6 +221,26 @@ class ClipMask(nn.Module):
         columns = [self.columns_of(vocabulary) for vocabulary in vocabularies]
         counts = [len(vocabulary) for vocabulary in vocabularies]
         return replace(outputs, pred_logits=class_logits(outputs.pred_logits, columns, counts))
+
+    @torch.no_grad()
+    def _draw_if_due(
+        self, outputs: DecoderOutput, batched_inputs: list[dict[str, Any]], ignore_label: int
+    ) -> None:
+        """Draws the first training sample, every ``vis_period`` steps of Detectron2's trainers."""
+        storage = picture_storage(self.vis_period)
+        if storage is None:
+            return
+        sample = batched_inputs[0]
+        logits, masks, size, _ = self._images(outputs, batched_inputs)[0]
+        predicted = label_map(logits, masks, size, size)
+        put_training_picture(
+            storage,
+            sample,
+            predicted,
+            self._vocabulary_of(sample),
+            ignore_label,
+            self.input_format,
+        )
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         """Returns res2 .. res5, each (B, C_i, H / stride, W / stride)."""

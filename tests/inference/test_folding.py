@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clipmask.backbones.timm_backbone import TimmBackbone
 from clipmask.inference.folding import fold_batch_norms, prepare_for_inference
 from clipmask.modeling import ClipMask
-from clipmask.modeling.backbone import TimmBackbone
 
 Inputs = list[dict[str, Any]]
 

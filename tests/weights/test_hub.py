@@ -15,7 +15,7 @@ from fvcore.common.config import CfgNode
 from safetensors.torch import save
 
 from clipmask import Predictor, UserError
-from clipmask.modeling.backbone import TimmBackbone
+from clipmask.backbones.timm_backbone import TimmBackbone
 from clipmask.text.clip_encoder import load_tower
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.hub import FILE, download, model_card, push

@@ -11,9 +11,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import ChannelNorm
-
 STRIDE = 16  # pixels per cell of the transformer's map
+_EPS = 1e-5  # of the layer norms
 
 
 class SimplePyramid(nn.Module):
@@ -42,11 +41,13 @@ class SimplePyramid(nn.Module):
 
 
 def _level(channels: int, width: int, stride: int) -> nn.Sequential:
+    from timm.layers import LayerNorm2d
+
     resized: list[nn.Module] = []
     if stride == 4:
         resized = [
             nn.ConvTranspose2d(channels, channels // 2, 2, stride=2),
-            ChannelNorm(channels // 2),
+            LayerNorm2d(channels // 2, eps=_EPS),
             nn.GELU(),
             nn.ConvTranspose2d(channels // 2, channels // 4, 2, stride=2),
         ]
@@ -59,9 +60,9 @@ def _level(channels: int, width: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         *resized,
         nn.Conv2d(channels, width, 1, bias=False),
-        ChannelNorm(width),
+        LayerNorm2d(width, eps=_EPS),
         nn.Conv2d(width, width, 3, padding=1, bias=False),
-        ChannelNorm(width),
+        LayerNorm2d(width, eps=_EPS),
     )
 
 

@@ -16,10 +16,10 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask import add_clipmask_config, build_model
+from clipmask.backbones.features import STRIDES
+from clipmask.backbones.registry import build_backbone
 from clipmask.d2 import BACKBONE_REGISTRY, IMPLEMENTATION, Backbone, ShapeSpec
 from clipmask.errors import UserError
-from clipmask.modeling.backbone_registry import build_backbone
-from clipmask.modeling.features import STRIDES
 from tests.conftest import NAMES, ROOT
 
 MakeInputs = Callable[..., list[dict[str, Any]]]

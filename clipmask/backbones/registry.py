@@ -1,6 +1,6 @@
 """The backbone that a config names, from Detectron2's ``BACKBONE_REGISTRY``.
 
-timm's models are built in ``backbone.py``. Any other registered backbone, Detectron2's or the
+timm's models are built in ``timm_backbone.py``. Any other registered backbone, Detectron2's or the
 user's own, is built here and gets its weights from a file.
 """
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from clipmask.backbones.features import STRIDES, choose_features, set_norms
+from clipmask.backbones.timm_backbone import build_timm_backbone
 from clipmask.d2 import BACKBONE_REGISTRY, ShapeSpec
 from clipmask.errors import UserError
-from clipmask.modeling.backbone import build_timm_backbone
-from clipmask.modeling.features import STRIDES, choose_features, set_norms
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 

@@ -3,7 +3,7 @@
 ``TimmBackbone`` is a Detectron2 ``Backbone`` around a timm model with features at strides 4, 8, 16
 and 32, or around a plain vision transformer, whose single map becomes a ``SimplePyramid``. Its maps
 have Detectron2's names for those of a ResNet: ``res2`` (stride 4) to ``res5`` (stride 32).
-Backbones of other libraries are built in ``backbone_registry.py``.
+Backbones of other libraries are built in ``registry.py``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
+from clipmask.backbones.features import STRIDES, set_norms
+from clipmask.backbones.simple_pyramid import SimplePyramid, resized_for
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
 from clipmask.errors import UserError
-from clipmask.modeling.features import STRIDES, set_norms
-from clipmask.modeling.simple_pyramid import SimplePyramid, resized_for
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 from clipmask.weights.hub import check_cached

@@ -10,10 +10,10 @@ import timm
 import torch
 from torch import nn
 
+from clipmask.backbones.features import STRIDES
+from clipmask.backbones.timm_backbone import TimmBackbone
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone
 from clipmask.errors import UserError
-from clipmask.modeling.backbone import TimmBackbone
-from clipmask.modeling.features import STRIDES
 
 MODELS = ["resnet18", "mobilenetv2_050", "convnext_atto", "swin_tiny_patch4_window7_224"]
 

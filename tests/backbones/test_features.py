@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from clipmask.backbones.features import choose_features, set_norms
 from clipmask.d2 import ShapeSpec
 from clipmask.errors import UserError
-from clipmask.modeling.features import choose_features, set_norms
 
 ALL = ["res2", "res3", "res4", "res5"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipmask.modeling.simple_pyramid import SimplePyramid, resized_for
+from clipmask.backbones.simple_pyramid import SimplePyramid, resized_for
 
 
 def test_maps_have_their_strides_and_learn() -> None:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from clipmask.d2 import event_storage
 from clipmask.data.image_format import shown
-from clipmask.modeling.class_maps import label_map
+from clipmask.visualizer.colors import palette
+from clipmask.visualizer.compare import comparison
 from clipmask.vocabulary import Vocabulary
 
 
-def due(period: int) -> Any:
-    """Returns Detectron2's event storage in the steps that a picture is due in.
+def picture_storage(period: int) -> Any:
+    """Returns Detectron2's event storage in the steps in which a picture is due.
 
     Args:
         period: VIS_PERIOD, steps between pictures; 0: none.
@@ -28,11 +28,10 @@ def due(period: int) -> Any:
     return storage if storage is not None and storage.iter % period == 0 else None
 
 
-@torch.no_grad()
-def put_picture(
+def put_training_picture(
     storage: Any,
     sample: dict[str, Any],
-    pairs: tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]],
+    predicted: Tensor,
     vocabulary: Vocabulary,
     ignore_label: int,
     input_format: str,
@@ -42,20 +41,19 @@ def put_picture(
     Args:
         storage: takes the picture, uint8 (3, H', W'), RGB.
         sample: with ``image`` (3, H, W), 0..255, and ``sem_seg`` (H, W).
-        pairs: the sample's arguments of ``class_scores``.
-        vocabulary: its classes.
+        predicted: class ids (H, W).
+        vocabulary: the sample's classes.
         ignore_label: void of its labels.
         input_format: order of the image's channels, RGB or BGR.
     """
-    from clipmask.visualizer import comparison, palette
-
-    logits, masks, size, _ = pairs
     image = sample["image"].permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+    if input_format == "BGR":
+        image = np.ascontiguousarray(image[..., ::-1])
     names = list(vocabulary.names)
     picture = comparison(
-        shown(np.ascontiguousarray(image[..., ::-1] if input_format == "BGR" else image)),
+        shown(image),
         sample["sem_seg"].cpu().numpy(),
-        label_map(logits, masks, size, size).cpu().numpy(),
+        predicted.cpu().numpy(),
         names,
         _colors(vocabulary) or palette(names),
         ignore_label,
