@@ -1,13 +1,13 @@
-"""docs/results.md: what stands between its marks is written from the runs' result files, never by
-    hand.
+"""docs/results.md: the text between its marks is written from the runs' result files, not by hand.
 
     <!-- ablate: scores configs/ablations/grid.yaml -->
     ...
     <!-- /ablate -->
 
 The mark names what belongs there (``scores``, ``classes``, ``curves``, ``differences``, ``folds``,
-``unseen``, ``published``) and the files that it is made of, from the repository's root. Where there
-is no result yet, the block says how to get it.
+``dataset``, ``unseen``, ``published``) and the files that it is made of, from the repository's
+root; after ``dataset`` a dataset's name follows. Where there is no result yet, the block says how
+to get it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 
 from clipmask.errors import UserError
 from clipmask_tools.ablation.compare import summarize
-from clipmask_tools.ablation.folds import fold_class_table, fold_table
+from clipmask_tools.ablation.folds import dataset_table, fold_class_table, fold_table
 from clipmask_tools.ablation.grid import Grid, read_grid
 from clipmask_tools.ablation.plots import draw_curves, draw_differences
 from clipmask_tools.ablation.results import Result, read_results
@@ -67,6 +67,7 @@ class Page:
             "curves": self._curves,
             "differences": self._differences,
             "folds": self._folds,
+            "dataset": self._dataset,
             "unseen": self._unseen,
             "published": self._published,
         }
@@ -137,6 +138,10 @@ class Page:
         return "\n\n".join(
             (fold_table(grid, found), fold_class_table(grid, found), provenance(grid, found))
         )
+
+    def _dataset(self, file: str, dataset: str) -> str:
+        grid, found = self._read(file)
+        return dataset_table(grid, found, dataset) if found else _not_run(file)
 
     def _classes(self, file: str) -> str:
         grid, found = self._read(file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipmask_tools.ablation.folds import fold_class_table, fold_means, fold_table
+from clipmask_tools.ablation.folds import dataset_table, fold_class_table, fold_means, fold_table
 from clipmask_tools.ablation.grid import Grid
 from clipmask_tools.ablation.jobs import make_jobs
 from clipmask_tools.ablation.results import read_results
@@ -47,3 +47,20 @@ def test_means_are_of_seeds_that_have_every_fold(grid: Grid, tmp_path: Path) -> 
     assert "| full model | 2 | 42.86 ± 0.00 | 66.67 | 54.76 |  |" in text
     assert "| less of it | 1 | 33.33 | 33.33 | 33.33 | -21.43 |" in text
     assert "| less of it | 33.33 | 33.33 | 33.33 |" in fold_class_table(grid, found)
+
+
+def test_a_further_dataset_has_a_table_of_its_own(grid: Grid, tmp_path: Path) -> None:
+    more = {share: made_result(right=share).scores["made_val"] for share in (0.6, 0.8, 0.5)}
+    runs = [
+        made_result("full_dusk", 0, scores={**made_result().scores, "more": more[0.6]}),
+        made_result("full_day", 0, scores={**made_result().scores, "more": more[0.8]}),
+        made_result("less_dusk", 0, scores={**made_result().scores, "more": more[0.5]}),
+        made_result("less_day", 0),
+    ]
+    write_results(tmp_path, grid, *runs)
+    found = read_results(tmp_path, grid)
+    text = dataset_table(grid, found, "more")
+    # The mean over the folds of 42.86 and 66.67; a fold without the dataset does not count.
+    assert "| full model | 1 | 54.76 |  | 54.76 | 54.76 | 54.76 |" in text
+    assert "| less of it | 1 | 33.33 | -21.43 | 33.33 | 33.33 | 33.33 |" in text
+    assert dataset_table(grid, found, "none") == "*No run was tested on `none` yet.*"
