@@ -19,7 +19,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clipmask_tools.faulting.bench import NARROW, ROOT, Bench
+from clipmask_tools.faulting.bench import Bench
 
 TIMES = ("time", "data_time", "img/s", "eta_seconds")  # of a line of metrics.json
 TOLERANCE = 1e-4  # relative, of losses that are added up in another order
@@ -59,21 +58,8 @@ class Runs:
     def start(self, bench: Bench, processes: int = 0, more: Sequence[str] = ()) -> int:
         """Starts or goes on with a training; returns the process, which leads a group."""
         processes = processes or self.processes
-        if processes == 1:
-            return bench.start(*self.opts, *more, "--resume", before=os.setsid)
-        words = [sys.executable, str(ROOT / "train_net.py"), "--config-file"]
-        words += [str(ROOT / "configs" / "toy.yaml"), "--dataset", str(bench.dataset), *NARROW]
-        words += [*self.opts, *more, "--resume", "--num-gpus", str(processes)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with (bench.folder / "output.txt").open("w") as output:
-            return subprocess.Popen(
-                words,
-                cwd=bench.folder,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            ).pid
+        before = os.setsid if processes == 1 else None
+        return bench.start(*self.opts, *more, "--resume", before=before, processes=processes)
 
     def result(self, bench: Bench) -> tuple[bytes, list[dict[str, Any]]]:
         """What a training ended in: its last checkpoint, and its lines without their times."""

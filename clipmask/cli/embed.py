@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from clipmask.cli import HelpFormatter, run_main
-from clipmask.cli.output import output_file, shortened, write_output
+from clipmask.cli.output import add_force, output_file, shortened, write_output
 from clipmask.cli.register import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
@@ -85,12 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="take each name's row from the first of these files that has it, all of one model, and ask no CLIP",  # noqa: E501
     )
     parser.add_argument("--output", required=True, metavar="FILE.npz", help="the file to write")
+    add_force(parser)
     return parser
 
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    output = output_file(args.output, ".npz")
+    output = output_file(args.output, [".npz"], args.force)
     for path in args.register:
         register_file(path)
     if args.dataset is None:

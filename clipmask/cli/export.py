@@ -19,14 +19,14 @@ from PIL import Image
 from clipmask.cli import run_main
 from clipmask.cli.demo.inputs import find_pictures
 from clipmask.cli.demo.truth import LabelledPictures, dataset_name
-from clipmask.cli.output import output_file
+from clipmask.cli.output import add_force, make_folder, output_file
 from clipmask.data import TestMapper
 from clipmask.errors import UserError
 from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.export.network import ExportedNetwork
 from clipmask.export.quantize import MOST_PICTURES, quantize, spread_evenly
 from clipmask.export.verify import check, compare, made_pictures
-from clipmask.export.write import ENDINGS, WRITERS, make_program
+from clipmask.export.write import BESIDE, ENDINGS, WRITERS, make_program
 from clipmask.inference import Predictor
 from clipmask.inference.pixels import to_pixels
 from clipmask.inference.runtimes import Run, open_network
@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a checkpoint, a file of clipmask-pack, a folder, or the name of a model",
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
+    add_force(parser)
     parser.add_argument("--format", choices=list(ENDINGS), default="onnx", help="default: onnx")
     parser.add_argument(
         "--size", metavar="HxW", help="height and width of all pictures; default: any size"
@@ -250,7 +251,8 @@ def _labelled(args: argparse.Namespace, predictor: Predictor) -> LabelledPicture
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    output = output_file(args.output, ENDINGS[args.format])
+    ending, beside = ENDINGS[args.format], BESIDE.get(args.format, ())
+    output = output_file(args.output, [ending], args.force, beside)
     precision = _check_options(args)
     size = None if args.size is None else read_size(args.size)
     predictor = Predictor.from_checkpoint(find_weights(args.weights), device="cpu", opts=args.opts)
@@ -286,7 +288,7 @@ def _run(argv: Sequence[str] | None) -> None:
         text=rows,
     )
     program = make_program(network, size, text)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".clipmask-export-") as folder:
         made = Path(folder) / output.name
         WRITERS[args.format](program, made, description, args.half)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from clipmask.cli import run_main
-from clipmask.cli.output import output_file, shortened, write_output
+from clipmask.cli.output import add_force, output_file, shortened, write_output
 from clipmask.errors import UserError
 from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py"
     )
     parser.add_argument("--output", metavar="FILE.safetensors", help="the file to write")
+    add_force(parser)
     parser.add_argument(
         "--push-to-hub",
         metavar="OWNER/NAME",
@@ -64,7 +65,7 @@ def _run(argv: Sequence[str] | None) -> None:
         raise UserError(
             "nowhere to write to: say --output FILE.safetensors, --push-to-hub OWNER/NAME or both"
         )
-    output = output_file(args.output, ".safetensors") if args.output else None
+    output = output_file(args.output, [".safetensors"], args.force) if args.output else None
     checkpoint = load_checkpoint(args.weights)
     content = pack(checkpoint, args.weights, half=args.half, opts=args.opts)
     where = []

@@ -18,6 +18,7 @@ from clipmask.inference.runtimes import load_package
 from clipmask.weights.exported import IMAGE, KEY, TEXT
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
+BESIDE = {"openvino": (".bin",)}  # further files of a format, under the same name
 OPSET = 20  # of ONNX: the first whose operators the exporter translates all of these graphs to
 LEAST_HALF = 64  # elements of a weight that is stored in 16 bits
 

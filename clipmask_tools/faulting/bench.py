@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -106,7 +107,11 @@ class Bench:
         self.dataset = write_dataset(folder / "data")
 
     def start(
-        self, *opts: str, before: Callable[[], None] | None = None, command: str = "train"
+        self,
+        *opts: str,
+        before: Callable[[], None] | None = None,
+        command: str = "train",
+        processes: int = 1,
     ) -> int:
         """Starts a command in a fork and returns its process id.
 
@@ -115,6 +120,8 @@ class Bench:
             before: called in the fork first; it puts the fault in.
             command: ``train``, or the module of another command below ``clipmask.cli``, with
                 ``opts`` alone.
+            processes: of a training, with the numbers that torchrun would give them; all are in a
+                group of their own, which the main process leads.
         """
         words = [
             "--config-file",
@@ -137,6 +144,8 @@ class Bench:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+            if processes > 1:
+                _multiply(processes)
             if before is not None:
                 before()
             status = _main(command)(words if command == "train" else list(opts))
@@ -196,6 +205,27 @@ class Bench:
         return repr(
             [(key, canonical(content.get(key))) for key in ("model", "iteration", "optimizer")]
         ).encode()
+
+
+def _multiply(processes: int) -> None:
+    """Makes of this process the main one of several, by forks that go on from here as it does."""
+    os.setsid()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ.update(
+        TORCHELASTIC_RUN_ID="bench",
+        LOCAL_WORLD_SIZE=str(processes),
+        WORLD_SIZE=str(processes),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        RANK="0",
+        LOCAL_RANK="0",
+    )
+    for rank in range(1, processes):
+        if os.fork() == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            return
 
 
 def _main(command: str) -> Callable[[Sequence[str]], int]:

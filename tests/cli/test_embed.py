@@ -170,6 +170,7 @@ def test_rows_of_files_in_place_of_clip(
             assert arrays["names"].tolist() == ["road", "tree", "sky"]
             assert arrays["embeddings"].tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
             assert arrays["origins"].tolist() == ["a.npz", "a.npz", "b.npz"]
+        words.insert(0, "--force")
         assert main([*words, "a.npz"]) == 2
         assert "'sky'" in capsys.readouterr().err
         assert main([*words, "a.npz", "wide.npz"]) == 2

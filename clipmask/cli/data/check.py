@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from clipmask.cli.data.pictures import draw_frequencies, read_sample, truth_over
 from clipmask.cli.tables import format_table
+from clipmask.cli.written import OwnResults
 from clipmask.curation.checking.counts import (
     Checked,
     Frequencies,
@@ -31,26 +32,31 @@ from clipmask.curation.checking.subject import Subject
 from clipmask.data.cores import usable_cores
 from clipmask.errors import UserError
 
+REPORT, CHART = "report.json", "classes.png"  # in the output folder
 _ROWS = 10  # of a finding that are printed; the report has all
 
 
-def check(subject: Subject, output: str | None, workers: int | None) -> int:
+def check(subject: Subject, output: str | None, workers: int | None, *, force: bool = False) -> int:
     """Checks a dataset.
 
     Args:
         subject: the dataset.
         output: folder for report and pictures; None: the dataset's name with ``_check``.
         workers: processes; 0: none but this; None: one for each core.
+        force: write over files that ClipMask did not write itself.
 
     Returns:
         1 if there is something that would stop a training, else 0.
 
     Raises:
-        UserError: the folder can't be used; ``workers`` is negative.
+        UserError: the folder can't be used, or holds a file of a result's name that ClipMask did
+            not write; ``workers`` is negative.
     """
     if workers is not None and workers < 0:
         raise UserError(f"--workers {workers}: it is 0 (read in this process) or more")
     folder = output_folder(output or f"{subject.name}_check", subject)
+    own = OwnResults(folder, force)
+    own.refuse_others([folder / REPORT, folder / CHART])  # before all is read
     checked = _read_all(
         subject, min(usable_cores() if workers is None else workers, len(subject.pairs))
     )
@@ -63,7 +69,8 @@ def check(subject: Subject, output: str | None, workers: int | None) -> int:
         )
         print(f"  {finding.advice}\n")
         print(format_table(finding.columns, finding.rows, _ROWS))
-    written = _write(folder, subject, checked, findings, tables)
+    with own:
+        written = _write(folder, own, subject, checked, findings, tables)
     stops = [finding for finding in findings if finding.stops]
     verdict = _verdict(len(findings), len(stops))
     print(f"\n{verdict}; {written} -> {folder}")
@@ -155,33 +162,40 @@ def _void(table: Frequencies) -> float:
 
 def _write(
     folder: Path,
+    own: OwnResults,
     subject: Subject,
     checked: Checked,
     findings: list[Finding],
     tables: Mapping[str, Frequencies],
 ) -> str:
     """Writes report, chart and samples; returns their names for the closing line."""
+    samples = [
+        (folder / "samples" / f"{split}_{number:02}_{Path(pair.image).stem}.png", pair)
+        for split, pairs in samples_of_all_classes(subject, checked).items()
+        for number, pair in enumerate(pairs, 1)
+    ]
+    own.refuse_others(place for place, _ in samples)
     try:
         report = json.dumps(
             _report(subject, checked, findings, tables), indent=1, ensure_ascii=False
         )
-        (folder / "report.json").write_text(report + "\n", encoding="utf-8")
-        written = ["report.json"]
+        (folder / REPORT).write_text(report + "\n", encoding="utf-8")
+        own.add(folder / REPORT)
+        written = [REPORT]
         if any(table.images_read for table in tables.values()):
-            draw_frequencies(tables, subject, folder / "classes.png")
-            written.append("classes.png")
-        count = 0
-        for split, pairs in samples_of_all_classes(subject, checked).items():
-            for number, pair in enumerate(pairs, 1):
-                count += 1
-                target = folder / "samples" / f"{split}_{number:02}_{Path(pair.image).stem}.png"
-                target.parent.mkdir(exist_ok=True)
-                Image.fromarray(
-                    truth_over(read_sample(pair, subject.format, subject.image_format), subject)
-                ).save(target)
+            draw_frequencies(tables, subject, folder / CHART)
+            own.add(folder / CHART)
+            written.append(CHART)
+        for place, pair in samples:
+            place.parent.mkdir(exist_ok=True)
+            sample = read_sample(pair, subject.format, subject.image_format)
+            Image.fromarray(truth_over(sample, subject)).save(place)
+            own.add(place)
     except OSError as error:
         raise UserError(f"--output {folder}: can't be written to ({error})") from error
-    return ", ".join([*written, *([f"{count} labelled pictures in samples/"] if count else [])])
+    if samples:
+        written.append(f"{len(samples)} labelled pictures in samples/")
+    return ", ".join(written)
 
 
 def _report(

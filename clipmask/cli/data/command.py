@@ -52,6 +52,10 @@ examples:
 
 exit status: 0; 1 if some of the chosen pictures could not be read; 2 a mistake in the command or the descriptor.
 """  # noqa: E501
+_OTHERS = (
+    "write over files that are there already; without, only what ClipMask itself wrote into the"
+    " folder is replaced"
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,9 +110,7 @@ def _add_init(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="label maps that are read to find the classes",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="overwrite the output file if it is there"
-    )
+    _add_force(parser, "write over the output file if it is there already")
     parser.set_defaults(run=_init)
 
 
@@ -167,9 +169,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         default="smaller",
         help="which of two shapes counts where they overlap: the smaller, or the later in the file",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="write into a folder that has something in it"
-    )
+    _add_force(parser, "write into a folder that has something in it")
     parser.set_defaults(run=_convert)
 
 
@@ -198,6 +198,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="processes that read; 0: none but this (default: one for each core)",
     )
+    _add_force(parser, _OTHERS)
     parser.set_defaults(run=_check)
 
 
@@ -225,7 +226,12 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
         metavar="FOLDER",
         help="what is written goes there (default: the dataset's name with _shown, here)",
     )
+    _add_force(parser, _OTHERS)
     parser.set_defaults(run=_show)
+
+
+def _add_force(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--force", action="store_true", help=help)
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
@@ -270,13 +276,13 @@ def _convert(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from clipmask.cli.data.check import check
 
-    return check(_subject(args), args.output, args.workers)
+    return check(_subject(args), args.output, args.workers, force=args.force)
 
 
 def _show(args: argparse.Namespace) -> int:
     from clipmask.cli.data.show import show
 
-    return show(_subject(args), args.split, args.number, args.output, args.seed)
+    return show(_subject(args), args.split, args.number, args.output, args.seed, force=args.force)
 
 
 def _subject(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # the type would import torch

@@ -45,7 +45,9 @@ def convert(
         UserError: see ``clipmask.curation.converting.convert``; or the folder is not empty.
     """
     folder = Path(output)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not force):
+    if folder.is_file():
+        raise UserError(f"--output {folder}: is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
         raise UserError(
             f"--output {folder}: is there already; name another folder, or write into it with"
             " --force"

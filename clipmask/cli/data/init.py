@@ -9,7 +9,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from clipmask.cli.output import shortened
+from clipmask.cli.output import output_file, shortened
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.curation.converting.sources import annotations_in
 from clipmask.curation.guessing.guess import SHARES, FolderGuess, guess_folder
@@ -38,13 +38,7 @@ def init(folder: str, output: str | None, names: str | None, *, sample: int, for
     if sample < 1:
         raise UserError(f"--sample {sample}: read at least one label map")
     name = re.sub(r"[^\w.-]+", "_", Path(folder).resolve().name).strip("._") or "dataset"
-    path = Path(output or f"{name}.yaml")
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        raise UserError(f"--output {path}: name a file that ends in .yaml")
-    if path.exists() and not force:
-        raise UserError(
-            f"--output {path}: is there already; name another file, or overwrite it with --force"
-        )
+    path = output_file(output or f"{name}.yaml", [".yaml", ".yml"], force)
     try:
         guess = guess_folder(
             Path(folder), None if names is None else read_vocabulary(names, "--names"), sample

@@ -10,13 +10,22 @@ from PIL import Image
 
 from clipmask.cli.data.check import output_folder
 from clipmask.cli.data.pictures import contact_sheet, read_sample, truth_beside
+from clipmask.cli.written import OwnResults
 from clipmask.curation.checking.pair import Pair
 from clipmask.curation.checking.subject import Subject
 from clipmask.errors import UserError
 from clipmask.escaping import escaped
 
 
-def show(subject: Subject, split: str | None, number: int, output: str | None, seed: int) -> int:
+def show(
+    subject: Subject,
+    split: str | None,
+    number: int,
+    output: str | None,
+    seed: int,
+    *,
+    force: bool = False,
+) -> int:
     """Writes pictures beside their labels, and a contact sheet, for each split.
 
     Args:
@@ -25,13 +34,14 @@ def show(subject: Subject, split: str | None, number: int, output: str | None, s
         number: pictures of each split, at most.
         output: folder; None: the dataset's name with ``_shown``.
         seed: of the choice.
+        force: write over files that ClipMask did not write itself.
 
     Returns:
         1 if some of the chosen could not be read, else 0.
 
     Raises:
         UserError: there is no such split; ``number`` or ``seed`` makes no sense; the folder can't
-            be used.
+            be used, or holds a file of a result's name that ClipMask did not write.
     """
     if number < 1 or seed < 0:
         raise UserError(
@@ -41,26 +51,23 @@ def show(subject: Subject, split: str | None, number: int, output: str | None, s
         raise UserError(f"--split {split}: there is {', '.join(subject.splits)}")
     folder = output_folder(output or f"{subject.name}_shown", subject)
     broken, written, sheets = 0, 0, 0
-    for name in subject.splits if split is None else [split]:
-        samples = []
-        for pair in draw_pairs(
-            [pair for pair in subject.pairs if name in pair.splits], number, seed
-        ):
-            try:
-                sample = read_sample(pair, subject.format, subject.image_format)
-            except UserError as error:
-                print(escaped(f"skipped: {error}"), file=sys.stderr)
-                broken += 1
-                continue
-            samples.append(sample)
-            _save(
-                truth_beside(sample, subject),
-                folder,
-                f"{name}_{len(samples):02}_{sample.caption}.png",
-            )
-        if samples:
-            _save(contact_sheet(samples, subject), folder, f"{name}_sheet.png")
-        written, sheets = written + len(samples), sheets + bool(samples)
+    with OwnResults(folder, force) as own:
+        for name in subject.splits if split is None else [split]:
+            pairs = draw_pairs([p for p in subject.pairs if name in p.splits], number, seed)
+            samples = []
+            for pair in pairs:
+                try:
+                    sample = read_sample(pair, subject.format, subject.image_format)
+                except UserError as error:
+                    print(escaped(f"skipped: {error}"), file=sys.stderr)
+                    broken += 1
+                    continue
+                samples.append(sample)
+                place = folder / f"{name}_{len(samples):02}_{sample.caption}.png"
+                _save(truth_beside(sample, subject), own, place)
+            if samples:
+                _save(contact_sheet(samples, subject), own, folder / f"{name}_sheet.png")
+            written, sheets = written + len(samples), sheets + bool(samples)
     print(
         f"{written} labelled pictures and {sheets} contact sheet{'s' * (sheets != 1)} (*_sheet.png)"
         f" -> {folder}"
@@ -74,8 +81,10 @@ def draw_pairs(pairs: list[Pair], number: int, seed: int) -> list[Pair]:
     return [pairs[position] for position in sorted(chosen)]
 
 
-def _save(picture: np.ndarray, folder: Path, name: str) -> None:
+def _save(picture: np.ndarray, own: OwnResults, place: Path) -> None:
+    own.refuse_others([place])
     try:
-        Image.fromarray(picture).save(folder / name)
+        Image.fromarray(picture).save(place)
     except OSError as error:
-        raise UserError(f"--output {folder}: can't be written to ({error})") from error
+        raise UserError(f"--output {place}: can't be written ({error})") from error
+    own.add(place)

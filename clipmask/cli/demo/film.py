@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipmask.cli.demo.segment import Tally, is_file, progress_bar, protect
-from clipmask.cli.demo.written import OwnResults
+from clipmask.cli.written import OwnResults
 from clipmask.errors import UserError
 from clipmask.film.results import FilmResults
 from clipmask.film.smoothing import Smoothing
@@ -51,14 +51,14 @@ def segment_film(
         every: of how many frames one is segmented; the films written then have ``1 / every`` of the
             rate.
         smooth: strength of smoothing over time; None for none.
-        force: write over files that the demo did not write itself.
+        force: write over files that ClipMask did not write itself.
 
     Returns:
         130 if Ctrl-C ended it, else 0.
 
     Raises:
         UserError: the film can't be read, or none can be written, or a result would take the place
-            of a file that the demo did not write.
+            of a file that ClipMask did not write.
     """
     smoothing = None if smooth is None else Smoothing(smooth)
     single = is_file(output, CODECS, Image.registered_extensions())

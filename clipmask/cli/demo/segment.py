@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from clipmask.cli.demo.inputs import Input
 from clipmask.cli.demo.truth import LabelledPictures
-from clipmask.cli.demo.written import OwnResults
+from clipmask.cli.written import OwnResults
 from clipmask.data.file_names import result_names
 from clipmask.errors import UserError
 from clipmask.escaping import escaped
@@ -80,14 +80,14 @@ def segment_pictures(
         output: a folder, or a file for a single picture.
         kinds: what to save of each, some of ``KINDS``.
         dataset: what the pictures are from, if they have labels.
-        force: write over files that the demo did not write itself.
+        force: write over files that ClipMask did not write itself.
 
     Returns:
         1 if some of the pictures could not be read, else 0.
 
     Raises:
-        UserError: a result can't be written, or would take the place of a file that the demo did
-            not write; or the model has no server ids to write.
+        UserError: a result can't be written, or would take the place of a file that ClipMask
+            did not write; or the model has no server ids to write.
     """
     paths = [picture.path for picture in inputs]
     fitting = (

@@ -1,4 +1,4 @@
-"""The demo replaces its own results, and nothing else."""
+"""A command replaces results of ClipMask's own, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipmask.cli.demo.written import LIST, OwnResults
+from clipmask.cli.written import LIST, OwnResults
 from clipmask.errors import UserError
 
 

@@ -1,4 +1,6 @@
-"""Which files the demo may write over: those that it has written itself, and nobody has changed."""
+"""Which files a command may write over: those that ClipMask has written itself, and nobody has
+changed since.
+"""
 
 from __future__ import annotations
 
@@ -42,28 +44,32 @@ class OwnResults:
                 write_atomically(self.folder / LIST, lambda file: file.write(content))
 
     def refuse_others(self, places: Iterable[Path]) -> None:
-        """Refuses to write over files that are not the demo's own.
+        """Refuses to write over files that are not ClipMask's own.
 
         Args:
             places: files and folders that are to be written.
 
         Raises:
-            UserError: one of them is there and was not written by the demo, was changed since, or
-                is a link.
+            UserError: one of them is there and was not written by ClipMask, was changed since, or
+                is a link. With ``folder`` None this is any file that is there.
         """
         others = [place for place in places if not (self.force or self._free(place))]
         if others:
             more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
             what = "is a link" if others[0].is_symlink() else "is there already"
             raise UserError(
-                f"{others[0]}{more}: {what}, and the demo did not write it: name another --output,"
-                " or say --force to write over it"
+                f"--output {others[0]}{more}: {what}{self._stranger}; name another, or say --force"
+                " to write over it"
             )
 
     def add(self, place: Path) -> None:
         """Notes a file or folder that was written."""
         if self.folder is not None:
             self._known[self._name(place)] = _state(place)
+
+    @property
+    def _stranger(self) -> str:
+        return "" if self.folder is None else ", and ClipMask did not write it"
 
     def _free(self, place: Path) -> bool:
         if not os.path.lexists(place):
