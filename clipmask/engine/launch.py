@@ -20,7 +20,7 @@ from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipmask.data.workers import GIVE_UP_S
 from clipmask.device import resolve_device
@@ -89,6 +89,21 @@ def reduce_sum(fabric: Fabric, value: Tensor) -> Tensor:
     with waiting_for("the other processes of the run"):
         torch.distributed.all_reduce(total)
     return total
+
+
+def share_buffers(fabric: Fabric, module: nn.Module) -> None:
+    """Gives the saved buffers of ``module`` the main process's values in every process.
+
+    The statistics of BatchNorm are those of each process's own samples until its next step; a
+    checkpoint holds the main process's.
+    """
+    if fabric.world_size == 1:
+        return
+    saved = module.state_dict().keys()
+    with waiting_for("the other processes of the run"):
+        for name, buffer in module.named_buffers():
+            if name in saved:
+                torch.distributed.broadcast(buffer, src=0)
 
 
 def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ from clipmask.engine.launch import reduce_sum
 from clipmask.engine.optimizer import clip_gradients
 from clipmask.engine.state import TrainingState
 from clipmask.engine.stop import Wishes
+from clipmask.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,33 @@ def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[
     sums: dict[str, Tensor] = {}
     for index, part in enumerate(parts):
         with fabric.no_backward_sync(state.module, enabled=index < len(parts) - 1):
-            losses: dict[str, Tensor] = state.module(part, normalizer=normalizer)
+            with _single_values_told(len(part)):
+                losses: dict[str, Tensor] = state.module(part, normalizer=normalizer)
             fabric.backward(torch.stack(list(losses.values())).sum())
         for name, value in losses.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
     return sums
+
+
+@contextmanager
+def _single_values_told(images: int) -> Iterator[None]:
+    """Turns PyTorch's error about a normalisation of one value a channel into a ``UserError``.
+
+    A model whose coarsest map is one pixel meets it in its first step, with one image.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"a normalisation of the backbone got one value of each channel ({images} image(s) a"
+            " process and a map of one pixel), and one value has no variance: set"
+            " MODEL.BACKBONE.NORM FrozenBN; or let each process have two images or more, with a"
+            " larger SOLVER.IMS_PER_BATCH or SOLVER.MAX_IMS_PER_DEVICE; or make INPUT.CROP.SIZE"
+            " larger than 32 pixels",
+            key="INPUT.CROP.SIZE",
+        ) from error
 
 
 def _agree(state: TrainingState, total: Tensor, norm: Tensor | None) -> tuple[bool, bool, Wishes]:

@@ -27,7 +27,7 @@ from clipmask.engine.evaluation import (
     write_scores,
 )
 from clipmask.engine.folder import RunFolder, best_score, refuse_earlier_run, run_folder
-from clipmask.engine.launch import child_processes, is_main_process, launched
+from clipmask.engine.launch import child_processes, is_main_process, launched, share_buffers
 from clipmask.engine.pictures import draw_pictures, draw_sample
 from clipmask.engine.prepare import prepare, write_config
 from clipmask.engine.random_state import preserved_random_state
@@ -375,6 +375,7 @@ class _Run:
             return {}
         start, iteration = time.perf_counter(), self.state.iteration
         model, main = self.state.evaluated_model, self.fabric.is_global_zero
+        share_buffers(self.fabric, model)  # all score the model that is saved
         with self.signals.at_once(main):
             results = evaluate_datasets(
                 self.cfg, model, self.fabric, self.folder if final else None

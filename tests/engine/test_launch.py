@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from clipmask.engine.launch import InputKeepingPrecision, is_main_process, launch, resolve_precision
+from clipmask.engine.launch import (
+    InputKeepingPrecision,
+    is_main_process,
+    launch,
+    resolve_precision,
+    share_buffers,
+)
 from clipmask.errors import UserError
 
 from . import tiny
@@ -61,6 +72,35 @@ def test_impossible_numbers(tmp_path, monkeypatch) -> None:
         launch(tiny.tiny_cfg(tmp_path, "MODEL.DEVICE", "cuda"), num_gpus=4)
     with pytest.raises(UserError, match="one device"):
         launch(tiny.tiny_cfg(tmp_path, "MODEL.DEVICE", "cuda:1"), num_gpus=2)
+
+
+def _statistics(rank: int, meeting: str, folder: Path) -> None:
+    """What one of two processes has after a step on its own samples, and then shares."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=2)
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Linear(1 + rank, 1, bias=False))
+    model.register_buffer("cache", torch.zeros(1 + rank), persistent=False)
+    model[0](torch.full((2, 2, 3, 3), 1.0 + rank))
+    fabric: Any = SimpleNamespace(world_size=2)
+    share_buffers(fabric, model)
+    torch.save(model[0].state_dict(), folder / f"{rank}.pth")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_score_with_the_statistics_that_are_saved(tmp_path: Path) -> None:
+    """Else a score after a resumption, where all start from them, would be another."""
+    fork = multiprocessing.get_context("fork")
+    meeting = f"file://{tmp_path / 'meeting'}"
+    others = [fork.Process(target=_statistics, args=(rank, meeting, tmp_path)) for rank in range(2)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join(300)
+        assert process.exitcode == 0
+    first, second = (torch.load(tmp_path / f"{rank}.pth") for rank in range(2))
+    assert first["running_mean"].tolist() == pytest.approx([0.1, 0.1])
+    for name, value in first.items():
+        assert torch.equal(value, second[name])
 
 
 def test_main_process_by_environment(monkeypatch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clipmask.engine.state import TrainingState
 from clipmask.engine.step import micro_batches, on_device, training_step
+from clipmask.errors import UserError
 
 from . import tiny
 
@@ -34,6 +35,13 @@ def test_micro_batches_are_few_even_and_complete(count: int, limit: int) -> None
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
     assert len(parts) == (math.ceil(count / limit) if limit else 1)
+
+
+def test_a_normalisation_of_one_value_is_told(tmp_path, fabric) -> None:
+    state = _state(tmp_path, fabric, "MODEL.BACKBONE.NORM", "BN")
+    with pytest.raises(UserError, match=r"FrozenBN.*IMS_PER_BATCH.*CROP") as caught:
+        training_step(state, tiny.make_batch(1, size=(1, 1)), state.cfg.SOLVER)
+    assert caught.value.key == "INPUT.CROP.SIZE"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
