@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipmask_tools.faulting import files, stops, values
+from clipmask_tools.faulting import files, inputs, stops, together, values
 from clipmask_tools.faulting.bench import Bench, Outcome
 from clipmask_tools.faulting.stops import Fault
 
@@ -33,7 +33,8 @@ than had to be, and one line said what was wrong, not a traceback.
 
 def all_faults() -> list[Fault]:
     """Returns each fault's name and its trial."""
-    return [*stops.faults(), *files.faults(), *values.faults()]
+    rooms = (stops, files, inputs, together, values)
+    return [fault for room in rooms for fault in room.faults()]
 
 
 def table(rows: Sequence[tuple[str, Outcome]]) -> str:

@@ -76,7 +76,7 @@ def _killed(call: str, number: int, bench: Bench) -> Outcome:
     return resumed(bench, bench.train(before=before), (-signal.SIGKILL, 0))
 
 
-def _at_step(step: int, action: Callable[[], None]) -> Callable[[], None]:
+def at_step(step: int, action: Callable[[], None]) -> Callable[[], None]:
     """Returns what makes ``action`` happen in the middle of a step, counted from 1."""
 
     def before() -> None:
@@ -99,7 +99,7 @@ def _send(number: int) -> None:
 
 
 def _signal(number: signal.Signals, bench: Bench) -> Outcome:
-    ended = bench.train(before=_at_step(3, partial(_send, number)))
+    ended = bench.train(before=at_step(3, partial(_send, number)))
     saved = (bench.run / "model_0000002.pth").is_file()
     outcome = resumed(bench, ended, 130 if number == signal.SIGINT else 75)
     said = "; --resume continues from" in ended.text
@@ -139,7 +139,7 @@ def _signal_early(bench: Bench) -> Outcome:
 def _nohup(bench: Bench) -> Outcome:
     def before() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        _at_step(3, partial(_send, signal.SIGHUP))()
+        at_step(3, partial(_send, signal.SIGHUP))()
 
     ended = bench.train(before=before)
     same = bench.weights() == whole(bench)
@@ -194,7 +194,7 @@ def _full_pictures(bench: Bench) -> Outcome:
 
 
 def _removed(bench: Bench) -> Outcome:
-    ended = bench.train(before=_at_step(4, lambda: shutil.rmtree(bench.run)))
+    ended = bench.train(before=at_step(4, lambda: shutil.rmtree(bench.run)))
     same = bench.weights() == whole(bench)
     lines = (
         (bench.run / "metrics.json").read_text().splitlines()
