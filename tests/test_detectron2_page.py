@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shlex
 from pathlib import Path
 
@@ -102,3 +103,29 @@ def test_a_dataset_of_detectron2s_catalog(workspace: Path) -> None:
     told = run([*shlex.split(command), *SHORT, "OUTPUT_DIR", "output/my"], workspace, "detectron2")
     assert "my_val" in told
     assert "mIoU" in told
+
+
+def _lines_that_run(script: str) -> list[list[str]]:
+    """The arguments of each line of the page that runs a script of Detectron2's."""
+    lines = PAGE.read_text().splitlines()
+    return [
+        shlex.split(line)[2:] for line in lines if line.startswith("python ../") and script in line
+    ]
+
+
+def test_lazyconfig_train_net_trains_and_scores_again(workspace: Path) -> None:
+    """Detectron2's own script, as the page runs it; then its saved config with its weights."""
+    import detectron2
+
+    script = Path(detectron2.__file__).parents[1] / "tools" / "lazyconfig_train_net.py"
+    if not script.is_file():
+        pytest.skip("Detectron2 is installed without its repository, which has the script")
+    train, evaluate = _lines_that_run(script.name)
+    few = "train.max_iter=2 train.eval_period=2 dataloader.train.total_batch_size=2"
+    few += " dataloader.train.num_workers=0 dataloader.test.num_workers=0"
+    lines = (train + few.split(), evaluate)
+    told = [run(["python", str(script), *one], workspace, "detectron2") for one in lines]
+    scores = [re.search(r"copypaste: (\d[\d.,]+)", text) for text in told]
+    assert scores[0] is not None
+    assert scores[1] is not None
+    assert scores[0][1] == scores[1][1]

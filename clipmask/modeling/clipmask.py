@@ -52,8 +52,9 @@ class ClipMask(nn.Module):
         pixel_decoder: features and T to injected scales and per-pixel embedding.
         mask_decoder: those and T to (class, mask) pairs.
         criterion: pairs and label maps to losses.
-        vocabularies: the different vocabularies of the training datasets, at least one. Images
-            that come without a vocabulary are segmented into the first.
+        vocabularies: the different vocabularies of the training datasets, at least one; a list of
+            names is read by ``Vocabulary.from_names``. Images that come without a vocabulary are
+            segmented into the first.
         pixel_mean: mean of each channel, 0..255.
         pixel_std: standard deviation of each channel, 0..255.
         size_divisibility: images are padded to a multiple of it; at least the backbone's own.
@@ -76,7 +77,7 @@ class ClipMask(nn.Module):
         pixel_decoder: PixelDecoder,
         mask_decoder: MaskDecoder,
         criterion: Criterion,
-        vocabularies: Sequence[Vocabulary],
+        vocabularies: Sequence[Vocabulary | Sequence[str]],
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int = 32,
@@ -93,7 +94,11 @@ class ClipMask(nn.Module):
         self.pixel_decoder, self.mask_decoder = pixel_decoder, mask_decoder
         self.image_text = image_text
         self.criterion, self.size_divisibility = criterion, size_divisibility
-        self.vocabularies, self.vocabulary = tuple(vocabularies), vocabularies[0]
+        self.vocabularies = tuple(
+            space if isinstance(space, Vocabulary) else Vocabulary.from_names(space)
+            for space in vocabularies
+        )
+        self.vocabulary = self.vocabularies[0]
         linear = isinstance(mask_decoder.classifier, LinearClassifier)
         self._columns = ClassColumns(self.vocabularies if linear else ())
         self.register_buffer(

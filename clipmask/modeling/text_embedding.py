@@ -51,7 +51,8 @@ class TextEmbedding(nn.Module):
 
     Args:
         open_source: opens the source of embeddings; called once, when the source is first needed.
-        terms: the names of the training, ``union`` of its vocabularies.
+        terms: the names of the training, ``union`` of its vocabularies; texts are read by
+            ``Term.parse``.
         width: D, for a model whose T is loaded with its weights. The source is then opened only for
             other names, so neither CLIP nor a file has to be present. None opens the source at once
             to read its width.
@@ -69,12 +70,12 @@ class TextEmbedding(nn.Module):
     def __init__(
         self,
         open_source: Callable[[], TextSource],
-        terms: Sequence[Term],
+        terms: Sequence[Term | str],
         width: int | None = None,
         learner: TextLearner | None = None,
     ) -> None:
         super().__init__()
-        self.terms = tuple(terms)
+        self.terms = tuple(Term.parse(term) if isinstance(term, str) else term for term in terms)
         self._row = {term.text: row for row, term in enumerate(self.terms)}
         self._open_source = open_source
         self._source: TextSource | None = None
