@@ -150,6 +150,8 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         try:
             if not _merge_open(cfg, key, value):
                 cfg.merge_from_list([key, _as_default(cfg, key, value)])
+        except UserError:
+            raise
         except MERGE_ERRORS as error:
             raise UserError(f"override {key} {value}: {explain(error, cfg, key)}") from error
 
@@ -210,5 +212,14 @@ def explain(error: Exception, cfg: CfgNode, key: str | None = None) -> str:
     if reason := why_unread(wrong):
         return f"{wrong} is a key of Detectron2 that ClipMask does not read ({reason})"
     near = difflib.get_close_matches(wrong.upper(), list(leaf_keys(cfg)), n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; clipmask/config.py lists all keys"
+    section = ".".join(wrong.split(".")[:2])
+    if section != wrong and not _has(cfg, section):
+        hint = (
+            f", nor a section {section}: where it belongs to a project of Detectron2's family,"
+            " --register a file that holds or imports the project's add_..._config"
+        )
+    elif near:
+        hint = f"; did you mean {' or '.join(near)}?"
+    else:
+        hint = "; clipmask/config.py lists all keys"
     return f"there is no config key {wrong}{hint}"

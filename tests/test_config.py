@@ -126,6 +126,8 @@ def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
         ),
         (["MODEL.CLIPMASK.QUERIES", "5"], r"did you mean .*NUM_QUERIES"),
         (["SOLVER.MAX_ITER", "fast"], "Type mismatch"),
+        (["MODEL.SWIN.EMBED_DIM", "96"], "nor a section MODEL.SWIN.*--register"),
+        (["MODEL.BACKBONE.TIMM_ARGS", "same"], r"^override MODEL.BACKBONE.TIMM_ARGS same: the key"),
         (["SOLVER.MAX_ITER"], "has no value"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from clipmask.data.catalog import label_reader
 from clipmask.data.datasets import register_builtin_datasets
+from clipmask.data.datasets.registering import claim
 from clipmask.data.datasets.roots import dataset_root
 from clipmask.data.descriptor import read_descriptor, register_descriptor
 from clipmask.data.label_format import LabelFormat
@@ -15,6 +16,7 @@ __all__ = [
     "TrainMapper",
     "build_test_loader",
     "build_train_loader",
+    "claim",
     "dataset_root",
     "label_reader",
     "read_descriptor",

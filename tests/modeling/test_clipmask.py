@@ -469,3 +469,14 @@ def test_sixteen_bits(
         assert half(inputs)[0]["sem_seg"].shape == (2, 64, 96)
         again = half.float()(inputs)
     assert again[1]["sem_seg"].shape == (2, 61, 47)
+
+
+def test_a_vocabulary_may_be_a_list_of_names(small_model: ClipMask) -> None:
+    parts = ("backbone", "text", "pixel_decoder", "mask_decoder", "criterion")
+    model = ClipMask(
+        **{part: getattr(small_model, part) for part in parts},
+        vocabularies=[["road", "car;automobile"]],
+        pixel_mean=[0.0] * 3,
+        pixel_std=[1.0] * 3,
+    )
+    assert model.vocabularies == (Vocabulary.from_names(["road", "car;automobile"]),)

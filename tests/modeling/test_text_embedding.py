@@ -266,3 +266,7 @@ def test_weights_saved_before_T_was_asked_for_are_no_T() -> None:
     early, late = (TextEmbedding(RandomSource, terms(("road", "sky"))) for _ in range(2))
     late.load_state_dict(early.state_dict())
     assert late().abs().sum() > 0
+
+
+def test_terms_may_be_texts() -> None:
+    assert TextEmbedding(RandomSource, ["road", "car;auto"]).terms == terms(["road", "car;auto"])

@@ -66,10 +66,13 @@ def register(
 
 
 def claim(name: str) -> None:
-    """Lets a dataset that waits take its place in the catalog, where no other project has
-    registered one of that name.
+    """Puts a dataset of ours that waits for another project into Detectron2's catalog, if no
+    project has registered one of that name. ClipMask's loaders and commands do so by themselves.
+
+    Args:
+        name: of any dataset; nothing happens where none of that name waits.
     """
-    load = _waiting.pop(name, None)
+    load = _waiting.get(name)
     if load is not None and name not in DatasetCatalog.list():
         DatasetCatalog.register(name, load)
 

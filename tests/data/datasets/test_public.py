@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipmask import UserError, load_cfg
 from clipmask.d2 import IMPLEMENTATION, DatasetCatalog, MetadataCatalog
-from clipmask.data import build_train_loader, label_reader
+from clipmask.data import build_train_loader, claim, label_reader
 from clipmask.data.catalog import dataset_vocabulary, load_dataset
 from clipmask.data.datasets.ade20k import prepare
 from clipmask.data.datasets.class_table import FOLDER, read_table
@@ -232,3 +232,14 @@ def test_names_of_its_projects_are_left_to_them() -> None:
     )
     assert len(dataset_vocabulary(name)) == 65
     DatasetCatalog.remove(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["mapillary_vistas_sem_seg_val", "coco_2017_test_stuff_10k_sem_seg"]
+)
+def test_a_dataset_that_waits_can_be_claimed(root: Path, name: str) -> None:
+    claim(name)
+    claim(name)
+    assert list(DatasetCatalog.list()).count(name) == 1
+    CASES[name][0](root)
+    assert len(DatasetCatalog.get(name)) == 1
