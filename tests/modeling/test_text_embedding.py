@@ -269,4 +269,5 @@ def test_weights_saved_before_T_was_asked_for_are_no_T() -> None:
 
 
 def test_terms_may_be_texts() -> None:
-    assert TextEmbedding(RandomSource, ["road", "car;auto"]).terms == terms(["road", "car;auto"])
+    text = TextEmbedding(RandomSource, ["road", "car;auto"])
+    assert text.terms == tuple(terms(["road", "car;auto"]))
