@@ -90,11 +90,12 @@ def report() -> str:
         "models that come along": _models,
         "weight caches": _caches,
     }
-    told = {title: list(_guarded(rows)) for title, rows in sections.items()}
-    width = max(len(name) for rows in told.values() for name, _ in rows) + 2
-    paragraphs = (
-        "\n".join([f"[{t}]", *(f"{name:<{width}}{value}" for name, value in told[t])]) for t in told
-    )
+    found = {title: list(_guarded(rows)) for title, rows in sections.items()}
+    width = 2 + max(len(name) for rows in found.values() for name, _ in rows)
+    paragraphs = []
+    for title, rows in found.items():
+        lines = [f"{name:<{width}}{value}" for name, value in rows]
+        paragraphs.append("\n".join([f"[{title}]", *lines]))
     return _without_home("\n\n".join(paragraphs))
 
 

@@ -90,6 +90,11 @@ class LabelClass:
         """The names whose rows of T make up the class: its members, or its own name."""
         return self.members or (self.term,)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The name of the class, and then those of its members."""
+        return (self.term.text, *(term.text for term in self.members))
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -169,7 +174,9 @@ class Vocabulary:
 
         This is the form in which checkpoints keep it.
         """
-        terms = {term.text: term for item in self.classes for term in (item.term, *item.members)}
+        terms: dict[str, Term] = {}
+        for item in self.classes:
+            terms |= {term.text: term for term in (item.term, *item.members)}
         plain: dict[str, Any] = {
             "stuff_classes": list(self.names),
             "stuff_colors": None,
@@ -182,11 +189,7 @@ class Vocabulary:
         if all(item.server_id is not None for item in self.classes):
             plain["server_ids"] = [item.server_id for item in self.classes]
         prompts = {text: list(term.prompts) for text, term in terms.items() if term.prompts}
-        members = {
-            item.term.text: [term.text for term in item.members]
-            for item in self.classes
-            if item.members
-        }
+        members = {name: list(parts) for name, *parts in self.label_space if parts}
         if prompts:
             plain["class_prompts"] = prompts
         if members:
@@ -233,9 +236,7 @@ class Vocabulary:
 
         Labels of two datasets mean the same if and only if this is equal.
         """
-        return tuple(
-            (item.term.text, *(term.text for term in item.members)) for item in self.classes
-        )
+        return tuple(item.texts for item in self.classes)
 
     def using(self, embeddings: str) -> Vocabulary:
         """Returns the same classes with another source of embeddings; see the class."""

@@ -19,23 +19,24 @@ def format_table(
         most: rows that are shown, a line tells of the others; None: all.
     """
     shown = rows if most is None else rows[:most]
-    texts = [
-        [f"{value:.2f}" if isinstance(value, float) else escaped(str(value)) for value in row]
-        for row in shown
+    padded = [
+        _padded_column(heading, [row[place] for row in shown])
+        for place, heading in enumerate(columns)
     ]
-    widths = [max(len(text) for text in column) for column in zip(columns, *texts, strict=True)]
-    right = [
-        bool(shown) and all(isinstance(row[place], int | float) for row in shown)
-        for place in range(len(columns))
-    ]
-    lines = [
-        "  "
-        + "  ".join(
-            text.rjust(width) if at else text.ljust(width)
-            for text, width, at in zip(line, widths, right, strict=True)
-        )
-        for line in [list(columns), ["-" * width for width in widths], *texts]
-    ]
+    lines = ["  " + "  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
     if len(shown) < len(rows):
         lines.append(f"  ... and {len(rows) - len(shown)} more")
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
+
+
+def _padded_column(heading: str, values: Sequence[Any]) -> list[str]:
+    """Returns the heading, a rule and the values of a column, all as wide as the widest."""
+    texts = [heading, *(_text(value) for value in values)]
+    width = max(map(len, texts))
+    texts.insert(1, "-" * width)
+    are_numbers = bool(values) and all(isinstance(value, int | float) for value in values)
+    return [text.rjust(width) if are_numbers else text.ljust(width) for text in texts]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else escaped(str(value))

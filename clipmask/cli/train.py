@@ -168,7 +168,10 @@ def register_datasets(paths: Sequence[str], *, eval_only: bool = False) -> list[
             " which to train on with DATASETS.TRAIN"
         )
     pairs = {"DATASETS.TRAIN": train, "DATASETS.TEST": tuple(name for name in tested if name)}
-    return [word for key, names in pairs.items() for word in (key, repr(names))] if paths else []
+    words = []
+    for key, names in pairs.items():
+        words += [key, repr(names)]
+    return words if paths else []
 
 
 def set_environment(args: argparse.Namespace) -> None:

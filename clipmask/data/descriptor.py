@@ -172,15 +172,12 @@ class Descriptor:
             UserError: there is no picture, or none with a label map; a text file names an image
                 that is not there.
         """
+        return {split: list(map(self._record, images)) for split, images in self._split.items()}
+
+    def _record(self, image: Path) -> dict[str, str]:
         return {
-            split: [
-                {
-                    "file_name": str(self.images / image),
-                    "sem_seg_file_name": str(self.label_path(image)),
-                }
-                for image in images
-            ]
-            for split, images in self._split.items()
+            "file_name": str(self.images / image),
+            "sem_seg_file_name": str(self.label_path(image)),
         }
 
     @property

@@ -61,7 +61,7 @@ class GuardedDataset:
         records = self._load()
         if _by_format.get():
             return records
-        return [
-            GuardedRecord({key: value for key, value in record.items() if key != LABELS})
-            for record in records
-        ]
+        guarded: list[dict[str, Any]] = [GuardedRecord(record) for record in records]
+        for record in guarded:
+            record.pop(LABELS, None)
+        return guarded

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def look_up_texts(cfg: CfgNode, model: ClipMask) -> None:
         return
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         records = load_dataset(name, labelled=False).records
-        texts = list(dict.fromkeys(text for record in records for text in read_texts(record)))
+        texts = list(dict.fromkeys(chain.from_iterable(map(read_texts, records))))
         if texts:
             model.text.encode_texts(texts)
 

@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,11 @@ def _readable(scores: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     ``IoU-car``.
     """
     shown = dict(zip(names, shown_names(names), strict=True))
-    return {
-        f"{metric}-{shown[rest]}" if dash and rest in shown else key: value
-        for key, value in scores.items()
-        for metric, dash, rest in [key.partition("-")]
-    }
+    readable = {}
+    for key, value in scores.items():
+        metric, dash, name = key.partition("-")
+        readable[f"{metric}-{shown[name]}" if dash and name in shown else key] = value
+    return readable
 
 
 class _Scores(SemSegEvaluator):
@@ -221,15 +221,16 @@ def write_scores(
         UserError: a file can't be written.
     """
     for dataset, tasks in results.items():
-        scores = {
-            task: {key: value if math.isfinite(value) else None for key, value in values.items()}
-            for task, values in tasks.items()
-        }
+        scores = {task: _finite(values) for task, values in tasks.items()}
         content = {"dataset": dataset, "weights": str(weights), "iteration": iteration, **scores}
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         path = folder / "inference" / dataset / "scores.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+
+
+def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in scores.items()}
 
 
 def flatten(results: Results) -> dict[str, float]:

@@ -76,9 +76,9 @@ def parameter_groups(
         Groups for a torch optimiser, without the empty ones: (rest, each of ``multipliers``) x
         (decayed, not decayed), parameters in the model's own order.
     """
-    buckets: dict[tuple[str, bool], list[nn.Parameter]] = {
-        (part, undecayed): [] for part in ("", *multipliers) for undecayed in (False, True)
-    }
+    buckets: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for part in ("", *multipliers):
+        buckets[part, False], buckets[part, True] = [], []
     seen: set[nn.Parameter] = set()
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -59,13 +59,13 @@ def on_device(batch: list[dict[str, Any]], device: torch.device) -> list[dict[st
     """Returns the samples with their tensors on ``device``; the host does not wait for copies from
     pinned memory.
     """
-    return [
-        {
-            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for key, value in one.items()
-        }
-        for one in batch
-    ]
+    moved = []
+    for sample in batch:
+        moved.append(dict(sample))
+        for key, value in sample.items():
+            if isinstance(value, Tensor):
+                moved[-1][key] = value.to(device, non_blocking=True)
+    return moved
 
 
 def training_step(state: TrainingState, batch: list[dict[str, Any]], solver: CfgNode) -> StepResult:
@@ -176,12 +176,10 @@ class BatchStatistics:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._buffers = [
-            buffer
-            for module in model.modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-            for buffer in module.buffers(recurse=False)
-        ]
+        self._buffers: list[Tensor] = []
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                self._buffers += module.buffers(recurse=False)
         self._copies = [buffer.clone() for buffer in self._buffers]
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sized
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -280,11 +281,8 @@ class _Run:
             return
         self.failed_steps += 1
         self.skipped += 1
-        files = [
-            name
-            for names in gather(self.fabric, [str(sample["file_name"]) for sample in batch])
-            for name in names
-        ]
+        own = [str(sample["file_name"]) for sample in batch]
+        files = list(chain.from_iterable(gather(self.fabric, own)))
         step = self.state.iteration + 1
         logger.warning(
             "step %d skipped: its loss or gradient is not finite; its images: %s",

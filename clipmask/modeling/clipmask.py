@@ -368,9 +368,8 @@ class ClipMask(nn.Module):
             images = [at_traced_size(image) for image in images]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         divisor = self.divisor
-        height, width = (
-            ceil_div(max(size[axis] for size in sizes), divisor) * divisor for axis in (0, 1)
-        )
+        height = ceil_div(max(size[0] for size in sizes), divisor) * divisor
+        width = ceil_div(max(size[1] for size in sizes), divisor) * divisor
         padded = [
             F.pad(
                 (image.float() - self.pixel_mean).div_(self.pixel_std),

@@ -11,6 +11,7 @@ Shapes: B batch, K classes, L strings of the image that has most, D text width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ class ImageText(nn.Module):
         if self.training and self.drop:
             kept = (torch.rand(len(texts), device="cpu") >= self.drop).tolist()
             texts = [text if keep else [] for text, keep in zip(texts, kept, strict=True)]
-        different = list(dict.fromkeys(string for text in texts for string in text))
+        different = list(dict.fromkeys(chain.from_iterable(texts)))
         if not different:
             return padded_rows(own)
         row = dict(zip(different, encoder.encode_texts(different), strict=True))

@@ -68,7 +68,10 @@ def class_columns(vocabulary: Vocabulary, first: int = 0) -> Tensor | None:
     if first == 0 and all(len(rows) == 1 for rows in vocabulary.rows):
         return None
     most = max(len(rows) for rows in vocabulary.rows)
-    padded = [[first + row for row in rows] + [-1] * (most - len(rows)) for rows in vocabulary.rows]
+    padded = []
+    for rows in vocabulary.rows:
+        own = [first + row for row in rows]
+        padded.append(own + [-1] * (most - len(own)))
     return torch.tensor(padded)
 
 

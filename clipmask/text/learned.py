@@ -13,6 +13,7 @@ Shapes: K classes, N texts, M learned vectors, W the tower's token width, D text
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Protocol
 
 import torch
@@ -94,11 +95,10 @@ class LearnedContext(nn.Module):
             owners = zip(self.context, parts, strict=True)
             # (words, M, W)
             context = torch.cat([own.expand(len(words), -1, -1) for own, words in owners])
-        ids = tower.tokenize([word for words in parts for word in words], room=context.shape[-2])
+        ids = tower.tokenize(list(chain.from_iterable(parts)), room=context.shape[-2])
         features = tower(ids, context)
-        return torch.stack(
-            [average(group) for group in features.split([len(words) for words in parts])]
-        )
+        groups = features.split([len(words) for words in parts])
+        return torch.stack([average(group) for group in groups])
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``; frozen CLIP without the vectors: image texts are whole sentences."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,39 +112,22 @@ def _read_all(subject: Subject, workers: int) -> Checked:
 def _print_overview(subject: Subject, checked: Checked, tables: Mapping[str, Frequencies]) -> None:
     sizes = picture_sizes(subject, checked)
     rows = [
-        (
-            split,
-            sum(split in pair.splits for pair in subject.pairs),
-            _range(sizes[split]),
-            _void(tables[split]),
-        )
+        (split, _pairs_of(subject, split), _range(sizes[split]), _void(tables[split]))
         for split in subject.splits
     ]
     print(
         f"{subject.name}: {len(subject.pairs)} labelled pictures, {len(subject.classes)} classes\n"
     )
     print(format_table(("split", "pictures", "sizes", "void %"), rows))
-    columns = [
-        "class",
-        *(f"{split} {what}" for split in subject.splits for what in ("pixels %", "images")),
-    ]
+    columns = ["class"]
+    for split in subject.splits:
+        columns += [f"{split} pixels %", f"{split} images"]
+    class_rows: list[list[Any]] = [[name] for name in subject.class_names]
+    for table in tables.values():
+        for place, row in enumerate(class_rows):
+            row += [table.shares[place], table.images[place]]
     print()
-    print(
-        format_table(
-            columns,
-            [
-                [
-                    name,
-                    *(
-                        v
-                        for table in tables.values()
-                        for v in (table.shares[place], table.images[place])
-                    ),
-                ]
-                for place, name in enumerate(subject.class_names)
-            ],
-        )
-    )
+    print(format_table(columns, class_rows))
 
 
 def _range(sizes: Mapping[tuple[int, int], int]) -> str:
@@ -209,22 +192,25 @@ def _report(
         "findings": [finding.as_dict() for finding in findings],
         "splits": {
             split: {
-                "pictures": sum(split in pair.splits for pair in subject.pairs),
-                "sizes": {
-                    f"{width}x{height}": count
-                    for (width, height), count in sizes[split].most_common()
-                },
+                "pictures": _pairs_of(subject, split),
+                "sizes": {f"{size[0]}x{size[1]}": n for size, n in sizes[split].most_common()},
                 "void_pixels": table.void,
-                "classes": [
-                    {"name": name, "pixels": pixels, "share": share, "images": images}
-                    for name, pixels, share, images in zip(
-                        subject.class_names, table.pixels, table.shares, table.images, strict=True
-                    )
-                ],
+                "classes": _class_report(subject.class_names, table),
             }
             for split, table in tables.items()
         },
     }
+
+
+def _class_report(names: Sequence[str], table: Frequencies) -> list[dict[str, Any]]:
+    columns = zip(names, table.pixels, table.shares, table.images, strict=True)
+    keys = ("name", "pixels", "share", "images")
+    return [dict(zip(keys, values, strict=True)) for values in columns]
+
+
+def _pairs_of(subject: Subject, split: str) -> int:
+    """Returns how many labelled pictures a split has."""
+    return sum(split in pair.splits for pair in subject.pairs)
 
 
 def _verdict(findings: int, stops: int) -> str:

@@ -84,7 +84,8 @@ def contact_sheet(samples: Sequence[Sample], subject: Subject) -> NDArray[np.uin
     columns = min(_COLUMNS, len(small))
     font = load_font(12, [sample.caption for sample in small])
     band = 18  # for the name above each picture
-    high, wide = (max(sample.labels.shape[axis] for sample in small) for axis in (0, 1))
+    high = max(sample.labels.shape[0] for sample in small)
+    wide = max(sample.labels.shape[1] for sample in small)
     rows = -(-len(small) // columns)
     image = np.full(
         (rows * (high + band + _GAP) - _GAP, columns * (wide + _GAP) - _GAP, 3), _PAPER, np.uint8
@@ -145,10 +146,8 @@ def _draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path:
     from matplotlib.figure import Figure
 
     names, colors = subject.class_names, np.array(class_colors(subject)) / 255
-    order = np.argsort(
-        [-max(table.shares[place] for table in tables.values()) for place in range(len(names))],
-        kind="stable",
-    )
+    largest = np.max([table.shares for table in tables.values()], axis=0)
+    order = np.argsort(-largest, kind="stable")
     row = 0.24 * len(tables) + 0.12  # inches
     figure = Figure(
         figsize=(11, min(160.0, max(2.4, row * len(names) + 1.5))), dpi=110, layout="constrained"
