@@ -30,6 +30,7 @@ from clipmask.merging import (
     put_leaf,
     without_defaults,
 )
+from clipmask.plain_yaml import load_yaml
 from clipmask.ranges import check_ranges
 from clipmask.shipped import ConfigReader, base_files, config_file
 
@@ -345,7 +346,7 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     cfg = get_cfg()
     path = config_file(config)
     try:
-        if not isinstance(yaml.safe_load(path.read_text()), dict):
+        if not isinstance(load_yaml(path.read_text()), dict):
             raise UserError(f"config file {path}: not a mapping of keys to values")
         merge_content(cfg, _as_written_before(ConfigReader.load_yaml_with_base(str(path))))
     except FileNotFoundError as error:
@@ -414,7 +415,7 @@ def _find_files(cfg: CfgNode, path: Path) -> None:
     folders, files = [], [path]
     for file in files:  # grows with the bases
         folders.append(file.parent)
-        files += base_files(file, yaml.safe_load(file.read_text()))
+        files += base_files(file, load_yaml(file.read_text()))
     values = leaf_keys(cfg)
     for key in _FILE_KEYS:
         found = [
@@ -452,7 +453,7 @@ def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()
     """
     cfg = get_cfg()
     try:
-        merge_content(cfg, _as_written_before(dict(CfgNode(yaml.safe_load(text)))))
+        merge_content(cfg, _as_written_before(dict(CfgNode(load_yaml(text)))))
     except (yaml.YAMLError, *MERGE_ERRORS) as error:
         raise UserError(
             f"checkpoint {path}: its config can't be read ({error}); give one with --config-file"

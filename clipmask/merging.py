@@ -20,6 +20,7 @@ from fvcore.common.config import CfgNode
 
 from clipmask.builtin.unread_keys import OF_BACKBONES, UNREAD, why_unread
 from clipmask.errors import UserError
+from clipmask.plain_yaml import load_yaml
 
 # yacs' answers to what does not fit
 MERGE_ERRORS = (KeyError, ValueError, AssertionError, TypeError, AttributeError)
@@ -171,7 +172,7 @@ def _merge_open(cfg: CfgNode, key: str, value: str) -> bool:
     decoded = CfgNode._decode_cfg_value(value)  # as Python writes it, else the text itself
     try:
         if isinstance(decoded, str) and decoded.startswith("{"):
-            decoded = yaml.safe_load(decoded)
+            decoded = load_yaml(decoded)
     except yaml.YAMLError as error:
         raise UserError(
             f"override {key} {value}: is not a dictionary as in YAML or Python"

@@ -16,6 +16,7 @@ from fvcore.common.config import CfgNode
 
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
+from clipmask.plain_yaml import load_yaml
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -123,7 +124,7 @@ class ConfigReader(CfgNode):
         path = Path(filename)
         refuse_special(path, "config file")
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
         if not isinstance(content, dict) or "_BASE_" not in content:
             return io.StringIO(text)
         bases = [str(base.absolute()) for base in base_files(path, content)]

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipmask_tools.faulting import files, inputs, stops, together, values
-from clipmask_tools.faulting.bench import Bench, Outcome
+from clipmask_tools.faulting.bench import MODULES, Bench, Outcome
 from clipmask_tools.faulting.stops import Fault
 
 HEAD = """\
 # Faults
 
 What `python -m clipmask_tools.faults` printed. Each fault is put into a run, or another command, of its own, in a
-temporary folder, with the toy config's model made as narrow as it goes. The verdict is `good` where no more was lost
+temporary folder, with the toy config's model made as narrow as it goes, on a backbone that timm has for tests. The verdict is `good` where no more was lost
 than had to be, and one line said what was wrong, not a traceback.
 
 """  # noqa: E501
@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list:
         print("\n".join(name for name, _ in chosen))
         return 0
-    for module in ("clipmask.engine.train", "timm", "torch.utils.tensorboard"):
-        importlib.import_module(module)  # once, before the forks
+    for module in MODULES:
+        importlib.import_module(module)
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         for number, (name, trial) in enumerate(chosen):

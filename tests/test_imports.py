@@ -15,7 +15,7 @@ PACKAGE = ROOT / "clipmask"
 # A module may import from its own layer's folder and from the layers before it.
 LAYERS = [
     {"errors", "program", "recent"},
-    {"escaping", "paths"},
+    {"escaping", "paths", "plain_yaml"},
     {"builtin", "ranges", "shipped"},
     {"d2", "merging"},
     {"config", "device", "fonts", "losses", "vocabulary"},

@@ -19,6 +19,7 @@ from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
+from clipmask.plain_yaml import load_yaml
 from clipmask.vocabulary import Term
 
 KEYS = (
@@ -401,7 +402,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     """
     refuse_special(path, "descriptor")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except IsADirectoryError as error:
         raise UserError(
             f"descriptor {path}: is a folder; name the YAML file that describes it, which"

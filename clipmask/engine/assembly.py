@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
@@ -30,6 +29,7 @@ from clipmask.weights.checkpoint import (
     trained_vocabularies,
 )
 from clipmask.weights.licenses import START, UNKNOWN, License, checkpoint_licenses, told
+from clipmask.weights.stored import stored_values
 
 logger = logging.getLogger(__name__)
 
@@ -281,11 +281,9 @@ def _same_text(
     """Whether a checkpoint's T came from where ``clip`` and the prompts say; what it does not say
     is taken to agree.
     """
-    config = checkpoint.get("config")
-    stored = yaml.safe_load(config) if isinstance(config, str) else None
-    other = stored.get("MODEL", {}).get("CLIP", {}) if isinstance(stored, dict) else {}
+    stored = stored_values(checkpoint)
     keys = ("NAME", "PRETRAINED", "EMBEDDINGS", "PROMPTS")
-    if any(other.get(key, clip[key]) != clip[key] for key in keys):
+    if any(stored.get(f"MODEL.CLIP.{key}", clip[key]) != clip[key] for key in keys):
         return False
     before = {term.text: term.prompts for term in union(trained_vocabularies(checkpoint))}
     return before == {} or before == {term.text: term.prompts for term in union(vocabularies)}

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import yaml
 from fvcore.common.config import CfgNode
 
 from clipmask.d2 import MetadataCatalog
@@ -17,6 +16,7 @@ from clipmask.data.catalog import load_dataset
 from clipmask.data.image_format import ImageFormat
 from clipmask.data.reading import read_image
 from clipmask.errors import UserError
+from clipmask.weights.stored import stored_values
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +77,11 @@ def _stored(
     checkpoint: Mapping[str, Any] | None, bands: int
 ) -> tuple[list[float], list[float]] | None:
     """The numbers in a checkpoint's config, if there is one for each band."""
-    text = (checkpoint or {}).get("config")
-    model = (yaml.safe_load(text) or {}).get("MODEL", {}) if isinstance(text, str) else {}
-    mean, std = model.get("PIXEL_MEAN", []), model.get("PIXEL_STD", [])
-    return (list(mean), list(std)) if len(mean) == len(std) == bands else None
+    values = stored_values(checkpoint or {})
+    mean, std = values.get("MODEL.PIXEL_MEAN"), values.get("MODEL.PIXEL_STD")
+    if not isinstance(mean, list) or not isinstance(std, list):
+        return None
+    return (mean, std) if len(mean) == len(std) == bands else None
 
 
 def _measured(name: str, bands: int) -> tuple[list[float], list[float]]:

@@ -16,11 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import yaml
-
 from clipmask.engine.log import run_log
 from clipmask.errors import UserError
-from clipmask.weights.checkpoint import LAST, TEMPORARY, describe, last_checkpoint, load_checkpoint
+from clipmask.weights.checkpoint import (
+    LAST,
+    TEMPORARY,
+    describe,
+    last_checkpoint,
+    load_checkpoint,
+)
+from clipmask.weights.stored import stored_values
 
 try:
     import fcntl
@@ -262,8 +267,8 @@ def best_score(folder: Path, datasets: Sequence[str], logged: float = -math.inf)
     except UserError as error:
         logger.warning("%s; the next best model takes its place", error)
         return -math.inf
-    told = yaml.safe_load(str(content.get("config", ""))) or {}
-    tested = list(told.get("DATASETS", {}).get("TEST") or datasets)
+    named = stored_values(content).get("DATASETS.TEST")
+    tested = list(named) if isinstance(named, list) and named else list(datasets)
     if tested != list(datasets):
         kept = path.with_name(
             f"model_best_{re.sub(r'[^A-Za-z0-9_-]', '_', '+'.join(tested))[:200]}.pth"

@@ -11,11 +11,10 @@ from platform import python_version
 from typing import Any
 
 import torch
-import yaml
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 
-from clipmask.config import dump_cfg, leaf_keys
+from clipmask.config import dump_cfg
 from clipmask.d2 import MetadataCatalog
 from clipmask.data.image_format import ImageFormat
 from clipmask.engine.ema import WeightAverage
@@ -35,6 +34,7 @@ from clipmask.weights.licenses import (
     joined,
     plain,
 )
+from clipmask.weights.stored import stored_values
 
 logger = logging.getLogger(__name__)
 
@@ -184,8 +184,7 @@ def differences(checkpoint: dict[str, Any], cfg: CfgNode) -> list[str]:
 
     OUTPUT_DIR, SEED and the keys that came after the checkpoint are left out.
     """
-    told = yaml.safe_load(str(checkpoint.get("config", ""))) or {}
-    before, now = leaf_keys(CfgNode(told)), leaf_keys(CfgNode(yaml.safe_load(dump_cfg(cfg))))
+    before, now = stored_values(checkpoint), stored_values({"config": dump_cfg(cfg)})
     keys = [
         key
         for key in now
@@ -200,8 +199,13 @@ def _position(checkpoint: dict[str, Any]) -> int:
     """
     if "samples" in checkpoint:
         return int(checkpoint["samples"])
-    told = yaml.safe_load(str(checkpoint["config"]))
-    return int((checkpoint["iteration"] + 1) * told["SOLVER"]["IMS_PER_BATCH"])
+    batch = stored_values(checkpoint).get("SOLVER.IMS_PER_BATCH")
+    if not isinstance(batch, int):
+        raise UserError(
+            "--resume: the last checkpoint says neither its samples nor its batch size; start a new"
+            " run from its weights with MODEL.WEIGHTS"
+        )
+    return (int(checkpoint["iteration"]) + 1) * batch
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from fvcore.common.config import CfgNode
 
 from clipmask.d2 import MetadataCatalog
+from clipmask.weights.stored import stored_values
 
 UNKNOWN = "unknown"
 DATA, START = "trained on", "started from"  # the roles
@@ -84,10 +84,9 @@ def checkpoint_licenses(checkpoint: Mapping[str, Any]) -> list[License]:
     if isinstance(stated, list):
         known = [item for item in stated if isinstance(item, dict)]
         return [License(*(_text(item.get(key)) for key in License._fields)) for item in known]
-    text = checkpoint.get("config")
-    config = yaml.safe_load(text) if isinstance(text, str) else None
-    datasets = config.get("DATASETS", {}).get("TRAIN", ()) if isinstance(config, dict) else ()
-    return data_licenses(name for name in datasets if isinstance(name, str))
+    datasets = stored_values(checkpoint).get("DATASETS.TRAIN")
+    names = datasets if isinstance(datasets, list) else []
+    return data_licenses(name for name in names if isinstance(name, str))
 
 
 def joined(licenses: Iterable[License]) -> list[License]:

@@ -26,10 +26,18 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("sky", "field", "house")
 COLORS = np.array([(90, 140, 220), (60, 150, 60), (180, 80, 60)])
+MODULES = (  # imported once, before the forks
+    "clipmask.engine.train",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "timm",
+    "torch.utils.tensorboard",
+)
 HANG_S = 600  # a process that says nothing for so long hangs
 STEPS = 6
-NARROW = [  # the toy config's model, as narrow as it goes
-    *("MODEL.DEVICE", "cpu", "MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.MASK_DIM", "16"),
+NARROW = [  # the toy config's model, as narrow as it goes, on timm's backbone for tests
+    *("MODEL.BACKBONE.TIMM_NAME", "test_resnet", "MODEL.DEVICE", "cpu"),
+    *("MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.MASK_DIM", "16"),
     *(
         "MODEL.CLIPMASK.NUM_HEADS",
         "2",

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from clipmask.errors import UserError
+from clipmask.plain_yaml import load_yaml
 
 _LINE = re.compile(r"(\d+)[\s,;]+(\d+)[\s,;]+(\d+)[\s:,;]+(\S.*)")  # 128 64 128 road
 _HEX = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
@@ -46,7 +47,7 @@ def read_colors(path: Path) -> dict[str, list[int]]:
 
 def _parsed(path: Path, text: str) -> Mapping[Any, Any]:
     try:
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        content = json.loads(text) if path.suffix.lower() == ".json" else load_yaml(text)
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"--colors {path}: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):

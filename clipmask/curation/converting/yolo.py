@@ -15,6 +15,7 @@ import yaml
 
 from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape, polygons
 from clipmask.errors import UserError
+from clipmask.plain_yaml import load_yaml
 
 
 def yolo_labels(picture: Path) -> Path:
@@ -84,7 +85,7 @@ def _of_list(root: Path) -> dict[int, str]:
 def _of_yaml(root: Path) -> dict[int, str]:
     for path in sorted(root.glob("*.y*ml")):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+            content = load_yaml(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             continue
         found: Any = content.get("names") if isinstance(content, dict) else None
