@@ -34,6 +34,7 @@ examples:
   %(prog)s roboflow --output mine                      train/, valid/ and test/ with _annotations.coco.json
   %(prog)s yolo --output mine                          data.yaml, images/ and labels/*.txt with polygons
   %(prog)s annotations.xml --images frames --output mine --background void
+  %(prog)s data --output mine                          Hugging Face: data/train-00000-of-00001.parquet
   %(prog)s photos --format masks --output mine         masks/crop/s0.png, or s0_crop.png beside s0.jpg
 """  # noqa: E501
 CHECK_EXAMPLES = """\
@@ -146,6 +147,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
             "via",
             "npy",
             "masks",
+            "parquet",
         ),
         help="of the annotations (default: found out; masks has to be said)",
     )
@@ -156,6 +158,11 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
             'class names, "road,sky,...", in the order of their ids (default: those of the'
             " annotations, by name)"
         ),
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="COLUMN",
+        help="of Parquet files: the column of the label pictures (default: by their names)",
     )
     parser.add_argument(
         "--background",
@@ -267,6 +274,7 @@ def _convert(args: argparse.Namespace) -> int:
         args.output,
         format=args.format,
         names=args.names,
+        labels=args.labels,
         background=args.background,
         overlap=args.overlap,
         force=args.force,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clipmask.cli.output import output_file, shortened
 from clipmask.cli.vocabulary import read_vocabulary
+from clipmask.curation.converting.parquet import parquet_files
 from clipmask.curation.converting.sources import annotations_in
 from clipmask.curation.guessing.guess import SHARES, FolderGuess, guess_folder
 from clipmask.curation.guessing.pairing import find_pictures
@@ -58,6 +59,11 @@ def _with_advice(message: str, folder: Path) -> str:
     if not folder.is_dir() or "clipmask-data convert" in message:
         return message
     pictures = find_pictures(folder)
+    if not pictures and (files := parquet_files(folder)):
+        return (
+            f"{folder}: no picture in it, but {files[0].relative_to(folder)}, which may hold some."
+            f" Unpack it: clipmask-data convert {shlex.quote(str(folder))} --output FOLDER"
+        )
     kind = annotations_in(folder, pictures) if pictures else None
     if kind is None:
         return message

@@ -1,0 +1,284 @@
+"""Parquet and Arrow files of Hugging Face ``datasets`` with pictures and label pictures: both are
+written as files, from which a descriptor is then made as of any folder.
+
+pyarrow reads them, an extra (pip install 'clipmask[parquet]').
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from clipmask.curation.converting.files import read_json
+from clipmask.curation.guessing.guess import split_name
+from clipmask.errors import UserError
+
+SUFFIXES = (".parquet", ".arrow")
+NAMES_FILE = "classes.txt"  # that ``init`` reads beside pictures
+_ROWS = 8  # that are in memory together
+_LABEL_WORDS = re.compile(r"label|mask|annot|gt|truth|seg|class|target", re.IGNORECASE)
+_OTHER_WORDS = re.compile(r"instance|panoptic|depth|edge|bound|overlay|pred|color", re.IGNORECASE)
+_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # of Pillow's formats, others as named
+
+
+class Unpacked(NamedTuple):
+    """What was written.
+
+    Attributes:
+        columns: of the pictures and of the label pictures.
+        splits: how many pictures each has; of files that tell no split the key is empty.
+        unlabelled: pictures whose label is empty.
+        names_from: where names of classes were found; None: nowhere.
+    """
+
+    columns: tuple[str, str]
+    splits: dict[str, int]
+    unlabelled: int
+    names_from: str | None
+
+
+def parquet_files(source: Path) -> list[Path]:
+    """Returns the files of Parquet or Arrow that a path names or a folder holds, in order."""
+    if source.is_file():
+        return [source] if source.suffix.lower() in SUFFIXES else []
+    files = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in files if not path.name.startswith("cache-"))
+
+
+def unpack(files: Sequence[Path], output: Path, labels: str | None = None) -> Unpacked:
+    """Writes the pictures to ``images/`` and their label pictures to ``labels/``, as they are.
+
+    Each split has a folder of its own. Names of classes, of an ``id2label.json`` beside the files
+    or of the schema, go to ``classes.txt``.
+
+    Args:
+        files: of one dataset; their names or folders tell the splits: train-00000-of-00001.parquet.
+        output: the folder.
+        labels: the column of the label pictures; None: found out.
+
+    Raises:
+        UserError: pyarrow is not installed; a file can't be read; the columns of pictures and
+            labels are not there, or can't be told from others; or a cell holds no picture.
+    """
+    found: tuple[str, str] | None = None
+    splits: Counter[str] = Counter()
+    unlabelled = 0
+    taken: set[Path] = set()
+    for file in files:
+        schema, rows = _opened(file)
+        columns = _columns(file, schema, labels)
+        found = found or columns
+        if columns != found:
+            raise UserError(
+                f"{file}: has pictures in the columns {' and '.join(columns)}, but {files[0]} in"
+                f" {' and '.join(found)}; convert them one by one"
+            )
+        split = _split(file)
+        for number, row in enumerate(rows(columns)):
+            labelled = _write_pair(row, columns, output, split, f"{file}, row {number}", taken)
+            splits[split] += 1
+            unlabelled += not labelled
+    assert found is not None, "there is a file"
+    return Unpacked(found, dict(splits), unlabelled, _write_names(files, output))
+
+
+def _write_pair(
+    row: Mapping[str, Any],
+    columns: tuple[str, str],
+    output: Path,
+    split: str,
+    where: str,
+    taken: set[Path],
+) -> bool:
+    """Writes a picture and its label picture; returns whether there is one."""
+    content, name = _content(row[columns[0]], f"{where}: {columns[0]}")
+    stem = Path(name or "").stem or f"{len(taken):06d}"
+    if Path(split, stem) in taken:
+        stem = f"{stem}_{len(taken):06d}"
+    taken.add(Path(split, stem))
+    if content is None:
+        raise UserError(f"{where}: {columns[0]} is empty; drop rows without a picture")
+    _write(output / "images" / split, stem, content, f"{where}: {columns[0]}")
+    content, _ = _content(row[columns[1]], f"{where}: {columns[1]}")
+    if content is not None:
+        _write(output / "labels" / split, stem, content, f"{where}: {columns[1]}")
+    return content is not None
+
+
+def _write(folder: Path, stem: str, content: bytes, where: str) -> None:
+    """Writes a picture as it is, under the ending of its format."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            kind = str(image.format)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{where}: holds no picture that can be read ({error})") from error
+    path = folder / f"{stem}{_ENDINGS.get(kind, '.' + kind.lower())}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error})") from error
+
+
+def _content(cell: Any, where: str) -> tuple[bytes | None, str | None]:
+    """Returns the bytes and the name of a picture: a cell is bytes, or {bytes, path}."""
+    if cell is None or isinstance(cell, bytes):
+        return cell, None
+    content, path = cell.get("bytes"), cell.get("path")
+    if content is None and path:
+        raise UserError(
+            f"{where}: names the file {path} in place of holding it; write the dataset again with"
+            " the pictures inside (push_to_hub or to_parquet of datasets put them there), or name"
+            " the folder of these files to clipmask-data init"
+        )
+    return content, path
+
+
+def _columns(file: Path, schema: Any, labels: str | None) -> tuple[str, str]:
+    """Returns the columns of pictures and of label pictures."""
+    pictures = [field.name for field in schema if _is_picture(field.type)]
+    all_of_them = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    if labels is not None and labels not in pictures:
+        raise UserError(
+            f"{file}: --labels {labels}: is no column of pictures; there are"
+            f" {', '.join(pictures) or 'none'} among {all_of_them}"
+        )
+    if len(pictures) < 2:
+        raise UserError(
+            f"{file}: has {len(pictures)} column{'s' * (len(pictures) != 1)} of pictures; a picture"
+            f" and a label picture a row are needed. Its columns are {all_of_them}"
+        )
+    maps = [labels] if labels else [name for name in pictures if _LABEL_WORDS.search(name)]
+    if len(maps) > 1:
+        maps = [name for name in maps if not _OTHER_WORDS.search(name)] or maps
+    others = [name for name in pictures if name not in maps and not _LABEL_WORDS.search(name)]
+    if len(others) > 1:
+        others = [name for name in others if not _OTHER_WORDS.search(name)] or others
+    if len(maps) != 1:
+        raise UserError(
+            f"{file}: the columns {', '.join(pictures)} hold pictures; say which holds the label"
+            " maps, with --labels COLUMN"
+        )
+    if len(others) != 1:
+        raise UserError(
+            f"{file}: the columns {', '.join(pictures)} hold pictures, {maps[0]} the label maps;"
+            " which of the others is labelled can't be told: drop those that are not meant"
+        )
+    return others[0], maps[0]
+
+
+def _is_picture(kind: Any) -> bool:
+    """Whether a column holds bytes, or {bytes, path} as ``datasets.Image`` is stored."""
+    pyarrow = _library()
+    binary = (pyarrow.types.is_binary, pyarrow.types.is_large_binary)
+    if pyarrow.types.is_struct(kind):
+        names = {kind.field(place).name: kind.field(place).type for place in range(kind.num_fields)}
+        return "bytes" in names and any(is_kind(names["bytes"]) for is_kind in binary)
+    return any(is_kind(kind) for is_kind in binary)
+
+
+def _split(file: Path) -> str:
+    """Returns the split that a file's name or a folder near it tells; empty where none does."""
+    parts = (file.stem, *(parent.name for parent in file.absolute().parents[:2]))
+    return next((split for part in parts if (split := split_name(part))), "")
+
+
+def _opened(file: Path) -> tuple[Any, Callable[[Sequence[str]], Iterator[Mapping[str, Any]]]]:
+    """Returns a file's schema, and what gives its rows, of some columns, one at a time."""
+    pyarrow = _library()
+    wrong = (OSError, pyarrow.ArrowException)
+    is_parquet = file.suffix.lower() == ".parquet"
+    try:
+        table = _table(file) if is_parquet else None
+        schema = table.schema_arrow if table is not None else _stream(file).schema
+    except wrong as error:
+        raise UserError(f"{file}: can't be read ({error})") from error
+
+    def rows(columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        try:
+            batches = (
+                table.iter_batches(_ROWS, columns=list(columns))
+                if table is not None
+                else _stream(file)
+            )
+            for batch in batches:
+                chosen = batch.select(list(columns))
+                for start in range(0, len(chosen), _ROWS):
+                    yield from chosen.slice(start, _ROWS).to_pylist()
+        except wrong as error:
+            raise UserError(f"{file}: can't be read ({error})") from error
+
+    return schema, rows
+
+
+def _table(file: Path) -> Any:
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(file)
+
+
+def _stream(file: Path) -> Any:
+    pyarrow = _library()
+    return pyarrow.ipc.open_stream(pyarrow.memory_map(str(file)))
+
+
+def _write_names(files: Sequence[Path], output: Path) -> str | None:
+    """Writes the names of the classes where they are known; returns from where."""
+    tops = dict.fromkeys(place for file in files for place in file.absolute().parents[:3])
+    names: dict[int, str] = {}
+    source = next(
+        (top / "id2label.json" for top in tops if (top / "id2label.json").is_file()), None
+    )
+    if source is not None:
+        content = read_json(source)
+        try:
+            names = {int(number): str(name) for number, name in content.items()}
+        except (AttributeError, ValueError) as error:
+            raise UserError(f"{source}: is no table of ids and names ({error})") from error
+    else:
+        names = dict(enumerate(_names_of_schema(_opened(files[0])[0])))
+    if not names:
+        return None
+    lines = [f"{number}: {' '.join(name.split())}\n" for number, name in sorted(names.items())]
+    (output / NAMES_FILE).write_text("".join(lines), encoding="utf-8")
+    return "the schema's metadata" if source is None else str(source)
+
+
+def _names_of_schema(schema: Any) -> list[str]:
+    """Returns the names of a list of classes, which ``datasets`` keeps in the schema.
+
+    A single class of a picture says what the whole picture is, and names no class of pixels.
+    """
+    try:
+        text = (schema.metadata or {}).get(b"huggingface", b"{}")
+        features = json.loads(text)["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return []
+    for feature in features.values():
+        inner = feature.get("feature") if isinstance(feature, dict) else None
+        inner = feature[0] if isinstance(feature, list) and feature else inner
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
+            return [str(name) for name in inner.get("names") or ()]
+        own = feature.get("names") if isinstance(feature, dict) else None
+        if own and feature.get("_type") == "Image":
+            return [str(name) for name in own]
+    return []
+
+
+def _library() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+    except ImportError as error:
+        raise UserError(
+            "files of Parquet and Arrow are read by pyarrow, which is not installed: pip install"
+            " 'clipmask[parquet]'"
+        ) from error
+    return pyarrow
