@@ -229,7 +229,8 @@ def _devices() -> Rows:
     from clipmask.data.cores import usable_cores
 
     cuda, hip = torch.version.cuda, torch.version.hip
-    yield "torch is built for", f"CUDA {cuda}" if cuda else f"ROCm {hip}" if hip else "no CUDA"
+    builds = [f"{name} {version}" for name, version in (("CUDA", cuda), ("ROCm", hip)) if version]
+    yield "torch is built for", (builds or ["no CUDA"])[0]
     yield (
         "cuDNN",
         str(torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else "no"),
@@ -285,10 +286,10 @@ def _datasets() -> Rows:
     for folder, content in FOLDERS.items():
         places = [root.absolute() / folder for root in roots if (root / folder).is_dir()]
         whole = next((place for place in places if (place / content).exists()), None)
-        yield (
-            folder,
-            str(whole) if whole else f"{places[0]}, without {content}" if places else "not found",
-        )
+        if whole or not places:
+            yield folder, str(whole or "not found")
+        else:
+            yield folder, f"{places[0]}, without {content}"
 
 
 def _models() -> Rows:

@@ -102,11 +102,8 @@ class Each:
         return not self.rising or items == sorted(items)
 
     def __str__(self) -> str:
-        count = (
-            f"{self.length} values"
-            if self.length
-            else f"{'none' if self.empty else 'one'} or more values"
-        )
+        fewest = "none" if self.empty else "one"
+        count = f"{self.length} values" if self.length else f"{fewest} or more values"
         return f"{count}, each {self.rule}" + (", in rising order" if self.rising else "")
 
 

@@ -106,9 +106,8 @@ def base_files(path: Path, content: dict[str, object]) -> list[Path]:
     """
     named = content.get("_BASE_", [])
     files = []
-    for name in (
-        [named] if isinstance(named, str) else list(named) if isinstance(named, list) else []
-    ):
+    names = [named] if isinstance(named, str) else named
+    for name in names if isinstance(names, list) else ():
         beside = path.parent / Path(str(name)).expanduser()
         files.append(beside if beside.is_file() else find_config(str(name)) or beside)
     return files

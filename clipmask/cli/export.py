@@ -187,7 +187,9 @@ def _check_options(args: argparse.Namespace) -> str:
         raise UserError("--int8: ONNX Runtime quantises, so --format onnx alone can have it")
     if args.split and not args.dataset:
         raise UserError("--split goes with --dataset FILE.yaml")
-    return "int8" if args.int8 else "half" if args.half else "full"
+    if args.int8:
+        return "int8"
+    return "half" if args.half else "full"
 
 
 def _made(size: tuple[int, int] | None) -> list[NDArray[np.uint8]]:

@@ -19,7 +19,9 @@ def read_texts(record: Mapping[str, Any]) -> list[str]:
         UserError: ``text`` is something else; the image's file is named.
     """
     text = record.get("text")
-    strings = [] if text is None else [text] if isinstance(text, str) else text
+    strings = [text] if isinstance(text, str) else text
+    if strings is None:
+        return []
     if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
         raise UserError(
             f"image {record.get('file_name', '(no file name)')}: its 'text' is {text!r}; it must be"

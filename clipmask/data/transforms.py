@@ -69,13 +69,14 @@ class TrainTransform:
             raise UserError(f"INPUT.LIGHTING_AUG is {lighting}; it must be a probability, 0 to 1")
         self.scale_range = (float(scale_range[0]), float(scale_range[1]))
         self.crop, self.test_size, self.shorter_side = crop, test_size, shorter_side
+        flips = {
+            "vertical": v2.RandomVerticalFlip(0.5),
+            "horizontal": v2.RandomHorizontalFlip(0.5),
+            "none": v2.RandomHorizontalFlip(0.0),
+        }
         self.flip_and_distort = v2.Compose(
             [
-                (
-                    v2.RandomVerticalFlip(0.5)
-                    if flip == "vertical"
-                    else v2.RandomHorizontalFlip(0.5 if flip == "horizontal" else 0.0)
-                ),
+                flips[flip],
                 ColorOrBandJitter(_photometric_distortion()) if color_aug else v2.Identity(),
                 LightingJitter(lighting) if lighting else v2.Identity(),
             ]

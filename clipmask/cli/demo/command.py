@@ -277,7 +277,8 @@ def _check(args: argparse.Namespace) -> list[str]:
             f" {STRENGTH:g}"
         )
     view_opts(args)
-    save = ("comparison" if args.dataset else "overlay") if args.save is None else args.save
+    default = "comparison" if args.dataset else "overlay"
+    save = default if args.save is None else args.save
     kinds = list(dict.fromkeys(kind.strip() for kind in save.split(",") if kind.strip()))
     if not kinds or not set(kinds) <= set(KINDS):
         raise UserError(f"--save {args.save}: name some of {', '.join(KINDS)}, between commas")
