@@ -19,11 +19,12 @@ import torch
 from fvcore.common.config import CfgNode
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
 from clipmask.data.workers import GIVE_UP_S
 from clipmask.device import resolve_device
+from clipmask.engine.sharding import sharding_strategy
 from clipmask.engine.waiting import others_lost, waiting_for
 from clipmask.errors import UserError
 
@@ -110,13 +111,14 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
     """Starts the processes of a run and returns this process's Fabric.
 
     Args:
-        cfg: MODEL.DEVICE and SOLVER.AMP are read.
+        cfg: MODEL.DEVICE, SOLVER.AMP and SOLVER.STRATEGY are read.
         num_gpus: devices per machine; on a CPU, processes (gloo) that share its cores.
         num_machines: machines; the address and this machine's number come from the environment
             (MASTER_ADDR, MASTER_PORT, NODE_RANK), which ``--dist-url`` and ``--machine-rank`` set.
 
     Raises:
-        UserError: more devices than there are, or a device that can't be shared out so.
+        UserError: more devices than there are, a device that can't be shared out so, or a config
+            that does not go with SOLVER.STRATEGY.
     """
     if num_gpus < 1 or num_machines < 1:
         raise UserError(f"--num-gpus {num_gpus} --num-machines {num_machines}: both are at least 1")
@@ -137,12 +139,17 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
             f"MODEL.DEVICE {cfg.MODEL.DEVICE} names one device; several processes need cuda or cpu"
         )
     precision = resolve_precision(cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE, device)
-    mixed = precision != "32-true"
+    mixed, patience = precision != "32-true", timedelta(seconds=GIVE_UP_S)
+    strategy: Strategy | str = "auto"
+    if several and cfg.SOLVER.STRATEGY == "fsdp":
+        strategy = sharding_strategy(cfg, num_gpus * num_machines, patience)
+    elif several:
+        strategy = DDPStrategy(timeout=patience)
     fabric = Fabric(
         accelerator=device.type,
         devices=num_gpus if device.index is None else [device.index],
         num_nodes=num_machines,
-        strategy=DDPStrategy(timeout=timedelta(seconds=GIVE_UP_S)) if several else "auto",
+        strategy=strategy,
         plugins=[InputKeepingPrecision(precision, device.type)] if mixed else None,  # type: ignore[arg-type]
         precision=None if mixed else "32-true",
     )

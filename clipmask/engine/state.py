@@ -4,11 +4,12 @@ comes back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
-from typing import Any
+from typing import Any, cast
 
 import torch
 from fvcore.common.config import CfgNode
@@ -21,6 +22,12 @@ from clipmask.engine.ema import WeightAverage
 from clipmask.engine.meter import Meter
 from clipmask.engine.optimizer import build_optimizer, build_scheduler, restore_optimizer
 from clipmask.engine.random_state import get_random_state, seed_everything, set_random_state
+from clipmask.engine.sharding import (
+    WholeCopy,
+    shared_optimizer_state,
+    whole_optimizer,
+    whole_shapes,
+)
 from clipmask.engine.stop import Wishes
 from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
@@ -68,10 +75,19 @@ class TrainingState:
         started: Sequence[License] = (),
     ) -> None:
         self.cfg, self.model, self.fabric, self.seed = cfg, model, fabric, seed
-        optimizer = build_optimizer(cfg, model.to(fabric.device))
+        self._copy: WholeCopy | None = None
+        self.optimizer: Any
+        model.to(fabric.device)
+        if fabric.world_size > 1 and cfg.SOLVER.STRATEGY == "fsdp":
+            self._copy = WholeCopy(model)
+            self.module = fabric.setup_module(model)  # first: other weights take their place
+            optimizer = build_optimizer(cfg, model)
+            self.optimizer = fabric.setup_optimizers(optimizer)
+        else:
+            optimizer = build_optimizer(cfg, model)
+            self.module, self.optimizer = fabric.setup(model, optimizer)
         self._optimizer = optimizer
         self.scheduler = build_scheduler(cfg, optimizer)
-        self.module, self.optimizer = fabric.setup(model, optimizer)
         self.average: WeightAverage | None = None
         self.meter = Meter()
         self.iteration = -1
@@ -84,9 +100,33 @@ class TrainingState:
         seed_everything(seed + 1 + fabric.global_rank)  # processes draw their own dropout
 
     @property
+    def whole_model(self) -> ClipMask:
+        """The model in training, as one process may call it by itself.
+
+        Where the weights are shared out, this is a whole copy, and all processes must ask for it
+        after the same step.
+        """
+        if self._copy is None:
+            return self.model
+        self._copy.refresh(self.model, self.iteration)
+        return cast(ClipMask, self._copy.model)
+
+    @property
     def evaluated_model(self) -> ClipMask:
-        """The model whose scores count: the averaged one, once there is one."""
-        return self.model if self.average is None else self.average.model
+        """The model whose scores count: the averaged one, once there is one; see
+        ``whole_model``.
+        """
+        return self.whole_model if self.average is None else self.average.model
+
+    @contextlib.contextmanager
+    def evaluated_on_device(self) -> Iterator[ClipMask]:
+        """Gives ``evaluated_model`` on the run's device; a whole copy leaves it afterwards."""
+        model = self.evaluated_model
+        if self._copy is None:
+            yield model
+            return
+        yield model.to(self.fabric.device)
+        model.cpu()
 
     def update_average(self) -> None:
         """Takes a finished step into the average. It begins after the first, when all buffers have
@@ -123,7 +163,7 @@ class TrainingState:
                 if average is None
                 else {"updates": average.updates, "trained": self.model.state_dict()}
             ),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._optimizer_state(),
             "scheduler": self.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "meter": self.meter.state_dict(),
@@ -131,6 +171,12 @@ class TrainingState:
             "images": self.images,
             "rng": gather(self.fabric, get_random_state()),
         }
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        if self._copy is None:
+            return self._optimizer.state_dict()
+        shapes = whole_shapes(self._optimizer, self.model, self._copy.model)
+        return whole_optimizer(self._optimizer, shapes, keep=self.fabric.is_global_zero)
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Continues from a training checkpoint whose ``trained_weights`` the model already has.
@@ -144,9 +190,10 @@ class TrainingState:
                 f"--resume: the last checkpoint holds no {', '.join(sorted(missing))}, so training"
                 " can't continue from it; start a new run from its weights with MODEL.WEIGHTS"
             )
-        restore_optimizer(
-            self._optimizer, self.scheduler, checkpoint["optimizer"], checkpoint["scheduler"]
-        )
+        moments = checkpoint["optimizer"]
+        if self._copy is not None:
+            moments = shared_optimizer_state(self._optimizer, moments)
+        restore_optimizer(self._optimizer, self.scheduler, moments, checkpoint["scheduler"])
         self.fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
         self.meter.load_state_dict(checkpoint["meter"], self.fabric.device)
         self.iteration = checkpoint["iteration"]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from clipmask.engine.launch import reduce_sum
 from clipmask.engine.optimizer import clip_gradients
+from clipmask.engine.sharding import whole
 from clipmask.engine.state import TrainingState
 from clipmask.engine.stop import Wishes
 from clipmask.errors import UserError
@@ -150,9 +151,8 @@ def _agree(state: TrainingState, total: Tensor, norm: Tensor | None) -> tuple[bo
     This is the step's one wait.
     """
     assert norm is not None
-    finite = torch.stack(
-        [total.isfinite(), total.isfinite() & norm.to(total.device).isfinite()]
-    ).float()
+    norm_finite = whole(norm).to(total.device).isfinite()
+    finite = torch.stack([total.isfinite(), total.isfinite() & norm_finite]).float()
     wishes = torch.tensor([state.wishes.stop, state.wishes.save], dtype=finite.dtype).to(
         total.device
     )

@@ -175,10 +175,8 @@ class _Run:
             state.samples += solver.IMS_PER_BATCH
             state.meter.add(result.losses, result.applied)
             self._watch(result, batch)
-            if self.writers and _due(state.iteration, self.cfg.VIS_PERIOD):
-                with preserved_random_state():
-                    picture = draw_sample(self.cfg, state.model, batch[0])
-                self.writers.picture("train/sample", picture, state.iteration)
+            if _due(state.iteration, self.cfg.VIS_PERIOD):
+                self._show(batch[0])
             last = state.iteration == self.total - 1
             if last or _due(state.iteration, solver.LOG_PERIOD):
                 self._log(rate)
@@ -186,6 +184,15 @@ class _Run:
                 self._between(result.wishes)
             if self.writers:
                 self.writers.advance()
+
+    def _show(self, sample: dict[str, Any]) -> None:
+        """Puts a picture of a training sample into TensorBoard."""
+        model = self.state.whole_model
+        if self.writers is None:
+            return
+        with preserved_random_state():
+            picture = draw_sample(self.cfg, model, sample)
+        self.writers.picture("train/sample", picture, self.state.iteration)
 
     def _note_images(self, count: int) -> None:
         before, self.state.images = self.state.images, count
@@ -372,9 +379,9 @@ class _Run:
         if not self.cfg.DATASETS.TEST:
             return {}
         start, iteration = time.perf_counter(), self.state.iteration
-        model, main = self.state.evaluated_model, self.fabric.is_global_zero
-        share_buffers(self.fabric, model)  # all score the model that is saved
-        with self.signals.at_once(main):
+        main = self.fabric.is_global_zero
+        with self.signals.at_once(main), self.state.evaluated_on_device() as model:
+            share_buffers(self.fabric, model)  # all score the model that is saved
             results = evaluate_datasets(
                 self.cfg, model, self.fabric, self.folder if final else None
             )

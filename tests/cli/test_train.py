@@ -427,8 +427,10 @@ def test_a_signal_stops_both_processes_after_the_same_step(
     assert len(last["rng"]) == 2
 
 
-def test_two_processes_are_one(tmp_path: Path, tiny_run: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_are_one(tmp_path: Path, tiny_run: Path, strategy: str) -> None:
     opts: Sequence[object] = ["SOLVER.MAX_IMS_PER_DEVICE", 1, "SOLVER.BASE_LR", 0.001]
+    opts = [*opts, "SOLVER.STRATEGY", strategy, "VIS_PERIOD", 3]
     two = _start(tmp_path / "two", tiny_run, *opts, "--num-gpus", 2)
     one = _start(tmp_path / "one", tiny_run, *opts)
     outputs = [_finish(one), _finish(two)]
