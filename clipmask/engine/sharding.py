@@ -25,7 +25,7 @@ from clipmask.errors import UserError
 from clipmask.modeling.text_embedding import TextEmbedding
 
 LEAST_WEIGHTS = 1_000_000  # of a block that is gathered by itself; fewer go with what contains them
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_LISTS = (nn.Sequential, nn.ModuleList)
 
 
 def sharding_strategy(cfg: CfgNode, processes: int, timeout: timedelta) -> ModelParallelStrategy:
@@ -102,11 +102,15 @@ def _blocks(model: nn.Module) -> Iterator[nn.Module]:
     backbone = getattr(model, "backbone", None)
     if not isinstance(backbone, nn.Module):
         return
-    lists = [module for module in backbone.modules() if isinstance(module, _CONTAINERS)]
+    lists = [module for module in backbone.modules() if isinstance(module, _LISTS)]
     items = {item for module in lists for item in module.children()}
     for module in reversed(list(backbone.modules())):  # what contains comes before what it contains
         size = sum(parameter.numel() for parameter in module.parameters())
-        if module in items and not isinstance(module, _CONTAINERS) and size >= LEAST_WEIGHTS:
+        if (
+            module in items
+            and not isinstance(module, (*_LISTS, nn.ModuleDict))
+            and size >= LEAST_WEIGHTS
+        ):
             yield module
 
 
