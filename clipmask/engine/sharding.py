@@ -129,8 +129,6 @@ class WholeCopy:
     def refresh(self, model: nn.Module, iteration: int) -> None:
         """Takes the weights of ``model`` after a step over; all processes must call it.
 
-        The first process's statistics of BatchNorm count, as with DDP.
-
         Args:
             model: whose weights are shared out.
             iteration: the step; a second call after the same one does nothing.
@@ -139,11 +137,7 @@ class WholeCopy:
             return
         own = self.model.state_dict()
         for name, value in model.state_dict().items():
-            if is_shared(value):
-                value = whole(value)
-            else:
-                torch.distributed.broadcast(value, 0)
-            own[name].copy_(value.view_as(own[name]))
+            own[name].copy_(whole(value).view_as(own[name]))
         for module in self.model.modules():
             if isinstance(module, TextEmbedding):
                 module.outdate()
