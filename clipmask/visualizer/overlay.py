@@ -158,8 +158,11 @@ def paint(
     painted = is_painted(labels, len(names), ignore_label)
     ids = np.where(painted, labels, -1)
     strength = np.where(_borders(ids), min(1.0, 1.6 * opacity), opacity) * painted
-    mixed = image + strength[..., None] * (colorize(ids, colors) - image.astype(np.float32))
-    picture = np.rint(mixed).astype(np.uint8)
+    mixed = colorize(ids, colors).astype(np.float32)
+    mixed -= image
+    mixed *= strength.astype(np.float32)[..., None]
+    mixed += image
+    picture = np.rint(mixed, out=mixed).astype(np.uint8)
     if not (region_names and opacity > 0):
         return picture
     shown = shown_names(names)
@@ -212,19 +215,25 @@ def _places(region: np.ndarray, plate: tuple[float, float]) -> Iterator[tuple[fl
     for that.
     """
     step = -(-max(region.shape) // _MAX_GRID)
-    # beyond the picture there is no room either
-    coarse = np.pad(region[step // 2 :: step, step // 2 :: step], 1)
+    sampled = region[step // 2 :: step, step // 2 :: step]
+    box = ndimage.find_objects(sampled.astype(np.uint8), 1)[0]
+    if box is None:
+        return
+    corner = np.array([box[0].start - 1, box[1].start - 1])
+    # around the region, and beyond the picture, there is no room either
+    coarse = np.pad(sampled[box], 1)
     cells = tuple(2 * math.ceil(side / 2 / step) + 1 for side in plate[::-1])
     fits = ndimage.minimum_filter(coarse, cells, mode="constant")
+    if not fits.any():
+        return
     room = (
         ndimage.distance_transform_edt(coarse, sampling=(step / plate[1], step / plate[0])) * fits
     )
-    parts, count = ndimage.label(coarse)
-    largest = np.asarray(ndimage.maximum(room, parts, range(1, count + 1)))
-    for part in np.argsort(-largest, kind="stable")[:_NAMES_PER_CLASS]:
-        if not largest[part]:
-            return
+    numbers, _ = ndimage.label(coarse)
+    parts = [numbers == number for number in np.unique(numbers[fits])]
+    largest = np.array([room[part].max() for part in parts])
+    for number in np.argsort(-largest, kind="stable")[:_NAMES_PER_CLASS]:
         # a long region has many such places
-        ridge = np.argwhere((parts == part + 1) & (room > 0.97 * largest[part]))
+        ridge = np.argwhere(parts[number] & (room > 0.97 * largest[number])) + corner
         y, x = ridge[np.argmin(np.square(ridge - ridge.mean(axis=0)).sum(axis=1))]
-        yield float((x - 1) * step + step // 2), float((y - 1) * step + step // 2)
+        yield float(x * step + step // 2), float(y * step + step // 2)
