@@ -10,10 +10,8 @@ it takes about half an hour on two CPU cores.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import itertools
 import json
-import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from clipmask.cli import HelpFormatter, run_main
 from clipmask.errors import UserError
 from clipmask_tools.benchmarking.growth import curves, large_picture, measure_growth
 from clipmask_tools.benchmarking.loading import measure_loading
+from clipmask_tools.benchmarking.machine import processor_name, version
 from clipmask_tools.benchmarking.measure import (
     MODES,
     Setting,
@@ -83,7 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _listed(text: str, known: Sequence[str], option: str) -> list[str]:
+def listed(text: str, known: Sequence[str], option: str) -> list[str]:
+    """Reads names with commas between them; a ``UserError`` where one is not known."""
     values = [value.strip() for value in text.split(",") if value.strip()]
     wrong = [value for value in values if value not in known]
     if wrong or not values:
@@ -136,36 +136,22 @@ def _compare(
     }
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def _machine(args: argparse.Namespace) -> dict[str, Any]:
-    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    cpu = next(iter(names), "") or platform.processor() or platform.machine()
     packages = ("torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch")
     return {
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else cpu,
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else processor_name(),
         "threads": torch.get_num_threads(),
         "precision": args.precision,
         "rounds": args.rounds,
-        **{package: _version(package) for package in packages},
+        **{package: version(package) for package in packages},
     }
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.is_file() else []
 
 
 def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
-    sections = _listed(args.sections, SECTIONS, "--sections")
-    names = _listed(args.networks, list(NETWORKS), "--networks")
-    modes, sizes = _listed(args.modes, MODES, "--modes"), _sizes(args.sizes)
+    sections = listed(args.sections, SECTIONS, "--sections")
+    names = listed(args.networks, list(NETWORKS), "--networks")
+    modes, sizes = listed(args.modes, MODES, "--modes"), _sizes(args.sizes)
     names = ["ClipMask", *(name for name in names if name != "ClipMask")]
     if args.rounds < 1:
         raise UserError(f"--rounds {args.rounds}: must be at least 1")

@@ -21,6 +21,7 @@ from clipmask.data import TestMapper
 from clipmask.data.image_format import PLAIN, ImageFormat, shown
 from clipmask.device import resolve_device
 from clipmask.errors import MissingText, UserError
+from clipmask.inference.batches import in_parts
 from clipmask.inference.classes import Classes, check_colors, choose_colors
 from clipmask.inference.exported import ExportedModel
 from clipmask.inference.folding import prepare_for_inference
@@ -61,7 +62,8 @@ class Predictor:
         cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of
             TEST are read.
         model: is put into evaluation mode, and stays on its device; or an exported one.
-        batch_size: pictures of one size that go through the model together.
+        batch_size: pictures of one size that are taken together; on a CPU they go through the
+            model in parts, see ``clipmask.inference.batches``.
 
     Attributes:
         dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
@@ -454,9 +456,10 @@ class Predictor:
         kept: list[Tensor] = []
         with torch.inference_mode():
             if smoothing is None and not scores:
-                maps = self._segmenter.predict_labels(inputs)
+                maps = in_parts(self._segmenter.predict_labels, inputs, self._device)
             else:
-                kept = [output["sem_seg"] for output in self._segmenter(inputs)]
+                outputs = in_parts(self._segmenter, inputs, self._device)
+                kept = [output["sem_seg"] for output in outputs]
                 if smoothing is None:
                     maps = [best_labels(maps_of_classes) for maps_of_classes in kept]
                 else:
@@ -478,6 +481,11 @@ class Predictor:
                 self.server_ids,
                 self.drawing,
             )
+
+    @property
+    def _device(self) -> str:
+        """The type of the device that the model is on; exported ones take care of theirs."""
+        return self.model.device.type if isinstance(self.model, ClipMask) else ""
 
     def _tell_of_size(self, height: int, width: int) -> None:
         """Warns, once, of the first large picture that goes through the model whole; all of a batch

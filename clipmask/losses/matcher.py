@@ -23,7 +23,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from clipmask.losses.mask_losses import MaskLoss
@@ -119,6 +118,9 @@ def assign(cost: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarra
     Returns:
         ``Matches.query`` (L, B, M) and ``Matches.label`` (B, M) as int64 arrays; M is at least 1.
     """
+    # here, because predictions need no matching, and its import takes half a second
+    from scipy.optimize import linear_sum_assignment
+
     layers, batch = cost.shape[:2]
     most = int(present.sum(1).max(initial=1))  # some kernels refuse a dimension of 0
     query = np.full((layers, batch, most), -1, dtype=np.int64)

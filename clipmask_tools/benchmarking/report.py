@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TITLES = {"train": "training step, batch 2", "infer": "inference to label maps, batch 1"}
-_OWN, _OTHERS = "#c0392b", "#5d7a99"
+OWN, OTHERS = "#c0392b", "#5d7a99"
 
 
 def tables(found: Mapping[str, Any]) -> str:
@@ -160,7 +160,7 @@ def _loading(loading: Sequence[Mapping[str, Any]]) -> str:
 def draw_peers(found: Mapping[str, Any], path: Path) -> None:
     """Draws time and memory of all networks beside each other, one row a setting."""
     entries = found["peers"]
-    figure = _figure(9.5, 0.5 + 2.3 * len(entries))
+    figure = new_figure(9.5, 0.5 + 2.3 * len(entries))
     grid = figure.subplots(len(entries), 2, squeeze=False)
     for (left, right), entry in zip(grid, entries, strict=True):
         names = list(entry["networks"])
@@ -172,7 +172,7 @@ def draw_peers(found: Mapping[str, Any], path: Path) -> None:
             [entry["networks"][n]["memory"]["above"] for n in names],
             "MiB above the built model",
         )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], title: str) -> None:
@@ -180,7 +180,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], title: str)
     axes.barh(
         places,
         values,
-        color=[_OWN if name == "ClipMask" else _OTHERS for name in names],
+        color=[OWN if name == "ClipMask" else OTHERS for name in names],
         height=0.7,
     )
     axes.set_yticks(places, names, fontsize=8)
@@ -203,7 +203,7 @@ def draw_growth(found: Mapping[str, Any], path: Path) -> None:
     """Draws all curves of growth, time and memory, relative to their first point, with the line of
     linear growth.
     """
-    figure = _figure(9.5, 4)
+    figure = new_figure(9.5, 4)
     for axes, what, title in zip(
         figure.subplots(1, 2),
         ("seconds", "megabytes"),
@@ -239,16 +239,18 @@ def draw_growth(found: Mapping[str, Any], path: Path) -> None:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.legend(fontsize=7, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Returns a figure of width x height inches that needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG; its folder is made."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)

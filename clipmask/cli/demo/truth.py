@@ -60,8 +60,21 @@ class LabelledPictures:
         Raises:
             UserError: the label map can't be read, or does not fit the picture.
         """
-        file = self._files.get(str(result.source))
-        return None if file is None else self._read(file, size=result.labels.shape)
+        height, width = result.labels.shape
+        return self.labels(str(result.source), (height, width))
+
+    def labels(self, picture: str | Path, size: tuple[int, int]) -> NDArray[Any] | None:
+        """Reads the truth of a picture, (H, W); None where there is none.
+
+        Args:
+            picture: its path, as it stands in ``inputs``.
+            size: H and W.
+
+        Raises:
+            UserError: see ``truth``.
+        """
+        file = self._files.get(str(picture))
+        return None if file is None else self._read(file, size=size)
 
     def add(self, truth: NDArray[Any], result: Segmentation) -> None:
         """Counts what is right in a picture."""

@@ -1,0 +1,68 @@
+"""The figures of ``clipmask_tools.formats`` as a Markdown table and a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clipmask_tools.ablation.tables import table
+from clipmask_tools.benchmarking.formats import EAGER
+from clipmask_tools.benchmarking.report import OTHERS, OWN, new_figure, save_figure
+
+
+def format_table(found: Mapping[str, Any]) -> str:
+    """Writes what was measured as Markdown; times that are not there yet are left out."""
+    machine, times = found["machine"], found["times"]
+    packages = [f"{name} {value}" for name, value in machine.items() if name not in _OWN_KEYS]
+    told = f"{machine['device']}, {machine['threads']} thread(s), {', '.join(packages)}"
+    head = ["", "pixels with PyTorch's class, %", "largest difference of a score", "mIoU"]
+    for entry in times:
+        height, width = entry["size"]
+        head += [f"ms, {width}x{height}", "times as fast as PyTorch"]
+    head += ["MB", "any size", "any names"]
+    rows = [_row(name, row, times) for name, row in found["formats"].items()]
+    return (
+        f"{told}; {found['pictures']} pictures of {found['dataset']}, {found['rounds']} rounds;"
+        " medians of processor time, with the least and the most.\n\n"
+        f"{table(head, rows)}\n"
+    )
+
+
+_OWN_KEYS = ("device", "threads")
+
+
+def _row(name: str, row: Mapping[str, Any], times: Sequence[Mapping[str, Any]]) -> list[str]:
+    cells = [name, f"{100 * row['labels']:.3f}", f"{row['difference']:.1e}"]
+    cells.append(f"{row['mean_iou']:.2f}")
+    for entry in times:
+        cells.append(f"{1000 * entry['seconds'][name][0]:.0f}")
+        share = entry["speed"].get(name)
+        cells.append("" if share is None else "{:.2f} [{:.2f}-{:.2f}]".format(*share))
+    size = row.get("bytes")
+    cells.append("" if size is None else f"{size / 1e6:.1f}")
+    return cells + ["yes" if row[key] else "no" for key in ("any_size", "any_names")]
+
+
+def draw_formats(found: Mapping[str, Any], path: Path) -> None:
+    """Draws how many times as fast as PyTorch each format is, a column for each size."""
+    names = [name for name in found["formats"] if name != EAGER]
+    if not names:
+        return
+    times = found["times"]
+    figure = new_figure(9.5, 1.0 + 0.26 * len(names))
+    for axes, entry in zip(figure.subplots(1, len(times), squeeze=False)[0], times, strict=True):
+        height, width = entry["size"]
+        speeds = [entry["speed"][name] for name in names]
+        places = range(len(names))
+        axes.barh(places, [speed[0] for speed in speeds], color=OTHERS, height=0.7)
+        axes.axvline(1, color=OWN, linewidth=1)
+        axes.set_yticks(places, names, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(f"times as fast as PyTorch, {width}x{height}", fontsize=9, loc="left")
+        for place, speed in zip(places, speeds, strict=True):
+            axes.text(speed[0], place, f" {speed[0]:.2f}", va="center", fontsize=8)
+        axes.set_xlim(0, max(speed[0] for speed in speeds) * 1.15)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="x", labelsize=7)
+    save_figure(figure, path)

@@ -1,0 +1,71 @@
+"""The table of formats: its arithmetic, its page, and a small run of the command."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipmask.inference import Predictor
+from clipmask_tools import formats
+from clipmask_tools.benchmarking.formats import EAGER, agreement, processor_seconds
+
+
+@pytest.fixture
+def predictor(checkpoint: Path) -> Predictor:
+    return Predictor.from_checkpoint(checkpoint)
+
+
+def test_a_model_agrees_with_itself(predictor: Predictor) -> None:
+    frames = [np.full((32, 48, 3), value, dtype=np.uint8) for value in (0, 200)]
+    truths = [predictor(frame).labels.astype(np.int64) for frame in frames]
+    found = agreement({EAGER: predictor, "again": predictor}, frames, truths)
+    assert found["again"] == {"labels": 1.0, "difference": 0.0, "mean_iou": 100.0}
+
+
+def test_disagreement_is_counted(predictor: Predictor) -> None:
+    class Other:
+        """Gives each pixel the next class."""
+
+        def stream(self, frames: list[np.ndarray], scores: bool) -> list[Other.Result]:
+            (result,) = predictor.stream(frames, scores=True)
+            return [Other.Result(result.labels + 1, result.scores() + 0.25)]
+
+        class Result:
+            def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
+                self.labels, self.scores = labels % len(predictor.names), lambda: scores
+
+    frame = np.zeros((32, 48, 3), dtype=np.uint8)
+    truth = predictor(frame).labels.astype(np.int64)
+    found = agreement({EAGER: predictor, "other": Other()}, [frame], [truth])["other"]
+    assert found["labels"] == 0
+    assert found["mean_iou"] == 0
+    assert found["difference"] == pytest.approx(0.25)
+
+
+def test_predictors_take_turns_and_two_rounds_warm_up() -> None:
+    calls: list[str] = []
+    predictors = {name: lambda frame, name=name: calls.append(f"{name}{frame}") for name in "ab"}
+    clock = itertools.count()
+    times = processor_seconds(predictors, [1, 2, 3], 2, lambda: next(clock))
+    assert calls == ["a1", "b1", "a2", "b2", "a3", "b3", "a1", "b1"]
+    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--formats", "TensorRT"], "choose of"),
+        (["--formats", "ONNX int8"], "8 bits need pictures"),
+        (["--formats", EAGER, "--rounds", "0"], "at least 1"),
+        (["--formats", EAGER, "--sizes", "9"], "height x width"),
+        (["--formats", EAGER], "nowhere"),
+    ],
+)
+def test_mistakes_are_told(
+    argv: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert formats.main(["--dataset", "nowhere", *argv, "--output", str(tmp_path)]) == 2
+    assert told in capsys.readouterr().err
