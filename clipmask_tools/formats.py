@@ -131,7 +131,7 @@ def _agreement(
 ) -> dict[str, Any]:
     """What formats answer beside PyTorch, and what they take, by name."""
     size = (frames[0].shape[0], frames[0].shape[1])
-    predictors = {name: make(source, name, size, scored=True)[0] for name in names}
+    predictors = {name: make(source, name, size)[0] for name in names}
     rows: dict[str, Any] = agreement(predictors, frames, truths)
     for name, row in rows.items():
         row["any_size"] = not FORMATS[name].fixed
@@ -143,7 +143,7 @@ def _times(
     source: Source, names: Sequence[str], frames: Sequence[Frame], size: tuple[int, int]
 ) -> tuple[dict[str, Any], dict[str, int | None]]:
     """Times at one size, with PyTorch's divided by each; and the bytes of the files."""
-    made = {name: make(source, name, size, scored=False) for name in names}
+    made = {name: make(source, name, size) for name in names}
     resized = [np.array(Image.fromarray(frame).resize((size[1], size[0]))) for frame in frames]
     times = processor_seconds(
         {name: predictor for name, (predictor, _) in made.items()}, resized, len(resized)

@@ -26,6 +26,45 @@ from clipmask.modeling.label_space import class_logits
 from clipmask.modeling.layers import ceil_div
 
 
+class FixedPadding(nn.Module):
+    """A convolution with TensorFlow's padding, for maps whose sides are multiples of its stride.
+
+    timm's ``Conv2dSame`` computes the padding from the size of each map. In the graph of a network
+    for every size this is arithmetic that takes the exporter many minutes. Pictures are padded to
+    multiples of all strides, so the padding is the same for all of them.
+
+    Args:
+        conv: timm's; its weights are shared.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+        rows, columns = (
+            max(0, (kernel - 1) * dilation + 1 - stride)
+            for kernel, dilation, stride in zip(
+                conv.kernel_size, conv.dilation, conv.stride, strict=True
+            )
+        )
+        self.pad = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves a map (B, C, H, W)."""
+        conv = self.conv
+        padded = F.pad(x, self.pad)
+        return F.conv2d(padded, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def fix_padding(network: nn.Module) -> None:
+    """Puts a ``FixedPadding`` in the place of each ``Conv2dSame`` in a network."""
+    from timm.layers import Conv2dSame
+
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Conv2dSame):
+                setattr(parent, name, FixedPadding(child))
+
+
 class ExportedNetwork(nn.Module):
     """A model's copy as one function of tensors.
 
@@ -56,6 +95,7 @@ class ExportedNetwork(nn.Module):
             scores,
             bgr,
         )
+        fix_padding(self.model.backbone)
         for module in self.model.modules():
             if isinstance(module, Injection):
                 module.free_size = size is None

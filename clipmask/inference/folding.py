@@ -118,6 +118,8 @@ def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
 
 def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
     """Convolutions and the normalisations that alone take their results, by watching one run."""
+    from timm.layers import Conv2dSame
+
     # By the result's identity; the result is held, so that no other has it.
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     takers: dict[int, list[nn.Module]] = {}
@@ -129,7 +131,7 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
             if id(value) in made:
                 takers.setdefault(id(value), []).append(module)
         runs[id(module)] = runs.get(id(module), 0) + 1
-        if type(module) is nn.Conv2d:
+        if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, Conv2dSame):
             made[id(output)] = (module, output)
 
     leaves = [

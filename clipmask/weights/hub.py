@@ -86,9 +86,15 @@ def _reason(error: Exception) -> str:
     for kind, meaning in kinds:
         if isinstance(error, kind):
             return meaning
+    slow = "Timeout" in type(error).__name__
+    patience = (
+        "; HF_HUB_DOWNLOAD_TIMEOUT=60 in the environment waits longer than 10 s for a slow network"
+        if slow
+        else ""
+    )
     return (
         f"could not be downloaded ({type(error).__name__}: {text}); try again, or download the file"
-        " elsewhere"
+        f" elsewhere{patience}"
     )
 
 

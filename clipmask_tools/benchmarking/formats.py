@@ -61,6 +61,7 @@ FORMATS = {
     "ONNX any size and names": Format(".onnx", options=("--free-vocabulary",)),
     "ONNX 16-bit weights": Format(".onnx", fixed=True, options=("--half",)),
     "ONNX int8": Format(".onnx", fixed=True, options=("--int8",)),
+    "ONNX int8 any size": Format(".onnx", options=("--int8",)),
     "OpenVINO": Format(".xml", fixed=True),
     "OpenVINO any size": Format(".xml"),
     "torch.export": Format(".pt2", fixed=True),
@@ -84,16 +85,13 @@ class Source:
     folder: Path
 
 
-def make(
-    source: Source, name: str, size: tuple[int, int], *, scored: bool
-) -> tuple[Predictor, int | None]:
-    """Returns a predictor in one of ``FORMATS``, and the bytes of its files.
+def make(source: Source, name: str, size: tuple[int, int]) -> tuple[Predictor, int | None]:
+    """Returns a predictor in one of ``FORMATS``, and the bytes of its files, which give scores.
 
     Args:
         source: the model.
         name: of the format.
-        size: H and W of the pictures to come.
-        scored: an exported file gives scores, and not labels.
+        size: H and W of the pictures to come. A file for any size is made once.
 
     Raises:
         UserError: see ``clipmask-export``.
@@ -106,12 +104,11 @@ def make(
             assert isinstance(predictor.model, ClipMask)
             predictor.model.to(way.dtype)
         return predictor, None
-    kind = "scores" if scored else "labels"
     taken = f"{size[0]}x{size[1]}" if way.fixed else "any"
-    path = source.folder / f"{list(FORMATS).index(name)}_{taken}_{kind}{way.ending}"
+    path = source.folder / f"{list(FORMATS).index(name)}_{taken}{way.ending}"
     argv = ["--weights", source.weights, "--output", str(path), "--format", _WRITERS[way.ending]]
     argv += ["--size", f"{size[0]}x{size[1]}"] if way.fixed else []
-    argv += ["--scores"] if scored else []
+    argv += ["--scores"]
     for option in way.options:
         argv += [option, *source.calibration] if option == "--int8" else [option]
     if not path.exists() and export.main(argv):

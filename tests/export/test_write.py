@@ -57,6 +57,20 @@ def test_a_program_without_torch(exported: tuple[Path, Path], tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_torch_s_format_takes_padded_and_whole_sizes(
+    exported: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The program is traced at a size that is padded; multiples of all strides are not."""
+    predictor = Predictor.from_checkpoint(exported[0], device="cpu")
+    program = make_program(ExportedNetwork(predictor.model, size=None, scores=True), None, None)
+    WRITERS["torch"](program, tmp_path / "model.pt2", json.dumps({}), False)
+    run = open_network(tmp_path / "model.pt2").run
+    agreement = compare(predictor, run, made_pictures([(64, 96), (41, 70), (64, 70)]))
+    assert agreement.labels > 0.999
+    assert agreement.difference < 1e-3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["torch", "openvino"])
 def test_the_other_formats_at_one_size(
     exported: tuple[Path, Path], tmp_path: Path, format: str

@@ -64,6 +64,7 @@ def test_batches_change_nothing(predictor: Predictor, monkeypatch: pytest.Monkey
         predictor.model, "predict_labels", lambda batch: sizes.append(len(batch)) or predict(batch)
     )
     predictor.batch_size = 3
+    monkeypatch.setattr("clipmask.inference.batches.CPU_PIXELS", 2**40)
     together = predictor(images)
     assert sizes == [3, 2, 2, 1]
     for one, other in zip(alone, together, strict=True):

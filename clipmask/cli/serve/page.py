@@ -14,14 +14,14 @@ from PIL import Image
 
 from clipmask.cli.serve.service import Service, legend
 from clipmask.data.toy.scene import draw_scene
-from clipmask.errors import UserError
+from clipmask.errors import MissingText, UserError
 from clipmask.inference import Segmentation
 
 # Nothing is fetched from elsewhere: the fonts are those of the visitor's machine.
 FONTS = ("system-ui", "sans-serif")
 CSS = (
-    ".patch {display: inline-block; width: 1.2em; height: 1.2em} .legend td {padding: 0.1em 0.6em;"
-    " border: 0}"
+    ".patch {display: inline-block; width: 1.2em; height: 1.2em} .legend td {padding: 0.1em 0.6em}"
+    " .legend, .legend tr, .legend td {border: 0 !important}"
 )
 # All routes wait in one queue: the model serves one visitor at a time.
 ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -56,7 +56,7 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
     def segment(picture: str | None, names: str, opacity: float) -> tuple[Any, ...]:
         if not picture:
             raise gr.Error("choose a picture first", print_exception=False)
-        result = _in_the_users_words(gr, lambda: service.segment(Path(picture), names))
+        result = _in_the_users_words(gr, service, lambda: service.segment(Path(picture), names))
         labels = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(picture).stem}_labels.png"
         result.save(labels, "labels")
         return result.overlay(opacity, legend=False), legend(result), str(labels), result
@@ -78,7 +78,7 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
             progress((done, max(done, total)), unit="frames")
 
         said = _in_the_users_words(
-            gr, lambda: service.segment_film(Path(film), names, target, told)
+            gr, service, lambda: service.segment_film(Path(film), names, target, told)
         )
         return str(target), said
 
@@ -96,7 +96,7 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
 
         paths = [Path(picture) for picture in pictures]
         results, left_out = _in_the_users_words(
-            gr, lambda: service.segment_several(paths, names, told)
+            gr, service, lambda: service.segment_several(paths, names, told)
         )
         target = Path(tempfile.mkdtemp(dir=folder)) / "segmented.zip"
         shown = write_zip(results, target, opacity)
@@ -177,10 +177,13 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
                 **ONE_AT_A_TIME,
             )
         with gr.Tab("Film"):
-            film = gr.Video(label="Film", sources=["upload"], elem_id="film")
-            go = gr.Button("Segment the film", variant="primary", elem_id="segment-film")
-            segmented = gr.Video(label="Classes", elem_id="segmented", interactive=False)
-            said = gr.Markdown(elem_id="said")
+            with gr.Row():
+                with gr.Column():
+                    film = gr.Video(label="Film", sources=["upload"], elem_id="film")
+                    go = gr.Button("Segment the film", variant="primary", elem_id="segment-film")
+                with gr.Column():
+                    segmented = gr.Video(label="Classes", elem_id="segmented", interactive=False)
+                    said = gr.Markdown(elem_id="said")
             go.click(
                 segment_film,
                 [film, names],
@@ -228,9 +231,16 @@ def _path_of_upload(payload: Any) -> str | None:
     return None if payload is None else payload.path
 
 
-def _in_the_users_words(gr: Any, work: Callable[[], _Result]) -> _Result:
+def _in_the_users_words(gr: Any, service: Service, work: Callable[[], _Result]) -> _Result:
     """Runs ``work``; a user's mistake is shown on the page in the words of the command line."""
     try:
         return work()
+    except MissingText as error:
+        # what the command line says speaks of options that a visitor does not have
+        said = (
+            f"Names that the model was not trained on need CLIP, which could not be loaded here."
+            f" Those it was trained on work without it: {service.names}"
+        )
+        raise gr.Error(said, print_exception=False, duration=None) from error
     except UserError as error:
         raise gr.Error(str(error), print_exception=False, duration=None) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipmask.errors import UserError
+from clipmask.errors import MissingText, UserError
 from clipmask.film.results import FilmResults
 from clipmask.film.video import USUAL_RATE, Video
 from clipmask.inference import Predictor, Segmentation
@@ -75,7 +76,7 @@ class Service:
                 for.
         """
         self._check_picture(picture)
-        with self._turn:
+        with self._turn, named_by_the_visitor(picture):
             return self._predictor(picture, vocabulary=self._asked(names))
 
     def segment_several(
@@ -110,7 +111,8 @@ class Service:
                     break
                 try:
                     self._check_picture(picture)
-                    results.append(self._predictor(picture, vocabulary=asked))
+                    with named_by_the_visitor(picture):
+                        results.append(self._predictor(picture, vocabulary=asked))
                 except UserError as error:
                     left_out.append(str(error))
                 told(done + 1, len(pictures))
@@ -217,6 +219,17 @@ class Service:
                 f"{width}x{height} are {pixels:.1f} megapixels; at most {self.limits.megapixels:g}"
                 " are taken here"
             )
+
+
+@contextmanager
+def named_by_the_visitor(upload: Path) -> Iterator[None]:
+    """Has errors name an upload as its visitor does: not by where it lies on this machine."""
+    try:
+        yield
+    except MissingText:
+        raise
+    except UserError as error:
+        raise UserError(str(error).replace(str(upload), upload.name)) from error
 
 
 def legend(result: Segmentation) -> str:

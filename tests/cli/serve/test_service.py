@@ -14,7 +14,7 @@ from clipmask import Predictor, UserError
 from clipmask.cli.serve.command import main
 from clipmask.cli.serve.service import MAX_NAMES, Limits, Service, legend
 from clipmask.weights.names import OWN_MODEL
-from tests.checkpoints import write_picture
+from tests.checkpoints import pixels, write_picture
 from tests.conftest import NAMES
 
 
@@ -54,6 +54,19 @@ def test_limits_and_broken_files(service: Service, tmp_path: Path) -> None:
     (tmp_path / "heavy.png").write_bytes(bytes(2_000_000))
     with pytest.raises(UserError, match=r"heavy\.png: has 2\.0 MB; at most 1"):
         service.segment(tmp_path / "heavy.png", "")
+
+
+def test_errors_name_an_upload_as_its_visitor_does(service: Service, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    Image.fromarray(pixels(48, 64)).save(whole)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"cut\.png") as told:
+        service.segment(cut, "")
+    results, (left_out,) = service.segment_several([whole, cut], "", lambda *_: None)
+    assert len(results) == 1
+    assert "cut.png" in left_out
+    for text in (str(told.value), left_out):
+        assert str(tmp_path) not in text
 
 
 def test_a_film_is_cut_at_its_limit(service: Service, tmp_path: Path) -> None:
