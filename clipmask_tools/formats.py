@@ -5,7 +5,8 @@
 
 Each format segments the same pictures as PyTorch does, in one process and in turn: agreement of
 labels, the largest difference of a score, mIoU, processor time. It prints a table and writes it
-with all figures (JSON) and a chart.
+with all figures (JSON) and a chart; formats that an earlier run on the same pictures has put into
+the folder stay in them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from clipmask.errors import UserError
 from clipmask.export.quantize import spread_evenly
 from clipmask.inference.pixels import to_pixels
 from clipmask_tools.benchmark import listed
-from clipmask_tools.benchmarking.format_report import draw_formats, format_table
+from clipmask_tools.benchmarking.format_report import draw_formats, format_table, merged
 from clipmask_tools.benchmarking.formats import (
     EAGER,
     FORMATS,
@@ -85,6 +86,8 @@ def _run(argv: Sequence[str] | None) -> None:
     frames, truths = _read(dataset, args.pictures or len(dataset.inputs))
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
+    figures = folder / "formats.json"
+    earlier = json.loads(figures.read_text()) if figures.is_file() else {}
     found: dict[str, Any] = {
         "machine": {
             "device": processor_name(),
@@ -100,13 +103,13 @@ def _run(argv: Sequence[str] | None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         source = Source(args.weights, tuple(args.int8), Path(temporary))
         found["formats"] = _agreement(source, names, frames, truths)
-        _write(folder, found)
+        _write(folder, found, earlier)
         for size in sizes:
             times, files = _times(source, names, frames[: args.rounds], size)
             found["times"].append({"size": size, **times})
             for name, total in files.items():
                 found["formats"][name].setdefault("bytes", total)
-            _write(folder, found)
+            _write(folder, found, earlier)
     print((folder / "formats.md").read_text())
 
 
@@ -157,7 +160,8 @@ def _times(
     )
 
 
-def _write(folder: Path, found: dict[str, Any]) -> None:
+def _write(folder: Path, found: dict[str, Any], earlier: dict[str, Any]) -> None:
+    found = merged(earlier, found)
     (folder / "formats.json").write_text(json.dumps(found, indent=1) + "\n")
     (folder / "formats.md").write_text(format_table(found))
     if found["times"]:

@@ -11,20 +11,46 @@ from clipmask_tools.benchmarking.formats import EAGER
 from clipmask_tools.benchmarking.report import OTHERS, OWN, new_figure, save_figure
 
 
+def merged(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts the formats of two runs on the same pictures and the same machine together.
+
+    Args:
+        earlier: figures of a run; empty: there was none.
+        found: of a later one, which count where both have a format.
+    """
+    same = ("machine", "dataset", "pictures")
+    if any(earlier.get(key) != found[key] for key in same):
+        return dict(found)
+    by_size = {tuple(entry["size"]): dict(entry) for entry in earlier["times"]}
+    for entry in found["times"]:
+        known = by_size.get(tuple(entry["size"]), {"seconds": {}, "speed": {}})
+        by_size[tuple(entry["size"])] = {
+            "size": list(entry["size"]),
+            "seconds": {**known["seconds"], **entry["seconds"]},
+            "speed": {**known["speed"], **entry["speed"]},
+        }
+    formats = {**earlier["formats"], **found["formats"]}
+    return {**found, "formats": formats, "times": [by_size[size] for size in sorted(by_size)]}
+
+
 def format_table(found: Mapping[str, Any]) -> str:
-    """Writes what was measured as Markdown; times that are not there yet are left out."""
+    """Writes what was measured as Markdown; times that were not taken are left out."""
     machine, times = found["machine"], found["times"]
     packages = [f"{name} {value}" for name, value in machine.items() if name not in _OWN_KEYS]
     told = f"{machine['device']}, {machine['threads']} thread(s), {', '.join(packages)}"
     head = ["", "pixels with PyTorch's class, %", "largest difference of a score", "mIoU"]
-    for entry in times:
-        height, width = entry["size"]
-        head += [f"ms, {width}x{height}", "times as fast as PyTorch"]
+    sizes = [f"{entry['size'][1]}x{entry['size'][0]}" for entry in times]
+    head += [f"times as fast as PyTorch, {size}" for size in sizes]
     head += ["MB", "any size", "any names"]
     rows = [_row(name, row, times) for name, row in found["formats"].items()]
+    eager = [
+        f"{1000 * entry['seconds'][EAGER][0]:.0f} ms at {size}"
+        for entry, size in zip(times, sizes, strict=True)
+    ]
+    taken = f" PyTorch takes {' and '.join(eager)}." if eager else ""
     return (
-        f"{told}; {found['pictures']} pictures of {found['dataset']}, {found['rounds']} rounds;"
-        " medians of processor time, with the least and the most.\n\n"
+        f"{told}; {found['pictures']} pictures of {found['dataset']}. Times: medians of processor"
+        f" time in {found['rounds']} rounds, with the least and the most.{taken}\n\n"
         f"{table(head, rows)}\n"
     )
 
@@ -36,7 +62,6 @@ def _row(name: str, row: Mapping[str, Any], times: Sequence[Mapping[str, Any]]) 
     cells = [name, f"{100 * row['labels']:.3f}", f"{row['difference']:.1e}"]
     cells.append(f"{row['mean_iou']:.2f}")
     for entry in times:
-        cells.append(f"{1000 * entry['seconds'][name][0]:.0f}")
         share = entry["speed"].get(name)
         cells.append("" if share is None else "{:.2f} [{:.2f}-{:.2f}]".format(*share))
     size = row.get("bytes")
@@ -46,14 +71,15 @@ def _row(name: str, row: Mapping[str, Any], times: Sequence[Mapping[str, Any]]) 
 
 def draw_formats(found: Mapping[str, Any], path: Path) -> None:
     """Draws how many times as fast as PyTorch each format is, a column for each size."""
-    names = [name for name in found["formats"] if name != EAGER]
-    if not names:
-        return
     times = found["times"]
-    figure = new_figure(9.5, 1.0 + 0.26 * len(names))
+    most = max((len(entry["speed"]) for entry in times), default=0)
+    if not most:
+        return
+    figure = new_figure(9.5, 1.0 + 0.26 * most)
     for axes, entry in zip(figure.subplots(1, len(times), squeeze=False)[0], times, strict=True):
         height, width = entry["size"]
-        speeds = [entry["speed"][name] for name in names]
+        names = list(entry["speed"])
+        speeds = list(entry["speed"].values())
         places = range(len(names))
         axes.barh(places, [speed[0] for speed in speeds], color=OTHERS, height=0.7)
         axes.axvline(1, color=OWN, linewidth=1)

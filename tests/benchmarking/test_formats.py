@@ -10,6 +10,7 @@ import pytest
 
 from clipmask.inference import Predictor
 from clipmask_tools import formats
+from clipmask_tools.benchmarking.format_report import format_table, merged
 from clipmask_tools.benchmarking.formats import EAGER, agreement, processor_seconds
 
 
@@ -52,6 +53,36 @@ def test_predictors_take_turns_and_two_rounds_warm_up() -> None:
     times = processor_seconds(predictors, [1, 2, 3], 2, lambda: next(clock))
     assert calls == ["a1", "b1", "a2", "b2", "a3", "b3", "a1", "b1"]
     assert {name: len(seconds) for name, seconds in times.items()} == {"a": 2, "b": 2}
+
+
+def test_runs_on_the_same_pictures_stand_in_one_table() -> None:
+    row = {"labels": 1.0, "difference": 0.0, "mean_iou": 50.0, "any_size": True, "any_names": True}
+    first = {
+        "machine": {"device": "one", "threads": 1, "torch": "2"},
+        "dataset": "streets",
+        "pictures": 2,
+        "rounds": 1,
+        "formats": {EAGER: row, "ONNX": row},
+        "times": [
+            {"size": [2, 3], "seconds": {EAGER: [1.0] * 3}, "speed": {"ONNX": [2.0, 1.5, 2.5]}}
+        ],
+    }
+    second = {
+        **first,
+        "formats": {EAGER: row, "OpenVINO": row},
+        "times": [
+            {"size": size, "seconds": {EAGER: [3.0] * 3}, "speed": {"OpenVINO": [0.5] * 3}}
+            for size in ([2, 3], [4, 5])
+        ],
+    }
+    found = merged(first, second)
+    assert set(found["formats"]) == {EAGER, "ONNX", "OpenVINO"}
+    assert [entry["size"] for entry in found["times"]] == [[2, 3], [4, 5]]
+    lines = {line.split(" | ")[0]: line for line in format_table(found).splitlines()}
+    assert "2.00 [1.50-2.50] |  |" in lines["| ONNX"]
+    assert lines["| OpenVINO"].count("0.50 [0.50-0.50]") == 2
+    assert merged({}, second) == second
+    assert merged({**first, "pictures": 3}, second) == second
 
 
 @pytest.mark.parametrize(
