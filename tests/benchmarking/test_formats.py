@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from clipmask.inference import Predictor
 from clipmask_tools import formats
 from clipmask_tools.benchmarking.format_report import format_table, merged
-from clipmask_tools.benchmarking.formats import EAGER, agreement, processor_seconds
+from clipmask_tools.benchmarking.formats import EAGER, FORMATS, agreement, processor_seconds
+from tests.pages import ROOT
 
 
 @pytest.fixture
@@ -83,6 +85,15 @@ def test_runs_on_the_same_pictures_stand_in_one_table() -> None:
     assert lines["| OpenVINO"].count("0.50 [0.50-0.50]") == 2
     assert merged({}, second) == second
     assert merged({**first, "pictures": 3}, second) == second
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    found = json.loads((ROOT / "docs" / "performance" / "formats.json").read_text())
+    assert set(found["formats"]) <= set(FORMATS)
+    assert found["formats"][EAGER]["labels"] == 1
+    table = format_table(found)
+    assert (ROOT / "docs" / "performance" / "formats.md").read_text() == table
+    assert table in (ROOT / "docs" / "performance.md").read_text()
 
 
 @pytest.mark.parametrize(
