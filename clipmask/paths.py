@@ -1,10 +1,14 @@
-"""Paths that a user names: what never ends, or fills the memory, is refused before it is read."""
+"""Paths that a user names: what is no path, never ends, or fills the memory, is refused before it
+is read.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import zipfile
+from pathlib import Path
 
 from clipmask.errors import UserError
 
@@ -17,6 +21,27 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """Returns the path that a user means, with the home folder in place of ``~``.
+
+    Raises:
+        UserError: it names a user who is not there, holds a zero byte, or is longer than the system
+            takes.
+    """
+    shown = str(text) if len(str(text)) < 100 else f"{str(text)[:80]}..."
+    try:
+        path = Path(text).expanduser()
+        os.lstat(path)
+    except RuntimeError as error:
+        raise UserError(f"{shown}: the home folder of that user is not known") from error
+    except ValueError as error:
+        raise UserError(f"{shown!r}: is no path ({error})") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{shown}: is longer than a path may be") from error
+    return path
 
 
 def refuse_special(path: str | os.PathLike[str], what: str) -> None:

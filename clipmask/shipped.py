@@ -15,7 +15,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from clipmask.errors import UserError
-from clipmask.paths import refuse_special
+from clipmask.paths import refuse_special, user_path
 from clipmask.plain_yaml import load_yaml
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -50,7 +50,7 @@ def find_config(path: str | Path) -> Path | None:
     Returns:
         The file; None where there is neither.
     """
-    own = Path(path).expanduser()
+    own = user_path(path)
     if own.is_file():
         return own
     parts = PurePath(path).parts
@@ -108,7 +108,7 @@ def base_files(path: Path, content: dict[str, object]) -> list[Path]:
     files = []
     names = [named] if isinstance(named, str) else named
     for name in names if isinstance(names, list) else ():
-        beside = path.parent / Path(str(name)).expanduser()
+        beside = path.parent / user_path(str(name))
         files.append(beside if beside.is_file() else find_config(str(name)) or beside)
     return files
 

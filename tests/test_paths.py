@@ -15,7 +15,7 @@ from clipmask.curation.converting.pixel_masks import _array
 from clipmask.data.descriptor import read_descriptor
 from clipmask.data.reading import read_image
 from clipmask.errors import UserError
-from clipmask.paths import refuse_bomb, refuse_special
+from clipmask.paths import refuse_bomb, refuse_special, user_path
 from clipmask.text.sources import FileSource
 from clipmask.weights.checkpoint import load_checkpoint
 
@@ -68,3 +68,16 @@ def test_so_is_a_checkpoint(bomb: Path, tmp_path: Path) -> None:
     assert load_checkpoint(stored)["model"]["weight"].shape == (2**20,)
     with pytest.raises(UserError, match="unpack to"):
         load_checkpoint(packed)
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-this-name/x", "x" * 3000, "a\0b"])
+def test_what_is_no_path_is_told(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        user_path(text)
+    assert len(str(caught.value)) < 250
+
+
+def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/a") == tmp_path / "a"
+    assert user_path("a/b") == Path("a/b")

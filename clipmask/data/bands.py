@@ -68,7 +68,7 @@ def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
             return int(page.samplesperpixel), page.photometric == tifffile.PHOTOMETRIC.RGB
     except FileNotFoundError as error:
         raise UserError(f"image {path}: no such file") from error
-    except (OSError, ValueError, IndexError, KeyError) as error:
+    except Exception as error:  # see ``_all_bands``
         raise UserError(f"image {path}: is no TIFF file that can be read ({error})") from error
 
 
@@ -81,17 +81,18 @@ def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
             values, axes = series.asarray(), series.axes
     except FileNotFoundError as error:
         raise UserError(f"image {path}: no such file") from error
-    except (OSError, ValueError, IndexError, KeyError, RuntimeError) as error:
+    # of a damaged file each part of tifffile raises what it happens to
+    except Exception as error:
         raise UserError(f"image {path}: is no TIFF file that can be read ({error})") from error
     if values.ndim == 2:
         return values[..., None]
-    if values.ndim != 3 or "Y" not in axes or "X" not in axes:
+    others = [place for place, axis in enumerate(axes) if axis not in "YX"]
+    if values.ndim != 3 or len(axes) != 3 or len(others) != 1:
         raise UserError(
             f"image {path}: has the axes {axes} of {values.shape}; bands, height and width are"
             " expected"
         )
-    band = next(place for place, axis in enumerate(axes) if axis not in "YX")
-    return np.moveaxis(values, band, -1)
+    return np.moveaxis(values, others[0], -1)
 
 
 def _is_tiff(path: str | os.PathLike[str]) -> bool:

@@ -18,7 +18,7 @@ from clipmask.data.image_format import ImageFormat
 from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
 from clipmask.errors import UserError
-from clipmask.paths import refuse_special
+from clipmask.paths import refuse_special, user_path
 from clipmask.plain_yaml import load_yaml
 from clipmask.vocabulary import Term
 
@@ -123,7 +123,7 @@ class Fields:
                 f"{key} is {'missing' if value is None else repr(value)}; name a folder, relative"
                 " to this file"
             )
-        folder = Path(self.path.parent, Path(value).expanduser())
+        folder = self._from_here(key, value)
         if not folder.is_dir():
             self.fail(
                 f"{key}: {value}: no such folder ({folder.absolute()}); paths are relative to the"
@@ -131,6 +131,13 @@ class Fields:
             )
         short = Path(os.path.normpath(folder))  # another folder where links are on the way
         return short if short.is_dir() and short.samefile(folder) else folder
+
+    def _from_here(self, key: str, value: str) -> Path:
+        """A path that is relative to the descriptor."""
+        try:
+            return user_path(self.path.parent / user_path(value))
+        except UserError as error:
+            self.fail(f"{key}: {error}")
 
     def part(self, key: str, default: str | None, example: str) -> str | None:
         """The beginning or the end of file names."""
@@ -290,7 +297,7 @@ class Fields:
     def _place(self, split: str, value: Any, images: Path) -> Path:
         """The text file or the subfolder that a split names."""
         if isinstance(value, str) and value:
-            file, folder = Path(self.path.parent, Path(value).expanduser()), images / value
+            file, folder = self._from_here(f"splits: {split}", value), images / value
             if file.is_file():
                 return file
             if folder.is_dir():

@@ -103,7 +103,7 @@ def read_image(
         return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
     with _opened(path, "image", max_pixels) as image:
         # without, a picture that stands upright would be copied
-        ImageOps.exif_transpose(image, in_place=True)
+        _turn_upright(image, path)
         if image.mode.startswith("I") or image.mode == "F":
             pixels = _wide_to_8_bits(np.asarray(image), path)
         else:
@@ -253,7 +253,7 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelForm
             f" and {format.ignore_label} for void, or give the dataset its colours (label_values in"
             " its metadata; 'encoding: rgb' in a descriptor)"
         )
-    ImageOps.exif_transpose(image, in_place=True)
+    _turn_upright(image, path)
     ids = np.asarray(image)
     return ids.astype(np.uint8) if ids.dtype == bool else _whole_numbers(ids, path)
 
@@ -295,7 +295,7 @@ def _packed_colors(
             f"label map {path}: has {image.mode} pixels where 8-bit colours are expected; save it"
             " as an RGB PNG"
         )
-    ImageOps.exif_transpose(image, in_place=True)
+    _turn_upright(image, path)
     opaque = image.mode in ("1", "L", "P", "RGB") and "transparency" not in image.info
     if image.mode != "RGB" or not opaque:
         image = image.convert("RGBA")
@@ -369,6 +369,14 @@ def _open(path: str | os.PathLike[str]) -> Any:
             return Image.open(path)
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+def _turn_upright(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Turns a picture as its EXIF tag says."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:  # of a damaged tag Pillow raises what it happens to
+        raise UserError(f"picture {path}: its EXIF tags can't be read ({error})") from error
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from clipmask.evaluation import (
 )
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
+from clipmask.paths import user_path
 from clipmask.ranges import check_ranges
 from clipmask.vocabulary import shown_names
 from clipmask.weights.checkpoint import (
@@ -321,7 +322,7 @@ def evaluate_checkpoint(
         UserError: no checkpoint is named, it is not one, or it does not fit the config.
     """
     check_ranges(leaf_keys(cfg))
-    folder = Path(cfg.OUTPUT_DIR).expanduser()
+    folder = user_path(cfg.OUTPUT_DIR)
     with run_folder(folder, is_main_process()), launched(cfg, num_gpus, num_machines) as fabric:
         found = newest_checkpoint(folder, training=False) if resume else None
         source = found.path if found else cfg.MODEL.WEIGHTS

@@ -39,6 +39,7 @@ from clipmask.engine.trackers import Trackers
 from clipmask.engine.writers import RunWriters
 from clipmask.errors import RunStopped, UserError
 from clipmask.modeling import ClipMask
+from clipmask.paths import user_path
 from clipmask.ranges import check_ranges
 from clipmask.weights.checkpoint import describe, save_checkpoint
 
@@ -78,7 +79,7 @@ def train(
             among the pictures of a dataset; training met no finite loss any more.
     """
     check_ranges(leaf_keys(cfg))
-    folder, main = Path(cfg.OUTPUT_DIR).expanduser(), is_main_process()
+    folder, main = user_path(cfg.OUTPUT_DIR), is_main_process()
     if resume and start_over:
         raise UserError(
             "--resume goes on with a run, --start-over begins it again: say one of them"

@@ -47,7 +47,9 @@ def told_apart(path: Path, error: BaseException | None = None) -> str | None:
 
 
 def _is_script(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/__torch__" in name for name in archive.namelist())
+    # of an archive that is damaged, or none; a name in it may be no UTF-8
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/__torch__" in name for name in archive.namelist())

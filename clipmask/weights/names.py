@@ -8,6 +8,7 @@ import difflib
 from pathlib import Path
 
 from clipmask.errors import UserError
+from clipmask.paths import user_path
 from clipmask.shipped import shipped_folder
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.hub import HUB, download
@@ -40,9 +41,10 @@ def find_weights(source: str | Path) -> Path:
         UserError: there is no such file, folder or name; the folder holds no model; or the hub does
             not give it.
     """
-    text, path = str(source), Path(source).expanduser()
-    if is_address(text):
+    text = str(source)
+    if is_address(text):  # which may be longer than a path
         return local_file(text)
+    path = user_path(source)
     if path.is_file():
         return path
     if path.is_dir():

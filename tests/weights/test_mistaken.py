@@ -10,6 +10,7 @@ import torch
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.foreign import read_weight_file
+from clipmask.weights.mistaken import told_apart
 
 READERS = {"checkpoint": load_checkpoint, "backbone": read_weight_file}
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -60,3 +61,14 @@ def test_wrappers_before_the_names_are_taken_off(tmp_path: Path, wrapper: str) -
     torch.save({"model": {f"{wrapper}a.weight": torch.ones(2)}}, path)
     assert list(load_checkpoint(path)["model"]) == ["a.weight"]
     assert list(read_weight_file(path)) == ["a.weight"]
+
+
+def test_a_damaged_archive_is_no_script(tmp_path: Path) -> None:
+    """Whatever the reader of archives says of it."""
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.ones(3)}, path)
+    content = bytearray(path.read_bytes())
+    central = content.rindex(b"PK\x01\x02")
+    content[central + 6] = 90  # a version that no reader knows
+    path.write_bytes(content)
+    assert told_apart(path) is None

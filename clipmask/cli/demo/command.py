@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from clipmask.cli import HelpFormatter, run_main
 from clipmask.cli.demo.film import segment_film, show_webcam
@@ -19,6 +18,7 @@ from clipmask.cli.register import register_file
 from clipmask.errors import UserError
 from clipmask.film.smoothing import STRENGTH
 from clipmask.inference import KINDS, Predictor
+from clipmask.paths import user_path
 from clipmask.program import program_name
 from clipmask.visualizer import Drawing
 from clipmask.weights.names import OWN_MODEL
@@ -320,7 +320,7 @@ def _run(argv: Sequence[str] | None) -> int:
         pictures = find_pictures(args.input, recursive=args.recursive, exclude=output)
         return segment_pictures(load, pictures, output, kinds, force=args.force)
     if args.video_input is not None:
-        film = Path(args.video_input).expanduser()
+        film = user_path(args.video_input)
         return segment_film(
             load, film, output, kinds, every=every, smooth=args.smooth, force=args.force
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.errors import UserError
 from clipmask.film.video import FILM_SUFFIXES
+from clipmask.paths import user_path
 
 
 class Input(NamedTuple):
@@ -44,7 +44,7 @@ def find_pictures(
     """
     found: dict[Path, Input] = {}
     for pattern in patterns:
-        pictures = _expand(os.path.expanduser(pattern), recursive, exclude, option)
+        pictures = _expand(str(user_path(pattern)), recursive, exclude, option)
         for picture in pictures:
             found.setdefault(picture.path.resolve(), picture)
     return list(found.values())

@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from clipmask.cli.demo.colors import read_colors
 from clipmask.cli.demo.truth import LabelledPictures
@@ -16,6 +15,7 @@ from clipmask.config import load_cfg
 from clipmask.errors import UserError
 from clipmask.escaping import escaped
 from clipmask.inference import Predictor
+from clipmask.paths import user_path
 from clipmask.visualizer import Drawing
 from clipmask.vocabulary import shown_names
 from clipmask.weights.licenses import told
@@ -59,9 +59,7 @@ def load_predictor(
         UserError: there is no model, or it can't segment the classes; a colour belongs to no class.
     """
     names = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
-    chosen = (
-        None if args.colors in (None, "dataset") else read_colors(Path(args.colors).expanduser())
-    )
+    chosen = None if args.colors in (None, "dataset") else read_colors(user_path(args.colors))
     predictor = _load(args)
     colors: Mapping[str, list[int]] = {}
     if dataset is not None:

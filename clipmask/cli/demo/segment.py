@@ -23,6 +23,7 @@ from clipmask.escaping import escaped
 from clipmask.film.video import CODECS
 from clipmask.inference import Picture, Predictor, Segmentation
 from clipmask.inference.segmentation import ENDINGS, result_name, server_id_table
+from clipmask.paths import user_path
 
 # What looks like the ending of a file; v2 and 1.5 are ends of folders' names.
 _ENDING = re.compile(r"\.(?!v\d)[a-z][a-z0-9]{2,3}")
@@ -156,7 +157,7 @@ def output_path(text: str) -> Path:
     Raises:
         UserError: the folder can't be made.
     """
-    path = Path(text).expanduser()
+    path = user_path(text)
     if text.endswith(("/", os.sep)):
         try:
             path.mkdir(parents=True, exist_ok=True)
