@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from clipmask.data.workers import GIVE_UP_S
 from clipmask.device import resolve_device
 from clipmask.engine.sharding import sharding_strategy
-from clipmask.engine.waiting import others_lost, waiting_for
+from clipmask.engine.waiting import loader_fault, others_lost, waiting_for
 from clipmask.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -213,6 +213,8 @@ def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator
         end_children(fabric)  # they may wait in a collective for this process
         if lost:
             _tell_lost(fabric, ended, error)
+        if told := loader_fault(error):
+            raise UserError(told, key="DATALOADER.NUM_WORKERS") from error
         raise
     finally:
         if fabric.world_size > 1 and torch.distributed.is_initialized():

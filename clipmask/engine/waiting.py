@@ -40,6 +40,21 @@ def waiting_for(what: str) -> Iterator[None]:
         timer.cancel()
 
 
+def loader_fault(error: BaseException) -> str | None:
+    """What became of a loader's process, for reading; None where the error is about none.
+
+    Args:
+        error: PyTorch's ``RuntimeError`` where such a process was killed, or hands out nothing.
+    """
+    reason = str(error)
+    if not isinstance(error, RuntimeError) or not reason.startswith("DataLoader "):
+        return None
+    return (
+        f"a process of the data loader was lost ({reason.splitlines()[0]}): where memory ran out,"
+        " lower DATALOADER.NUM_WORKERS, which may be 0; --resume goes on from the last checkpoint"
+    )
+
+
 def others_lost(error: BaseException) -> bool:
     """Whether an error says that a process of the run can't be reached any more."""
     if isinstance(error, torch.distributed.DistError):

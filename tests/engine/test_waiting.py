@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from clipmask.engine import waiting
-from clipmask.engine.waiting import others_lost, waiting_for
+from clipmask.engine.waiting import loader_fault, others_lost, waiting_for
 
 
 def test_a_long_wait_is_said_once_and_a_short_one_never(
@@ -23,6 +26,20 @@ def test_a_long_wait_is_said_once_and_a_short_one_never(
             time.sleep(0.01)
     [record] = caplog.records
     assert "a machine that never comes" in record.getMessage()
+
+
+def test_a_lost_process_of_the_loader_is_told() -> None:
+    loader = DataLoader([0, 1, 2, 3], num_workers=1, collate_fn=_killed_at_two)
+    with pytest.raises(RuntimeError) as caught:
+        list(loader)
+    assert "NUM_WORKERS" in str(loader_fault(caught.value))
+    assert loader_fault(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
+def _killed_at_two(samples: list[int]) -> list[int]:
+    if samples[0] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return samples
 
 
 def test_lost_processes_are_told_from_faults_of_the_own() -> None:
