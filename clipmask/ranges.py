@@ -13,7 +13,7 @@ from clipmask.errors import UserError
 
 
 class Rule(Protocol):
-    """What values are allowed; its text follows the words "must be"."""
+    """A check of a config value. Its text completes the sentence "the value must be ..."."""
 
     def allows(self, value: Any) -> bool:
         """Tells whether a value is allowed."""

@@ -63,7 +63,7 @@ class OwnResults:
             )
 
     def add(self, place: Path) -> None:
-        """Notes a file or folder that was written."""
+        """Remembers that the command wrote this file or folder; the list is saved at the end."""
         if self.folder is not None:
             self._known[self._name(place)] = _state(place)
 

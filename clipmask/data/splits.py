@@ -170,14 +170,17 @@ def picture_index(pictures: Sequence[Path]) -> Index:
 def named_pictures(line: str, index: Index) -> set[Path]:
     """Returns the pictures that a line of a list may mean.
 
-    A line is a picture's path or any end of it, or has several columns between blanks, tabs or
-    commas, such as picture and label map: then the first counts. A path may begin elsewhere, on
-    another machine or above the folder of images, if it ends in the whole path that a picture has
-    below that folder.
+    The whole line is tried first, then its first column (columns end at a comma, semicolon, tab or
+    blank, as where a label map follows the picture). The ending of the file may be missing. A path
+    may begin elsewhere, on another machine or above the folder of images, if it ends in the whole
+    path that a picture has below that folder.
 
     Args:
         line: one line.
         index: from ``picture_index``.
+
+    Returns:
+        Nothing where no picture fits; several where the line is ambiguous.
     """
     columns = (line, re.split(r"[,;\t]", line)[0], (line.split() or [""])[0])
     ways = [PurePosixPath(text.strip().strip("\"'").replace("\\", "/")).parts for text in columns]

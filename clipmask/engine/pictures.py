@@ -41,8 +41,8 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
         folder: where the files go; made if need be.
 
     Returns:
-        Name to picture, uint8 (H, W, 3), RGB; a file is called as its image, with its folder where
-        two would meet.
+        Name to picture, uint8 (H, W, 3), RGB: input, truth, prediction and errors. A picture is
+        named after its image; where two names clash, the folder's name is put before.
     """
     dataset = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(dataset)

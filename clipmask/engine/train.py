@@ -75,8 +75,10 @@ def train(
 
     Raises:
         UserError: the config, the data or a checkpoint is not usable; OUTPUT_DIR holds a run and
-            neither ``resume`` nor ``start_over`` is said, another job writes to it, or it lies
-            among the pictures of a dataset; training met no finite loss any more.
+            neither ``resume`` nor ``start_over`` is set, or both are; another job writes to
+            OUTPUT_DIR, or it lies among the pictures of a dataset; the loss or the gradient was
+            not finite in ``MAX_FAILED_STEPS`` steps in a row.
+        RunStopped: Ctrl-C or a signal of a scheduler ended the run, after its checkpoint.
     """
     check_ranges(leaf_keys(cfg))
     folder, main = user_path(cfg.OUTPUT_DIR), is_main_process()

@@ -41,8 +41,9 @@ def quantize(
 
     Args:
         path: the file, which is replaced; its metadata stay.
-        pictures: uint8 (H, W, 3), RGB, like those that it will see, of sizes that it takes.
-        text: T (K, D), for a network that takes it.
+        pictures: for the calibration: uint8 (H, W, 3), RGB, like those of real use, of sizes that
+            the network accepts.
+        text: T (K, D), for a network that takes it as an input; else None.
 
     Raises:
         UserError: onnx or ONNX Runtime is not installed.

@@ -85,7 +85,7 @@ class Smoothing:
     def __init__(self, strength: float = STRENGTH) -> None:
         if not 0 <= strength < 1:
             raise UserError(
-                f"smoothing {strength:g}: its strength is at least 0 (none) and below 1, such"
+                f"smoothing {strength:g}: its strength must be at least 0 (none) and below 1, such"
                 " as 0.7"
             )
         self.strength = strength

@@ -4,6 +4,8 @@
     K_i     = concat[T_ri, FC_i(r_i)]                 Eq. (4), (6), (8)
     r_new_i = LayerNorm(r_i + MultiHead(r_i, K_i))    Eq. (5), (7), (9)
 
+The three equations of a line are those of r1, r2 and r3.
+
 The paper does not name the axis of the concatenation. ``TokenInjection`` concatenates over tokens:
 text tokens and image tokens together are keys and values, and the image's own cells are the
 queries. ``ChannelInjection`` concatenates over channels: the mean t of the T_ri is put beside the

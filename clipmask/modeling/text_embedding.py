@@ -126,12 +126,13 @@ class TextEmbedding(nn.Module):
         return T - mean
 
     def select(self, T: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """Returns the rows of a vocabulary's names, (S, D), centred.
+        """Returns the rows of a vocabulary's S names, (S, D), centred.
 
         Args:
             T: (R, D), from ``forward``.
-            vocabulary: the names. Names of the training are rows of ``T``; others are asked of the
-                source.
+            vocabulary: the names. If all of them were trained with the same prompts, and the
+                vocabulary brings no embeddings, the result is made of rows of ``T``. Otherwise all
+                names are embedded again: from the vocabulary's embeddings, or else by the source.
 
         Raises:
             UserError: a name was not trained and can't be embedded, or its embedding has another

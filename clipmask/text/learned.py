@@ -125,5 +125,8 @@ class LearnedTower(nn.Module):
         return prompted(self.tower, terms, self._prompts)
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """See ``TextSource``; in one batch, because in training this is done at every step."""
+        """Returns (N, D) unit rows, encoded in one batch, because training does it at every step.
+
+        Unlike in ``TextSource``, the last bits of a row may depend on the other texts.
+        """
         return F.normalize(self.tower(self.tower.tokenize([text.text for text in texts])), dim=-1)

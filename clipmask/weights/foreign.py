@@ -100,8 +100,9 @@ def read_weight_file(path: Path) -> dict[str, Tensor]:
     """Reads a state dict without running anything that a file may hold.
 
     Args:
-        path: a file of torch's, ``.safetensors``, or ``.pkl`` with numpy arrays; in the last,
-            whatever is no array is set aside, and a ResNet in Caffe2's names gets Detectron2's.
+        path: a file of torch's, ``.safetensors``, or ``.pkl`` with numpy arrays. In a ``.pkl``
+            plain notes beside the arrays are ignored, objects that could run code are refused, and
+            a ResNet in Caffe2's names gets Detectron2's.
 
     Returns:
         Weights by name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -145,24 +146,19 @@ def provenance(grid: Grid, results: Results) -> str:
     runs = [result for of_seeds in results.values() for result in of_seeds.values()]
     first = runs[0]
 
-    def each(value: Callable[[Result], object]) -> str:
-        return ", ".join(dict.fromkeys(str(value(result)) for result in runs))
+    def each(value: Callable[[Result], object], between: str = ", ") -> str:
+        return between.join(dict.fromkeys(str(value(result)) for result in runs))
 
     given = first.settings
+    views = "with test-time augmentation" if given.get("TEST.AUG.ENABLED") else "single scale"
     lines = [
         (
             f"{each(lambda run: run.iterations)} steps of {each(lambda run: run.images_per_step)}"
-            f" crops of {' x '.join(map(str, given.get('INPUT.CROP.SIZE', ['?'])))} (height x"
-            " width), trained on"
-            f" `{each(lambda run: '`, `'.join(run.settings['DATASETS.TRAIN']))}`, scored on"
-            f" `{first.dataset}` at {first.size[1]}x{first.size[0]},"
-            f" {'with test-time augmentation' if given.get('TEST.AUG.ENABLED') else 'single scale'}"
+            f" crops of {each(_crop)} (height x width), trained on"
+            f" {each(functools.partial(_trained_on, folds=grid.folds), '; or on ')}, scored on"
+            f" {_scored_on(runs, grid.folds)} at {first.size[1]}x{first.size[0]}, {views}"
         ),
-        (
-            f"backbone {given.get('MODEL.BACKBONE.TIMM_NAME', 'resnet50')} from "
-            f"{given.get('MODEL.BACKBONE.WEIGHTS', 'its pretrained weights')}; text from "
-            f"{given.get('MODEL.CLIP.EMBEDDINGS') or 'CLIP ' + given.get('MODEL.CLIP.NAME', 'ViT-B-16')}"  # noqa: E501
-        ),
+        f"backbone {each(_backbone, '; or ')}; text from {each(_text)}",
         (
             f"seeds {', '.join(map(str, sorted({run.seed for run in runs})))};"
             f" {each(lambda run: _device(run.hardware))} for each run, torch"
@@ -176,6 +172,37 @@ def provenance(grid: Grid, results: Results) -> str:
     if missing:
         lines.append(f"not run: {'; '.join(missing)}")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _crop(run: Result) -> str:
+    return " x ".join(map(str, run.settings.get("INPUT.CROP.SIZE", ["?"])))
+
+
+def _trained_on(run: Result, folds: Sequence[str]) -> str:
+    """Returns the training datasets; ``{fold}`` stands for the name of the run's fold."""
+    names = [_without_fold(name, folds) for name in run.settings["DATASETS.TRAIN"]]
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _scored_on(runs: Sequence[Result], folds: Sequence[str]) -> str:
+    names = dict.fromkeys(_without_fold(run.dataset, folds) for run in runs)
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _without_fold(dataset: str, folds: Sequence[str]) -> str:
+    for fold in folds:
+        dataset = dataset.replace(fold, "{fold}")
+    return dataset
+
+
+def _backbone(run: Result) -> str:
+    name = run.settings.get("MODEL.BACKBONE.TIMM_NAME", "resnet50")
+    return f"{name} from {run.settings.get('MODEL.BACKBONE.WEIGHTS', 'its pretrained weights')}"
+
+
+def _text(run: Result) -> str:
+    file = run.settings.get("MODEL.CLIP.EMBEDDINGS")
+    return file or f"CLIP {run.settings.get('MODEL.CLIP.NAME', 'ViT-B-16')}"
 
 
 def _device(hardware: Mapping[str, object]) -> str:

@@ -76,7 +76,7 @@ def show(
 
 
 def draw_pairs(pairs: list[Pair], number: int, seed: int) -> list[Pair]:
-    """Draws ``number`` of the pairs, or all if there are fewer, and keeps their order."""
+    """Picks ``number`` of the pairs at random, or all if there are fewer, and keeps their order."""
     chosen = np.random.default_rng(seed).permutation(len(pairs))[:number]
     return [pairs[position] for position in sorted(chosen)]
 

@@ -270,10 +270,10 @@ def _check(args: argparse.Namespace) -> list[str]:
             "--every and --smooth go with --video-input or --webcam; pictures are no film"
         )
     if args.every is not None and args.every < 1:
-        raise UserError(f"--every {args.every}: is 1 (each frame) or more")
+        raise UserError(f"--every {args.every}: must be 1 (each frame) or more")
     if args.smooth is not None and not 0 <= args.smooth < 1:
         raise UserError(
-            f"--smooth {args.smooth:g}: is at least 0 (no smoothing) and below 1, such as"
+            f"--smooth {args.smooth:g}: must be at least 0 (no smoothing) and below 1, such as"
             f" {STRENGTH:g}"
         )
     view_opts(args)

@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
-    """Starts the page, and ends it when ``until`` returns.
+    """Serves the model as a web page made with gradio, until ``until`` returns; returns 0.
 
     Args:
         args: of the command line.
@@ -105,7 +105,7 @@ def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
     )
     for limit, value in dataclasses.asdict(limits).items():
         if not value > 0:
-            raise UserError(f"--max-{limit} {value:g}: is above 0")
+            raise UserError(f"--max-{limit} {value:g}: must be above 0")
     with tempfile.TemporaryDirectory(prefix="clipmask-") as folder:
         # Read by gradio when it is imported, or first used: where it keeps files, and that it
         # reports to nobody.
