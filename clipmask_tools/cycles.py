@@ -117,9 +117,9 @@ def _ends_within(process: int, seconds: float) -> bool:
 def change_processes(runs: Runs, steps: int) -> bool:
     """Trains on 1, 2 and 4 processes, and on 1, 4 and 2 in turn; compares all losses.
 
-    Dropout is off: every process draws its own.
+    Dropout is off, and statistics of batches are frozen: every process has its own.
     """
-    off = ["MODEL.CLIPMASK.DROPOUT", "0.0"]
+    off = ["MODEL.CLIPMASK.DROPOUT", "0.0", "MODEL.BACKBONE.NORM", "FrozenBN"]
     losses = {}
     for plan in ((1,), (2,), (4,), (1, 4, 2)):
         bench = runs.bench()

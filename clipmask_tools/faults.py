@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = Path(folder) / f"{number:03d}"
             place.mkdir()
             outcome = trial(Bench(place))
+            happened = outcome.happened.replace(f"{place}{os.sep}", "")  # for the page
+            outcome = outcome._replace(happened=happened)
             rows.append((name, outcome))
             verdict = "good" if outcome.good else "BAD"
             print(
