@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from clipmask.errors import UserError
 from clipmask.evaluation.scores import count_pixels, scores
-from clipmask.visualizer import Drawing, class_shares, colorize, comparison, overlay
+from clipmask.visualizer import Drawing, class_pixels, class_shares, colorize, comparison, overlay
 from clipmask.vocabulary import shown_names
 
 # What can be saved of a segmentation.
@@ -70,6 +70,11 @@ class Segmentation:
                 gives labels alone.
         """
         return self._score(self)
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """How many pixels each class covers, (K,)."""
+        return class_pixels(self.labels, len(self.names))
 
     @property
     def shares(self) -> dict[str, float]:
@@ -131,8 +136,8 @@ class Segmentation:
             Missed classes are then listed too, with 0 pixels and ``box`` None.
         """
         height, width = self.labels.shape
-        pixels = np.bincount(self.labels.ravel(), minlength=len(self.names))
-        boxes = ndimage.find_objects(self.labels.astype(np.int64) + 1, len(self.names))
+        pixels = self.pixels
+        boxes = ndimage.find_objects(self.labels + self.labels.dtype.type(1), len(self.names))
         summary: dict[str, Any] = {
             "source": self.source,
             "width": width,

@@ -176,6 +176,16 @@ class Views:
         """How many views there are of an image, each in one or more windows."""
         return len(self.scales) * (1 + self.flip)
 
+    def most_rows(self, inputs: dict[str, Any]) -> int:
+        """Returns how many rows of an image's scores have to be in memory together: of a single
+        view those of a window, of several all.
+        """
+        height = target_size(inputs)[0]
+        if self.count > 1 or self.window is None:
+            return height
+        length = _scaled(inputs["image"].shape[-2], self.scales[0])
+        return min(height, min(length, self.window[0]) * height // length + 2)
+
     def crops(self, inputs: dict[str, Any]) -> Iterator[Crop]:
         """Cuts every view of one image into its windows, one view after the other.
 
@@ -221,11 +231,17 @@ class ClipMaskWithViews(nn.Module):
 
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
         """Returns one (H, W) map of class ids an image; see ``ClipMask.predict_labels``."""
-        return [best_labels(self._scores(inputs)) for inputs in batched_inputs]
+        self._check()
+        return [
+            augmented_labels(self.model.decode, inputs, self.views) for inputs in batched_inputs
+        ]
 
     def _scores(self, inputs: dict[str, Any]) -> Tensor:
-        assert not self.model.training, "call eval() first: views are for evaluation"
+        self._check()
         return augmented_scores(self.model.decode, inputs, self.views)
+
+    def _check(self) -> None:
+        assert not self.model.training, "call eval() first: views are for evaluation"
 
 
 def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
@@ -263,22 +279,66 @@ def augmented_scores(
         inputs: a dataset dict, as ``ClipMask.forward`` takes it in evaluation.
         views: what the model is shown.
     """
-    total: Tensor | None = None
+    height = target_size(inputs)[0]
+    ((_, scores),) = _bands(decode, inputs, views, height)
+    return scores
+
+
+@torch.no_grad()
+def augmented_labels(
+    decode: Callable[[list[dict[str, Any]]], DecoderOutput], inputs: dict[str, Any], views: Views
+) -> Tensor:
+    """Returns the class of largest score at each pixel (H, W); its type is that of ``label_map``.
+
+    Of a single view in windows only the scores of as many rows as a window has are in memory, so
+    that pictures of any height can be segmented. Several views need the scores of the whole
+    picture. The arguments are those of ``augmented_scores``.
+    """
+    bands = _bands(decode, inputs, views, views.most_rows(inputs))
+    return torch.cat([best_labels(scores) for _, scores in bands])
+
+
+def _bands(
+    decode: Callable[[list[dict[str, Any]]], DecoderOutput],
+    inputs: dict[str, Any],
+    views: Views,
+    rows: int,
+) -> Iterator[tuple[int, Tensor]]:
+    """Computes the scores of an image in a buffer of some rows, from the top.
+
+    Args:
+        decode, inputs, views: as for ``augmented_scores``.
+        rows: of the buffer; ``views.most_rows``, or more.
+
+    Yields:
+        The first row of each band and its scores (K, n, W), which hold until the next is asked for.
+    """
+    height, width = target_size(inputs)
+    buffer: Tensor | None = None
+    top = 0
     for batch in _batches(views.crops(inputs)):
         outputs = decode([crop.inputs for crop in batch])
-        if total is None:
+        if buffer is None:
             classes = outputs.pred_logits.shape[-1] - 1
-            total = outputs.pixels.new_zeros((classes, *target_size(inputs)), dtype=torch.float32)
+            buffer = outputs.pixels.new_zeros((classes, rows, width), dtype=torch.float32)
         for crop, logits, masks in zip(
             batch, outputs.pred_logits[-1], outputs.pred_masks, strict=True
         ):
-            _add(total, logits, masks, crop)
-    assert total is not None, "every view has a window"
-    return total.div_(views.count)
+            if crop.rows.last > top + rows:  # then no later window reaches above this one
+                done = crop.rows.first - top
+                yield top, buffer[:, :done]
+                buffer[:, : rows - done] = buffer[:, done:].clone()
+                buffer[:, rows - done :] = 0
+                top = crop.rows.first
+            _add(buffer, logits, masks, crop, top)
+    assert buffer is not None, "every view has a window"
+    yield top, buffer[:, : height - top].div_(views.count)
 
 
-def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop) -> None:
-    """Adds the weighted scores of one window to ``total`` (K, H, W), strip by strip."""
+def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop, above: int) -> None:
+    """Adds the weighted scores of one window, strip by strip, to ``total`` (K, rows, W), which has
+    ``above`` rows of the image above it.
+    """
     rows, columns = crop.rows, crop.columns
     row_weight, column_weight = rows.weight.to(total.device), columns.weight.to(total.device)
     size = (len(row_weight), len(column_weight))
@@ -287,7 +347,7 @@ def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop) -> None:
     for first, strip in score_strips(logits, masks, covered, size, offset=offset):
         part = slice(first, first + strip.shape[1])
         strip = strip * (row_weight[part, None] * column_weight)
-        top = rows.first + first
+        top = rows.first - above + first
         target = total[:, top : top + strip.shape[1], left : left + size[1]]
         target += strip.flip(-1) if crop.mirrored else strip
 
@@ -309,9 +369,13 @@ def _batches(crops: Iterable[Crop]) -> Iterator[list[Crop]]:
 
 def _resized(image: Tensor, scale: float) -> Tensor:
     """Resizes (3, h, w) as the test mapper does."""
-    size = [max(1, round(length * scale)) for length in image.shape[1:]]
+    size = [_scaled(length, scale) for length in image.shape[1:]]
     if size == list(image.shape[1:]):
         return image
     return v2.functional.resize_image(
         image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
     )
+
+
+def _scaled(length: int, scale: float) -> int:
+    return max(1, round(length * scale))

@@ -7,11 +7,12 @@ Pixels whose label is no class, or an ``ignore_label``, are left unpainted and c
 from clipmask.visualizer.colors import Colors, colorize, palette
 from clipmask.visualizer.compare import comparison, error_map
 from clipmask.visualizer.drawing import Drawing
-from clipmask.visualizer.overlay import class_shares, overlay
+from clipmask.visualizer.overlay import class_pixels, class_shares, overlay
 
 __all__ = [
     "Colors",
     "Drawing",
+    "class_pixels",
     "class_shares",
     "colorize",
     "comparison",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clipmask.visualizer.strips import row_strips
 from clipmask.vocabulary import first_synonym
 
 Colors = Sequence[Sequence[int]]  # [r, g, b] of each class, 0..255
@@ -207,5 +208,9 @@ def colorize(labels: np.ndarray, colors: Colors) -> NDArray[np.uint8]:
     """
     table = np.zeros((len(colors) + 1, 3), dtype=np.uint8)
     table[:-1] = colors
-    is_class = (labels >= 0) & (labels < len(colors))
-    return table[np.where(is_class, labels, len(colors))]
+    drawn = np.empty((*labels.shape, 3), np.uint8)
+    for rows in row_strips(labels.shape):
+        part = labels[rows]
+        is_class = (part >= 0) & (part < len(colors))
+        drawn[rows] = table[np.where(is_class, part, len(colors))]
+    return drawn

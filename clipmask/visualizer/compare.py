@@ -12,6 +12,7 @@ from clipmask.visualizer.colors import Colors, colorize
 from clipmask.visualizer.legend import PAPER, Entry, with_legend
 from clipmask.visualizer.lettering import INK, font_size, load_font, text_size, write
 from clipmask.visualizer.overlay import by_share, check, class_shares, is_painted, paint
+from clipmask.visualizer.strips import row_strips
 from clipmask.vocabulary import shown_names
 
 VOID = (105, 105, 105)
@@ -40,11 +41,15 @@ def error_map(
             plain colour where
         it is wrong; plain dark grey where the truth is void.
     """
-    known = is_painted(truth, len(colors), ignore_label)
-    luma = image @ np.array([0.299, 0.587, 0.114])
-    pale = np.rint(_PALE + _CONTRAST * luma).astype(np.uint8)[..., None].repeat(3, axis=-1)
-    drawn = np.where((known & (truth != prediction))[..., None], colorize(truth, colors), pale)
-    drawn[~known] = VOID
+    drawn = np.empty(image.shape, np.uint8)
+    for rows in row_strips(truth.shape):
+        part = truth[rows]
+        known = is_painted(part, len(colors), ignore_label)
+        luma = image[rows] @ np.array([0.299, 0.587, 0.114])
+        drawn[rows] = np.rint(_PALE + _CONTRAST * luma)[..., None]
+        wrong = known & (part != prediction[rows])
+        drawn[rows][wrong] = colorize(part, colors)[wrong]
+        drawn[rows][~known] = VOID
     return drawn
 
 

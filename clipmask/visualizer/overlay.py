@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -15,6 +16,7 @@ from clipmask.visualizer.colors import Colors, colorize, is_background
 from clipmask.visualizer.drawing import check_opacity
 from clipmask.visualizer.legend import PAPER, Entry, draw_legend, with_legend
 from clipmask.visualizer.lettering import font_size, load_font, text_size, write
+from clipmask.visualizer.strips import row_strips
 from clipmask.vocabulary import shown_names
 
 _MAX_GRID = 256  # longest side of the grid that places for names are looked for on
@@ -35,10 +37,22 @@ def class_shares(
         num_classes: K; ids outside 0..K-1 are not painted.
         ignore_label: an id that is not painted either.
     """
-    counts = np.bincount(
-        labels[is_painted(labels, num_classes, ignore_label)].ravel(), minlength=num_classes
-    )
+    counts = class_pixels(labels, num_classes, ignore_label)
     return 100.0 * counts / max(1, counts.sum())
+
+
+def class_pixels(
+    labels: np.ndarray, num_classes: int, ignore_label: int | None = None
+) -> NDArray[np.int64]:
+    """Returns how many pixels (K,) each class covers; the arguments are those of
+    ``class_shares``.
+    """
+    counts = np.zeros(num_classes, np.int64)
+    for rows in row_strips(labels.shape):
+        part = labels[rows]
+        painted = part[is_painted(part, num_classes, ignore_label)]
+        counts += np.bincount(painted, minlength=num_classes)
+    return counts
 
 
 def overlay(
@@ -109,7 +123,10 @@ def without_background(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     hidden = [place for place, name in enumerate(names) if is_background(name)]
     if not hidden or len(hidden) == len(names):
         return labels
-    return np.where(np.isin(labels, hidden), -1, labels.astype(np.int64))
+    shown = labels.astype(np.int16 if labels.itemsize == 1 else np.int64)
+    for rows in row_strips(shown.shape):
+        shown[rows][np.isin(shown[rows], hidden)] = -1
+    return shown
 
 
 def check(image: np.ndarray, labels: np.ndarray, names: Sequence[str], colors: Colors) -> None:
@@ -155,32 +172,59 @@ def paint(
     """Returns the image with its regions coloured, their borders stronger, and names written into
     them.
     """
-    painted = is_painted(labels, len(names), ignore_label)
-    ids = np.where(painted, labels, -1)
-    strength = np.where(_borders(ids), min(1.0, 1.6 * opacity), opacity) * painted
-    mixed = colorize(ids, colors).astype(np.float32)
-    mixed -= image
-    mixed *= strength.astype(np.float32)[..., None]
-    mixed += image
-    picture = np.rint(mixed, out=mixed).astype(np.uint8)
-    if not (region_names and opacity > 0):
-        return picture
+    picture = np.empty(image.shape, np.uint8)
+    counts = np.zeros(len(names), np.int64)
+    for rows in row_strips(labels.shape):
+        ids = _painted_ids(labels[rows], len(names), ignore_label)
+        counts += np.bincount(ids[ids >= 0], minlength=len(names))
+        edges = _borders(labels, rows, len(names), ignore_label)
+        strength = np.where(edges, min(1.0, 1.6 * opacity), opacity) * (ids >= 0)
+        mixed = colorize(ids, colors).astype(np.float32)
+        mixed -= image[rows]
+        mixed *= strength.astype(np.float32)[..., None]
+        mixed += image[rows]
+        picture[rows] = np.rint(mixed, out=mixed)
+    if region_names and opacity > 0:
+        present = np.flatnonzero(counts).tolist()
+        _write_names(picture, labels, names, present, ignore_label)
+    return picture
+
+
+def _painted_ids(labels: np.ndarray, num_classes: int, ignore_label: int | None) -> np.ndarray:
+    """Returns ids in which what is not painted is -1."""
+    return np.where(is_painted(labels, num_classes, ignore_label), labels.astype(np.int64), -1)
+
+
+def _write_names(
+    picture: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    present: Sequence[int],
+    ignore_label: int | None,
+) -> None:
+    """Writes the names of the classes that are ``present`` into their regions, upon ``picture``."""
     shown = shown_names(names)
     font = load_font(max(9, round(0.9 * font_size(labels.shape))), shown)
+    step = -(-max(labels.shape) // _MAX_GRID)
+    grid = labels[step // 2 :: step, step // 2 :: step]
+    ids = _painted_ids(grid, len(names), ignore_label)
     written = [
         (place, shown[k], plate)
-        for k in np.unique(ids[painted]).tolist()
+        for k in present
         if shown[k]
         for plate in [_plate(text_size(shown[k], font))]
-        for place in _places(ids == k, plate)
+        for place in _places(ids == k, step, plate)
     ]
     for place, _, plate in written:
         _darken(picture, place, plate)
-    canvas = Image.fromarray(picture)
-    draw = ImageDraw.Draw(canvas)
-    for place, name, _ in written:
-        write(draw, place, name, font, (255, 255, 255))
-    return np.asarray(canvas)
+    for place, name, plate in written:
+        room = (plate[0] + 2 * plate[1], 3 * plate[1])
+        (left, top), part = _around(picture, place, room)
+        if part.size:
+            canvas = Image.fromarray(part)
+            at = place[0] - left, place[1] - top
+            write(ImageDraw.Draw(canvas), at, name, font, (255, 255, 255))
+            part[...] = canvas
 
 
 def _plate(text: tuple[float, float]) -> tuple[float, float]:
@@ -190,38 +234,55 @@ def _plate(text: tuple[float, float]) -> tuple[float, float]:
 
 def _darken(picture: np.ndarray, middle: tuple[float, float], size: tuple[float, float]) -> None:
     """Lays a plate of shade, (width, height), on which white can be read whatever lies below."""
-    left, right = (round(middle[0] + side * size[0] / 2) for side in (-1, 1))
-    top, bottom = (round(middle[1] + side * size[1] / 2) for side in (-1, 1))
-    plate = picture[max(0, top) : bottom, max(0, left) : right]
+    _, plate = _around(picture, middle, size)
     plate[...] = np.rint(_SHADE * plate)
 
 
-def _borders(ids: np.ndarray) -> np.ndarray:
-    """Returns where (H, W) a pixel has a neighbour of another id; lines grow with the picture."""
+def _around(
+    picture: np.ndarray, middle: tuple[float, float], size: tuple[float, float]
+) -> tuple[tuple[int, int], np.ndarray]:
+    """Returns the part of a picture around a place, (width, height) in ``size``, and its left and
+    top.
+    """
+    left, right = (round(middle[0] + side * size[0] / 2) for side in (-1, 1))
+    top, bottom = (round(middle[1] + side * size[1] / 2) for side in (-1, 1))
+    left, top = max(0, left), max(0, top)
+    return (left, top), picture[top:bottom, left:right]
+
+
+def _borders(
+    labels: np.ndarray, rows: slice, num_classes: int, ignore_label: int | None
+) -> np.ndarray:
+    """Returns where in some rows, (rows, W), a pixel is near one of another id; lines grow with the
+    picture.
+    """
+    width = max(1, round(min(labels.shape) / 360))
+    first = max(0, rows.start - width)
+    ids = _painted_ids(labels[first : rows.stop + width], num_classes, ignore_label)
     edges = np.zeros(ids.shape, dtype=bool)
     across, down = ids[:, 1:] != ids[:, :-1], ids[1:] != ids[:-1]
     edges[:, 1:] |= across
     edges[1:] |= down
-    width = max(1, round(min(ids.shape) / 360))
-    return ndimage.binary_dilation(edges, iterations=width - 1) if width > 1 else edges
+    if width > 1:
+        edges = ndimage.binary_dilation(edges, iterations=width - 1)
+    return edges[rows.start - first :][: rows.stop - rows.start]
 
 
-def _places(region: np.ndarray, plate: tuple[float, float]) -> Iterator[tuple[float, float]]:
-    """Yields where in the parts of ``region`` (H, W) a plate (width, height) fits, (x, y) of its
-    middle.
+def _places(
+    region: np.ndarray, step: int, plate: tuple[float, float]
+) -> Iterator[tuple[float, float]]:
+    """Yields where in the parts of a region a plate (width, height) fits, (x, y) of its middle.
 
     The roomiest parts come first, and in each the place that is farthest from the border, in widths
-    of the plate across and heights down. A coarse grid, sampled at its nearest pixels, is enough
-    for that.
+    of the plate across and heights down. A coarse grid is enough for that: ``region`` holds every
+    ``step``-th pixel of every ``step``-th row.
     """
-    step = -(-max(region.shape) // _MAX_GRID)
-    sampled = region[step // 2 :: step, step // 2 :: step]
-    box = ndimage.find_objects(sampled.astype(np.uint8), 1)[0]
+    box = ndimage.find_objects(region.astype(np.uint8), 1)[0]
     if box is None:
         return
     corner = np.array([box[0].start - 1, box[1].start - 1])
     # around the region, and beyond the picture, there is no room either
-    coarse = np.pad(sampled[box], 1)
+    coarse = np.pad(region[box], 1)
     cells = tuple(2 * math.ceil(side / 2 / step) + 1 for side in plate[::-1])
     fits = ndimage.minimum_filter(coarse, cells, mode="constant")
     if not fits.any():

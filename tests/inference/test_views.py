@@ -24,6 +24,7 @@ from clipmask.inference.views import (
     ClipMaskWithViews,
     Crop,
     Views,
+    augmented_labels,
     augmented_scores,
     spans,
     windows,
@@ -288,6 +289,34 @@ def test_one_buffer_and_no_full_size_masks(monkeypatch: pytest.MonkeyPatch) -> N
         )
     assert len(full) == 1
     assert largest == 11 * 128 * 128
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.6, 1.7])
+@pytest.mark.parametrize("target", [(290, 90), (411, 70), (100, 60)])
+@torch.no_grad()
+def test_labels_of_a_tall_picture_need_the_scores_of_a_window_s_rows(
+    scale: float, target: tuple[int, int]
+) -> None:
+    views = Views((scale,), window=(32, 48), overlap=0.3)
+    model = Local(torch.randn(6, 3) / 40, num_classes=7)
+    image = torch.randint(0, 256, (3, 290, 90), dtype=torch.uint8)
+    inputs = {"image": image, "height": target[0], "width": target[1]}
+    scores = augmented_scores(model, inputs, views)
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, Tensor) and result.ndim == 3 and len(result) == 7:
+                largest = max(largest, result.shape[1])
+            return result
+
+    with Watch():
+        labels = augmented_labels(model, inputs, views)
+    assert_best(labels, scores)
+    assert largest == views.most_rows(inputs) < target[0]
+    assert augmented_labels(model, inputs, Views((scale, 1.0), window=(32, 48))).shape == target
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clipmask.data.datasets.camvid import CLASSES
 from clipmask.errors import UserError
-from clipmask.visualizer import class_shares, colorize, overlay, palette
+from clipmask.visualizer import class_shares, colorize, comparison, overlay, palette, strips
 
 NAMES = ["road", "car;automobile", "sky"]
 COLORS = [[128, 64, 128], [0, 0, 142], [70, 130, 180]]
@@ -181,3 +181,26 @@ def test_background_is_left_clear_unless_it_is_asked_for() -> None:
     assert (painted[:, :28] != image[:, :28]).any()
     alone = overlay(image, np.zeros_like(labels), names[:1], colors[:1], legend=False)
     assert (alone != image).any()
+
+
+def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 4, (20, 16)), np.ones((40, 60), int)).astype(np.uint8)
+    labels[300:310] = 255
+    image = rng.integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
+    names = ["background", "road", "car", "sky"]
+
+    def drawn() -> list[np.ndarray]:
+        colors = palette(names)
+        return [
+            overlay(image, labels, names, colors),
+            colorize(labels, colors),
+            comparison(image, labels, labels[::-1], names, colors),
+            class_shares(labels, len(names)),
+        ]
+
+    monkeypatch.setattr(strips, "STRIP_PIXELS", labels.size)
+    whole = drawn()
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 7 * labels.shape[1])
+    for one, other in zip(whole, drawn(), strict=True):
+        np.testing.assert_array_equal(one, other)

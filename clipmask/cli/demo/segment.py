@@ -41,7 +41,7 @@ class Tally:
 
     def add(self, result: Segmentation) -> None:
         """Counts one result."""
-        self.pixels += np.bincount(result.labels.ravel(), minlength=len(self.names))
+        self.pixels += result.pixels
 
     def most_frequent(self, count: int = 3) -> str:
         """Returns the classes with most pixels and their percentage, for reading."""
