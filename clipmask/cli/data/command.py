@@ -105,6 +105,11 @@ def _add_init(commands: argparse._SubParsersAction) -> None:
         ),
     )
     parser.add_argument(
+        "--labels",
+        metavar="NAME",
+        help="what the folders of the label maps are called (default: found out)",
+    )
+    parser.add_argument(
         "--sample",
         type=int,
         default=200,
@@ -139,6 +144,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "--format",
         choices=(
             "coco",
+            "panoptic",
             "labelme",
             "yolo",
             "label-studio",
@@ -262,7 +268,14 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 def _init(args: argparse.Namespace) -> int:
     from clipmask.cli.data.init import init
 
-    return init(args.folder, args.output, args.names, sample=args.sample, force=args.force)
+    return init(
+        args.folder,
+        args.output,
+        args.names,
+        labels=args.labels,
+        sample=args.sample,
+        force=args.force,
+    )
 
 
 def _convert(args: argparse.Namespace) -> int:

@@ -98,7 +98,9 @@ def convert(
         f" {shortened(done.names, 12)}"
     )
     print(f"splits      {splits}")
-    print(f"background  {background}; where shapes overlap, the {overlap} one counts")
+    print(
+        f"background  {done.background or 'void'}; where shapes overlap, the {overlap} one counts"
+    )
     for what, count in done.skipped.items():
         print(f"passed over {count} {what}")
     print(f"\n{descriptor} and {folder / 'labels'} are written. Then:")

@@ -20,13 +20,22 @@ from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.errors import UserError
 
 
-def init(folder: str, output: str | None, names: str | None, *, sample: int, force: bool) -> int:
+def init(
+    folder: str,
+    output: str | None,
+    names: str | None,
+    *,
+    labels: str | None = None,
+    sample: int,
+    force: bool,
+) -> int:
     """Writes a descriptor, and prints what was concluded from what.
 
     Args:
         folder: with pictures and label maps.
         output: the YAML file; None: the folder's name, here.
         names: of the classes, between commas; None: from a file of names, or placeholders.
+        labels: what the folders of the label maps are called; None: finds out.
         sample: label maps that are read to find the classes.
         force: overwrite the file.
 
@@ -42,7 +51,10 @@ def init(folder: str, output: str | None, names: str | None, *, sample: int, for
     path = output_file(output or f"{name}.yaml", [".yaml", ".yml"], force)
     try:
         guess = guess_folder(
-            Path(folder), None if names is None else read_vocabulary(names, "--names"), sample
+            Path(folder),
+            None if names is None else read_vocabulary(names, "--names"),
+            sample,
+            labels,
         )
     except UserError as error:
         raise UserError(_with_advice(str(error), Path(folder))) from error

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +50,12 @@ class Options:
 @dataclass(frozen=True)
 class Converted:
     """What was done: the format, the classes, how many pictures, and what was passed over with its
-    count.
+    count. ``background`` is the class of pixels without annotation; None: they are void.
     """
 
     format: str
     names: tuple[str, ...]
+    background: str | None
     pictures: int
     splits: dict[str, int]
     skipped: dict[str, int]
@@ -87,6 +88,8 @@ def convert(
     pictures = find_pictures(root)
     format, found = read_source(source, root, pictures, options.format)
     found = _renamed(found, options)
+    if found.complete:
+        options = replace(options, background=None)
     skipped = dict(found.skipped)
     placed = _placed(found, root, pictures, skipped)
     inner = Path(os.path.commonpath([picture.parent for picture in placed]) or ".")
@@ -112,7 +115,7 @@ def convert(
     except OSError as error:
         raise UserError(f"--output {output}: can't be written to ({error})") from error
     counts = {split: len(members) for split, members in splits.items()}
-    return Converted(format, names, len(placed), counts, skipped)
+    return Converted(format, names, options.background, len(placed), counts, skipped)
 
 
 def _root(source: Path, images: Path | None) -> Path:

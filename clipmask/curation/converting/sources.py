@@ -11,6 +11,7 @@ from clipmask.curation.converting.cvat import read_cvat
 from clipmask.curation.converting.files import read_json
 from clipmask.curation.converting.label_studio import is_label_studio, read_label_studio
 from clipmask.curation.converting.labelme import is_labelme, read_labelme
+from clipmask.curation.converting.panoptic import is_panoptic, read_panoptic
 from clipmask.curation.converting.pixel_masks import ARRAYS, read_arrays, read_masks
 from clipmask.curation.converting.shapes import Annotations
 from clipmask.curation.converting.supervisely import is_supervisely, read_supervisely
@@ -19,9 +20,21 @@ from clipmask.curation.converting.yolo import read_yolo, yolo_labels
 from clipmask.curation.guessing.guess import split_name
 from clipmask.errors import UserError
 
-FORMATS = ("coco", "labelme", "yolo", "label-studio", "cvat", "supervisely", "via", "npy", "masks")
+FORMATS = (
+    "coco",
+    "panoptic",
+    "labelme",
+    "yolo",
+    "label-studio",
+    "cvat",
+    "supervisely",
+    "via",
+    "npy",
+    "masks",
+)
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _JSON: dict[str, tuple[Callable[[Any], bool], Callable[[Path, str | None], Annotations]]] = {
+    "panoptic": (is_panoptic, read_panoptic),  # before coco, which has these keys too
     "coco": (is_coco, read_coco),
     "label-studio": (is_label_studio, read_label_studio),
     "labelme": (is_labelme, read_labelme),
@@ -138,4 +151,5 @@ def _together(parts: Sequence[Annotations]) -> Annotations:
         for what, count in part.skipped.items():
             skipped[what] = skipped.get(what, 0) + count
     pictures = tuple(picture for part in parts for picture in part.pictures)
-    return Annotations(pictures, tuple(names), colors, skipped)
+    complete = all(part.complete for part in parts)
+    return Annotations(pictures, tuple(names), colors, skipped, complete)

@@ -66,7 +66,10 @@ class FolderGuess:
 
 
 def guess_folder(
-    folder: Path, names: Sequence[str] | None = None, sample: int = 200
+    folder: Path,
+    names: Sequence[str] | None = None,
+    sample: int = 200,
+    labels: str | None = None,
 ) -> FolderGuess:
     """Looks at a folder.
 
@@ -75,11 +78,12 @@ def guess_folder(
         names: of the classes, in the order of what is found; None: from a file of names, or
             placeholders.
         sample: label maps that are read, spread over all.
+        labels: what the folders of the label maps are called; None: finds out.
 
     Raises:
         UserError: nothing is found; no label map can be read; ``names`` are too many or too few.
     """
-    pairing = find_pairing(folder)
+    pairing = find_pairing(folder, labels)
     count = len(pairing.pairs)
     chosen = [pairing.pairs[place][1] for place in spread_places(count, sample)]
     file = find_names(_places(folder, pairing))

@@ -91,8 +91,9 @@ class _Rule:
         return self.parts[0].endswith("*")
 
 
-def find_pairing(folder: Path) -> Pairing:
-    """Finds the pictures and label maps of a folder.
+def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
+    """Finds the pictures and label maps of a folder; ``inside`` is what the folders of the label
+    maps are called, 1st_manual or gt/fine; None: any.
 
     Raises:
         UserError: there is no such folder, no picture, or no pictures with what could be their
@@ -107,6 +108,10 @@ def find_pairing(folder: Path) -> Pairing:
             f" {', '.join(sorted(PICTURE_SUFFIXES))})"
         )
     votes = _votes(files)
+    if inside is not None:
+        votes = _votes_inside(votes, inside)
+        if not votes:
+            raise UserError(f"{folder}: --labels {inside}: no file there is called as a picture")
     tried: list[tuple[float, int, Pairing]] = []
     # ending or folder of binary label maps -> their pictures
     masks: dict[str, set[PurePosixPath]] = {}
@@ -156,9 +161,21 @@ def _refuse_mask_for_each_class(
     if binary and others:
         raise UserError(
             f"{folder}: the pictures have several masks of two values each"
-            f" ({', '.join(sorted(own)[:6])}): one for each class. Combine them into label maps:"
-            f" clipmask-data convert {folder} --format masks --output FOLDER"
+            f" ({', '.join(sorted(own)[:6])}): one for each class? Then combine them:"
+            f" clipmask-data convert {folder} --format masks --output FOLDER. Are some no labels,"
+            " but fields of view or the like? Then name the folder of the labels: --labels NAME"
         )
+
+
+def _votes_inside(votes: _Votes, inside: str) -> _Votes:
+    """Returns the rules that lead from other folders into those of a name, or of names in a row."""
+    middle = f"/{inside.strip('/')}/"
+    chosen: _Votes = defaultdict(list)
+    for rule, members in votes.items():
+        for image, labels in members:
+            if middle in f"/{labels.parent}/" and middle not in f"/{image.parent}/":
+                chosen[rule].append((image, labels))
+    return chosen
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -190,9 +207,7 @@ def _endings(name: str) -> list[str]:
     return [name[place:] for place in [len(stem), *reversed(places)][:_WORDS_IN_ENDING]]
 
 
-def _votes(
-    files: Sequence[PurePosixPath],
-) -> dict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]]:
+def _votes(files: Sequence[PurePosixPath]) -> _Votes:
     """Returns the files that each rule pairs."""
     counts = Counter(end for file in files for end in _endings(file.name))
     often = [end for end, count in counts.most_common(_MOST_ENDINGS) if count >= len(files) // 100]

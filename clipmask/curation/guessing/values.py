@@ -5,6 +5,7 @@ called.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -28,6 +29,7 @@ _BLEND = 12.0
 _MOST_TOLERANCE = 60.0
 _MAIN, _CELL = 0.005, 16  # of them: the least share, and the side of a cell of colours counted
 _AREA = 0.3  # share of a colour's pixels amid their own colour, from which no edge makes it
+_INSTANCES = 1000  # that a class may have in a picture, where numbers say class and instance
 _APART = 40.0  # distance in RGB of two classes in files of a lossy format
 
 
@@ -111,6 +113,8 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
 def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     found = sorted(pixels.ids)
     named = _named_ids(pixels, names)
+    if not named:
+        _refuse_instances(found)
     void_names = [value for value, name in named.items() if name is None]
     listed = sorted({*found, *(value for value, name in named.items() if name)})
     ignore, reason = _void_id(found, void_names)
@@ -133,6 +137,22 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         (),
         {"encoding": why, "classes": f"ids found: {shown}", "void": reason},
     )
+
+
+def _refuse_instances(found: Sequence[int]) -> None:
+    """Refuses numbers of instances, class * 1000 + 0, 1, 2, ..., each of which would be a class."""
+    numbers: defaultdict[int, list[int]] = defaultdict(list)
+    for value in found:
+        if value >= _INSTANCES:
+            numbers[value // _INSTANCES].append(value % _INSTANCES)
+    counted = all(min(own) <= 1 for own in numbers.values())
+    if counted and any(len(own) > 1 for own in numbers.values()):
+        shown = ", ".join(str(value) for value in found if value >= _INSTANCES)[:40]
+        raise UserError(
+            f"the label maps hold numbers such as {shown}, as instances are numbered (class * 1000"
+            " + instance); save label maps of the classes, value // 1000 where a value is 1000 or"
+            " more, or give the ids names in classes.txt (1000: car) if they are classes"
+        )
 
 
 def _palette_colors(pixels: LabelPixels, ids: Sequence[int]) -> list[RGB] | None:

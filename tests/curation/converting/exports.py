@@ -118,6 +118,29 @@ def roboflow(root: Path) -> Path:
     return root
 
 
+def panoptic(root: Path) -> Path:
+    """Segments 300, 70000 and 7 of crop, crop and weed; background is a class of its own."""
+    photos(root)
+    kinds = {1: "background", 2: "crop", 3: "weed"}
+    annotations = []
+    for n, stem in enumerate(STEMS):
+        segments = np.array([9, 300, 7])[truth()]
+        segments[(truth() == 1) & (np.arange(SIZE[1]) > 20)] = 70000
+        (root / "panoptic_val").mkdir(exist_ok=True)
+        pixels = np.stack([segments & 255, segments >> 8 & 255, segments >> 16], -1)
+        Image.fromarray(pixels.astype(np.uint8)).save(root / f"panoptic_val/{stem}.png")
+        info = [
+            {"id": id, "category_id": kind} for id, kind in ((9, 1), (300, 2), (7, 3), (70000, 2))
+        ]
+        annotations.append({"image_id": n, "file_name": f"{stem}.png", "segments_info": info})
+    content = {
+        "images": [{"id": n, "file_name": f"{stem}.jpg"} for n, stem in enumerate(STEMS)],
+        "categories": [{"id": id, "name": name} for id, name in kinds.items()],
+        "annotations": annotations,
+    }
+    return dump(root / "panoptic_val.json", content)
+
+
 def labelme(root: Path) -> Path:
     photos(root, ".")
     buffer = io.BytesIO()
@@ -297,6 +320,7 @@ EXPORTS: dict[str, Callable[[Path], Path]] = {
         coco_polygons,
         coco_rle,
         roboflow,
+        panoptic,
         labelme,
         yolo,
         cvat,

@@ -17,6 +17,7 @@ from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
 from tests.curation.converting.exports import (
+    CROP,
     EXPORTS,
     SIZE,
     STEMS,
@@ -265,3 +266,20 @@ def test_results_may_lie_beside_what_was_converted(tmp_path: Path) -> None:
     EXPORTS["coco_polygons"](tmp_path / "coco")
     _, descriptor = _converted(tmp_path / "coco/annotations/instances.json", tmp_path / "coco/mine")
     assert descriptor.images.name == "images"
+
+
+def test_pixels_of_no_panoptic_segment_are_void(tmp_path: Path) -> None:
+    source = EXPORTS["panoptic"](tmp_path / "data")
+    top, _, left, _ = CROP
+    with Image.open(tmp_path / "data/panoptic_val/a.png") as image:
+        pixels = np.array(image)
+    pixels[top, left] = 0
+    Image.fromarray(pixels).save(tmp_path / "data/panoptic_val/a.png")
+    done, descriptor = _converted(source, tmp_path / "out")
+    assert done.background is None
+    expected = truth()
+    expected[top, left] = 255
+    assert (_labels(descriptor)["a"] == expected).all()
+    (tmp_path / "data/panoptic_val/b.png").unlink()
+    with pytest.raises(UserError, match=r"names the PNG b\.png"):
+        _converted(source, tmp_path / "again")

@@ -123,3 +123,19 @@ def test_one_mask_for_each_class_is_not_taken_for_a_label_map(tmp_path: Path, pa
         UserError, match=r"one for each class.*clipmask-data convert .* --format masks"
     ):
         find_pairing(tmp_path)
+
+
+def test_the_folder_of_label_maps_may_be_named(tmp_path: Path) -> None:
+    """As in DRIVE: fields of view beside the vessels, masks of two values both."""
+    for number in range(COUNT):
+        save(photo(number), tmp_path / f"images/{number}_training.tif")
+        save(
+            grey(2).point(lambda value: 255 * (value > 0)),
+            tmp_path / f"1st_manual/{number}_manual1.png",
+        )
+        save(grey(2).point(lambda value: 255), tmp_path / f"mask/{number}_training_mask.png")
+    pairing = find_pairing(tmp_path, "1st_manual")
+    assert str(pairing.labels) == "1st_manual"
+    assert len(pairing.pairs) == COUNT
+    with pytest.raises(UserError, match="--labels 2nd_manual"):
+        find_pairing(tmp_path, "2nd_manual")

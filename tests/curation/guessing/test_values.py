@@ -231,3 +231,12 @@ def test_ids_may_be_stored_as_floats_or_with_a_sign(
     assert guess.encoding == "ids"
     assert [item.id for item in guess.classes] == [0, 1, 2]
     assert guess.ignore_ids == (-1,)
+
+
+def test_numbers_of_instances_are_no_classes(tmp_path: Path) -> None:
+    values = np.repeat(np.array([0, 7, 26000, 26001, 11000], np.uint16), 20).reshape(-1, 20)
+    with pytest.raises(UserError, match=r"1000.*// 1000"):
+        _guess(tmp_path, Image.fromarray(values))
+    names = "0: void\n7: road\n11000: wall\n26000: car\n26001: bus\n"
+    guess = _guess(tmp_path, Image.fromarray(values), names=names)
+    assert [item.name for item in guess.classes] == ["road", "wall", "car", "bus"]
