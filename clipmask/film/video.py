@@ -46,6 +46,11 @@ FILM_SUFFIXES = {
 }
 USUAL_RATE = 25.0  # frames per second of a film that does not tell
 
+# what ends a film, which then plays up to there
+_STOPS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
 
 class Video:
     """A film or camera, read frame by frame; its first frame is read at once, to know that there is
@@ -239,24 +244,31 @@ class Film:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a wish to stop, which the body asks for; the second interrupts as
-    ever.
+    """Turns the first Ctrl-C, or the first signal of a scheduler or a closed terminal, into a wish
+    to stop, which the body asks for; the second ends the process as ever. A signal that is ignored,
+    as under nohup, stays so.
     """
     wished = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield wished.is_set  # only the main thread may handle signals
         return
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def restore() -> None:
+        for number in heard:
+            signal.signal(number, before[number] or signal.SIG_DFL)
 
     def note(number: int, frame: FrameType | None) -> None:
         wished.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-    signal.signal(signal.SIGINT, note)
+    for number in heard:
+        signal.signal(number, note)
     try:
         yield wished.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 class Window:

@@ -150,15 +150,21 @@ def test_codecs_are_tried_in_turn(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_film_plays(
-    weights: str, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    weights: str,
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
 ) -> None:
+
     stream = Predictor.stream
 
     def interrupted(self: Predictor, images: Any, **options: Any) -> Iterator[Any]:
         for index, result in enumerate(stream(self, images, **options)):
             if index == 2:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             yield result
 
     monkeypatch.setattr(Predictor, "stream", interrupted)
