@@ -36,7 +36,7 @@ hypothesis.settings.load_profile("repeatable")
 NAMES = ("road", "sky", "tree", "car", "pole")
 Register = Callable[..., str]
 # seconds that a process of a test may take: a limit ends a hang, and fails on no slow machine
-PATIENCE = 600
+PATIENCE = 3600
 
 
 def write_clip(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Masks of one class each (masks/crop/s0.png, s0_crop.png), and arrays of ids (s0.npy)."""
+"""Masks of one class each (masks/crop/s0.png, s0_crop.png), and arrays of ids (s0.npy, s0.mat)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import functools
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.io.matlab import MatReadError
 
 from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape
 from clipmask.curation.guessing.pixels import look
 from clipmask.errors import UserError
 from clipmask.paths import refuse_bomb, refuse_special
 
-ARRAYS = (".npy", ".npz")
+ARRAYS = (".npy", ".npz", ".mat")
 
 
 def read_masks(
@@ -105,7 +108,7 @@ def _draw_file(path: Path, height: int, width: int) -> Mask:
 def read_arrays(
     root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]
 ) -> Annotations:
-    """Reads arrays of ids, .npy or .npz, that are called as their pictures; 255 and -1 are void.
+    """Reads arrays of ids, .npy, .npz or .mat, called as their pictures; 255 and -1 are void.
 
     Args:
         root, pictures, split_of: as for ``read_masks``.
@@ -125,7 +128,7 @@ def read_arrays(
         shapes = tuple(Shape(_id_name(id), functools.partial(_draw_id, path, id)) for id in own)
         labelled.append(Labelled(picture.as_posix(), shapes, root, split_of(picture)))
     if not labelled:
-        raise UserError(f"{root}: no .npy or .npz in it that is called as a picture")
+        raise UserError(f"{root}: no .npy, .npz or .mat in it that is called as a picture")
     names = tuple(_id_name(id) for id in sorted(ids) if id not in (255, -1))
     return Annotations(tuple(labelled), names, complete=True, unnamed=True)
 
@@ -137,6 +140,8 @@ def _id_name(id: int) -> str:
 def _array(path: Path) -> NDArray[np.int64]:
     refuse_special(path, "array")
     refuse_bomb(path, "array")
+    if path.suffix == ".mat":
+        return _matlab(path)
     try:
         content = np.load(path, allow_pickle=False)
         values = content[content.files[0]] if isinstance(content, np.lib.npyio.NpzFile) else content
@@ -149,6 +154,44 @@ def _array(path: Path) -> NDArray[np.int64]:
             " (height, width) of whole numbers, an id for each pixel"
         )
     return values.astype(np.int64)
+
+
+def _matlab(path: Path) -> NDArray[np.int64]:
+    """Returns the one label map (H, W) of a MATLAB file, which may lie in structs, as
+    GTcls.Segmentation of the Semantic Boundaries Dataset.
+    """
+    try:
+        content = scipy.io.loadmat(path)
+    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        raise UserError(
+            f"array {path}: can't be read ({error}); save it with -v7, or as .npy or .png"
+        ) from error
+    found = {
+        name: values
+        for key, value in content.items()
+        if not key.startswith("__")
+        for name, values in _grids(key, value)
+    }
+    if len(found) != 1:
+        raise UserError(
+            f"array {path}: has {len(found)} arrays of whole numbers in rows and columns"
+            f" ({', '.join(found) or 'none'}); save the label map alone, as .npy or .png"
+        )
+    return next(iter(found.values())).astype(np.int64)
+
+
+def _grids(name: str, value: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yields the arrays of whole numbers with rows and columns in a value of MATLAB's."""
+    if not isinstance(value, np.ndarray):
+        return
+    if value.dtype.names:  # a struct
+        for field in value.dtype.names:
+            for item in value[field].ravel():
+                yield from _grids(f"{name}.{field}", item)
+        return
+    is_grid = value.ndim == 2 and min(value.shape) > 1 and value.dtype.kind in "biuf"
+    if is_grid and (value == value.astype(np.int64)).all():
+        yield name, value
 
 
 def _draw_id(path: Path, id: int, height: int, width: int) -> Mask:

@@ -54,10 +54,18 @@ class Named(NamedTuple):
 
 
 class NameFile(NamedTuple):
-    """A file of names and what it holds, in order."""
+    """A file of names and what it holds, in order.
+
+    Attributes:
+        path: the file.
+        names: the classes.
+        by_place: whether ids are the places of the lines, as the file gives neither ids nor
+            colours.
+    """
 
     path: Path
     names: tuple[Named, ...]
+    by_place: bool = False
 
 
 def find_names(folders: Sequence[Path]) -> NameFile | None:
@@ -69,9 +77,12 @@ def find_names(folders: Sequence[Path]) -> NameFile | None:
             path = folder / name
             if path.is_file():
                 text = path.read_text(encoding="utf-8-sig", errors="replace")
-                names = read_ade20k(text) if name == "objectInfo150.txt" else read_names(text)
+                if name == "objectInfo150.txt":
+                    names, by_place = read_ade20k(text), False
+                else:
+                    names, by_place = read_names(text), _is_plain(text)
                 if names:
-                    return NameFile(path, names)
+                    return NameFile(path, names, by_place)
     return None
 
 
@@ -123,6 +134,12 @@ def read_ade20k(text: str) -> tuple[Named, ...]:
         if len(row) > 1 and row[0].strip().isdigit()
     ]
     return (Named("void", 0), *names) if names else ()
+
+
+def _is_plain(text: str) -> bool:
+    """Whether lines hold names alone, without ids or colours."""
+    parsed = [_parsed(line.strip()) for line in text.splitlines() if line.strip()]
+    return all(named.id is None and named.color is None for named in parsed)
 
 
 def _is_heading(line: str, others: Sequence[str]) -> bool:

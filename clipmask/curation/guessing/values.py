@@ -113,6 +113,10 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
 def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     found = sorted(pixels.ids)
     named = _named_ids(pixels, names)
+    from_list = ""
+    if names is not None and _begin_at_one(found, names):
+        named = {value + 1: name for value, name in named.items()}
+        from_list = f"; {names.path.name} has a name for each of 1 to {len(names.names)}"
     if not named:
         _refuse_instances(found)
     void_names = [value for value, name in named.items() if name is None]
@@ -135,7 +139,7 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         ),
         (ignore, *(value for value in void_names if value != ignore)),
         (),
-        {"encoding": why, "classes": f"ids found: {shown}", "void": reason},
+        {"encoding": why, "classes": f"ids found: {shown}{from_list}", "void": reason},
     )
 
 
@@ -153,6 +157,16 @@ def _refuse_instances(found: Sequence[int]) -> None:
             " + instance); save label maps of the classes, value // 1000 where a value is 1000 or"
             " more, or give the ids names in classes.txt (1000: car) if they are classes"
         )
+
+
+def _begin_at_one(found: Sequence[int], names: NameFile) -> bool:
+    """Whether names without ids stand for 1, 2, ...: 0 was not found, and the largest id is as
+    large as there are names, so that it would have none if the first stood for 0.
+
+    Where 0 was found too, either 0 or the largest id has no name, and nothing says which.
+    """
+    ids = [value for value in found if value not in (-1, 255)]
+    return names.by_place and bool(ids) and min(ids) > 0 and max(ids) == len(names.names)
 
 
 def _palette_colors(pixels: LabelPixels, ids: Sequence[int]) -> list[RGB] | None:

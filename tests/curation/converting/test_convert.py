@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
 from clipmask.curation.converting.convert import Converted, Options, convert
@@ -283,3 +284,29 @@ def test_pixels_of_no_panoptic_segment_are_void(tmp_path: Path) -> None:
     (tmp_path / "data/panoptic_val/b.png").unlink()
     with pytest.raises(UserError, match=r"names the PNG b\.png"):
         _converted(source, tmp_path / "again")
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_matlab_files_hold_ids(tmp_path: Path, struct: bool) -> None:
+    photos(tmp_path / "data")
+    for stem in STEMS:
+        value: Any = truth()
+        if struct:  # as the Semantic Boundaries Dataset
+            value = {"Segmentation": truth(), "CategoriesPresent": np.array([[1], [2]])}
+        (tmp_path / "data/cls").mkdir(exist_ok=True)
+        scipy.io.savemat(tmp_path / f"data/cls/{stem}.mat", {"GTcls": value})
+    _, descriptor = _converted(tmp_path / "data", tmp_path / "out")
+    for found in _labels(descriptor).values():
+        np.testing.assert_array_equal(found, truth())
+
+
+@pytest.mark.parametrize("content", [{"a": truth(), "b": truth()}, {"a": "text"}, None])
+def test_matlab_files_without_one_label_map(tmp_path: Path, content: Any) -> None:
+    photos(tmp_path / "data")
+    path = tmp_path / "data/a.mat"
+    if content is None:
+        path.write_bytes(b"no MATLAB")
+    else:
+        scipy.io.savemat(path, content)
+    with pytest.raises(UserError, match=r"a\.mat"):
+        _converted(tmp_path / "data", tmp_path / "out")

@@ -17,7 +17,7 @@ from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.data.image_format import ImageFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
-from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES, grey, photo, save
+from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES, grey, ids, photo, save
 
 BARE = ("class_0", "class_1", "class_2", "class_3")
 EXPECTED: dict[str, dict[str, Any]] = {
@@ -230,3 +230,12 @@ def test_smoothed_edges_of_small_pictures_that_meet_are_no_classes(tmp_path: Pat
     }
     assert descriptor.color_tolerance > 0
     assert descriptor.others_are_void
+
+
+def test_ids_from_one_take_the_names_of_a_list(tmp_path: Path) -> None:
+    for number in range(COUNT):
+        save(photo(number), tmp_path / f"images/{number}.jpg")
+        save(Image.fromarray(ids(3) + 1), tmp_path / f"labels/{number}.png")
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    classes = guess_folder(tmp_path).values.classes
+    assert [(item.id, item.name) for item in classes] == [(1, "sky"), (2, "road"), (3, "car")]

@@ -240,3 +240,23 @@ def test_numbers_of_instances_are_no_classes(tmp_path: Path) -> None:
     names = "0: void\n7: road\n11000: wall\n26000: car\n26001: bus\n"
     guess = _guess(tmp_path, Image.fromarray(values), names=names)
     assert [item.name for item in guess.classes] == ["road", "wall", "car", "bus"]
+
+
+def _listed(folder: Path, *values: int) -> Guess:
+    save(_ids(*values), folder / "0.png")
+    file = NameFile(folder / "n.txt", read_names("sky\nroad\ncar\n"), by_place=True)
+    return guess_values(read_sample([folder / "0.png"]), file)
+
+
+@pytest.mark.parametrize("values", [(1, 2, 3), (1, 3), (1, 2, 3, 255)])
+def test_a_list_begins_at_one_where_ids_do(tmp_path: Path, values: tuple[int, ...]) -> None:
+    guess = _listed(tmp_path, *values)
+    assert {item.id: item.name for item in guess.classes} == {1: "sky", 2: "road", 3: "car"}
+    assert "1 to 3" in guess.why["classes"]
+
+
+@pytest.mark.parametrize("values", [(0, 1, 2), (1, 2), (0, 1, 2, 3)])
+def test_a_list_of_names_begins_at_zero_otherwise(tmp_path: Path, values: tuple[int, ...]) -> None:
+    named = {item.id: item.name for item in _listed(tmp_path, *values).classes}
+    assert [named[id] for id in range(3)] == ["sky", "road", "car"]
+    assert named.get(3, "class_3") == "class_3"
