@@ -78,8 +78,8 @@ Rows = Iterator[tuple[str, str]]
 def report() -> str:
     """Returns the report: sections of aligned lines.
 
-    For a process of its own: where Detectron2 is broken, what follows that finding is told with
-    ``clipmask.builtin`` in its place, and ``CLIPMASK_D2`` is set so.
+    For a process of its own: where Detectron2 is broken, the rest of the report uses
+    ``clipmask.builtin`` in its place, and sets ``CLIPMASK_D2`` accordingly.
     """
     sections: dict[str, Callable[[], Rows]] = {
         "clipmask": _clipmask,
@@ -155,8 +155,8 @@ def _clipmask() -> Rows:
     except PackageNotFoundError:
         installed = None
     own = clipmask.__version__
-    told = {own: own, None: f"{own}, not installed, only importable"}
-    yield "version", told.get(installed, f"{own}, beside an installed {installed}")
+    names = {own: own, None: f"{own}, not installed, only importable"}
+    yield "version", names.get(installed, f"{own}, beside an installed {installed}")
     if (folder.parent / ".git").exists():
         yield (
             "commit",
@@ -238,7 +238,9 @@ def _devices() -> Rows:
     driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     if driver:
         yield "NVIDIA's driver", driver
-    with warnings.catch_warnings(record=True) as said:  # so a driver that is too old is told
+    with warnings.catch_warnings(
+        record=True
+    ) as said:  # so that a driver that is too old is reported
         warnings.simplefilter("always")
         usable, count = torch.cuda.is_available(), torch.cuda.device_count()
     if not usable:
@@ -294,11 +296,14 @@ def _datasets() -> Rows:
 
 def _models() -> Rows:
     from clipmask.weights.checkpoint import load_checkpoint
-    from clipmask.weights.licenses import checkpoint_licenses, told
+    from clipmask.weights.licenses import checkpoint_licenses, phrase
     from clipmask.weights.names import MODELS, shipped_model
 
     for name in MODELS:
-        yield name, f"{shipped_model(name)} ({told(checkpoint_licenses(load_checkpoint(name)))})"
+        yield (
+            name,
+            f"{shipped_model(name)} ({phrase(checkpoint_licenses(load_checkpoint(name)))})",
+        )
 
 
 def _caches() -> Rows:
@@ -313,7 +318,7 @@ def _caches() -> Rows:
     for name, find in places.items():
         try:
             yield name, _content(Path(find()))
-        except Exception as error:  # of one library; the others' are told
+        except Exception as error:  # of one library; those of the others are reported
             yield name, _line(error)
 
 

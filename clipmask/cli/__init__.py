@@ -39,7 +39,7 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
         after another signal that a training took as a wish to end (its processes beside the main
         one end with 0).
     """
-    # A hub that can't be reached is told of once, by the error; not at each of its library's
+    # A hub that can't be reached is reported once, by the error, and not at each of its library's
     # attempts.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:

@@ -35,7 +35,7 @@ from clipmask.modeling.mask_decoder import LinearClassifier
 from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.exported import describe
-from clipmask.weights.licenses import told
+from clipmask.weights.licenses import phrase
 from clipmask.weights.names import find_weights
 
 # of the pictures that a network for every size is tried on
@@ -229,9 +229,9 @@ def _score(dataset: LabelledPictures, predictors: dict[str, Predictor]) -> str:
             if truth is not None:
                 confusion += count_pixels(truth, result.labels, len(dataset.classes))
         found.append(scores(confusion).mean_iou)
-    told = ", ".join(f"{name} {value:.2f}" for name, value in zip(predictors, found, strict=True))
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in zip(predictors, found, strict=True))
     return (
-        f"mIoU on {len(dataset.inputs)} pictures of {dataset.name}: {told}"
+        f"mIoU on {len(dataset.inputs)} pictures of {dataset.name}: {shown}"
         f" ({found[1] - found[0]:+.2f})"
     )
 
@@ -313,7 +313,7 @@ def _run(argv: Sequence[str] | None) -> None:
     size_of_all = f"{total / 1e6:.1f} MB"
     print(
         f"{args.weights} -> {output} ({size_of_all}; pictures of {taken}, {vocabulary});"
-        f" {told(predictor.licenses)}"
+        f" {phrase(predictor.licenses)}"
     )
 
 

@@ -14,7 +14,7 @@ from clipmask.errors import UserError
 from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.hub import push
-from clipmask.weights.licenses import checkpoint_licenses, told
+from clipmask.weights.licenses import checkpoint_licenses, phrase
 from clipmask.weights.packed import pack
 
 
@@ -78,7 +78,7 @@ def _run(argv: Sequence[str] | None) -> None:
     size = f"{len(content) / 1e6:.1f} MB{', float16' if args.half else ''}"
     print(
         f"{args.weights} -> {' and '.join(where)} ({size}; {len(names)} classes:"
-        f" {shortened(names)}); {told(checkpoint_licenses(checkpoint))}"
+        f" {shortened(names)}); {phrase(checkpoint_licenses(checkpoint))}"
     )
 
 

@@ -243,7 +243,7 @@ def _run(argv: Sequence[str] | None) -> int:
         args.config_file or shipped_folder("configs") / "custom.yaml",
         [*datasets, *(["MODEL.COMPILE", "True"] if args.compile else []), *args.opts],
     )
-    # Only now what takes seconds to import: a mistake in the command line is told at once.
+    # Only now what takes seconds to import: a mistake in the command line is reported at once.
     from clipmask.engine.evaluation import evaluate_checkpoint
     from clipmask.engine.train import train
 

@@ -204,11 +204,11 @@ def _read(record: dict[str, Any], max_pixels: int) -> tuple[NDArray[np.uint8], d
     image_format = record.get("image_format", PLAIN)
     pixels = read_image(record["file_name"], image_format=image_format, max_pixels=max_pixels)
     height, width = pixels.shape[:2]
-    told = (record.get("height", height), record.get("width", width))
-    if told != (height, width):
+    stated = (record.get("height", height), record.get("width", width))
+    if stated != (height, width):
         raise UserError(
             f"image {record['file_name']}: is {width}x{height} pixels (width x height), "
-            f"but the dataset says {told[1]}x{told[0]}"
+            f"but the dataset says {stated[1]}x{stated[0]}"
         )
     return pixels, {**record, "height": height, "width": width}
 

@@ -28,7 +28,7 @@ from clipmask.weights.checkpoint import (
     of_backbone,
     trained_vocabularies,
 )
-from clipmask.weights.licenses import START, UNKNOWN, License, checkpoint_licenses, told
+from clipmask.weights.licenses import START, UNKNOWN, License, checkpoint_licenses, phrase
 from clipmask.weights.stored import stored_values
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def _evaluated_datasets(cfg: CfgNode, fabric: Fabric, withheld: bool = False) ->
 
 
 def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[Vocabulary, ...]:
-    """Returns the different vocabularies that a run trains, after a look at all of its datasets.
+    """Checks all datasets of a run and returns the vocabularies to train, each different one once.
 
     Raises:
         UserError: nothing to train on; a test dataset has a name that is not trained, or shares a
@@ -113,7 +113,7 @@ def _check_texts(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> None:
 
 
 def look_up_texts(cfg: CfgNode, model: ClipMask) -> None:
-    """Looks the texts of all images up in a file of embeddings before the model meets them.
+    """Checks, before training, that a file of embeddings has a row for the text of every image.
 
     Raises:
         UserError: a text is not in the file, or is no string.
@@ -140,10 +140,10 @@ def assemble(
         cfg: the config.
         fabric: knows the device.
         vocabularies: of the datasets of the training.
-        weights: path of the checkpoint that will be loaded, for which no pretrained parts are
-            fetched; empty: none.
-        checkpoint: its content where all of it will be loaded, T included: no source of text is
-            opened then.
+        weights: path of the checkpoint that will be loaded; pretrained parts are not fetched then.
+            Empty: there is no checkpoint.
+        checkpoint: the content of the checkpoint if all of it will be loaded, including T; no
+            source of text is opened then.
     """
     own = cfg.clone()
     own.defrost()
@@ -159,7 +159,7 @@ def assemble(
 def load_same_model(
     model: ClipMask, checkpoint: dict[str, Any], weights: dict[str, Any], source: str
 ) -> None:
-    """Loads a checkpoint of the very model, for resuming and evaluation.
+    """Loads a checkpoint of exactly this model, for resuming and evaluation.
 
     Raises:
         UserError: any weight is missing, left over or of another shape; or the classes are others.
@@ -175,8 +175,8 @@ def load_same_model(
 
 
 def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
-    """Loads what fits of another run's weights; T stays behind if its names are others or it came
-    from elsewhere.
+    """Loads those weights of another run that fit. T is not loaded if it has other names or came
+    from another source of text.
 
     Args:
         model: changed in place.
@@ -225,7 +225,7 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
     logger.info(
         "started from %s: %d of the model's %d tensors come from it", source, len(taken), len(own)
     )
-    logger.info("  licences of that start: %s", told(licenses))
+    logger.info("  licences of that start: %s", phrase(licenses))
     if why:
         logger.info(
             "  text embeddings: computed for %s; %s", _few(model.vocabularies[0].names), why

@@ -1,5 +1,6 @@
-"""Means and deviations of pictures with other bands than red, green and blue: those of the
-checkpoint that a run starts from, else measured on its training pictures.
+"""Means and deviations for pictures whose bands are not red, green and blue.
+
+They are taken from the checkpoint that a run starts from, or else measured on training pictures.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def fit_channels(cfg: CfgNode, checkpoint: Mapping[str, Any] | None) -> CfgNode:
 
     Args:
         cfg: the config, frozen or not.
-        checkpoint: that a run goes on from, starts from or evaluates; None: none.
+        checkpoint: the one that the run resumes, starts from or evaluates; None: there is none.
 
     Raises:
         UserError: the datasets have different numbers of bands; or the config has more or fewer
@@ -44,10 +45,10 @@ def fit_channels(cfg: CfgNode, checkpoint: Mapping[str, Any] | None) -> CfgNode:
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     counts = {name: ImageFormat.from_metadata(MetadataCatalog.get(name)).channels for name in names}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise UserError(
-            f"the datasets have different numbers of bands ({told}); a model takes one number: give"
-            " them the same with bands in their descriptors"
+            f"the datasets have different numbers of bands ({listed}); a model takes one number:"
+            " give them the same with bands in their descriptors"
         )
     bands, given = next(iter(counts.values()), _COLORS), len(cfg.MODEL.PIXEL_MEAN)
     if bands == given:

@@ -2,8 +2,8 @@
 weights, after each step.
 
 Floating-point buffers (the statistics of BatchNorm) are averaged with the weights that they belong
-to; other buffers (counters, the position indices of Swin) are copied. A text embedding that follows
-from weights is no average: it is computed from the averaged ones when it is next asked for.
+to; other buffers (counters, the position indices of Swin) are copied. A text embedding that is
+computed from weights is not averaged; it is computed from the averaged weights when it is needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scores of a model on the test datasets: during training, at its end, and of a checkpoint."""
+"""Evaluation on the test datasets: during training, at its end, and of a checkpoint."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ Results = dict[str, dict[str, Any]]  # dataset -> {"sem_seg": {"mIoU": ..., ...}
 def evaluate_dataset(
     cfg: CfgNode, model: ClipMask, fabric: Fabric, name: str, folder: Path | None
 ) -> dict[str, Any]:
-    """Scores a model on one dataset, shared out over all processes, each of which must call this.
+    """Scores a model on one dataset. The images are divided among all processes, and every process
+    must call this function.
 
     Args:
         cfg: the config.
-        model: the bare model, on the device; its mode, and the random states, are as before
-            afterwards.
+        model: the bare model, on the device. Its mode and the random states are restored.
         fabric: launched.
         name: of the dataset.
         folder: OUTPUT_DIR; under inference/``name`` go the predictions, the confusion matrix and,
@@ -113,9 +113,9 @@ def _readable(scores: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 class _Scores(SemSegEvaluator):
     """``SemSegEvaluator`` with the scores that both of its implementations have.
 
-    Detectron2's adds boundary scores of its own where OpenCV is installed, and what is installed
-    must change no metric. They compare differences of neighbouring ids, so that what they say
-    depends on the order of the classes.
+    If OpenCV is installed, Detectron2's implementation adds boundary scores of its own. They are
+    left out, because installed packages must not change the metrics. These scores also depend on
+    the order of the classes: they compare differences of neighbouring ids.
     """
 
     def __init__(self, name: str, folder: Path | None, read_labels: Callable[..., Any]) -> None:
@@ -135,7 +135,7 @@ class _Scores(SemSegEvaluator):
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[Any]) -> None:
         for sample, output in zip(inputs, outputs, strict=True):
             height, width = output["sem_seg"].shape[-2:]
-            # a label map of another size is told by its name, on both sides
+            # an error about a label map of another size names the file, on both sides
             self._size = (height, width)
             super().process([sample], [output])
 
@@ -150,8 +150,8 @@ class _Scores(SemSegEvaluator):
 
 
 def build_evaluator(name: str, output: str | Path | None = None) -> Together:
-    """Returns what scores a registered dataset: IoU, accuracy, boundary IoU, and what belongs to
-    the dataset.
+    """Returns the evaluator of a registered dataset: IoU, accuracy, boundary IoU, and the scores
+    that are special to the dataset.
 
     Args:
         name: of the dataset; one whose labels are withheld is only predicted.
@@ -238,7 +238,7 @@ def flatten(results: Results) -> dict[str, float]:
     """Names each score as Detectron2 does: ``sem_seg/mIoU``, after ``dataset/`` where there are
     several datasets.
 
-    Of several there is ``mean/sem_seg/mIoU`` besides, the mean over the datasets.
+    If there are several, ``mean/sem_seg/mIoU`` is added, the mean over the datasets.
     """
     flat: dict[str, float] = {}
     for dataset, tasks in results.items():

@@ -1,6 +1,4 @@
-"""The folder of a run, OUTPUT_DIR: which checkpoint it goes on from, what a new run leaves alone,
-who writes to it.
-"""
+"""The folder of a run, OUTPUT_DIR: its newest checkpoint, the files of earlier runs, its lock."""
 
 from __future__ import annotations
 
@@ -58,15 +56,14 @@ class Found(NamedTuple):
 
 
 def newest_checkpoint(folder: Path, *, training: bool = True) -> Found | None:
-    """Returns the newest checkpoint of a folder that can be used; None where the folder holds none
-    at all.
+    """Returns the newest usable checkpoint of a folder; None if the folder has no checkpoint.
 
-    This is the one that ``last_checkpoint`` names. Where that file is missing or names nothing that
-    can be read, it is the ``model_*.pth`` with the highest iteration; a warning names both.
+    It is the one that ``last_checkpoint`` names. If that file is missing, or the checkpoint cannot
+    be read, it is the ``model_*.pth`` with the highest iteration, and a warning names both.
 
     Args:
         folder: OUTPUT_DIR.
-        training: whether training is to go on from it, which needs more than weights.
+        training: whether training will continue from it, which needs more than weights.
 
     Raises:
         UserError: there are checkpoints, but none of them can be used.
@@ -144,8 +141,9 @@ def refuse_earlier_run(folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Moves what an earlier run has made into a new folder ``earlier_N`` of OUTPUT_DIR; log.txt
-    stays and is continued.
+    """Moves the files of an earlier run into a new folder ``earlier_N`` of OUTPUT_DIR.
+
+    log.txt stays and is continued.
 
     Returns:
         The new folder; None where there was nothing to move.
@@ -173,7 +171,7 @@ def set_aside(folder: Path) -> Path | None:
 
 
 class RunFolder:
-    """OUTPUT_DIR while a run has it to itself.
+    """OUTPUT_DIR, locked for one run.
 
     Args:
         path: made if need be.
@@ -229,8 +227,7 @@ class RunFolder:
 
 @contextmanager
 def run_folder(folder: Path, main: bool = True) -> Iterator[RunFolder | None]:
-    """Makes OUTPUT_DIR, keeps other jobs out of it, and sends the messages of the run to its
-    log.txt, while it lasts.
+    """Context of a run: makes OUTPUT_DIR, locks it, and sends log messages to its log.txt.
 
     Args:
         folder: OUTPUT_DIR.
@@ -249,15 +246,16 @@ def run_folder(folder: Path, main: bool = True) -> Iterator[RunFolder | None]:
 
 
 def best_score(folder: Path, datasets: Sequence[str], logged: float = -math.inf) -> float:
-    """Returns the score of model_best.pth on DATASETS.TEST; minus infinity where the file is
-    missing or damaged, so that the next evaluation makes a new one.
+    """Returns the score of model_best.pth on DATASETS.TEST.
 
-    One with the score on other datasets is renamed, for it can't be compared and is not to be lost.
+    If the file is missing or damaged, the score is minus infinity, so that the next evaluation
+    writes a new one. If its score is of other datasets, it cannot be compared, and the file is
+    renamed so that it is not lost.
 
     Args:
         folder: OUTPUT_DIR.
         datasets: DATASETS.TEST.
-        logged: the best score in metrics.json, which counts for a file that does not say its own.
+        logged: the best score in metrics.json, used if the file does not hold its own.
     """
     path = folder / "model_best.pth"
     if not path.is_file():

@@ -1,7 +1,7 @@
 """Processes, device and precision of a run: Lightning Fabric, set up from the config.
 
-With several devices each process runs the same command line: Fabric starts the others of this
-machine itself, or finds that torchrun or SLURM has started them.
+With several devices every process runs the same command line. Fabric starts the other processes of
+this machine, unless torchrun or SLURM has started them.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class InputKeepingPrecision(MixedPrecision):
 
 
 def is_main_process() -> bool:
-    """Tells, also before the launch, whether this process is the one that writes files and
-    talks.
+    """Returns whether this process is the one that writes files and messages; also before the
+    launch.
     """
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
     return all(os.environ.get(rank, "0") == "0" for rank in ranks)
 
 
 def resolve_precision(enabled: bool, dtype: str, device: torch.device) -> str:
-    """Turns SOLVER.AMP into Fabric's word for a precision.
+    """Returns Fabric's name for the precision that SOLVER.AMP asks for.
 
     Args:
         enabled: SOLVER.AMP.ENABLED.
@@ -201,8 +201,8 @@ def _tell_lost(fabric: Fabric, ended: str | None, error: BaseException) -> NoRet
 
 @contextmanager
 def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator[Fabric]:
-    """``launch``, and the end of it: closes the process group; after an error no other process is
-    left waiting.
+    """Context of a launched run. At its end the process group is closed; after an error the other
+    processes are ended, so that none waits forever.
     """
     fabric = launch(cfg, num_gpus, num_machines)
     try:
@@ -213,8 +213,8 @@ def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator
         end_children(fabric)  # they may wait in a collective for this process
         if lost:
             _tell_lost(fabric, ended, error)
-        if told := loader_fault(error):
-            raise UserError(told, key="DATALOADER.NUM_WORKERS") from error
+        if fault := loader_fault(error):
+            raise UserError(fault, key="DATALOADER.NUM_WORKERS") from error
         raise
     finally:
         if fabric.world_size > 1 and torch.distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""Where the messages of the logger ``clipmask`` go: the console, around progress bars, and
+"""Logging: messages of the logger ``clipmask`` go to the console, above progress bars, and to
 log.txt.
 """
 
@@ -56,8 +56,8 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def run_log(folder: str | Path, main: bool = True) -> Iterator[None]:
-    """Sends the messages of a run to the console and to ``folder``/log.txt while it lasts, and what
-    ended it.
+    """Context of a run: its messages, and the error that ends it, go to the console and to
+    ``folder``/log.txt.
 
     Args:
         folder: made if need be; an earlier log.txt is continued.

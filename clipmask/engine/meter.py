@@ -65,7 +65,7 @@ class Meter:
         self._since += seconds
 
     def read(self, fabric: Fabric) -> dict[str, float]:
-        """Returns the means since the last call, over steps and processes, and starts anew.
+        """Returns the means since the last call, over steps and processes, and resets.
 
         Returns:
             ``total_loss`` and each loss (absent if no step was applied), ``time`` and ``data_time``

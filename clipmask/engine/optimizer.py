@@ -66,7 +66,7 @@ def parameter_groups(
     """Sorts the trainable parameters into groups, each parameter into exactly one.
 
     Args:
-        model: its parameters are told apart by their names.
+        model: its parameters are distinguished by their names.
         base_lr: peak learning rate.
         multipliers: what a parameter's name begins with to its learning rate relative to
             ``base_lr``; 1 for the rest.
@@ -251,10 +251,10 @@ def restore_optimizer(
     optimizer_state: dict[str, Any],
     scheduler_state: dict[str, Any],
 ) -> None:
-    """Puts a checkpoint's moments and position in the schedule back; rates and decay stay those of
-    the config.
+    """Restores a checkpoint's moments and its position in the schedule.
 
-    So a run can be resumed with a lower BASE_LR, and with an unchanged config continues exactly.
+    Learning rates and weight decay stay those of the config: a run can be resumed with a lower
+    BASE_LR, and with an unchanged config it continues exactly.
 
     Raises:
         UserError: the checkpoint's optimiser has other parameters than this model.

@@ -1,5 +1,6 @@
-"""Pictures for the eye: a few validation images beside truth, prediction and errors, the same at
-each evaluation.
+"""Pictures of an evaluation: validation images beside truth, prediction and errors.
+
+The same images are drawn at each evaluation.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ from clipmask.vocabulary import Vocabulary
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """Chooses ``wanted`` of ``count`` positions, evenly spread and each once; all where there are
-    fewer.
-    """
+    """Returns ``wanted`` of ``count`` positions, evenly spread; all if there are fewer."""
     wanted = min(count, wanted)
     return [(2 * index + 1) * count // (2 * wanted) for index in range(wanted)]
 

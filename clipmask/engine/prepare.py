@@ -1,6 +1,4 @@
-"""What a run does before its first step: it finds its checkpoint, draws its seed, builds and loads
-its model.
-"""
+"""The start of a run: it finds its checkpoint, draws its seed, builds the model and loads it."""
 
 from __future__ import annotations
 
@@ -33,8 +31,7 @@ logger = logging.getLogger(__name__)
 def prepare(
     cfg: CfgNode, fabric: Fabric, folder: Path, resume: bool
 ) -> tuple[TrainingState, Path | None]:
-    """Seeds, builds the model and loads what it starts from; the config that the run goes by is
-    written down.
+    """Seeds the run, builds its model, loads its first weights and writes config.yaml.
 
     Returns:
         The state, and the checkpoint that it was resumed from.

@@ -65,7 +65,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Whatever is drawn inside changes nothing outside."""
+    """Context that restores the global random states at its end."""
     state = get_random_state()
     try:
         yield

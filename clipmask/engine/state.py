@@ -1,6 +1,4 @@
-"""Everything that a run carries from one step to the next, and how it goes into a checkpoint and
-comes back.
-"""
+"""The state of a run between two steps, and how checkpoints store and restore it."""
 
 from __future__ import annotations
 
@@ -54,16 +52,16 @@ class TrainingState:
         model: with its first weights loaded; ``fabric.setup`` takes it to the device.
         fabric: launched.
         seed: of the run.
-        started: licences of the checkpoint that the weights were taken from; none where there was
-            no checkpoint.
+        started: licences of the checkpoint that the first weights were loaded from; empty if there
+            was no checkpoint.
 
     Attributes:
         model: the bare model.
         module: the model as the processes share it: what training calls.
         iteration: the last finished step, 0-based; -1 before the first.
-        samples: how many have been trained on, in the order of the loader.
+        samples: the number of samples trained on so far, in the order of the loader.
         images: of the training set; None before it is known.
-        wishes: of this process; a step finds out what any of them wishes.
+        wishes: requests of this process to stop or save; a step collects those of all processes.
     """
 
     def __init__(

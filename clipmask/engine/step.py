@@ -31,14 +31,13 @@ from clipmask.errors import UserError
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step came to.
+    """The outcome of a step.
 
     Attributes:
         losses: name to scalar, on the device; summed over the micro-batches of this process.
-        applied: False where the loss or the gradient was not finite: the weights are as before.
-        failed: not applied, and not for the loss scaling of fp16 alone, which finds its scale by
-            such steps.
-        wishes: what any process would have happen now; the same in all of them.
+        applied: False if the loss or the gradient was not finite; the weights are unchanged then.
+        failed: the step was not applied, and fp16's search for its loss scale does not explain it.
+        wishes: requests of any process to stop or save; the same in all processes.
     """
 
     losses: dict[str, Tensor]

@@ -1,9 +1,8 @@
-"""How a run is asked to end: by Ctrl-C, or by the signals of schedulers, SIGTERM, SIGUSR1 and
-SIGHUP.
+"""Signals that end a run: Ctrl-C, and SIGTERM, SIGUSR1 and SIGHUP of schedulers.
 
-The first one is a wish. The processes of a run agree on it in the reduction that each step makes
-anyway, save a checkpoint after the same step, and end. Where nothing could be lost, before the
-first step and while pictures are scored, the first one ends the run right away. A second one ends
+The first signal is a request. The processes of a run agree on it in the reduction that each step
+makes anyway, save a checkpoint after the same step, and end. Where nothing could be lost, before
+the first step and during an evaluation, the first signal ends the run at once. A second one ends
 the process at once, whatever it does.
 """
 
@@ -36,7 +35,7 @@ ONE_WISH_S = 1.0
 
 @dataclass
 class Wishes:
-    """What a process would have happen after a step.
+    """Requests of a process for the time after a step.
 
     Attributes:
         stop: save, and end the run.

@@ -108,8 +108,8 @@ class Trackers:
         ids = _ids(folder) if resumed else {}
         self._open = {name: _begin(name, folder, cfg, ids.get(name)) for name in names}
         if names:
-            told = {name: tracker.id for name, tracker in self._open.items()}
-            text = json.dumps(told).encode()
+            ids = {name: tracker.id for name, tracker in self._open.items()}
+            text = json.dumps(ids).encode()
             write_atomically(folder / IDS, lambda file: file.write(text))
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:

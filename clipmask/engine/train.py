@@ -1,4 +1,4 @@
-"""Training: the loop and what happens around a step."""
+"""Training: the loop over steps, with logging, evaluation and checkpoints between them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def train(
 
     Args:
         cfg: the config.
-        resume: continue from OUTPUT_DIR's last checkpoint, exactly as if the run had not stopped.
+        resume: continue from the last checkpoint in OUTPUT_DIR, exactly as if the run had not
+            stopped.
         start_over: begin again in an OUTPUT_DIR that holds a run, whose files are moved to its
             folder earlier_N.
         num_gpus: devices (on a CPU: processes) per machine.
@@ -255,15 +256,16 @@ class _Run:
         """Says that steps were skipped; a training of which more than half were is none."""
         if not self.skipped:
             return
-        told = (
+        message = (
             f"{self.skipped} of {self.total - self.start} steps were skipped, for their loss or"
             " gradient not finite"
         )
         if 2 * self.skipped > self.total - self.start:
             raise UserError(
-                f"{told}: log.txt names the pictures of each; look at them, or lower SOLVER.BASE_LR"
+                f"{message}: log.txt names the pictures of each; look at them, or lower"
+                " SOLVER.BASE_LR"
             )
-        logger.warning("%s", told)
+        logger.warning("%s", message)
 
     def where(self) -> str:
         """Says how far the run has come, and what ``--resume`` would do."""

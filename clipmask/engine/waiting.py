@@ -1,4 +1,4 @@
-"""What a run says while it waits for others, and how it ends where they are lost.
+"""Messages while a run waits for other processes, and how it ends if they are lost.
 
 A loader's process may hang in a file system, a process on another machine may never begin. The run
 says what it waits for after ``SAY_S`` seconds and gives up after ``GIVE_UP_S``.

@@ -1,4 +1,4 @@
-"""The numbers of a run, written while it goes: metrics.json, TensorBoard, the progress bar."""
+"""Writers for the numbers of a run: metrics.json, TensorBoard, the progress bar."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MetricsFile:
 
     Args:
         path: the file; made if absent.
-        keep: tells which lines of an earlier run stay; broken lines never do.
+        keep: returns whether a line of an earlier run is kept; broken lines never are.
 
     Attributes:
         kept: those lines.
@@ -151,7 +151,7 @@ class RunWriters:
         self._total, self._trackers = total, trackers
 
     def scored(self, iteration: int) -> bool:
-        """Tells whether the part of the run that is continued has scores of this step."""
+        """Returns whether the resumed part of the run has scores of this step."""
         return any(
             record["iteration"] == iteration and "time" not in record
             for record in self._metrics.kept
@@ -173,7 +173,7 @@ class RunWriters:
             self._show("add_scalar", name, value, iteration)
 
     def progress(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Tells where training stands: in the bar, in log.txt and, without a terminal, on the
+        """Reports the progress of training: in the bar, in log.txt and, without a terminal, on the
         console.
         """
         shown = {"loss": f"{values['total_loss']:.3f}"} if "total_loss" in values else {}

@@ -1,4 +1,4 @@
-"""Boundary IoU of label maps: how well the contours agree, whatever the size of what they enclose.
+"""Boundary IoU of label maps: how well contours agree, independent of the size of the regions.
 
 Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021, Eq.
 (2): with G and P the pixels of a class in truth and prediction, and X_d those pixels of X that lie

@@ -1,6 +1,4 @@
-"""The loop that shows a test set to a model and an evaluator, and the table that its scores are
-read in.
-"""
+"""The evaluation loop over a test set, and the printed table of its scores."""
 
 from __future__ import annotations
 

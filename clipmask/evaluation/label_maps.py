@@ -1,6 +1,4 @@
-"""What is read off two label maps beyond Detectron2's scores: boundary IoU, and which class is
-taken for which.
-"""
+"""Scores of label maps beyond Detectron2's: boundary IoU and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -43,7 +41,7 @@ class LabelMapEvaluator(DatasetEvaluator):
         read_labels: Callable[..., NDArray[np.integer]] | None = None,
     ) -> None:
         self._read_labels = read_labels or label_reader(dataset_name)
-        # each is told when it is read
+        # each error occurs when the map is read
         records = load_dataset(dataset_name, labelled=True, present=False).records
         self._files = {
             str(record["file_name"]): str(record["sem_seg_file_name"]) for record in records

@@ -1,6 +1,4 @@
-"""Scores of label maps, in the words of the evaluators: IoU of each class, mIoU, and the share of
-right pixels.
-"""
+"""Scores of label maps: IoU of each class, mIoU, and the accuracy of pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Scores(NamedTuple):
-    """In percent; nan where nothing can be said.
+    """Scores in percent; nan if a score is not defined.
 
     Attributes:
         iou: (K,), nan for a class that does not occur in the truth.

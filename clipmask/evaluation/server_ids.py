@@ -127,7 +127,7 @@ class ServerIdEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all batches seen; files stay until they are written anew."""
+        """Forgets all batches seen; files stay until they are written again."""
         self._pairs: list[tuple[str, str]] = []  # files of prediction and truth
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:

@@ -50,7 +50,7 @@ def quantize(
     """
     onnx = load_package("onnx")
     tools = load_package("onnxruntime.quantization")
-    told = {item.key: item.value for item in onnx.load(path).metadata_props}
+    metadata = {item.key: item.value for item in onnx.load(path).metadata_props}
     made = path.with_name(f"{path.stem}.int8.onnx")
     with _quietly():
         tools.quantize_static(
@@ -66,7 +66,7 @@ def quantize(
             calibrate_method=tools.CalibrationMethod.MinMax,
         )
     model = onnx.load(made)
-    onnx.helper.set_model_props(model, told)
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
     made.unlink()
 

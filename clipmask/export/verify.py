@@ -40,18 +40,18 @@ class Agreement:
     pictures: int
 
     def __str__(self) -> str:
-        told = (
+        summary = (
             f"{100 * self.labels:.3f} % of the pixels of {self.pictures} picture(s) have the"
             " model's class"
         )
         if self.difference is not None:
-            told += f", scores differ by {self.difference:.1e} at most"
+            summary += f", scores differ by {self.difference:.1e} at most"
         if self.seconds is not None:
-            told += (
+            summary += (
                 f"; {1000 * self.seconds[0]:.0f} ms a picture, {1000 * self.seconds[1]:.0f} ms in"
                 " PyTorch"
             )
-        return told
+        return summary
 
 
 def compare(

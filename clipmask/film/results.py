@@ -1,6 +1,4 @@
-"""What is written of a segmented film: other films, a folder of label maps, a line of JSON for each
-frame.
-"""
+"""Results of a segmented film: other films, a folder of label maps, a JSON line for each frame."""
 
 from __future__ import annotations
 
@@ -18,8 +16,7 @@ FILM_KINDS = ("overlay", "labels", "color", "json")  # what can be written of a 
 
 
 class FilmResults:
-    """Results of a film's frames, written as they come; films and JSON have their names only once
-    they are whole.
+    """Writes the results of a film frame by frame. Films and JSON get their names when complete.
 
     ``overlay`` and ``color`` are films. ``labels`` is a folder of PNGs, each called by the number
     of its frame in the film that was read. ``json`` is a file of lines such as ``{"frame": 30,

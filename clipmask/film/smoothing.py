@@ -1,26 +1,25 @@
-"""Class scores averaged over time along the motion of what is seen: less flicker, and nothing
-smeared that moves.
+"""Smoothing of a film: class scores are averaged over time along the motion in the picture.
 
-    m_t(p) = s_t(p) + a_t(p) (m_{t-1}(p + v_t(p)) - s_t(p))        a_t(p) = strength * colour_t(p) *
-                                                                   return_t(p)
+It reduces flicker, and moving things are not smeared:
 
-s_t are the scores of frame t and m_t those that are given out. v_t leads from each pixel to where
-it was in the frame
-before: dense optical flow (DIS, Kroeger et al., ECCV 2016, OpenCV's). The memory m_{t-1} counts
-    only where that motion
-explains the picture, in which both factors fall from 1 to 0:
+    m_t(p) = s_t(p) + a_t(p) (m_{t-1}(p + v_t(p)) - s_t(p))
+    a_t(p) = strength * colour_t(p) * return_t(p)
 
-    colour_t    with the difference between the colour at p and that at p + v_t(p) before, where the
-                usual difference in the frame, such as the camera's noise makes it, is no difference
-    return_t    with the distance by which the flow from the frame before back to this one misses p
+s_t are the scores of frame t, m_t the smoothed scores. v_t leads from each pixel to its place in
+the frame before; it is dense optical flow (DIS, Kroeger et al., ECCV 2016, from OpenCV). The memory
+m_{t-1} counts only where this motion explains the picture. There both factors are 1, elsewhere they
+fall to 0:
 
-so what appears, is uncovered, changes its look or comes into the picture has its own scores at
+    colour_t    falls with the difference between the colour at p and the colour at p + v_t(p) in
+                the frame before; differences as usual in the frame, such as noise, do not count
+    return_t    falls with the distance by which the flow back from the frame before misses p
+
+So whatever appears, is uncovered, changes its look or enters the picture has its own scores at
 once. An average without motion was measured too: on films of a moving camera it costs more than it
-mends (docs/results.md).
+gains (docs/results.md).
 
-Frames of more than ``MAX_PIXELS`` are remembered and compared smaller, and the difference m_t -
-s_t, enlarged, is added to the full scores: where nothing is remembered these stay what they were,
-to the bit.
+The memory of frames of more than ``MAX_PIXELS`` is smaller than the frame. The difference m_t - s_t
+is enlarged and added to the full scores. Where nothing is remembered, the scores keep every bit.
 
 Shapes: K classes, H and W rows and columns of a frame, h and w those of the memory.
 """

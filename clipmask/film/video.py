@@ -1,4 +1,4 @@
-"""Films in and out, and the webcam."""
+"""Reading and writing films, and the webcam."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Video:
         source: path of a film, or the number of a camera.
 
     Attributes:
-        rate: frames per second; None where it is not told.
+        rate: frames per second; None if the file does not say.
         size: (height, width).
         announced: the number of frames that the file says it has; None where it does not say.
         read: how many frames were given out.
@@ -295,9 +295,7 @@ class Window:
             ) from error
 
     def show(self, image: NDArray[np.uint8]) -> bool:
-        """Shows uint8 (H, W, 3), RGB; tells whether to go on: no after q, Escape or the window's
-        closing.
-        """
+        """Shows uint8 (H, W, 3), RGB. Returns False after q, Escape or closing."""
         self._cv2.imshow(self._title, np.ascontiguousarray(image[..., ::-1]))
         key = self._cv2.waitKey(1) & 0xFF
         return (

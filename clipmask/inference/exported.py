@@ -50,8 +50,8 @@ class ExportedModel:
     def __init__(self, path: str | Path, device: str = "cpu", opts: Sequence[str] = ()) -> None:
         self.path = Path(path)
         self._device = device
-        self._network, told = open_network(self.path, device)
-        self.description = read_description(told, path)
+        self._network, stored = open_network(self.path, device)
+        self.description = read_description(stored, path)
         self.vocabulary = trained_vocabularies(self.description)[0]
         self.image_format = ImageFormat.from_metadata(self.description.get("metadata") or {})
         self._trained: NDArray[np.float32] | None = self.description["text"]

@@ -378,7 +378,7 @@ class Predictor:
 
         Args:
             images: as for a call; may be endless.
-            on_error: told of each picture that can't be read, which is then left out; None: the
+            on_error: called for each picture that can't be read, which is then left out; None: the
                 error is raised.
             smoothing: for pictures that are the frames of a film, in order: labels are then those
                 of scores averaged over time, and so are the scores that ``scores`` keeps; others

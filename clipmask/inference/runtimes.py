@@ -24,11 +24,11 @@ class Runtime(NamedTuple):
 
     Attributes:
         run: the network.
-        told: what its file says about itself, see ``clipmask.weights.exported``; None: nothing.
+        description: the text in its file, see ``clipmask.weights.exported``; None: there is none.
     """
 
     run: Run
-    told: str | None
+    description: str | None
 
 
 def open_network(path: Path, device: str = "cpu") -> Runtime:
@@ -89,7 +89,7 @@ def _open_openvino(path: Path, device: str) -> Runtime:
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     try:
         model = openvino.Core().read_model(path)
-        told = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
+        description = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
         compiled = openvino.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise _damaged(path, "OpenVINO", error) from error
@@ -99,7 +99,7 @@ def _open_openvino(path: Path, device: str) -> Runtime:
         # an infer request of its own for each call: threads may call together
         return next(iter(compiled.create_infer_request().infer(inputs).values()))
 
-    return Runtime(run, told)
+    return Runtime(run, description)
 
 
 def _open_torch(path: Path, device: str) -> Runtime:
@@ -121,8 +121,10 @@ def _open_torch(path: Path, device: str) -> Runtime:
         with torch.no_grad():
             return network(**inputs).numpy()
 
-    told = files[KEY]
-    return Runtime(run, told.decode() if isinstance(told, bytes) else told or None)
+    description = files[KEY]
+    return Runtime(
+        run, description.decode() if isinstance(description, bytes) else description or None
+    )
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> UserError:

@@ -1,4 +1,4 @@
-"""Where the scores of a result come from: kept with it, or made by a second run of the model."""
+"""The scores of a result: kept with it, or computed by a second run of the model."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class Segmentation:
     def __repr__(self) -> str:
         height, width = self.labels.shape
         shares = sorted(self.shares.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{name} {share:.1f}%" for name, share in shares if share > 0)
-        return f"Segmentation({self.source or 'pixels'}, {width}x{height}: {told})"
+        listed = ", ".join(f"{name} {share:.1f}%" for name, share in shares if share > 0)
+        return f"Segmentation({self.source or 'pixels'}, {width}x{height}: {listed})"
 
     def scores(self) -> NDArray[np.float32]:
         """Returns how strongly each class is seen at each pixel, (K, H, W), at least 0.

@@ -1,18 +1,16 @@
-"""Test-time augmentation and sliding windows: scales, the mirror image, overlapping windows,
-averaged.
+"""Test-time augmentation: scores averaged over scales, the mirror image and sliding windows.
 
-    score_k(p) = 1 / |V| sum_{v in V} sum_{w in windows(v)} a_w(p) score_k(p; v, w)        sum_w
-                                                                                           a_w(p) =
-                                                                                           1
+    score_k(p) = 1 / |V| sum_{v in V} sum_{w in windows(v)} a_w(p) score_k(p; v, w)
+    sum_w a_w(p) = 1
 
-V holds the image at every scale, as it is and mirrored. A window goes through the model as an image
-by itself; its scores are read straight at the output's pixels (class_maps.py), so nothing is
-interpolated twice, and added into one buffer, so no two maps of K x H x W exist. a_w is a product
-of two triangles over the window's rows and columns: where two windows overlap, one fades linearly
-into the other.
+V holds the image at every scale, as it is and mirrored. The model sees each window as an image of
+its own. The scores of a window are computed directly at the pixels of the output (class_maps.py),
+so nothing is interpolated twice, and they are added into one buffer, so that two maps of K x H x W
+never exist together. a_w is a product of two triangles over the rows and the columns of the window:
+where two windows overlap, one fades linearly into the other.
 
-Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H and W output rows and
-    columns.
+Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H and W rows and columns
+of the output.
 """
 
 from __future__ import annotations

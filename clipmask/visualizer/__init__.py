@@ -1,5 +1,4 @@
-"""Label map -> picture: colours over the image, class names in their regions, a legend with each
-class' share; and truth, prediction and errors side by side.
+"""Drawing of label maps: overlays with class names and a legend, and truth beside prediction.
 
 Pixels whose label is no class, or an ``ignore_label``, are left unpainted and count in no share.
 """

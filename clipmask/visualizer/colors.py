@@ -1,4 +1,4 @@
-"""Which colour a class has, and label maps in these colours."""
+"""Colours of classes, and label maps in these colours."""
 
 from __future__ import annotations
 

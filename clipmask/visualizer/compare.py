@@ -1,4 +1,4 @@
-"""Truth beside prediction: what is right, what is wrong, and what should stand there instead."""
+"""Comparison of truth and prediction, with an error map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results are drawn, as one value."""
+"""The options of overlays, as one value."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Weights by address: ``https://``, ``http://`` and ``detectron2://``, fetched once, and paths,
-which stay as they are.
+"""Weights by address: ``https://``, ``http://`` and ``detectron2://`` are downloaded once.
+
+Paths are returned unchanged.
 
 Files go through iopath's ``PathManager``, as in Detectron2, and into the same cache:
-``$FVCORE_CACHE``, else ``~/.torch/iopath_cache``. A name that ends in the first digits of its
-file's SHA-256, ``resnet50-0676ba61.pth`` as torch's hub calls its files, is held to it.
+``$FVCORE_CACHE``, else ``~/.torch/iopath_cache``. If a name ends in the first digits of a SHA-256,
+like ``resnet50-0676ba61.pth`` of torch's hub, the content of the file is checked against it.
 """
 
 from __future__ import annotations
@@ -22,14 +23,12 @@ _CHECKSUM = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 
 def is_address(source: str) -> bool:
-    """Whether ``source`` says by its beginning, such as ``https://``, how it is to be had; a path
-    does not.
-    """
+    """Returns whether ``source`` begins like an address, such as ``https://``, and is no path."""
     return re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE) is not None
 
 
 def local_file(source: str | Path, key: str = "MODEL.WEIGHTS") -> Path:
-    """Returns where a file lies on this machine, after fetching it where that has not been done.
+    """Returns the path of a file on this machine. An address is downloaded if it was not before.
 
     Args:
         source: a path, or an address that begins with one of ``SCHEMES``.

@@ -1,5 +1,5 @@
-"""Pickles of arrays and tensors, as the zoos of Detectron2, Caffe2 and MaskFormer have them, read
-without running any.
+"""Reads pickles of arrays and tensors, as in the model zoos of Detectron2, Caffe2 and MaskFormer,
+without running them.
 
 A pickle is a program: it names functions and calls them. Here every name that it may use stands for
 a class of this module that only stores what it is given; numpy and torch are called afterwards, by
@@ -23,11 +23,11 @@ _NUMBERS = re.compile(r"[?]|b1|[iu][1248]|f[248]")
 
 
 class RefusedError(pickle.UnpicklingError):
-    """A pickle holds what is not loaded; the message says what."""
+    """A pickle holds something that is not loaded; the message says what."""
 
 
 class PickledArray:
-    """What a pickle told of one array; ``array`` is it, in this machine's byte order."""
+    """What a pickle says about one array; ``array`` returns it in this machine's byte order."""
 
     array: np.ndarray
 

@@ -1,5 +1,4 @@
-"""Checkpoint files: written whole or not at all, read without running what a stranger put into
-them.
+"""Checkpoint files: written completely or not at all, and read without running code in them.
 
 A training checkpoint is a dict of tensors and plain Python values:
 
@@ -16,7 +15,7 @@ A training checkpoint is a dict of tensors and plain Python values:
                              its ignore label;
                 metadata["vocabularies"]: the same of further datasets with other classes
 
-Equal contents make equal bytes, whatever the file is called and however the run came there.
+Equal contents make equal bytes; neither the name of the file nor the history of the run matters.
 """
 
 from __future__ import annotations
@@ -50,8 +49,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def trained_vocabularies(checkpoint: Mapping[str, Any]) -> tuple[Vocabulary, ...]:
-    """Returns the vocabularies that a checkpoint's weights were trained with; none where it does
-    not say.
+    """Returns the vocabularies that a checkpoint was trained with; none if it does not name them.
 
     Raises:
         UserError: what it says of them contradicts itself.
@@ -67,8 +65,7 @@ def trained_vocabularies(checkpoint: Mapping[str, Any]) -> tuple[Vocabulary, ...
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replaces ``path`` by what ``write`` writes: after a crash at any moment either the old or the
-    new file is there.
+    """Replaces the file ``path``. After a crash either the old or the new file exists, complete.
 
     Args:
         path: the file; its folder exists.
@@ -102,7 +99,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Returns the text of an error; of a disk without room one that says so first."""
+    """Returns the text of an error. If the disk is full, the text says so first."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"disk full: {error}"
     return str(error)
@@ -204,8 +201,8 @@ def _for_detectron2(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
-    """Returns the file that the folder's ``last_checkpoint`` names, which may be gone; None where
-    nothing is named.
+    """Returns the file that the folder's ``last_checkpoint`` names; it may be missing. None if
+    there is no name.
 
     Raises:
         UserError: ``last_checkpoint`` holds no name of a file in this folder.
@@ -261,16 +258,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def of_backbone(weights: dict[str, Tensor], own: Iterable[str]) -> dict[str, Tensor] | None:
-    """Recognises a file that holds a backbone alone, and gives its weights the names that a whole
-    model has for them.
+    """Recognises the weights of a backbone alone and renames them as a whole model names them.
 
     Args:
         weights: names to tensors.
         own: names of the whole model's weights.
 
     Returns:
-        Those of ``weights`` that are in the model's backbone, under the model's names; None where
-        the file is of a whole model, or of another backbone.
+        The weights that the model's backbone has, under the model's names; None if the file holds a
+        whole model or another backbone.
     """
     names = set(own)
     if names & weights.keys():
@@ -308,9 +304,7 @@ def _read_torch(path: Path) -> Any:
 
 
 class LeftOut(NamedTuple):
-    """A weight that was not loaded: its name, the kind of reason, and what there is to say about
-    this one.
-    """
+    """A weight that was not loaded: its name, the kind of reason, and details."""
 
     name: str
     reason: str

@@ -1,4 +1,4 @@
-"""What the file of an exported network says about itself.
+"""The description in the file of an exported network.
 
 Under the key ``clipmask`` its metadata hold a JSON object:
 
@@ -72,15 +72,15 @@ def read_description(text: str | None, source: str | Path) -> dict[str, Any]:
             f"{source}: its metadata have no entry {KEY!r}; name a file that clipmask-export wrote"
         )
     try:
-        told = json.loads(text)
-        missing = [key for key in NEEDED if key not in told]
-        if told["text"] is not None:
-            rows = np.frombuffer(base64.b64decode(told["text"]), dtype="<f4")
-            told["text"] = rows.reshape(len(told["names"]), -1).astype(np.float32)
+        description = json.loads(text)
+        missing = [key for key in NEEDED if key not in description]
+        if description["text"] is not None:
+            rows = np.frombuffer(base64.b64decode(description["text"]), dtype="<f4")
+            description["text"] = rows.reshape(len(description["names"]), -1).astype(np.float32)
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{source}: the description in its metadata is damaged ({error})"
         ) from error
     if missing:
         raise UserError(f"{source}: the description in its metadata lacks {', '.join(missing)}")
-    return told
+    return description

@@ -1,7 +1,7 @@
-"""Weights of backbones from local files: what the files hold, in whose names, and whether it fits.
+"""Weights of backbones from local files.
 
-Read are torch's files, ``.safetensors``, and the ``.pkl`` of Detectron2's model zoo, in
-Detectron2's names or Caffe2's. No file can run code.
+Files of torch, ``.safetensors``, and the ``.pkl`` files of Detectron2's model zoo are read; names
+may be Detectron2's or Caffe2's. No file can run code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from clipmask.weights.mistaken import told_apart
 
 logger = logging.getLogger(__name__)
 
-# what a path is told from a tag by
+# endings by which a path is distinguished from a tag
 WEIGHT_ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".npz", ".pkl")
 _WRAPPERS = ("state_dict", "model", "blobs")  # keys under which a file may hold its weights
 # before a backbone's names in the weights of a whole segmenter
@@ -64,10 +64,10 @@ def load_weight_file(
         path: the file, see ``read_weight_file``.
         strict: whether the file must hold every weight and nothing else; otherwise each difference
             is logged.
-        aside: how the names of weights begin that the model may lack: those of a classifier.
-        drawn: how the names of weights begin that the file may lack: they stay as they are.
-        made_for: the beginning of the advice where the file does not fit: how to configure the
-            model it was made for.
+        aside: prefixes of names that the model may lack, such as those of a classifier.
+        drawn: prefixes of names that the file may lack; these weights stay as they are.
+        made_for: the beginning of the advice for a file that does not fit: how to configure the
+            model that the file was made for.
 
     Raises:
         UserError: the file can't be read, or ``strict`` and it does not fit.

@@ -15,7 +15,7 @@ from typing import Any
 
 from clipmask.errors import UserError
 from clipmask.vocabulary import first_synonym
-from clipmask.weights.licenses import UNKNOWN, License, checkpoint_licenses, told
+from clipmask.weights.licenses import UNKNOWN, License, checkpoint_licenses, phrase
 
 HUB = "hf-hub:"
 FILE = "model.safetensors"
@@ -34,8 +34,7 @@ _CHUNK = 1 << 20  # bytes that are read together
 
 
 def download(name: str) -> Path:
-    """Returns the local file of a repository's model; what is in the hub's cache is not fetched
-    again.
+    """Returns the local file of a repository's model, from the hub's cache if it is there.
 
     A download that breaks off is continued, a few times.
 
@@ -195,7 +194,7 @@ def model_card(repository: str, class_names: Sequence[str], licenses: Sequence[L
         "```python\nfrom clipmask import Predictor\n\n"
         f'predictor = Predictor.from_pretrained("{HUB}{repository}")\n'
         'predictor("street.jpg").save("overlay.png")\n```\n\n'
-        f"Classes: {names}.\n\nLicences: {told(licenses)}.\n"
+        f"Classes: {names}.\n\nLicences: {phrase(licenses)}.\n"
     )
 
 

@@ -1,5 +1,4 @@
-"""Under which licences a model stands: those of the data that it was trained on, and of the weights
-it started from.
+"""The licences of a model: those of its training data and of the weights that it started from.
 
 A checkpoint holds them under ``licenses``, a list of dicts ``{"role", "of", "license"}``; a
 checkpoint that was made from another one holds that one's too. A licence that nobody has stated is
@@ -22,7 +21,7 @@ DATA, START = "trained on", "started from"  # the roles
 
 
 class License(NamedTuple):
-    """What stands under a licence.
+    """A dataset, or weights, and its licence.
 
     Attributes:
         role: ``trained on`` or ``started from``.
@@ -90,7 +89,7 @@ def checkpoint_licenses(checkpoint: Mapping[str, Any]) -> list[License]:
 
 
 def joined(licenses: Iterable[License]) -> list[License]:
-    """Returns licences without those that occur a second time."""
+    """Returns the licences, each one once."""
     return list(dict.fromkeys(licenses))
 
 
@@ -99,7 +98,7 @@ def plain(licenses: Iterable[License]) -> list[dict[str, str]]:
     return [item._asdict() for item in licenses]
 
 
-def told(licenses: Sequence[License]) -> str:
+def phrase(licenses: Sequence[License]) -> str:
     """Returns licences as one phrase: ``trained on camvid_sem_seg_train (CC BY-NC 4.0), started
     from ...``.
     """

@@ -11,7 +11,7 @@ _CLASS = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def told_apart(path: Path, error: BaseException | None = None) -> str | None:
-    """Says what a file is that holds no weights, and what to do; None where it does not show.
+    """Returns what a file without weights is, and what to do; None if that cannot be recognised.
 
     Args:
         path: the file.

@@ -1,8 +1,7 @@
-"""A model to hand on: weights, config, class names and T in one ``.safetensors`` file, which can't
-hold code.
+"""A packed model: weights, config, class names and T in one ``.safetensors`` file without code.
 
-The tensors lie in the file as in a state dict. Its header holds one more text, ``clipmask``: JSON
-with what a checkpoint knows besides (``config``, ``class_names``, ``metadata``, ``versions``,
+The tensors are stored as in a state dict. The header holds one more text, ``clipmask``: JSON with
+the other values of the checkpoint (``config``, ``class_names``, ``metadata``, ``versions``,
 ``iteration``, ``seed``).
 """
 
@@ -54,8 +53,8 @@ def pack(
             f"checkpoint {source}: holds weights but neither their config nor class names; take one"
             " that train_net.py wrote"
         )
-    told = {key: checkpoint[key] for key in KNOWN if key in checkpoint}
-    told["config"] = _without_local_paths(told["config"], source, opts)
+    header_values = {key: checkpoint[key] for key in KNOWN if key in checkpoint}
+    header_values["config"] = _without_local_paths(header_values["config"], source, opts)
     weights: dict[str, Tensor] = {}
     for name, value in checkpoint["model"].items():
         small = half and value.is_floating_point() and value.ndim >= 2 and name not in EXACT
@@ -68,7 +67,7 @@ def pack(
         weights[name] = stored.contiguous().clone()  # safetensors refuses tensors that share memory
     # One entry alone: safetensors writes several in an order of chance, and equal models shall make
     # equal files.
-    return save(weights, {HEADER: json.dumps(told, sort_keys=True)})
+    return save(weights, {HEADER: json.dumps(header_values, sort_keys=True)})
 
 
 def unpack(path: Path) -> dict[str, Any]:
@@ -86,18 +85,18 @@ def unpack(path: Path) -> dict[str, Any]:
             # safe_open gives no dict: it has keys(), and can't be iterated.
             names = file.keys()
             weights = {name: file.get_tensor(name) for name in names}
-        told = json.loads(header[HEADER]) if HEADER in header else None
+        header_values = json.loads(header[HEADER]) if HEADER in header else None
     except (SafetensorError, OSError, ValueError) as error:
         if what := told_apart(path, error):
             raise UserError(f"checkpoint {path}: {what}") from error
         raise UserError(
             f"checkpoint {path}: damaged, or not a safetensors file ({error})"
         ) from error
-    if told is None:
+    if header_values is None:
         return weights
-    if not isinstance(told, dict):
+    if not isinstance(header_values, dict):
         raise UserError(f"checkpoint {path}: damaged (its header's {HEADER!r} is no mapping)")
-    return {**{key: told[key] for key in KNOWN if key in told}, "model": weights}
+    return {**{key: header_values[key] for key in KNOWN if key in header_values}, "model": weights}
 
 
 def _without_local_paths(text: str, source: str | Path, opts: Sequence[str]) -> str:

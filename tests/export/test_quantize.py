@@ -31,7 +31,9 @@ def test_a_network_in_eight_bits(exported: tuple[Path, Path], tmp_path: Path) ->
     kinds = [node.op_type for node in onnx.load(path).graph.node]
     assert "QuantizeLinear" in kinds
     network = open_network(path)
-    assert network.told == open_network(file).told  # what the file says of itself stays
+    assert (
+        network.description == open_network(file).description
+    )  # what the file says of itself stays
     assert compare(predictor, network.run, pictures, text).labels > 0.8
     assert network.run(np.zeros((2, 3, 33, 71), np.uint8), text[:3]).shape == (2, 33, 71)
 

@@ -18,8 +18,8 @@ from clipmask.weights.licenses import (
     checkpoint_licenses,
     data_licenses,
     joined,
+    phrase,
     plain,
-    told,
 )
 from clipmask.weights.names import OWN_MODEL
 
@@ -82,7 +82,8 @@ def test_how_licences_are_told() -> None:
         License(START, "c", "Apache-2.0"),
     ]
     assert (
-        told(licenses) == "trained on a (MIT) and b (licence unknown), started from c (Apache-2.0)"
+        phrase(licenses)
+        == "trained on a (MIT) and b (licence unknown), started from c (Apache-2.0)"
     )
-    assert "unknown" in told([])
+    assert "unknown" in phrase([])
     assert joined([*licenses, *licenses[:1]]) == licenses

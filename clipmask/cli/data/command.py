@@ -264,7 +264,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# Each imports what it needs when it runs: --help and mistakes are told at once.
+# Each imports what it needs when it runs: --help and mistakes are answered at once.
 def _init(args: argparse.Namespace) -> int:
     from clipmask.cli.data.init import init
 

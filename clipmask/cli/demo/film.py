@@ -118,12 +118,12 @@ def _frames(
 
 def _report(results: FilmResults, tally: Tally, every: int, smooth: float | None) -> None:
     """Prints the closing line: how many frames went where, and what is most in them."""
-    told = [f"{results.size[1]}x{results.size[0]}", f"{results.rate:.4g} per second"]
-    told += [f"one of {every} frames of the film, lasting as long"] if every > 1 else []
-    told += [f"smoothed by {smooth:g}"] if smooth is not None else []
+    notes = [f"{results.size[1]}x{results.size[0]}", f"{results.rate:.4g} per second"]
+    notes += [f"one of {every} frames of the film, lasting as long"] if every > 1 else []
+    notes += [f"smoothed by {smooth:g}"] if smooth is not None else []
     print(
         f"{results.frames} frame{'s' * (results.frames > 1)} ->"
-        f" {', '.join(map(str, results.places))} ({', '.join(told)}); most frequent:"
+        f" {', '.join(map(str, results.places))} ({', '.join(notes)}); most frequent:"
         f" {tally.most_frequent()}"
     )
 

@@ -18,7 +18,7 @@ from clipmask.inference import Predictor
 from clipmask.paths import user_path
 from clipmask.visualizer import Drawing
 from clipmask.vocabulary import shown_names
-from clipmask.weights.licenses import told
+from clipmask.weights.licenses import phrase
 from clipmask.weights.names import OWN_MODEL, shipped_model
 
 
@@ -101,7 +101,7 @@ def _load(args: argparse.Namespace) -> Predictor:
         predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
     where = chosen if weights else f"{chosen}, {why}"
     classes = f"{len(predictor.names)} classes: {shortened(shown_names(predictor.names))}"
-    line = f"model: {where} ({classes}); {told(predictor.licenses)}"
+    line = f"model: {where} ({classes}); {phrase(predictor.licenses)}"
     print(escaped(line), file=sys.stderr)
     return predictor
 

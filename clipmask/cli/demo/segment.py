@@ -140,9 +140,9 @@ def segment_pictures(
             bar.update()
     done = len(paths) - len(broken)
     if done:
-        told = [dataset.told()] if dataset is not None and dataset.labelled else []
-        told += [f"most frequent: {tally.most_frequent()}"]
-        where = f"{output} ({', '.join(kinds)}); {'; '.join(told)}"
+        notes = [dataset.notice()] if dataset is not None and dataset.labelled else []
+        notes += [f"most frequent: {tally.most_frequent()}"]
+        where = f"{output} ({', '.join(kinds)}); {'; '.join(notes)}"
         print(escaped(f"{done} picture{'s' * (done > 1)} -> {where}"))
     if broken:
         names = escaped(", ".join(broken))

@@ -80,7 +80,7 @@ class LabelledPictures:
         """Counts what is right in a picture."""
         self._confusion += count_pixels(truth, result.labels, len(self.classes))
 
-    def told(self) -> str:
+    def notice(self) -> str:
         """Returns mIoU and share of right pixels over all pictures that were counted, for
         reading.
         """

@@ -18,7 +18,7 @@ from clipmask.cli.serve.service import Limits, Service
 from clipmask.errors import UserError
 from clipmask.inference import Predictor
 from clipmask.program import program_name
-from clipmask.weights.licenses import told
+from clipmask.weights.licenses import phrase
 from clipmask.weights.names import OWN_MODEL
 
 EXAMPLES = """\
@@ -112,7 +112,7 @@ def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         load_gradio()
         predictor = Predictor.from_pretrained(args.weights, args.device, args.opts)
-        about = f"{args.weights}: {len(predictor.names)} classes; {told(predictor.licenses)}"
+        about = f"{args.weights}: {len(predictor.names)} classes; {phrase(predictor.licenses)}"
         page = build_page(Service(predictor, limits), Path(folder), about)
         _launch(page, args, limits)
         try:

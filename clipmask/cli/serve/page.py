@@ -74,11 +74,11 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
         # what browsers play
         target = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(film).stem}_overlay.webm"
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             progress((done, max(done, total)), unit="frames")
 
         said = _in_the_users_words(
-            gr, service, lambda: service.segment_film(Path(film), names, target, told)
+            gr, service, lambda: service.segment_film(Path(film), names, target, report)
         )
         return str(target), said
 
@@ -91,12 +91,12 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
         if not pictures:
             raise gr.Error("choose pictures first", print_exception=False)
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             progress((done, total), unit="pictures")
 
         paths = [Path(picture) for picture in pictures]
         results, left_out = _in_the_users_words(
-            gr, service, lambda: service.segment_several(paths, names, told)
+            gr, service, lambda: service.segment_several(paths, names, report)
         )
         target = Path(tempfile.mkdtemp(dir=folder)) / "segmented.zip"
         shown = write_zip(results, target, opacity)

@@ -80,14 +80,14 @@ class Service:
             return self._predictor(picture, vocabulary=self._asked(names))
 
     def segment_several(
-        self, pictures: Sequence[Path], names: str, told: Callable[[int, int], object]
+        self, pictures: Sequence[Path], names: str, report: Callable[[int, int], object]
     ) -> tuple[list[Segmentation], list[str]]:
         """Segments pictures one after the other.
 
         Args:
             pictures: the uploaded files.
             names: of the classes, between commas.
-            told: is given the pictures that are done, and how many there are, after each.
+            report: is given the pictures that are done, and how many there are, after each.
 
         Returns:
             The results, and for each picture that was left out a sentence that says why.
@@ -115,13 +115,13 @@ class Service:
                         results.append(self._predictor(picture, vocabulary=asked))
                 except UserError as error:
                     left_out.append(str(error))
-                told(done + 1, len(pictures))
+                report(done + 1, len(pictures))
         if not results:
             raise UserError("; ".join(left_out))
         return results, left_out
 
     def segment_film(
-        self, film: Path, names: str, target: Path, told: Callable[[int, int], object]
+        self, film: Path, names: str, target: Path, report: Callable[[int, int], object]
     ) -> str:
         """Segments a film and writes it with its classes in colour.
 
@@ -129,7 +129,7 @@ class Service:
             film: the uploaded file.
             names: of the classes, between commas.
             target: the film to write.
-            told: is given the frames that are done, and how many there are, after each.
+            report: is given the frames that are done, and how many there are, after each.
 
         Returns:
             What was done, for reading.
@@ -148,7 +148,7 @@ class Service:
             ) from error
         with self._turn:
             try:
-                return self._write_film(video, asked, target, told)
+                return self._write_film(video, asked, target, report)
             finally:
                 video.close()
 
@@ -157,7 +157,7 @@ class Service:
         video: Video,
         asked: tuple[str, ...],
         target: Path,
-        told: Callable[[int, int], object],
+        report: Callable[[int, int], object],
     ) -> str:
         self._check_size(*video.size)
         end = time.monotonic() + self.limits.seconds
@@ -170,7 +170,7 @@ class Service:
         try:
             for result in self._predictor.stream(frames, vocabulary=asked):
                 results.write(result, results.frames, video.time)
-                told(results.frames, total)
+                report(results.frames, total)
                 late = time.monotonic() > end
                 if late:
                     break

@@ -65,7 +65,7 @@ def unpack(files: Sequence[Path], output: Path, labels: str | None = None) -> Un
 
     Raises:
         UserError: pyarrow is not installed; a file can't be read; the columns of pictures and
-            labels are not there, or can't be told from others; or a cell holds no picture.
+            labels are not there, or can't be distinguished from others; or a cell holds no picture.
     """
     found: tuple[str, str] | None = None
     splits: Counter[str] = Counter()
@@ -169,7 +169,7 @@ def _columns(file: Path, schema: Any, labels: str | None) -> tuple[str, str]:
     if len(others) != 1:
         raise UserError(
             f"{file}: the columns {', '.join(pictures)} hold pictures, {maps[0]} the label maps;"
-            " which of the others is labelled can't be told: drop those that are not meant"
+            " which of the others is labelled is not clear: drop those that are not meant"
         )
     return others[0], maps[0]
 

@@ -58,7 +58,7 @@ def read_source(
         The format, and what was read.
 
     Raises:
-        UserError: the format can't be told, or a file is not as it says.
+        UserError: the format can't be recognised, or a file is not as it says.
     """
     if source.suffix.lower() in ARCHIVES:
         raise UserError(f"{source}: is packed; unpack it, and name the folder")

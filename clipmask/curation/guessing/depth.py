@@ -93,10 +93,10 @@ def _guess_bands(path: Path) -> tuple[tuple[int, int, int] | None, str]:
         return None, ""
     every = f"bands: {list(range(1, count + 1))} takes all, and the model sees all"
     if is_rgb:
-        told = f"{count} bands, and the file says that the first three are red, green and blue"
-        return (1, 2, 3), f"; {told}; {every}"
-    told = f"{count} bands, taken for blue, green, red and others, as most satellites order them"
-    return (3, 2, 1), f"; {told}: look at show; {every}"
+        reason = f"{count} bands, and the file says that the first three are red, green and blue"
+        return (1, 2, 3), f"; {reason}; {every}"
+    reason = f"{count} bands, taken for blue, green, red and others, as most satellites order them"
+    return (3, 2, 1), f"; {reason}: look at show; {every}"
 
 
 def _rounded(value: float) -> float:

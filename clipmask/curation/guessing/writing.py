@@ -90,13 +90,13 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
 
 def _class_comment(guess: FolderGuess) -> list[str]:
     """Returns what stands above the classes."""
-    told = (
+    origin = (
         f"from {guess.names_from}"
         if guess.names_from
         else "PLACEHOLDERS: put the true names in their place"
     )
     return [
-        f"# Names are {told}. CLIP reads them, so plain words are best.",
+        f"# Names are {origin}. CLIP reads them, so plain words are best.",
         f"# {guess.values.why['classes']}. A class may also have synonyms: [other names].",
     ]
 
