@@ -21,7 +21,8 @@ def test_the_page_is_what_the_result_files_say() -> None:
     text = Page(RESULTS, ROOT, ROOT / "docs" / "results").text()
     assert text == RESULTS.read_text(encoding="utf-8"), "run python -m clipmask_tools.ablate page"
     kinds = set(re.findall("<!-- ablate: (\\w+)", text))
-    assert kinds == {"scores", "classes", "curves", "differences", "folds", "unseen", "published"}
+    drawn = {"curves", "differences"}
+    assert kinds == {"scores", "classes", "dataset", "folds", "unseen", "published", *drawn}
 
 
 def test_no_result_file_tells_of_a_machine() -> None:
