@@ -45,8 +45,12 @@ def settings(cfg: CfgNode) -> dict[str, Any]:
         Dotted key to plain value; a value that names a file is ``name (sha256 0123456789ab)``.
     """
     defaults = leaf_keys(get_cfg())
-    changed = {key: value for key, value in leaf_keys(cfg).items() if value != defaults.get(key)}
-    return {key: _plain(value) for key, value in sorted(changed.items()) if key not in _LEFT_OUT}
+    found = {}
+    for key, value in sorted(leaf_keys(cfg).items()):
+        # as plain values, because a config that was written and read has lists in place of tuples
+        if key not in _LEFT_OUT and _plain(value) != _plain(defaults.get(key)):
+            found[key] = _plain(value)
+    return found
 
 
 def differences(
