@@ -150,12 +150,7 @@ def change_processes(runs: Runs, steps: int) -> bool:
 
 def _stop_after(bench: Bench, process: int, steps: int) -> None:
     """Asks a training to end when it has logged that many steps."""
-    path = bench.run / "metrics.json"
-
-    def there() -> bool:
-        return path.is_file() and path.read_text().count("total_loss") >= steps
-
-    bench.wait_for(there, process)
+    bench.wait_for(lambda: bench.logged_steps() >= steps, process)
     os.kill(process, signal.SIGTERM)
 
 

@@ -57,9 +57,10 @@ def measure(steps: int, every: int, workers: int, folder: Path) -> list[tuple[in
     opts = ["SOLVER.MAX_ITER", str(steps), "SOLVER.CHECKPOINT_PERIOD", str(every)]
     opts += ["TEST.EVAL_PERIOD", str(every), "SOLVER.LOG_PERIOD", str(every)]
     process = bench.start(*opts, "DATALOADER.NUM_WORKERS", str(workers))
-    metrics, rows, seen = bench.run / "metrics.json", [], 0
+    rows: list[tuple[int, float, float]] = []
+    seen = 0
     while not os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        lines = metrics.read_text().count("total_loss") if metrics.is_file() else 0
+        lines = bench.logged_steps()
         if lines > seen:
             seen = lines
             own = resident(process)

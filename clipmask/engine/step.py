@@ -114,7 +114,7 @@ def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[
     sums: dict[str, Tensor] = {}
     for index, part in enumerate(parts):
         with fabric.no_backward_sync(state.module, enabled=index < len(parts) - 1):
-            with _single_values_told(len(part)):
+            with _explained_single_values(len(part)):
                 losses: dict[str, Tensor] = state.module(part, normalizer=normalizer)
             fabric.backward(torch.stack(list(losses.values())).sum())
         for name, value in losses.items():
@@ -123,7 +123,7 @@ def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[
 
 
 @contextmanager
-def _single_values_told(images: int) -> Iterator[None]:
+def _explained_single_values(images: int) -> Iterator[None]:
     """Turns PyTorch's error about a normalisation of one value a channel into a ``UserError``.
 
     A model whose coarsest map is one pixel meets it in its first step, with one image.

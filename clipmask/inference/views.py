@@ -278,7 +278,7 @@ def augmented_scores(
         views: what the model is shown.
     """
     height = target_size(inputs)[0]
-    ((_, scores),) = _bands(decode, inputs, views, height)
+    (scores,) = _bands(decode, inputs, views, height)
     return scores
 
 
@@ -293,7 +293,7 @@ def augmented_labels(
     picture. The arguments are those of ``augmented_scores``.
     """
     bands = _bands(decode, inputs, views, views.most_rows(inputs))
-    return torch.cat([best_labels(scores) for _, scores in bands])
+    return torch.cat([best_labels(scores) for scores in bands])
 
 
 def _bands(
@@ -301,7 +301,7 @@ def _bands(
     inputs: dict[str, Any],
     views: Views,
     rows: int,
-) -> Iterator[tuple[int, Tensor]]:
+) -> Iterator[Tensor]:
     """Computes the scores of an image in a buffer of some rows, from the top.
 
     Args:
@@ -309,7 +309,7 @@ def _bands(
         rows: of the buffer; ``views.most_rows``, or more.
 
     Yields:
-        The first row of each band and its scores (K, n, W), which hold until the next is asked for.
+        The scores (K, n, W) of each band, which hold until the next is asked for.
     """
     height, width = target_size(inputs)
     buffer: Tensor | None = None
@@ -324,13 +324,13 @@ def _bands(
         ):
             if crop.rows.last > top + rows:  # then no later window reaches above this one
                 done = crop.rows.first - top
-                yield top, buffer[:, :done]
+                yield buffer[:, :done]
                 buffer[:, : rows - done] = buffer[:, done:].clone()
                 buffer[:, rows - done :] = 0
                 top = crop.rows.first
             _add(buffer, logits, masks, crop, top)
     assert buffer is not None, "every view has a window"
-    yield top, buffer[:, : height - top].div_(views.count)
+    yield buffer[:, : height - top].div_(views.count)
 
 
 def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop, above: int) -> None:

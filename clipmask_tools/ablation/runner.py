@@ -64,7 +64,9 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Slot]) -> list[Job]:
                     running.append(waiting.pop(0))
                     _begin(running[-1], free.pop(0))
                 time.sleep(_LOOK)
-                for job in [job for job in running if _is_over(job, failed)]:
+                for job in list(running):
+                    if _proceed(job, failed):
+                        continue
                     assert job.slot is not None
                     running.remove(job)
                     free.append(job.slot)
@@ -86,17 +88,17 @@ def _begin(job: Job, slot: Slot) -> None:
     job.start(slot)
 
 
-def _is_over(job: Job, failed: list[Job]) -> bool:
-    """Looks at a job's process: starts the job's next stage, or writes its result, or adds it to
-    those that failed. Returns whether nothing of the job is left to do.
+def _proceed(job: Job, failed: list[Job]) -> bool:
+    """Lets a job go on: if its process has ended, starts its next stage, or writes its result, or
+    adds it to those that failed. Returns whether the job still runs.
     """
     status = job.ended()
     if status is None:
-        return False
+        return True
     if status == 0 and job.stages:
         assert job.slot is not None
         job.start(job.slot)
-        return False
+        return True
     try:
         if status:
             raise UserError(
@@ -109,7 +111,7 @@ def _is_over(job: Job, failed: list[Job]) -> bool:
         _say(f"{job.name}: FAILED: {error}")
     else:
         _say(f"{job.name}: mIoU {result.of(result.dataset).mean_iou:.2f}")
-    return True
+    return False
 
 
 def _say(text: str) -> None:

@@ -194,6 +194,11 @@ class Bench:
             time.sleep(0.005)
         return True
 
+    def logged_steps(self) -> int:
+        """Returns how many lines about steps are in metrics.json."""
+        path = self.run / "metrics.json"
+        return path.read_text().count("total_loss") if path.is_file() else 0
+
     def log(self) -> str:
         """The text of log.txt; empty where there is none."""
         path = self.run / "log.txt"

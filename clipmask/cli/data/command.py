@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from clipmask.cli import HelpFormatter, run_main
+from clipmask.curation.converting.formats import FORMATS
 from clipmask.program import program_name
 
 EXAMPLES = """\
@@ -142,19 +143,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=(
-            "coco",
-            "panoptic",
-            "labelme",
-            "yolo",
-            "label-studio",
-            "cvat",
-            "supervisely",
-            "via",
-            "npy",
-            "masks",
-            "parquet",
-        ),
+        choices=FORMATS,
         help="of the annotations (default: found out; masks has to be said)",
     )
     parser.add_argument(

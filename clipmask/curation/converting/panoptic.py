@@ -39,12 +39,11 @@ def read_panoptic(path: Path, split: str | None) -> Annotations:
     try:
         categories = sorted(content["categories"], key=lambda item: item["id"])
         names = {item["id"]: str(item["name"]) for item in categories}
-        colors = {
-            names[item["id"]]: (int(red), int(green), int(blue))
-            for item in categories
-            for red, green, blue in [item.get("color") or (0, 0, 0)]
-            if "color" in item
-        }
+        colors = {}
+        for item in categories:
+            if "color" in item:
+                red, green, blue = item["color"] or (0, 0, 0)
+                colors[names[item["id"]]] = (int(red), int(green), int(blue))
         files = {item["id"]: str(item["file_name"]) for item in content.get("images", ())}
         pictures = []
         for item in content["annotations"]:

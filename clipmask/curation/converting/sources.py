@@ -9,6 +9,7 @@ from typing import Any
 from clipmask.curation.converting.coco import is_coco, read_coco
 from clipmask.curation.converting.cvat import read_cvat
 from clipmask.curation.converting.files import read_json
+from clipmask.curation.converting.formats import ANNOTATIONS
 from clipmask.curation.converting.label_studio import is_label_studio, read_label_studio
 from clipmask.curation.converting.labelme import is_labelme, read_labelme
 from clipmask.curation.converting.panoptic import is_panoptic, read_panoptic
@@ -20,18 +21,6 @@ from clipmask.curation.converting.yolo import read_yolo, yolo_labels
 from clipmask.curation.guessing.guess import split_name
 from clipmask.errors import UserError
 
-FORMATS = (
-    "coco",
-    "panoptic",
-    "labelme",
-    "yolo",
-    "label-studio",
-    "cvat",
-    "supervisely",
-    "via",
-    "npy",
-    "masks",
-)
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _JSON: dict[str, tuple[Callable[[Any], bool], Callable[[Path, str | None], Annotations]]] = {
     "panoptic": (is_panoptic, read_panoptic),  # before coco, which has these keys too
@@ -52,7 +41,7 @@ def read_source(
         source: a file of annotations, or a folder with some in it.
         root: the folder of the pictures.
         pictures: all pictures in ``root``, relative to it.
-        format: one of ``FORMATS``; None: finds out.
+        format: one of ``ANNOTATIONS``; None: finds out.
 
     Returns:
         The format, and what was read.
@@ -91,7 +80,7 @@ def read_source(
             return "yolo", _of_folder("yolo", root, pictures)
         if any(path.suffix in ARRAYS for path in root.rglob("*")):
             return "npy", _of_folder("npy", root, pictures)
-    what = f"of the format {format}" if format else f"of a known format ({', '.join(FORMATS)})"
+    what = f"of the format {format}" if format else f"of a known format ({', '.join(ANNOTATIONS)})"
     hint = "" if format else "; masks of one class each are read with --format masks"
     raise UserError(f"{source}: no annotations {what} found{hint}")
 

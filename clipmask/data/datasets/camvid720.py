@@ -68,14 +68,13 @@ GROUPS: dict[str, dict[str, RGB]] = {  # our class -> the distribution's names a
     "bicyclist": {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
 }
 VOID: RGB = (0, 0, 0)
-# A frame of the test split, Seq05VD_f02610, has some 200 pixels on edges that are blends of two
-# colours. They are void: the nearest of the 32 colours would often be a third class.
-OTHERS_ARE_VOID = True
 
 
 def register() -> None:
     """Registers ``camvid720_sem_seg_{train,val,trainval,test}``."""
-    label_format = LabelFormat(len(CLASSES), IGNORE_LABEL, _table(), OTHERS_ARE_VOID)
+    # A frame of the test split, Seq05VD_f02610, has some 200 pixels on edges that are blends of two
+    # colours. They are void: the nearest of the 32 colours would often be a third class.
+    label_format = LabelFormat(len(CLASSES), IGNORE_LABEL, _table(), others_are_void=True)
     for split in SPLITS:
         registering.register(
             f"camvid720_sem_seg_{split}",

@@ -1,0 +1,21 @@
+"""The names of the formats that ``clipmask-data convert`` reads.
+
+They stand apart from the readers, because the command line needs them before anything else is
+imported.
+"""
+
+from __future__ import annotations
+
+ANNOTATIONS = (
+    "coco",
+    "panoptic",
+    "labelme",
+    "yolo",
+    "label-studio",
+    "cvat",
+    "supervisely",
+    "via",
+    "npy",
+    "masks",
+)
+FORMATS = (*ANNOTATIONS, "parquet")  # a parquet file holds whole datasets, pictures included
