@@ -27,6 +27,9 @@ class Hub(ThreadingHTTPServer):
         pause: seconds that the server waits in the middle of an answer.
         asked: for each answer of content, the byte that it began at.
         private: repositories that need a token.
+        silent: whether it takes questions and never answers, as behind a firewall.
+        gateway: whether a gateway answers that does not reach it.
+        heads: questions whether something is there.
     """
 
     daemon_threads = True
@@ -37,6 +40,8 @@ class Hub(ThreadingHTTPServer):
         self.cuts, self.wrong, self.pause = 0, False, 0.0
         self.asked: list[int] = []
         self.private: set[str] = set()
+        self.silent = self.gateway = False
+        self.heads = 0
 
     @property
     def address(self) -> str:
@@ -61,6 +66,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
     def do_HEAD(self) -> None:
+        self.server.heads += 1
+        if self.server.silent:
+            threading.Event().wait(5)  # longer than the tests' patience
+        if self.server.gateway:
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self._resolve(with_content=False)
 
     def do_GET(self) -> None:

@@ -23,7 +23,7 @@ from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
 from clipmask.errors import UserError
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
-from clipmask.weights.hub import check_cached
+from clipmask.weights.hub import check_cached, short_wait
 
 PATCHES = (8, 14, 16, 32)  # allowed sides of a plain transformer's patches, in pixels
 PYRAMID_WIDTH = 256  # channels of each map of a plain transformer's pyramid, as in ViTDet
@@ -245,7 +245,8 @@ def _with_hub_weights(name: str, tag: str, args: dict[str, Any]) -> Any:
             key="MODEL.BACKBONE.WEIGHTS",
         )
     try:
-        body = timm.create_model(tagged, pretrained=True, **args)
+        with short_wait():
+            body = timm.create_model(tagged, pretrained=True, **args)
         _check_cached(tagged)
         return body
     except UserError:

@@ -18,7 +18,7 @@ import difflib
 import functools
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from clipmask.errors import MissingText, UserError
-from clipmask.weights.hub import HUB, check_cached
+from clipmask.weights.hub import HUB, check_cached, short_wait
 
 CHUNK = 256  # the most sentences that are encoded in one batch
 
@@ -132,13 +132,15 @@ def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
     # during an evaluation may be used in training, hence no inference mode.
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), _own_log():
         try:
-            model = open_clip.create_model(
-                name,
-                pretrained=None if hub else pretrained,
-                require_pretrained=not hub,
-                force_quick_gelu=quick_gelu,
-            )
-            _tokenizer(name)
+            # a built-in model with weights in a file needs no hub
+            with nullcontext() if Path(pretrained).is_file() and not hub else short_wait():
+                model = open_clip.create_model(
+                    name,
+                    pretrained=None if hub else pretrained,
+                    require_pretrained=not hub,
+                    force_quick_gelu=quick_gelu,
+                )
+                _tokenizer(name)
             _check_cached(name, pretrained)
         except UserError:
             raise
@@ -173,7 +175,8 @@ def model_config(name: str) -> dict[str, Any]:
         try:
             from open_clip.factory import _get_hf_config
 
-            return dict(_get_hf_config(name.removeprefix(HUB))["model_cfg"])
+            with short_wait():
+                return dict(_get_hf_config(name.removeprefix(HUB))["model_cfg"])
         except Exception as error:  # every hub and network library has exceptions of its own
             raise unavailable(name, "its hub's weights", error) from error
     config = open_clip.get_model_config(name)

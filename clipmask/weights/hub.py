@@ -6,10 +6,11 @@ A repository holds one model: ``model.safetensors``, as ``clipmask pack`` writes
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,69 @@ _HUB_LICENSES = (
     "cc-by-nc-4.0",
 )
 _CHUNK = 1 << 20  # bytes that are read together
+_NO_WAY = (502, 503, 504)  # what a gateway answers that does not reach the hub
+
+
+class HubUnreachable(ConnectionError):
+    """The hub can't be reached, and the cache has no copy of what is needed."""
+
+
+@contextlib.contextmanager
+def short_wait() -> Iterator[None]:
+    """Asks the hub once whether it is there; where it is not, the body has the cache alone.
+
+    The hub's library asks again and again for every file that is missing, which takes most of a
+    minute without a network, and minutes where a firewall swallows the packets. Here a run waits
+    ``HF_HUB_ETAG_TIMEOUT`` seconds at the most, 10 unless the environment says otherwise.
+
+    Raises:
+        HubUnreachable: in place of what the body raises for a file that the cache lacks.
+    """
+    from huggingface_hub import constants
+
+    fault = None if constants.HF_HUB_OFFLINE else _unreachable()
+    if fault is None:
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except Exception as error:  # every library wraps it in an exception of its own
+        if _for_want_of_a_file(error):
+            raise HubUnreachable(
+                f"the hub can't be reached, and the cache has no copy ({fault})"
+            ) from error
+        raise
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _unreachable() -> str | None:
+    """Says why the hub can't be reached; None: it answers."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        answer = get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # the network's library has exceptions of its own
+        return f"{constants.ENDPOINT}: {type(error).__name__}: {_first_line(error)}"
+    status = int(answer.status_code)
+    return f"{constants.ENDPOINT} answers {status}" if status in _NO_WAY else None
+
+
+def _for_want_of_a_file(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it was raised for, says that the cache lacks a file."""
+    from huggingface_hub import errors
+
+    while error is not None:
+        if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else "no message"
 
 
 def download(name: str) -> Path:
@@ -53,7 +117,8 @@ def download(name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        path = Path(hf_hub_download(repository, FILE, revision=revision or None))
+        with short_wait():
+            path = Path(hf_hub_download(repository, FILE, revision=revision or None))
     except Exception as error:  # the hub's library and the network's have exceptions of their own
         raise UserError(f"{name}: {_reason(error)}") from error
     check_cached(repository)
@@ -79,9 +144,12 @@ def _reason(error: Exception) -> str:
             "the hub can't be reached, and the cache has no copy: check the network, or "
             "download the file elsewhere and name it",
         ),
+        (
+            HubUnreachable,
+            f"{_first_line(error)}: check the network, or download the file elsewhere and name it",
+        ),
         (errors.EntryNotFoundError, f"the model has no file {FILE}: clipmask pack makes one"),
     ]
-    text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
     for kind, meaning in kinds:
         if isinstance(error, kind):
             return meaning
@@ -92,8 +160,8 @@ def _reason(error: Exception) -> str:
         else ""
     )
     return (
-        f"could not be downloaded ({type(error).__name__}: {text}); try again, or download the file"
-        f" elsewhere{patience}"
+        f"could not be downloaded ({type(error).__name__}: {_first_line(error)}); try again, or"
+        f" download the file elsewhere{patience}"
     )
 
 
@@ -169,10 +237,9 @@ def push(
                 commit_message=message or "A model packed by ClipMask",
             )
     except Exception as error:  # as in download
-        text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise UserError(
-            f"{repository}: could not be uploaded ({type(error).__name__}: {text}); hf auth login"
-            " gives this machine the right to"
+            f"{repository}: could not be uploaded ({type(error).__name__}: {_first_line(error)});"
+            " hf auth login gives this machine the right to"
         ) from error
     return address
 

@@ -21,6 +21,7 @@ from clipmask.engine.evaluation import (
 from clipmask.engine.train import train
 from clipmask.errors import UserError
 from clipmask.evaluation import METRICS
+from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint
 
 from . import tiny
@@ -167,6 +168,25 @@ def test_a_dataset_is_segmented_into_its_own_classes(
     results = evaluate_checkpoint(tiny.tiny_cfg(tmp_path / "new", *weights))
     assert asked == [tiny.CLASSES, ("sky", "street", "vehicle")]
     assert results["tiny_val"]["sem_seg"]["mIoU"] == results["renamed_val"]["sem_seg"]["mIoU"]
+
+
+def test_names_are_asked_for_before_anything_is_scored(
+    tmp_path: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CLIP may not be there: then no evaluation was for nothing."""
+    train(tiny.tiny_cfg(tmp_path))
+    tiny.register(tiny_root, ("sky", "street", "vehicle"), prefix="renamed")
+
+    def check(self: tiny.TinySegmenter, vocabulary: Vocabulary) -> None:
+        if "street" in vocabulary.names:
+            raise UserError("the hub can't be reached")
+
+    monkeypatch.setattr(tiny.TinySegmenter, "check_vocabulary", check)
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth")]
+    cfg = tiny.tiny_cfg(tmp_path / "new", *weights, "DATASETS.TEST", ("tiny_val", "renamed_val"))
+    with pytest.raises(UserError, match="the hub can't be reached"):
+        evaluate_checkpoint(cfg)
+    assert not (tmp_path / "new/inference").exists()
 
 
 def test_a_class_with_synonyms_is_scored_under_its_first(tmp_path: Path, tiny_root: Path) -> None:

@@ -173,6 +173,19 @@ def test_absent_cuda_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert caplog.text.count("running on the CPU") == 1
 
 
+def test_the_text_is_asked_for_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(self: tiny.TinySegmenter) -> None:
+        raise UserError("the hub can't be reached")
+
+    monkeypatch.setattr(tiny.TinySegmenter, "prepare", unreachable)
+    with pytest.raises(UserError, match="the hub can't be reached"):
+        train(tiny.tiny_cfg(tmp_path, "TEST.EVAL_PERIOD", 1))
+    left = {path.name for path in tmp_path.rglob("*")}
+    assert left.isdisjoint({"metrics.json", "inference", "pictures", "config.yaml"})
+
+
 def test_without_test_datasets(tmp_path: Path) -> None:
     assert train(tiny.tiny_cfg(tmp_path, "DATASETS.TEST", ())) == {}
     assert not (tmp_path / "model_best.pth").exists()

@@ -18,7 +18,7 @@ from clipmask import Predictor, UserError
 from clipmask.backbones.timm_backbone import TimmBackbone
 from clipmask.text.clip_encoder import load_tower
 from clipmask.weights.checkpoint import load_checkpoint
-from clipmask.weights.hub import FILE, download, model_card, push
+from clipmask.weights.hub import FILE, download, model_card, push, short_wait
 from clipmask.weights.licenses import DATA, License
 from clipmask.weights.packed import pack
 from tests.checkpoints import pixels, write_checkpoint
@@ -121,6 +121,43 @@ def test_without_a_network_the_cache_serves(streets: Hub, packed: bytes) -> None
         match="hf-hub:somebody/other: the hub can't be reached, and the cache has no copy",
     ):
         download("hf-hub:somebody/other")
+
+
+@pytest.mark.parametrize("state", ["refuses", "is silent", "behind a gateway"])
+def test_a_hub_that_can_not_be_reached_is_asked_once(
+    streets: Hub, monkeypatch: pytest.MonkeyPatch, tiny_clip: Path, state: str
+) -> None:
+    """The libraries would ask five times more for each of several files, and wait between."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.3)
+    waits: list[float] = []
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", waits.append)
+    if state == "refuses":
+        streets.shutdown()
+        streets.server_close()
+    elif state == "is silent":
+        streets.silent = True
+    else:
+        streets.gateway = True
+    key = {"backbone": r"MODEL\.BACKBONE\.WEIGHTS", "clip": r"MODEL\.CLIP\.EMBEDDINGS"}
+    with pytest.raises(UserError, match=rf"can't be reached, and the cache.*{key['backbone']}"):
+        TimmBackbone("test_resnet", "pretrained")
+    assert streets.heads <= 1
+    with pytest.raises(UserError, match=rf"can't be reached, and the cache.*{key['clip']}"):
+        load_tower("hf-hub:somebody/tiny", "")
+    with pytest.raises(UserError, match="can't be reached, and the cache.*check the network"):
+        download(NAME)
+    assert streets.heads <= 3
+    assert waits == []
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_a_fault_of_another_kind_is_handed_on(streets: Hub) -> None:
+    streets.shutdown()
+    streets.server_close()
+    with pytest.raises(ValueError, match="no file"), short_wait():
+        raise ValueError("this is no file")
 
 
 @pytest.mark.parametrize(
