@@ -1,4 +1,4 @@
-"""Files on disk -> batches of dataset dicts with tensors."""
+"""Datasets: from files on disk to batches of dataset dicts with tensors."""
 
 from clipmask.data.catalog import label_reader
 from clipmask.data.datasets import register_builtin_datasets

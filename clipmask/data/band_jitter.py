@@ -1,11 +1,13 @@
-"""Brightness and contrast of training pictures of other bands than colours: INPUT.COLOR_AUG without
-saturation and hue, which they have not.
+"""Brightness and contrast augmentation for training pictures whose bands are not red, green, blue.
+
+It takes the place of INPUT.COLOR_AUG's changes for such pictures. Saturation and hue are left out,
+because they are defined for colours only.
 
     brightness   v * b                  b in [1 - 0.25, 1 + 0.25]
     contrast     m + c (v - m)          c in [1 - 0.4, 1 + 0.4], m the mean of the band
 
-with v of each band in [0, 255]; each change is made to half of all pictures, and b and c are the
-same for all bands.
+v is a value of a band, in [0, 255]. Each of the two changes is applied to half of all pictures. All
+bands of a picture share b and c.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ BRIGHTNESS, CONTRAST = 0.25, 0.4
 
 
 class ColorOrBandJitter(nn.Module):
-    """Changes pictures in colour by one transform, and those of other bands by ``BandJitter``.
+    """Applies a colour transform to pictures of three channels, and ``jitter_bands`` to all others.
 
     Args:
-        color: for pictures of three channels.
+        color: the transform for pictures of three channels.
     """
 
     def __init__(self, color: nn.Module) -> None:
@@ -31,7 +33,7 @@ class ColorOrBandJitter(nn.Module):
         self.color = color
 
     def forward(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the changed picture, uint8 (C, H, W), and the labels as they are."""
+        """Returns the changed picture, uint8 (C, H, W), and the labels, which do not change."""
         if len(image) == 3:
             changed: tuple[Tensor, Tensor] = self.color(image, labels)
             return changed
@@ -39,7 +41,9 @@ class ColorOrBandJitter(nn.Module):
 
 
 def jitter_bands(image: Tensor) -> Tensor:
-    """Draws brightness and contrast from torch's default CPU generator.
+    """Changes the brightness and the contrast of a picture at random.
+
+    The random numbers come from torch's default CPU generator.
 
     Args:
         image: uint8 (C, H, W).

@@ -1,5 +1,7 @@
-"""Pictures with other bands than red, green and blue: TIFF files, read by tifffile, an extra (pip
-install 'clipmask[bands]'), and the channels of other files.
+"""Reading of pictures whose bands are not (only) red, green and blue.
+
+TIFF files are read by tifffile, which is an extra (pip install 'clipmask[bands]'). Of other files,
+the channels are the bands.
 """
 
 from __future__ import annotations
@@ -18,18 +20,19 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 
 
 def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[Any]:
-    """Reads some bands of a picture.
+    """Reads chosen bands of a picture.
 
     Args:
-        path: a TIFF file, bands in planes or pixel by pixel; or any that Pillow reads, whose
-            channels are the bands: of RGBA, opacity is the fourth.
-        bands: their numbers from 1, in the order wanted.
+        path: a TIFF file, whose bands may be stored as planes or pixel by pixel; or any other file
+            that Pillow reads, whose channels are the bands (of RGBA, the fourth is the opacity).
+        bands: the numbers of the bands, which count from 1, in the order of the result.
 
     Returns:
-        (H, W, len(bands)) in the type of the file.
+        (H, W, len(bands)), in the number type of the file.
 
     Raises:
-        UserError: the file is missing or damaged or has no such band; or tifffile is not installed.
+        UserError: the file is missing or damaged, it has no such band, or tifffile is not
+            installed.
     """
     values = _all_bands(path) if _is_tiff(path) else _channels(path)
     count = values.shape[-1]
@@ -41,11 +44,11 @@ def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[An
 
 
 def read_wide_labels(path: str | os.PathLike[str]) -> NDArray[Any] | None:
-    """Reads a TIFF file of one number a pixel that Pillow can't read, such as one of 64 bits.
+    """Reads a TIFF file of one number per pixel that Pillow can't read, such as 64-bit numbers.
 
     Returns:
-        (H, W) in the type of the file; None where it holds something else, or tifffile is not
-        installed.
+        (H, W), in the number type of the file; None if the file holds several bands or can't be
+        read, or if tifffile is not installed.
     """
     try:
         values = _all_bands(path)
@@ -55,11 +58,10 @@ def read_wide_labels(path: str | os.PathLike[str]) -> NDArray[Any] | None:
 
 
 def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
-    """Returns how many bands a TIFF file has, and whether it says that the first three are red,
-    green and blue.
+    """Returns the number of bands of a TIFF file, and whether the file declares RGB.
 
     Raises:
-        UserError: see ``read_bands``.
+        UserError: as for ``read_bands``.
     """
     tifffile = _library(path)
     try:
@@ -73,7 +75,7 @@ def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
 
 
 def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Returns (H, W, bands) of the first page, or of pages that are bands."""
+    """Returns (H, W, bands): the first page, or several pages that hold one band each."""
     tifffile = _library(path)
     try:
         with tifffile.TiffFile(path) as file:
@@ -81,7 +83,7 @@ def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
             values, axes = series.asarray(), series.axes
     except FileNotFoundError as error:
         raise UserError(f"image {path}: no such file") from error
-    # of a damaged file each part of tifffile raises what it happens to
+    # tifffile raises exceptions of many types for damaged files
     except Exception as error:
         raise UserError(f"image {path}: is no TIFF file that can be read ({error})") from error
     if values.ndim == 2:
@@ -89,8 +91,8 @@ def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
     others = [place for place, axis in enumerate(axes) if axis not in "YX"]
     if values.ndim != 3 or len(axes) != 3 or len(others) != 1:
         raise UserError(
-            f"image {path}: has the axes {axes} of {values.shape}; bands, height and width are"
-            " expected"
+            f"image {path}: has the axes {axes} with the sizes {values.shape}; expected are bands,"
+            " height and width"
         )
     return np.moveaxis(values, others[0], -1)
 
@@ -100,7 +102,7 @@ def _is_tiff(path: str | os.PathLike[str]) -> bool:
 
 
 def _channels(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Returns (H, W, channels) of a file that Pillow reads, as they are stored."""
+    """Returns (H, W, channels) of a file that Pillow reads, with the values of the file."""
     try:
         with Image.open(path) as image:
             values = np.asarray(image.convert("RGBA") if "P" in image.mode else image)

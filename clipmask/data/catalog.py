@@ -1,7 +1,8 @@
-"""A registered dataset by its name: its samples and the metadata that training needs, checked."""
+"""Loading of a registered dataset by its name, with checks of its samples and metadata."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import traceback
@@ -15,7 +16,7 @@ from clipmask.data.datasets.registering import claim, known_names
 from clipmask.data.guarded import read_by_format
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import DEFAULT_IGNORE_LABEL, LabelFormat
-from clipmask.data.overlap import MOST_ASKED
+from clipmask.data.overlap import MOST_CHECKED
 from clipmask.data.reading import read_labels
 from clipmask.data.records import without_collection
 from clipmask.errors import UserError
@@ -25,9 +26,13 @@ _FILES = ("file_name", "sem_seg_file_name")
 
 
 class Dataset(NamedTuple):
-    """What ``DatasetCatalog`` and ``MetadataCatalog`` know of a dataset.
+    """A dataset from ``DatasetCatalog`` and ``MetadataCatalog``.
 
-    Its records have an ``image_format`` where its metadata have an ``image_range``.
+    Attributes:
+        records: the dataset dicts, one per sample. If the metadata give an ``image_range`` or
+            ``bands``, each dict has an ``image_format``.
+        vocabulary: the classes.
+        label_format: how the label files are read.
     """
 
     records: list[dict[str, Any]]
@@ -36,7 +41,7 @@ class Dataset(NamedTuple):
 
     @property
     def ignore_label(self) -> int:
-        """The id of void in label maps as they are read."""
+        """The id of void in the label maps that the readers return."""
         return self.label_format.ignore_label
 
     @property
@@ -46,18 +51,18 @@ class Dataset(NamedTuple):
 
 
 def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
-    """Loads a registered dataset.
+    """Loads a registered dataset and checks it.
 
     Args:
-        name: as in ``DATASETS.TRAIN`` or ``DATASETS.TEST``.
-        labelled: every sample must name its label map.
-        present: the files must be there; of very many, ``MOST_ASKED`` are looked for, which are
-            spread over all.
+        name: a name as in ``DATASETS.TRAIN`` or ``DATASETS.TEST``.
+        labelled: True: every sample must name its label map.
+        present: True: the files must exist. Of more than ``MOST_CHECKED`` files, every n-th is
+            checked.
 
     Raises:
-        UserError: the name is not registered (the known ones are listed); its metadata have no
-            ``stuff_classes``; they contradict themselves; its function fails or returns no samples;
-            a sample lacks a file name, or the file is not there.
+        UserError: the name is not registered (the message lists the known names); the metadata have
+            no ``stuff_classes`` or contradict themselves; the registered function fails or returns
+            no samples; a sample lacks a file name, or the file does not exist.
     """
     metadata = _metadata(name)
     records = _records(name)
@@ -80,25 +85,26 @@ def load_dataset(name: str, *, labelled: bool, present: bool = True) -> Dataset:
 
 
 def _refuse_missing(name: str, records: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-    step = math.ceil(len(records) * len(keys) / MOST_ASKED)
-    asked = records[::step]
-    files = [record[key] for record in asked for key in keys]
+    step = math.ceil(len(records) * len(keys) / MOST_CHECKED)
+    files: list[str] = []
+    for record in records[::step]:
+        files.extend(record[key] for key in keys)
     missing = [file for file in files if not os.path.isfile(file)]
     if missing:
-        of = "its files are" if step == 1 else f"{len(files)} files that were looked for are"
+        of = "its files are" if step == 1 else f"{len(files)} checked files are"
         raise UserError(
             f"dataset {name!r}: {missing[0]}: no such file ({len(missing)} of {of} missing)"
         )
 
 
 def label_reader(name: str) -> Callable[..., NDArray[Any]]:
-    """Returns what reads the label maps of a registered dataset, for the evaluators'
-    ``sem_seg_loading_fn``.
+    """Returns a function that reads the label maps of a registered dataset.
 
-    The function returned takes a path, ``dtype`` (int unless said otherwise; None: that of
-    ``read_labels``, a byte a pixel for most) and ``size`` ((H, W) that the map must have, or None),
-    and returns class ids (H, W), in which the dataset's ``ignore_label`` is void. It reads as the
-    dataset's ``LabelFormat`` says and raises the errors of ``read_labels``.
+    It fits the argument ``sem_seg_loading_fn`` of Detectron2's evaluators. It takes a path,
+    ``dtype`` (default int; None keeps the type of ``read_labels``, uint8 for most datasets) and
+    ``size`` (the (H, W) that the map must have, or None). It returns class ids (H, W), with the
+    dataset's ``ignore_label`` for void. It follows the dataset's ``LabelFormat`` and raises the
+    errors of ``read_labels``.
 
     Raises:
         UserError: the name is not registered, or its metadata lack class names or contradict
@@ -118,7 +124,7 @@ def label_reader(name: str) -> Callable[..., NDArray[Any]]:
 
 
 def dataset_vocabulary(name: str) -> Vocabulary:
-    """Returns the classes of a registered dataset, whose files need not be there.
+    """Returns the classes of a registered dataset; its files need not exist.
 
     Raises:
         UserError: the name is not registered, or its metadata lack class names or contradict
@@ -128,7 +134,7 @@ def dataset_vocabulary(name: str) -> Vocabulary:
 
 
 def class_names(name: str) -> tuple[str, ...]:
-    """Returns the class names of a registered dataset, whose files need not be there.
+    """Returns the class names of a registered dataset; its files need not exist.
 
     Raises:
         UserError: the name is not registered, or its metadata lack class names or contradict
@@ -143,9 +149,9 @@ def _metadata(name: str) -> Any:
     if name not in DatasetCatalog.list():
         known = known_names()
         raise UserError(
-            f"dataset {name!r} is not registered; known are: {', '.join(sorted(known))}. Your own"
-            " is described by a YAML file that you give with --dataset, or registered by a module"
-            " (--register)"
+            f"dataset {name!r} is not registered; known are: {', '.join(sorted(known))}. To use a"
+            " dataset of your own, describe it in a YAML file and give that with --dataset, or"
+            " register it in a Python file and give that with --register"
         )
     metadata = MetadataCatalog.get(name)
     names = metadata.get("stuff_classes", None)
@@ -156,17 +162,15 @@ def _metadata(name: str) -> Any:
         )
     _check_metadata(name, metadata)
     if metadata.get("ignore_label", None) is None:
-        metadata.set(ignore_label=DEFAULT_IGNORE_LABEL)  # the evaluator reads it from there
+        metadata.set(ignore_label=DEFAULT_IGNORE_LABEL)  # the evaluator reads the metadata
     return metadata
 
 
 def _check_metadata(name: str, metadata: Any) -> None:
-    """Refuses metadata that would train something else than was meant, or fail hours later."""
+    """Refuses metadata that would train the wrong classes, or make a run fail hours later."""
     classes, colors = metadata.stuff_classes, metadata.get("stuff_colors", None)
     fault = None
-    if isinstance(classes, str) or not all(
-        isinstance(item, str) and item.strip() for item in classes
-    ):
+    if isinstance(classes, str) or not _are_texts(list(classes)):
         fault = f"stuff_classes is {classes!r}; it must be a list of names"
     elif len(set(classes)) < len(classes):
         fault = f"stuff_classes names a class twice: {', '.join(classes)}"
@@ -187,7 +191,7 @@ def _check_metadata(name: str, metadata: Any) -> None:
 
 
 def _format_fault(metadata: Any) -> str | None:
-    """Says what is wrong with the metadata about files."""
+    """Returns what is wrong with the metadata about files, or None."""
     try:
         ImageFormat.from_metadata(metadata)
         LabelFormat.from_metadata(metadata)
@@ -197,7 +201,7 @@ def _format_fault(metadata: Any) -> str | None:
 
 
 def _members_fault(members: Any, classes: Sequence[str]) -> str | None:
-    """Says what is wrong with ``class_members``."""
+    """Returns what is wrong with ``class_members``, or None."""
     if members is None:
         return None
     if not isinstance(members, Mapping) or not members.keys() <= set(classes):
@@ -208,28 +212,28 @@ def _members_fault(members: Any, classes: Sequence[str]) -> str | None:
     for name, parts in members.items():
         if not _are_texts(parts):
             return f"class_members has {parts!r} for {name!r}; it must be a list of names"
-    names = [part for name in classes for part in members.get(name, [name])]
-    twice = [name for name in names if names.count(name) > 1]
-    return (
-        f"class_members puts {twice[0]!r} into two classes: nothing could tell them apart"
-        if twice
-        else None
-    )
+    names: list[str] = []
+    for name in classes:
+        names.extend(members.get(name, [name]))
+    for name in names:
+        if names.count(name) > 1:
+            return f"class_members puts {name!r} into two classes: a name belongs to one class only"
+    return None
 
 
 def _are_texts(value: Any) -> bool:
-    """Whether a value is a list of texts: not empty, and none of them blank."""
+    """Returns whether a value is a list of texts that is not empty and has no blank text."""
     if isinstance(value, str) or not value:
         return False
     return all(isinstance(text, str) and text.strip() for text in value)
 
 
 def _all_members(members: Mapping[str, Sequence[str]] | None) -> list[str]:
-    return [part for parts in (members or {}).values() for part in parts]
+    return list(itertools.chain.from_iterable((members or {}).values()))
 
 
 def _texts_fault(metadata: Any, key: str, classes: Sequence[str]) -> str | None:
-    """Says what is wrong with ``class_prompts`` or ``class_synonyms``."""
+    """Returns what is wrong with ``class_prompts`` or ``class_synonyms``, or None."""
     table = metadata.get(key, None)
     if table is None:
         return None
@@ -244,9 +248,7 @@ def _texts_fault(metadata: Any, key: str, classes: Sequence[str]) -> str | None:
 
 
 def _records(name: str) -> list[dict[str, Any]]:
-    """Calls the function that was registered; what goes wrong in it is the registering module's to
-    mend.
-    """
+    """Calls the registered function of a dataset; its exceptions become a ``UserError``."""
     try:
         with without_collection(), read_by_format():
             records = DatasetCatalog.get(name)
@@ -273,11 +275,11 @@ def load_training_sets(names: Sequence[str], *, present: bool = True) -> list[Da
     """Loads the datasets of ``DATASETS.TRAIN``; their classes may differ.
 
     Args:
-        names: of the datasets.
-        present: see ``load_dataset``.
+        names: the names of the datasets.
+        present: as for ``load_dataset``.
 
     Raises:
-        UserError: there are none, or as for ``load_dataset``.
+        UserError: ``names`` is empty, or as for ``load_dataset``.
     """
     if not names:
         raise UserError("DATASETS.TRAIN is empty; name at least one registered dataset")

@@ -1,4 +1,4 @@
-"""The classes that a config means: those of the datasets that it names."""
+"""The classes of a config: those of the datasets that it names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from clipmask.vocabulary import Vocabulary, different
 
 
 def configured_vocabularies(cfg: CfgNode) -> tuple[Vocabulary, ...]:
-    """Returns the vocabularies of DATASETS.TRAIN, each different one once.
+    """Returns the vocabularies of DATASETS.TRAIN without duplicates.
 
-    If DATASETS.TRAIN is empty, that of the first of DATASETS.TEST.
+    If DATASETS.TRAIN is empty, it returns the vocabulary of the first dataset of DATASETS.TEST.
 
     Raises:
         UserError: no dataset is named, or one has no class names.
@@ -38,9 +38,9 @@ def configured_vocabularies(cfg: CfgNode) -> tuple[Vocabulary, ...]:
 
 
 def named_vocabulary(cfg: CfgNode, names: Sequence[str]) -> Vocabulary:
-    """Returns the vocabulary of these names.
+    """Returns a vocabulary of given class names.
 
-    Aliases, prompts and members of a name are those in the metadata of the config's dataset.
+    Aliases, prompts and members of a name come from the metadata of the config's first dataset.
     """
     metadata = _metadata(cfg)
     known: dict[str, Any] = {
@@ -52,13 +52,12 @@ def named_vocabulary(cfg: CfgNode, names: Sequence[str]) -> Vocabulary:
 
 
 def configured_ignore_label(cfg: CfgNode) -> int:
-    """Returns the id of void in the labels of the config's first dataset, 255 by default."""
+    """Returns the void id of the config's first dataset; 255 if it states none."""
     label = _metadata(cfg).get("ignore_label")
     return 255 if label is None else label
 
 
 def _metadata(cfg: CfgNode) -> dict[str, Any]:
-    """Metadata of the dataset that defines the classes; empty where no dataset is named."""
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        return dict(MetadataCatalog.get(name).as_dict())
-    return {}
+    """Returns the metadata of the config's first dataset; empty if the config names none."""
+    names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    return dict(MetadataCatalog.get(names[0]).as_dict()) if names else {}

@@ -1,4 +1,4 @@
-"""How many processes or threads are worth starting."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 
 
 def usable_cores() -> int:
-    """Returns the cores that this process may use, 1 or more: of a batch system often not all of
-    the machine's.
+    """Returns how many cores this process may use, 1 or more.
+
+    A batch system often allows fewer than the machine has.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,38 +1,39 @@
-"""A dataset described by a YAML file: which pictures, which labels, which classes. No Python is
-needed to train on it.
+"""Descriptors: YAML files that describe a dataset's pictures, labels and classes.
 
-    name: streets                # what the dataset is called; default: the file's name
-    images: images               # folder, searched with its subfolders; relative to this file, as
-                                 all paths here
-    labels: labels               # folder of the same tree
+A dataset with a descriptor can be trained on without Python code.
+
+    name: streets                # name of the dataset; default: the name of this file
+    images: images               # folder, searched with its subfolders. All paths are relative to
+                                 this file
+    labels: labels               # folder of the label maps, with the same subfolders
     image_suffix: .jpg           # default: any picture
-    label_suffix: _mask.png      # stands in place of an image's suffix; default: .png
+    label_suffix: _mask.png      # replaces the suffix of the image's name; default: .png
     image_prefix: img_           # default: none
-    label_prefix: mask_          # stands in place of an image's prefix; default: none
-    label_folders: {img: mask}   # where train/img lies beside train/mask: see FileRule; default:
-                                 none
-    labels_flat: true            # all label maps lie in one folder, whatever the pictures' folders;
-                                 default: false
+    label_prefix: mask_          # replaces the prefix of the image's name; default: none
+    label_folders: {img: mask}   # for trees in which train/img lies beside train/mask: see
+                                 FileRule; default: none
+    labels_flat: true            # all label maps lie in one folder, even if the pictures have
+                                 subfolders; default: false
     encoding: rgb                # ids, palette or rgb; default: ids
-    ignore_id: 255               # of void pixels, or a list of such ids; default: 255
-    void_colors: [[0, 0, 0]]     # palette, rgb: colours that are void
-    color_tolerance: 30          # palette, rgb: a colour this near to a known one counts as the
-                                 nearest; default: 0
-    others: void                 # what other ids and colours are: void or error; default: error
-    transparent: void            # rgb: what transparent pixels are: void or a class's name;
+    ignore_id: 255               # the id of void pixels, or a list of such ids; default: 255
+    void_colors: [[0, 0, 0]]     # palette, rgb: the colours of void pixels
+    color_tolerance: 30          # palette, rgb: a colour within this distance of a known colour
+                                 counts as the nearest known one; default: 0
+    others: void                 # what all other ids and colours mean: void or error; default: error
+    transparent: void            # rgb: what transparent pixels mean: void or a class's name;
                                  default: an error
-    image_range: [0, 4095]       # values that become black and white, or {percentiles: [1, 99]};
+    image_range: [0, 4095]       # the values that become black and white, or {percentiles: [1, 99]};
                                  default: full
-    classes:                     # in the order of their ids; the name alone is enough with ids
-      # color and id may be lists of several
+    classes:                     # in the order of their ids; with ids, a name alone is enough
+      # color and id may each be a list
       - {name: road, color: [128, 64, 128], id: 0, synonyms: [street], prompts: ["asphalt seen from a car"]}
     splits: {train: 0.8, val: 0.2}   # shares, text files of image paths, or subfolders of images;
                                      default: these shares
-    license: CC BY 4.0           # of the pictures and labels; it goes into checkpoints; default:
+    license: CC BY 4.0           # licence of the pictures and labels, saved in checkpoints; default:
                                  unknown
 
-``ids`` takes the pixel values of single-channel pictures (of one with a palette its indices) for
-ids; ``palette`` and ``rgb`` go by colours, whatever way the file stores them.
+With ``ids``, the pixel values of single-channel pictures are ids (of a picture with a palette, the
+indices). With ``palette`` and ``rgb``, colours count, however the file stores them.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -67,25 +68,25 @@ DEFAULT_SPLITS: dict[str, Source] = {"train": 0.8, "val": 0.2}
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What a descriptor says, checked, with its defaults filled in.
+    """The checked content of a descriptor; missing keys have their default values.
 
     Attributes:
-        path: of the YAML file.
-        name: of the dataset; its splits are registered as ``{name}_{split}``.
+        path: the path of the YAML file.
+        name: the name of the dataset; its splits are registered as ``{name}_{split}``.
         files: which files are pictures, and where their label maps lie.
         encoding: ``ids``, ``palette`` or ``rgb``.
-        ignore_ids: of void in the files, where they hold ids.
-        classes: in the order of class ids.
-        void_colors: that are void.
-        splits: name to share, text file or subfolder.
-        color_tolerance: the distance up to which a colour counts as the nearest one of those that
-            are known.
-        others_are_void: what other ids and colours are: void, or an error.
-        transparent: the name of the class that transparent pixels are, ``void``, or None for an
-            error.
+        ignore_ids: the ids of void pixels in files that hold ids.
+        classes: the classes in the order of their class ids.
+        void_colors: the colours of void pixels.
+        splits: the name of each split -> its share, text file or subfolder.
+        color_tolerance: the largest distance in RGB at which an unknown colour counts as the
+            nearest known one.
+        others_are_void: True: all other ids and colours are void. False: they are an error.
+        transparent: the name of the class of transparent pixels; ``void``; or None if such pixels
+            are an error.
         image_format: which values of the pictures become black and white.
-        split_seed: of shares; another one gives another draw.
-        license: name of the licence of pictures and labels; None: not stated.
+        split_seed: the seed of the random split by shares.
+        license: the name of the licence of pictures and labels; None: not stated.
     """
 
     path: Path
@@ -115,13 +116,14 @@ class Descriptor:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes with their synonyms, ``car;automobile``, as metadata hold them."""
+        """The class names with their synonyms, such as ``car;automobile``, as in the metadata."""
         return tuple(Term((item.name, *item.synonyms)).text for item in self.classes)
 
     @property
     def ignore_label(self) -> int:
-        """The id of void in label maps as they are read: the first of ``ignore_ids``, if it is
-        above the class ids.
+        """The id of void in the label maps that the readers return.
+
+        It is the first of ``ignore_ids`` if that is above the class ids, else 255 or 65535.
         """
         count = len(self.classes)
         if self.ignore_ids[0] >= count:
@@ -130,18 +132,18 @@ class Descriptor:
 
     @cached_property
     def label_format(self) -> LabelFormat:
-        """What the pixels of the label files may be, and what each stands for."""
+        """Which values the pixels of the label files may have, and the class of each value."""
         table: dict[Value, int] = {}
         void = self.ignore_label
         if self.encoding == "ids":
-            table.update((id, place) for place, item in enumerate(self.classes) for id in item.ids)
+            for class_id, item in enumerate(self.classes):
+                table.update(dict.fromkeys(item.ids, class_id))
             table.update(dict.fromkeys(self.ignore_ids, void))
             if not self.others_are_void and all(value == target for value, target in table.items()):
                 return LabelFormat(len(self.classes), void)
             return LabelFormat(len(self.classes), void, table, self.others_are_void)
-        table.update(
-            (color, place) for place, item in enumerate(self.classes) for color in item.colors
-        )
+        for class_id, item in enumerate(self.classes):
+            table.update(dict.fromkeys(item.colors, class_id))
         table.update(dict.fromkeys(self.void_colors, void))
         transparent = None
         if self.transparent is not None:
@@ -152,8 +154,9 @@ class Descriptor:
         )
 
     def pairs(self) -> list[tuple[Path, Path]]:
-        """Returns all pictures in a fixed order, each with the path of its label map, whether that
-        is there or not.
+        """Returns all pictures in a fixed order, each with the path that its label map must have.
+
+        The label map need not exist.
 
         Raises:
             UserError: there is no picture.
@@ -161,16 +164,21 @@ class Descriptor:
         return [(self.images / image, self.label_path(image)) for image in self._pictures]
 
     def label_path(self, image: Path) -> Path:
-        """Returns where the label map of a picture, given relative to ``images``, has to be."""
+        """Returns the path that the label map of a picture must have.
+
+        Args:
+            image: the path of the picture, relative to ``images``.
+        """
         return self.files.label_path(image)
 
     def samples(self) -> dict[str, list[dict[str, Any]]]:
-        """Returns the dataset dicts of each split in a fixed order; pictures without a label map
-        are left out.
+        """Returns the dataset dicts of each split, in a fixed order.
+
+        Pictures without a label map are left out.
 
         Raises:
             UserError: there is no picture, or none with a label map; a text file names an image
-                that is not there.
+                that does not exist.
         """
         return {split: list(map(self._record, images)) for split, images in self._split.items()}
 
@@ -182,29 +190,18 @@ class Descriptor:
 
     @property
     def num_unlabelled(self) -> int:
-        """How many pictures have no label map; training leaves them out."""
+        """The number of pictures without a label map, which training leaves out."""
         return len(self._pictures) - len(self._labelled)
 
-    # Searched once: what a run trains on must not change while someone adds files.
+    # The folders are searched once, so that files added during a run do not change its data.
     @cached_property
     def _pictures(self) -> list[Path]:
-        """The pictures, relative to ``images``."""
+        """The paths of the pictures, relative to ``images``."""
         pictures = self.files.pictures()
         if not pictures:
-            files = self.files
-            wanted = (
-                f"end in {files.image_suffix!r} (image_suffix)"
-                if files.image_suffix
-                else "end as a picture's"
-            )
-            if files.image_prefix:
-                wanted = f"begin with {files.image_prefix!r} (image_prefix) and {wanted}"
-            others = (
-                f", and not in {files.label_suffix!r} (label_suffix)" if files.labels_inside else ""
-            )
             raise UserError(
                 f"descriptor {self.path}: images: no picture in {self.images} or its subfolders:"
-                f" looked for files whose names {wanted}{others}"
+                f" looked for files whose names {self.files.wanted_names()}"
             )
         return pictures
 
@@ -214,9 +211,9 @@ class Descriptor:
         if not labelled:
             raise UserError(
                 f"descriptor {self.path}: none of the {len(self._pictures)} pictures in"
-                f" {self.images} has a label map: {self._pictures[0]} would need"
+                f" {self.images} has a label map: that of {self._pictures[0]} would be"
                 f" {self.label_path(self._pictures[0])}. Correct labels or label_suffix"
-                f" ({self.files.label_suffix!r}, which stands in place of the picture's suffix)"
+                f" ({self.files.label_suffix!r}, which replaces the suffix of the picture's name)"
             )
         return labelled
 
@@ -231,11 +228,11 @@ def read_descriptor(path: str | os.PathLike[str]) -> Descriptor:
     """Reads and checks a descriptor.
 
     Args:
-        path: of the YAML file.
+        path: the path of the YAML file.
 
     Raises:
-        UserError: the file is missing or no YAML; a key is unknown, missing or has a wrong value; a
-            folder is not there. The message names file, key and value.
+        UserError: the file is missing or not YAML; a key is unknown, missing or has a wrong value;
+            a folder does not exist. The message names the file, the key and the value.
     """
     path = Path(path)
     fields = Fields(path, read_yaml(path))
@@ -275,22 +272,22 @@ def _file_rule(fields: Fields) -> FileRule:
     )
 
 
-_registered: dict[str, Descriptor] = {}  # dataset name -> where it came from
+_registered: dict[str, Descriptor] = {}  # dataset name -> the descriptor that registered it
 
 
 def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
     """Registers the splits of a descriptor in ``DatasetCatalog`` and ``MetadataCatalog``.
 
-    The same file may be registered again; what has changed in it since counts.
+    The same file may be registered again; its new content then replaces the old one.
 
     Args:
-        path: of the YAML file.
+        path: the path of the YAML file.
 
     Returns:
-        Split to the name of its dataset, ``{name}_{split}``.
+        The name of each split -> the name of its dataset, ``{name}_{split}``.
 
     Raises:
-        UserError: see ``read_descriptor``; or another dataset has that name.
+        UserError: as for ``read_descriptor``; or another dataset has that name.
     """
     descriptor = read_descriptor(path)
     names = {split: f"{descriptor.name}_{split}" for split in descriptor.splits}
@@ -303,13 +300,13 @@ def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
             raise UserError(
                 f"descriptor {path}: a dataset {name!r} is registered {other}; give another 'name:'"
             )
-    tell = functools.cache(functools.partial(_tell_left_out, descriptor))
+    warn_once = functools.cache(functools.partial(_warn, descriptor))
     for split, name in names.items():
         if name in DatasetCatalog.list():
             DatasetCatalog.remove(name)
         if name in MetadataCatalog.list():
             MetadataCatalog.remove(name)
-        load = functools.partial(_samples, descriptor, split, tell)
+        load = functools.partial(_samples, descriptor, split, warn_once)
         plain = descriptor.label_format.holds_class_ids
         DatasetCatalog.register(name, load if plain else GuardedDataset(load))
         MetadataCatalog.get(name).set(**_metadata(descriptor))
@@ -318,26 +315,29 @@ def register_descriptor(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def refuse_among_pictures(folder: Path, names: Sequence[str]) -> None:
-    """Refuses a folder for results in which pictures would count as those of a described dataset.
+    """Refuses an output folder that lies inside the picture folder of a described dataset.
+
+    The pictures that a run writes there would become training pictures of the next run.
 
     Args:
         folder: OUTPUT_DIR.
-        names: of registered datasets, described or not.
+        names: the names of registered datasets, with or without a descriptor.
 
     Raises:
-        UserError: a picture in a folder of ``folder`` would be one of the dataset's.
+        UserError: a picture in a subfolder of ``folder`` would count as one of a dataset's.
     """
     for name in names:
         known = _registered.get(name)
         if known is not None and known.files.takes(folder / "pictures" / "0" / "0.png"):
             raise UserError(
                 f"OUTPUT_DIR {folder}: lies in {known.images}, where {known.path} looks for"
-                " pictures: those of the run would be trained on. Name another folder"
+                " pictures: the next run would train on the pictures that this one writes. Name"
+                " another folder"
             )
 
 
-def _tell_left_out(descriptor: Descriptor) -> None:
-    """Warns of pictures without labels, and of class names without meaning."""
+def _warn(descriptor: Descriptor) -> None:
+    """Logs a warning about pictures without labels, and one about meaningless class names."""
     if descriptor.num_unlabelled:
         logger.warning(
             "descriptor %s: %d of %d pictures have no label map and are left out; clipmask-data"
@@ -349,8 +349,8 @@ def _tell_left_out(descriptor: Descriptor) -> None:
     empty = placeholders(descriptor.class_names)
     if empty:
         logger.warning(
-            "descriptor %s: the class name%s %s mean%s nothing to CLIP, which embeds names: write"
-            " what is to be seen",
+            "descriptor %s: the class name%s %s mean%s nothing to CLIP, which embeds the names:"
+            " name what the pictures show",
             descriptor.path,
             "s" * (len(empty) > 1),
             ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else ""),
@@ -358,9 +358,11 @@ def _tell_left_out(descriptor: Descriptor) -> None:
         )
 
 
-def _samples(descriptor: Descriptor, split: str, tell: Callable[[], None]) -> list[dict[str, Any]]:
+def _samples(
+    descriptor: Descriptor, split: str, warn_once: Callable[[], None]
+) -> list[dict[str, Any]]:
     samples = descriptor.samples()[split]
-    tell()  # once, however often a run asks
+    warn_once()
     if not samples:
         raise UserError(
             f"descriptor {descriptor.path}: the split {split!r} ({descriptor.splits[split]}) has no"
@@ -371,7 +373,7 @@ def _samples(descriptor: Descriptor, split: str, tell: Callable[[], None]) -> li
 
 
 def _metadata(descriptor: Descriptor) -> dict[str, Any]:
-    """Returns what the catalog keeps of a dataset, see ``clipmask.data.catalog``."""
+    """Returns the metadata of a described dataset, see ``clipmask.builtin.catalog.Metadata``."""
     metadata: dict[str, Any] = {
         "stuff_classes": list(descriptor.class_names),
         "ignore_label": descriptor.ignore_label,

@@ -1,8 +1,9 @@
-"""The keys of a descriptor: what each takes, and what is said where something else stands there."""
+"""The keys of a descriptor: the checks of their values and the error messages."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import os
 import re
@@ -49,17 +50,17 @@ CLASS_KEYS = ("name", "color", "id", "synonyms", "includes", "prompts")
 
 @dataclass(frozen=True)
 class DescribedClass:
-    """One class.
+    """One class of a descriptor.
 
     Attributes:
-        name: what it is called everywhere.
-        ids: in label files that hold ids, one or more; its place in the list, unless said
-            otherwise.
-        colors: (r, g, b), 0..255, one or more, or none; it is drawn in the first.
-        synonyms: other names, whose text embeddings are averaged with that of ``name``.
-        includes: names of which the class's pixels may show any; its probability is the sum of
-            theirs.
-        prompts: sentences for CLIP in place of the config's; ``{}`` in them stands for the name.
+        name: the class name, used in all output.
+        ids: the pixel values of the class in label files that hold ids, one or more; default: the
+            position of the class in the list.
+        colors: (r, g, b), each 0..255; none, one or more. Overlays use the first.
+        synonyms: other names; their text embeddings are averaged with that of ``name``.
+        includes: names of the things that the class contains; the probability of the class is the
+            sum of theirs.
+        prompts: sentences for CLIP that replace those of the config; ``{}`` stands for the name.
     """
 
     name: str
@@ -71,24 +72,26 @@ class DescribedClass:
 
     @property
     def id(self) -> int:
-        """The first of its ids."""
+        """The first of ``ids``."""
         return self.ids[0]
 
     @property
     def color(self) -> RGB | None:
-        """The first of its colours."""
+        """The first of ``colors``, or None."""
         return self.colors[0] if self.colors else None
 
 
 class Fields:
     """The content of a descriptor; each method returns the checked value of a key.
 
+    All methods raise a ``UserError`` if the value is missing or wrong.
+
     Args:
-        path: of the file, for messages; what its values name is relative to its folder.
-        content: the keys.
+        path: the path of the file, for messages; paths in the file are relative to its folder.
+        content: the keys and values of the file.
 
     Raises:
-        UserError: a key is unknown; so do all methods, where a value is missing or wrong.
+        UserError: a key is unknown.
     """
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
@@ -100,23 +103,23 @@ class Fields:
         raise UserError(f"descriptor {self.path}: {message}")
 
     def name(self, key: str, default: str) -> str:
-        """A dataset's name: letters, digits, ``_``, ``-`` and ``.``."""
+        """Returns the name of the dataset: letters, digits, ``_``, ``-`` and ``.``."""
         value = self.content.get(key)
         if value is None:
             return re.sub(r"[^\w.-]+", "_", default)
         if not isinstance(value, str) or not re.fullmatch(r"[\w.-]+", value):
-            self.fail(f"{key} is {value!r}; it takes letters, digits, '_', '-' and '.'")
+            self.fail(f"{key} is {value!r}; it may have letters, digits, '_', '-' and '.'")
         return value
 
     def text(self, key: str) -> str | None:
-        """A line of text; None where there is none."""
+        """Returns a line of text, or None if the key is absent."""
         value = self.content.get(key)
         if value is not None and not (isinstance(value, str) and value.strip()):
-            self.fail(f"{key} is {value!r}; it is a text")
+            self.fail(f"{key} is {value!r}; it must be a text")
         return value.strip() if value else None
 
     def folder(self, key: str) -> Path:
-        """A folder that is there."""
+        """Returns the path of an existing folder."""
         value = self.content.get(key)
         if not isinstance(value, str) or not value:
             self.fail(
@@ -129,68 +132,71 @@ class Fields:
                 f"{key}: {value}: no such folder ({folder.absolute()}); paths are relative to the"
                 " descriptor"
             )
-        short = Path(os.path.normpath(folder))  # another folder where links are on the way
+        # "a/../b" is not "b" if "a" is a link to a folder elsewhere
+        short = Path(os.path.normpath(folder))
         return short if short.is_dir() and short.samefile(folder) else folder
 
     def _from_here(self, key: str, value: str) -> Path:
-        """A path that is relative to the descriptor."""
+        """Returns a path that is given relative to the descriptor."""
         try:
             return user_path(self.path.parent / user_path(value))
         except UserError as error:
             self.fail(f"{key}: {error}")
 
     def part(self, key: str, default: str | None, example: str) -> str | None:
-        """The beginning or the end of file names."""
+        """Returns a text such as the beginning or the end of file names."""
         value = self.content.get(key)
         if value is None:
             return default
         if not isinstance(value, str) or not value or "/" in value or "*" in value:
-            self.fail(f"{key} is {value!r}; it is a part of file names, such as {example}")
+            self.fail(f"{key} is {value!r}; it must be a part of file names, such as {example}")
         return value
 
     def folder_names(self, key: str) -> dict[str, str]:
-        """A mapping from names of folders, each one part of a path, to one part or several."""
+        """Returns a mapping from the name of one folder to the name or path of another."""
         value = self.content.get(key) or {}
         names = [*value, *value.values()] if isinstance(value, dict) else [None]
         wrong = any(not isinstance(name, str) or not name.strip("/") for name in names)
         if wrong or any("/" in name for name in value):
-            self.fail(f"{key} is {value!r}; it maps names of folders, such as {{images: masks}}")
+            self.fail(
+                f"{key} is {value!r}; it must map names of folders, such as {{images: masks}}"
+            )
         return {name: other.strip("/") for name, other in value.items()}
 
     def flag(self, key: str) -> bool:
-        """True or false; false by default."""
+        """Returns a boolean; False if the key is absent."""
         value = self.content.get(key, False)
         if not isinstance(value, bool):
-            self.fail(f"{key} is {value!r}; it is true or false")
+            self.fail(f"{key} is {value!r}; it must be true or false")
         return value
 
     def number(self, key: str) -> float:
-        """A number of 0 or more; 0 by default."""
+        """Returns a number of 0 or more; 0 if the key is absent."""
         value = self.content.get(key, 0)
         if not _is_number(value) or value < 0:
-            self.fail(f"{key} is {value!r}; it is a number, 0 or more")
+            self.fail(f"{key} is {value!r}; it must be a number, 0 or more")
         return float(value)
 
     def choice(self, key: str, choices: Sequence[str], default: str) -> str:
-        """One of ``choices``."""
+        """Returns one of ``choices``."""
         value = self.content.get(key, default)
         if value not in choices:
-            self.fail(f"{key} is {value!r}; it is one of {', '.join(choices)}")
+            self.fail(f"{key} is {value!r}; it must be one of {', '.join(choices)}")
         return str(value)
 
     def ids(self, key: str, default: int) -> tuple[int, ...]:
-        """An id as a pixel may hold it, or a list of such ids."""
+        """Returns the ids of a key that holds one id or a list of ids."""
         return self._ids(self.content.get(key, default), key)
 
     def colors(self, key: str) -> tuple[RGB, ...]:
-        """A list of colours."""
+        """Returns a list of colours."""
         value = self.content.get(key) or ()
         if not isinstance(value, list | tuple):
-            self.fail(f"{key} is {value!r}; it is a list of colours, such as [[0, 0, 0]]")
+            self.fail(f"{key} is {value!r}; it must be a list of colours, such as [[0, 0, 0]]")
         return tuple(self._color(item, f"{key}[{place}]") for place, item in enumerate(value))
 
     def image_format(self) -> ImageFormat:
-        """How pictures are scaled to 8 bits."""
+        """Returns how pictures are scaled to 8 bits."""
         try:
             return ImageFormat.from_metadata(self.content)
         except UserError as error:
@@ -203,13 +209,11 @@ class Fields:
         void_colors: Sequence[RGB],
         transparent: str | None,
     ) -> tuple[DescribedClass, ...]:
-        """The classes, each of them different from the others and from void in what its files are
-        read by.
+        """Returns the classes; no two share a name, an id or a colour, and none is void.
 
         Args:
-            encoding, ignore_ids, void_colors: of the files.
-            transparent: the class that transparent pixels are, which needs no colour; or ``void``,
-                or None.
+            encoding, ignore_ids, void_colors: the values of these keys.
+            transparent: the class of transparent pixels, which needs no colour; ``void``; or None.
         """
         value = self.content.get("classes")
         if not isinstance(value, list) or not value:
@@ -218,43 +222,50 @@ class Fields:
                 " order of their ids, such as [road, sky]"
             )
         classes = tuple(self._class(item, place) for place, item in enumerate(value))
-        self._once([name for item in classes for name in (item.name, *item.synonyms)], "the name")
-        self._once([name for item in classes for name in item.includes or (item.name,)], "the name")
+        self._once("the name", [(item.name, *item.synonyms) for item in classes])
+        self._once("the name", [item.includes or (item.name,) for item in classes])
         if encoding == "ids":
-            self._once([id for item in classes for id in item.ids], "the id")
+            self._once("the id", [item.ids for item in classes])
             for item in classes:
                 if {*item.ids} & {*ignore_ids}:
                     self.fail(
                         f"classes: {item.name!r} has the id {min({*item.ids} & {*ignore_ids})},"
-                        " which is ignore_id; give ignore_id another"
+                        " which is ignore_id too; give ignore_id another value"
                     )
-        bare = [
-            item.name
-            for item in classes
-            if not item.colors and (encoding == "ids" or item.name != transparent)
-        ]
-        if bare and (encoding != "ids" or len(bare) < len(classes)):
-            why = (
-                f"encoding {encoding} reads labels by them"
-                if encoding != "ids"
-                else "others have one"
-            )
-            self.fail(
-                f"classes: no color for {', '.join(map(repr, bare))}, but {why}; write color: [r,"
-                " g, b], or '#rrggbb' in quotes, without which YAML takes it for a comment"
-            )
-        self._once([color for item in classes for color in item.colors], "the color")
+        self._refuse_colorless(classes, encoding, transparent)
+        self._once("the color", [item.colors for item in classes])
         for item in classes:
             for color in {*item.colors} & {*void_colors}:
                 self.fail(
                     f"void_colors has {list(color)}, which is the color of class {item.name!r}"
                 )
         if transparent not in (None, "void", *(item.name for item in classes)):
-            self.fail(f"transparent is {transparent!r}; it is void, or one of the classes' names")
+            self.fail(f"transparent is {transparent!r}; it must be void or the name of a class")
         return classes
 
+    def _refuse_colorless(
+        self, classes: Sequence[DescribedClass], encoding: str, transparent: str | None
+    ) -> None:
+        """Refuses classes without a colour, if colours are needed or other classes have one."""
+        colorless = [
+            item.name
+            for item in classes
+            if not item.colors and (encoding == "ids" or item.name != transparent)
+        ]
+        if encoding != "ids":
+            why = f"encoding {encoding} reads labels by their colors"
+        elif len(colorless) < len(classes):
+            why = "other classes have one"
+        else:
+            return
+        if colorless:
+            self.fail(
+                f"classes: no color for {', '.join(map(repr, colorless))}, but {why}; write color:"
+                " [r, g, b], or '#rrggbb' in quotes (without quotes, YAML reads it as a comment)"
+            )
+
     def splits(self, images: Path, default: Mapping[str, Source]) -> dict[str, Source]:
-        """Shares that sum to 1, or text files and subfolders, which become paths."""
+        """Returns for each split its share (all sum to 1), or the path of its file or subfolder."""
         value = self.content.get("splits")
         if value is None:
             return dict(default)
@@ -262,20 +273,20 @@ class Fields:
             value = {split: item for split, item in value.items() if split != "seed"}
         if not isinstance(value, dict) or not value:
             self.fail(
-                f"splits is {value!r}; say {{train: 0.8, val: 0.2}}, or name text files or"
+                f"splits is {value!r}; write {{train: 0.8, val: 0.2}}, or name text files or"
                 " subfolders of images"
             )
         for split in value:
             if not isinstance(split, str) or not re.fullmatch(r"[\w.-]+", split):
                 self.fail(
-                    f"splits: {split!r} is no name of a split; use letters, digits, '_', '-'"
+                    f"splits: {split!r} can't be the name of a split; use letters, digits, '_', '-'"
                     " and '.'"
                 )
         shares = {split: item for split, item in value.items() if _is_number(item)}
         if len(shares) == len(value):
             if min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
                 self.fail(
-                    f"splits: {_shown(shares)} sum to {sum(shares.values()):g}; shares are 0 or"
+                    f"splits: {_shown(shares)} sum to {sum(shares.values()):g}; shares must be 0 or"
                     " more and sum to 1"
                 )
             return {split: float(share) for split, share in shares.items()}
@@ -287,15 +298,15 @@ class Fields:
         return {split: self._place(split, item, images) for split, item in value.items()}
 
     def split_seed(self) -> int:
-        """The ``seed`` beside the shares of ``splits``."""
+        """Returns the ``seed`` in ``splits``; 0 if it is absent."""
         splits = self.content.get("splits")
         value = splits.get("seed", 0) if isinstance(splits, dict) else 0
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self.fail(f"splits: seed is {value!r}; it is a whole number, 0 or more")
+            self.fail(f"splits: seed is {value!r}; it must be a whole number, 0 or more")
         return value
 
     def _place(self, split: str, value: Any, images: Path) -> Path:
-        """The text file or the subfolder that a split names."""
+        """Returns the path of the text file or subfolder that a split names."""
         if isinstance(value, str) and value:
             file, folder = self._from_here(f"splits: {split}", value), images / value
             if file.is_file():
@@ -307,7 +318,7 @@ class Fields:
                 f" ({folder})"
             )
         self.fail(
-            f"splits: {split} is {value!r}; it takes a share, a text file of image paths or a"
+            f"splits: {split} is {value!r}; it must be a share, a text file of image paths or a"
             " subfolder of images"
         )
 
@@ -317,14 +328,15 @@ class Fields:
         if not isinstance(fields, dict):
             hint = "; write it in quotes" if isinstance(value, bool | int | float) else ""
             self.fail(
-                f"{where} is {value!r}; it is a name, or {{name: ..., color: [r, g, b], ...}}{hint}"
+                f"{where} is {value!r}; it must be a name, or"
+                f" {{name: ..., color: [r, g, b], ...}}{hint}"
             )
         self._refuse_unknown(fields, CLASS_KEYS, f"{where}: ")
         name = fields.get("name")
         if not isinstance(name, str) or not name.strip(" ;"):
             self.fail(
-                f"{where}: name is {'missing' if name is None else repr(name)}; it is a text (in"
-                " quotes if need be)"
+                f"{where}: name is {'missing' if name is None else repr(name)}; it must be a text"
+                " (in quotes, if YAML reads it as something else)"
             )
         first, *others = Term.parse(name).synonyms
         return DescribedClass(
@@ -341,27 +353,20 @@ class Fields:
         if not isinstance(texts, list) or not all(
             isinstance(text, str) and text.strip() for text in texts
         ):
-            self.fail(f"{where} is {value!r}; it is a list of texts")
+            self.fail(f"{where} is {value!r}; it must be a list of texts")
         return tuple(text.strip() for text in texts)
 
     def _ids(self, value: Any, where: str) -> tuple[int, ...]:
-        several = value if isinstance(value, list | tuple) else [value]
-        for item in several:
-            if (
-                isinstance(item, bool)
-                or not isinstance(item, int)
-                or not LEAST_ID <= item <= MOST_ID
-            ):
-                self.fail(
-                    f"{where} is {value!r}; it is a whole number, {LEAST_ID} to {MOST_ID}, or a"
-                    " list of such"
-                )
-        if not several:
-            self.fail(f"{where} is {value!r}; it is a whole number, or a list of such")
-        return tuple(several)
+        ids = value if isinstance(value, list | tuple) else [value]
+        if not ids or not all(_is_whole(item, LEAST_ID, MOST_ID) for item in ids):
+            self.fail(
+                f"{where} is {value!r}; it must be a whole number, {LEAST_ID} to {MOST_ID}, or a"
+                " list of such numbers"
+            )
+        return tuple(ids)
 
     def _class_colors(self, value: Any, where: str) -> tuple[RGB, ...]:
-        """Colours of a class: none, one, or a list."""
+        """Returns the colours of a class, which may have none, one, or a list of colours."""
         if value is None:
             return ()
         if (
@@ -378,34 +383,35 @@ class Fields:
         if (
             not isinstance(value, list | tuple)
             or len(value) != 3
-            or any(
-                isinstance(item, bool) or not isinstance(item, int) or not 0 <= item <= 255
-                for item in value
-            )
+            or not all(_is_whole(item, 0, 255) for item in value)
         ):
             self.fail(
-                f"{where} is {value!r}; it is [red, green, blue], each 0 to 255, or '#rrggbb'"
+                f"{where} is {value!r}; it must be [red, green, blue], each 0 to 255, or '#rrggbb'"
             )
         red, green, blue = value
         return red, green, blue
 
-    def _once(self, values: Sequence[Any], what: str) -> None:
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            shown = list(twice[0]) if isinstance(twice[0], tuple) else repr(twice[0])
-            self.fail(f"classes: {what} {shown} is there twice; every class has its own")
+    def _once(self, what: str, groups: Sequence[Sequence[Any]]) -> None:
+        """Refuses a value that occurs twice in the groups; each group belongs to one class."""
+        counts = Counter(itertools.chain.from_iterable(groups))
+        for value, count in counts.items():
+            if count > 1:
+                shown = list(value) if isinstance(value, tuple) else repr(value)
+                self.fail(f"classes: {what} {shown} is there twice; no two classes may share it")
 
     def _refuse_unknown(self, content: Mapping[Any, Any], keys: Sequence[str], where: str) -> None:
         for key in content:
             if key not in keys:
                 near = difflib.get_close_matches(str(key).lower(), keys, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+                hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}"
                 self.fail(f"{where}there is no key {key!r}; {hint}")
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Reads the keys of a descriptor; raises a ``UserError`` where the file is missing or no
-    mapping in YAML.
+    """Reads the keys and values of a descriptor.
+
+    Raises:
+        UserError: the file is missing or can't be read, or it is not a mapping in YAML.
     """
     refuse_special(path, "descriptor")
     try:
@@ -435,6 +441,10 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _shown(value: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the results of pictures are called."""
+"""File names for the results of pictures."""
 
 from __future__ import annotations
 
@@ -8,38 +8,33 @@ from pathlib import Path
 
 
 def result_names(pictures: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Names the result of each picture, without ending; no two are equal, not even on disks that
-    ignore case.
+    """Returns a different file name, without suffix, for the result of each picture.
 
-    A name is the picture's own; where two would meet it gets the name of the picture's folder
-    before it, then the picture's ending behind it, then its number.
+    The names also differ on file systems that ignore upper and lower case. A result has the name of
+    its picture. If two names are equal, the name of the picture's folder is put before them; if
+    they are still equal, the picture's suffix is appended; and last, its number.
 
     Args:
-        pictures: different files, each with the folder that its result goes to, relative to that of
-            all results.
+        pictures: different files, each with the folder of its result, relative to the folder of all
+            results.
 
     Returns:
-        Paths relative to the folder of all results, one for each picture.
+        One path for each picture, relative to the folder of all results.
     """
     levels = [0] * len(pictures)
     while True:
-        names = [
-            _name(*picture, level, number)
-            for number, (picture, level) in enumerate(zip(pictures, levels, strict=True))
-        ]
+        names = []
+        for number, (path, folder) in enumerate(pictures):
+            names.append(folder / _name(path, levels[number], number))
         counts = Counter(str(name).casefold() for name in names)
-        meeting = [number for number, name in enumerate(names) if counts[str(name).casefold()] > 1]
-        if not meeting:
+        equal = [number for number, name in enumerate(names) if counts[str(name).casefold()] > 1]
+        if not equal:
             return names
-        for number in meeting:  # at the last level all names differ by their number, so this ends
+        for number in equal:  # at the last level all names differ by their number, so this ends
             levels[number] += levels[number] < 3
 
 
-def _name(path: Path, folder: Path, level: int, number: int) -> Path:
-    parent, stem, ending = path.resolve().parent.name, path.stem, path.suffix.lstrip(".")
-    return (
-        folder
-        / (stem, f"{parent}_{stem}", f"{parent}_{stem}_{ending}", f"{parent}_{stem}_{number}")[
-            level
-        ]
-    )
+def _name(path: Path, level: int, number: int) -> str:
+    parent, stem, suffix = path.resolve().parent.name, path.stem, path.suffix.lstrip(".")
+    names = (stem, f"{parent}_{stem}", f"{parent}_{stem}_{suffix}", f"{parent}_{stem}_{number}")
+    return names[level]

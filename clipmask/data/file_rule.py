@@ -1,4 +1,4 @@
-"""Which files of a described dataset are pictures, and where the label map of each one lies."""
+"""Which files of a described dataset are pictures, and where their label maps lie."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from clipmask.data.reading import PICTURE_SUFFIXES
 
 @dataclass(frozen=True)
 class FileRule:
-    """How the name and folder of a picture lead to its label map.
+    """Derives the path of a label map from the path of its picture.
 
     Attributes:
-        images, labels: folders.
-        image_suffix: how pictures' names end; None: as any picture's.
-        label_suffix: stands in place of a picture's suffix.
-        image_prefix: how pictures' names begin.
-        label_prefix: stands in place of ``image_prefix``.
-        label_folders: where images and labels branch inside of the tree, as in ``train/img`` and
-            ``train/mask``: name of a folder on a picture's way -> its name (or several,
-            ``v2.0/labels``) on the label map's. Only what lies below one is a picture then.
-        flat: all label maps lie in ``labels`` itself, whatever the pictures' folders.
+        images, labels: the folders.
+        image_suffix: the end of pictures' names; None: the ending of any picture format.
+        label_suffix: replaces the suffix of the picture's name.
+        image_prefix: the beginning of pictures' names.
+        label_prefix: replaces ``image_prefix``.
+        label_folders: for trees in which images and labels have different folders below a common
+            one, as ``train/img`` and ``train/mask``: the name of a folder in a picture's path ->
+            the folder (or several, ``v2.0/labels``) that replaces it in the label map's path. If it
+            is not empty, only files below such a folder are pictures.
+        flat: True: all label maps lie in ``labels`` itself, even if the pictures have subfolders.
     """
 
     images: Path
@@ -41,78 +42,90 @@ class FileRule:
         found = (path for path in files_below(self.images) if self._is_picture(path))
         return sorted(found, key=lambda path: path.as_posix())
 
+    def wanted_names(self) -> str:
+        """Describes the file names that count as pictures, for a message."""
+        wanted = "end as a picture's"
+        if self.image_suffix:
+            wanted = f"end in {self.image_suffix!r} (image_suffix)"
+        if self.image_prefix:
+            wanted = f"begin with {self.image_prefix!r} (image_prefix) and {wanted}"
+        if self.labels_inside:
+            wanted += f", and not in {self.label_suffix!r} (label_suffix)"
+        return wanted
+
     def takes(self, file: Path) -> bool:
-        """Whether a file would count as a picture if it were there.
+        """Returns whether a file would count as a picture if it existed.
 
         Args:
-            file: anywhere.
+            file: any path.
         """
         images, file = self.images.resolve(), file.resolve()
         return file.is_relative_to(images) and self._is_picture(file.relative_to(images))
 
     def takes_label(self, file: Path) -> bool:
-        """Whether a file would count as a label map if it were there; see ``takes``."""
+        """Returns whether a file would count as a label map if it existed."""
         labels, file = self.labels.resolve(), file.resolve()
         return file.is_relative_to(labels) and self._is_label(file.relative_to(labels))
 
     def label_path(self, image: Path) -> Path:
-        """Returns where the label map of a picture, given relative to ``images``, is or has to be.
+        """Returns the path that the label map of a picture has or must have.
 
-        Where only the case of letters differs, as in ``a.PNG``, the file that is there counts.
+        A file whose name differs only in upper and lower case, such as ``a.PNG``, is found too.
+
+        Args:
+            image: the path of the picture, relative to ``images``.
         """
         suffix = image.suffix if self.image_suffix is None else self.image_suffix
         stem = image.name[len(self.image_prefix) : -len(suffix)]
-        folders = (
-            []
-            if self.flat
-            else [self.label_folders.get(folder, folder) for folder in image.parent.parts]
-        )
+        folders: list[str] = []
+        if not self.flat:
+            folders = [self.label_folders.get(folder, folder) for folder in image.parent.parts]
         path = self.labels.joinpath(*folders, f"{self.label_prefix}{stem}{self.label_suffix}")
-        return (
-            path
-            if path.is_file()
-            else path.with_name(self._names(path.parent).get(path.name.lower(), path.name))
-        )
+        if path.is_file():
+            return path
+        return path.with_name(self._names(path.parent).get(path.name.lower(), path.name))
 
     def label_files(self) -> list[Path]:
-        """Returns all files that are named and placed as label maps are, in order."""
+        """Returns all files whose names and folders are those of label maps, sorted."""
         return sorted(
             self.labels / path for path in files_below(self.labels) if self._is_label(path)
         )
 
     def _is_label(self, path: Path) -> bool:
-        """Whether a file below ``labels`` is named and placed as label maps are."""
-        name, parts = path.name.lower(), path.parent.parts
-        inside = [Path(folder).parts for folder in self.label_folders.values()]
-        named = name.endswith(self.label_suffix.lower()) and name.startswith(
+        """Returns whether a file below ``labels`` has the name and folder of a label map."""
+        if not self._has_label_name(path):
+            return False
+        if not self.label_folders:
+            return True
+        parts = path.parent.parts
+        return any(_contains(parts, Path(folder).parts) for folder in self.label_folders.values())
+
+    def _has_label_name(self, path: Path) -> bool:
+        name = path.name.lower()
+        return name.endswith(self.label_suffix.lower()) and name.startswith(
             self.label_prefix.lower()
         )
-        return named and (not inside or any(_contains(parts, folder) for folder in inside))
 
     @property
     def labels_inside(self) -> bool:
-        """Whether the name alone tells label maps from pictures."""
+        """Whether label maps lie among the pictures, so that only the name distinguishes them."""
         return not self.label_folders and self._labels_below is not None
 
     @cached_property
     def _labels_below(self) -> Path | None:
-        """The folder of label maps relative to that of pictures; None: it is not in it."""
+        """The folder of label maps relative to that of pictures; None if it lies outside."""
         images, labels = self.images.resolve(), self.labels.resolve()
         return labels.relative_to(images) if labels.is_relative_to(images) else None
 
     def _is_picture(self, path: Path) -> bool:
-        """Whether a file below ``images`` is one; label maps may lie beside or below the
-        pictures.
-        """
+        """Returns whether a file below ``images`` is a picture, and not a label map beside one."""
         name = path.name.lower()
         if self.label_folders and not any(
             folder in self.label_folders for folder in path.parent.parts
         ):
             return False
-        as_label = name.endswith(self.label_suffix.lower()) and name.startswith(
-            self.label_prefix.lower()
-        )
-        if self.labels_inside and as_label and path.is_relative_to(self._labels_below or ""):
+        is_below = path.is_relative_to(self._labels_below or "")
+        if self.labels_inside and self._has_label_name(path) and is_below:
             return False
         if not name.startswith(self.image_prefix.lower()):
             return False
@@ -121,11 +134,10 @@ class FileRule:
         return name.endswith(self.image_suffix.lower())
 
     def _names(self, folder: Path) -> dict[str, str]:
-        """Returns the names in a folder by their lower case."""
+        """Returns the file names of a folder: name in lower case -> name."""
         if folder not in self._listed:
-            self._listed[folder] = {
-                name.lower(): name for name in (os.listdir(folder) if folder.is_dir() else ())
-            }
+            names = os.listdir(folder) if folder.is_dir() else []
+            self._listed[folder] = {name.lower(): name for name in names}
         return self._listed[folder]
 
     @cached_property
@@ -134,5 +146,5 @@ class FileRule:
 
 
 def _contains(parts: tuple[str, ...], folder: tuple[str, ...]) -> bool:
-    """Whether several folders lie one in the other somewhere on a way."""
+    """Returns whether the parts of a path contain those of a folder, one after the other."""
     return any(parts[start : start + len(folder)] == folder for start in range(len(parts)))

@@ -1,4 +1,4 @@
-"""Files on disk: those below a folder, each folder once, and which paths lead to one file."""
+"""Search for the files below a folder, and detection of paths that lead to the same file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from clipmask.paths import special_kind
 Skip = Callable[[Path, Sequence[str]], bool]
 Identity = tuple[int, int]  # device and inode: equal for all paths to one file
 
-_FEW = 16  # files of one folder, up to which asking for each is quicker than listing the folder
+# Up to this many files of one folder, os.stat for each is quicker than listing the folder.
+_FEW = 16
 
 
 def files_below(folder: Path, skip: Skip = lambda folder, names: False) -> Iterator[Path]:
-    """Yields the files of a tree, relative to ``folder``, in an order that depends on names alone.
+    """Yields the files of a folder and its subfolders, relative to ``folder``.
 
-    Links to folders are followed, after all real folders, and each folder is searched once, however
-    many ways lead there; a link to ``folder`` itself or to a folder above it leads to nothing new.
-    Files and folders whose names begin with a dot are passed over, and so are pipes and devices.
+    The order depends on the names alone. Links to folders are followed after all real folders. Each
+    folder is searched once, even if several links lead to it; links to ``folder`` itself or to a
+    folder above it are ignored. Files and folders whose names begin with a dot are left out, and
+    so are pipes and devices.
 
     Args:
-        folder: where to look; nothing is found where it is missing or can't be read.
-        skip: is given each folder and the names of what lies in it; True passes it over.
+        folder: where to search; if it is missing or can't be read, nothing is yielded.
+        skip: is called with each folder and the names in it; if it returns True, that folder is
+            left out.
     """
     seen = {_identity(above) for above in folder.resolve().parents}
     real, linked = [Path()], list[Path]()
@@ -43,7 +46,7 @@ def files_below(folder: Path, skip: Skip = lambda folder, names: False) -> Itera
             if entry.name.startswith("."):
                 continue
             if not entry.is_dir():
-                # a link that leads nowhere is a file that is missing, and is said to be
+                # a broken link is yielded, so that the reader reports the missing file
                 if entry.is_file() or special_kind(entry.path) is None:
                     yield inside / entry.name
             elif entry.is_symlink():
@@ -54,13 +57,13 @@ def files_below(folder: Path, skip: Skip = lambda folder, names: False) -> Itera
 
 
 def identities(paths: Sequence[str]) -> list[Identity | None]:
-    """Returns for each path the file that it leads to; None where there is none.
+    """Returns for each path the device and inode of its file; None if there is no file.
 
-    Folders that hold many of the files are listed, which takes a small part of the time of a
-    question for each file.
+    Folders that hold many of the files are listed, which is much faster than a call of ``os.stat``
+    for each file.
 
     Args:
-        paths: of files.
+        paths: the paths of files.
     """
     folders: defaultdict[str, list[int]] = defaultdict(list)
     for number, path in enumerate(paths):
@@ -70,13 +73,13 @@ def identities(paths: Sequence[str]) -> list[Identity | None]:
         listed = _listed(folder) if len(numbers) > _FEW else {}
         for number in numbers:
             identity = listed.get(os.path.basename(paths[number]))
-            # a name may be written in another way than the folder lists it
+            # a file system may accept other spellings of a name than the one it lists
             found[number] = identity or _identity(paths[number], folders=False)
     return found
 
 
 def _listed(folder: str) -> Mapping[str, Identity]:
-    """The files of a folder by name; links, which lead elsewhere, are left out."""
+    """Returns the files of a folder by name, without links."""
     device = _identity(folder or ".")
     if device is None:
         return {}

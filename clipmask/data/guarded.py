@@ -1,8 +1,8 @@
-"""Dataset dicts whose label files other code must not read as class ids.
+"""Protection of label files that code outside ClipMask would misread as class ids.
 
 Label files may hold other values than class ids, or a palette. ClipMask's loaders and evaluators
-read them as the metadata say. Detectron2's own mapper and evaluator read the values as they are,
-and would train and score nonsense without a word.
+convert them as the metadata say. Detectron2's own mapper and evaluator take the values as class
+ids, so training and scores would be wrong without any error.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _by_format: ContextVar[bool] = ContextVar("label files are read by their format"
 
 @contextmanager
 def read_by_format() -> Iterator[None]:
-    """Lets the datasets that are listed within it name their label files: the caller reads these by
-    their ``LabelFormat``, as ``clipmask.data.label_reader`` does.
+    """Makes guarded datasets return their label files while the context lasts.
+
+    The caller must read the files by their ``LabelFormat``, as ``clipmask.data.label_reader`` does.
     """
     token = _by_format.set(True)
     try:
@@ -31,25 +32,25 @@ def read_by_format() -> Iterator[None]:
 
 
 class GuardedRecord(dict[str, Any]):
-    """A dataset dict without its label file; who asks for that gets an error, not a wrong map."""
+    """A dataset dict without its label file; access to that key raises a ``UserError``."""
 
     def __missing__(self, key: str) -> NoReturn:
         if key != LABELS:
             raise KeyError(key)
         raise UserError(
             f"the label map of {self.get('file_name', 'this picture')} holds other values than"
-            " class ids, which only ClipMask's readers know: take build_train_loader and"
+            " class ids, which only ClipMask's readers convert: use build_train_loader and"
             " build_test_loader of clipmask.data, and build_evaluator of"
-            " clipmask.engine.evaluation. (Of Cityscapes, cityscapes_fine_sem_seg_train and _val"
-            " are Detectron2's own.)"
+            " clipmask.engine.evaluation. (For Cityscapes, Detectron2 has its own datasets,"
+            " cityscapes_fine_sem_seg_train and _val.)"
         )
 
 
 class GuardedDataset:
-    """What lists such a dataset in a catalog.
+    """A registered dataset function that hides the label files from other readers.
 
     Args:
-        load: lists the samples, with their label files.
+        load: returns the dataset dicts, with their label files.
     """
 
     def __init__(self, load: Callable[[], list[dict[str, Any]]]) -> None:
@@ -57,7 +58,7 @@ class GuardedDataset:
         self._load = load
 
     def __call__(self) -> list[dict[str, Any]]:
-        """Returns the dataset dicts; with their label files only within ``read_by_format``."""
+        """Returns the dataset dicts, with their label files only inside ``read_by_format``."""
         records = self._load()
         if _by_format.get():
             return records

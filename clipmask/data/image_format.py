@@ -1,4 +1,4 @@
-"""How the picture files of a dataset are read: which of their values become black and white."""
+"""How picture files are converted to 8 bits: which of their values become black and white."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _BINS = 1 << 16  # of the histogram that percentiles of 16-bit values are read f
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How picture files become 8-bit pictures. The value is immutable.
+    """Converts picture files to 8-bit pictures. The value is immutable.
 
     Attributes:
-        range: the values that become 0 and 255; what lies beyond is cut. None: 0 and the most that
-            the file's type holds, so that 8-bit pictures stay as they are.
-        percentiles: take the range from each picture instead: these percentiles, 0..100, of its
-            values in all bands.
-        bands: the numbers, from 1, of the bands that the model sees: three are taken for red, green
-            and blue; None: the files are pictures in colour or grey.
+        range: the values that become 0 and 255; values beyond are clipped. None: 0 and the largest
+            value of the file's number type, so that 8-bit pictures do not change.
+        percentiles: these percentiles, 0..100, of the picture's own values in all bands replace
+            ``range``.
+        bands: the numbers of the bands that the model sees, which count from 1; three bands are
+            treated as red, green and blue. None: the files are colour or grey pictures.
 
     Raises:
-        UserError: a value makes no sense.
+        UserError: the range or the percentiles are not in rising order, or out of range.
     """
 
     range: tuple[float, float] | None = None
@@ -45,22 +45,21 @@ class ImageFormat:
             and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100
         ):
             raise UserError(
-                f"image_range has the percentiles {list(self.percentiles)}; they are two numbers"
-                " from 0 to 100, the lower first"
+                f"image_range has the percentiles {list(self.percentiles)}; they must be two"
+                " numbers from 0 to 100, the lower first"
             )
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> ImageFormat:
-        """Returns the format that ``image_range`` and ``bands`` in a dataset's or a checkpoint's
-        metadata say.
+        """Returns the format of ``image_range`` and ``bands`` in metadata or in a checkpoint.
 
         Args:
-            metadata: anything with ``get``. ``image_range`` is ``full`` (or absent), ``[low,
-                high]`` or ``{"percentiles": [low, high]}``; ``bands`` are numbers from 1, or
-                absent.
+            metadata: an object with the method ``get``. ``image_range`` is ``full`` (or absent),
+                ``[low, high]`` or ``{"percentiles": [low, high]}``; ``bands`` is a list of numbers
+                from 1 (or absent).
 
         Raises:
-            UserError: one is something else.
+            UserError: one of the two has another form.
         """
         bands = metadata.get("bands", None)
         if bands is None:
@@ -70,8 +69,9 @@ class ImageFormat:
         )
         if not whole or not bands or any(isinstance(band, bool) for band in bands):
             raise UserError(
-                f"bands is {bands!r}; it is a list of numbers from 1: those of red, green and blue,"
-                " [4, 3, 2], or of all bands that the model is to see, [1, 2, 3, 4]"
+                f"bands is {bands!r}; it must be a list of numbers from 1: the bands of red, green"
+                " and blue, such as [4, 3, 2], or all bands that the model sees, such as [1, 2, 3,"
+                " 4]"
             )
         return dataclasses.replace(
             cls._from_range(metadata.get("image_range", None)), bands=tuple(bands)
@@ -92,13 +92,14 @@ class ImageFormat:
             low, high = value
             return cls(range=(float(low), float(high)))
         raise UserError(
-            f"image_range is {value!r}; it is full, [low, high] (the values that become black and"
-            " white) or {percentiles: [1, 99]} (of each picture)"
+            f"image_range is {value!r}; it must be full, [low, high] (the values that become black"
+            " and white) or {percentiles: [1, 99]} (of each picture)"
         )
 
     def as_metadata(self) -> dict[str, Any]:
-        """Returns plain values from which ``from_metadata`` makes an equal format; none for the
-        default.
+        """Returns plain values for the metadata, which ``from_metadata`` reads.
+
+        The default format gives an empty dict.
         """
         bands = {} if self.bands is None else {"bands": list(self.bands)}
         if self.percentiles is not None:
@@ -107,27 +108,25 @@ class ImageFormat:
 
     @property
     def channels(self) -> int:
-        """How many channels pictures have as they are read."""
+        """The number of channels of the pictures that the readers return."""
         return 3 if self.bands is None else len(self.bands)
 
     @property
     def scales(self) -> bool:
-        """Whether values are scaled otherwise than by their type."""
+        """Whether ``range`` or ``percentiles`` scale the values."""
         return self.range is not None or self.percentiles is not None
 
     def to_8_bits(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """Scales values to 0..255.
 
         Args:
-            pixels: of any shape; unsigned integers of up to 16 bits, or, where the format
-                ``scales``, any numbers.
+            pixels: an array of any shape, of unsigned integers of up to 16 bits; of any numbers if
+                ``scales`` is true.
         """
         if not self.scales:
-            return (
-                pixels
-                if pixels.dtype == np.uint8
-                else (pixels.astype(np.int64) // 257).astype(np.uint8)
-            )
+            if pixels.dtype == np.uint8:
+                return pixels
+            return (pixels.astype(np.int64) // 257).astype(np.uint8)
         low, high = self.range or self._own_range(pixels)
         wide = pixels.astype(np.float32)
         wide -= low
@@ -135,9 +134,7 @@ class ImageFormat:
         return np.nan_to_num(wide, nan=0.0).clip(0, 255).round().astype(np.uint8)
 
     def _own_range(self, pixels: NDArray[Any]) -> tuple[float, float]:
-        """Returns the values at ``percentiles``; infinite values and those that are no number are
-        left out.
-        """
+        """Returns the values at ``percentiles``; NaN and infinite values are left out."""
         assert self.percentiles is not None
         if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
             ends = np.cumsum(np.bincount(pixels.ravel(), minlength=_BINS))
@@ -154,8 +151,9 @@ class ImageFormat:
 
 
 def shown(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns a picture (H, W, C) as colours (H, W, 3) to draw: of more bands than three the first
-    three, of fewer the last one repeated.
+    """Returns a picture (H, W, C) as colours (H, W, 3) for drawing.
+
+    Of more than three bands, the first three are used. Of fewer, the last one is repeated.
     """
     count = pixels.shape[-1]
     if count == 3:
@@ -164,7 +162,7 @@ def shown(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., places])
 
 
-PLAIN = ImageFormat()  # values as they are in 8 bits, else scaled by what their type holds
+PLAIN = ImageFormat()  # 8-bit values do not change; others are scaled by the range of their type
 
 
 def _is_pair(value: Any) -> bool:

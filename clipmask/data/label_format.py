@@ -1,6 +1,4 @@
-"""How the label files of a dataset are read: what their pixels may hold, and the class that each
-value stands for.
-"""
+"""How label files are read: which values their pixels may have, and the class of each value."""
 
 from __future__ import annotations
 
@@ -16,35 +14,36 @@ from numpy.typing import NDArray
 from clipmask.errors import UserError
 
 RGB = tuple[int, int, int]
-Value = int | RGB  # what a pixel of a label file holds
+Value = int | RGB  # the value of a pixel of a label file
 
 DEFAULT_IGNORE_LABEL = 255
-LEAST_ID, MOST_ID = -(1 << 31), (1 << 31) - 1  # what a pixel of an integer picture can hold
-TRANSPARENT = 1 << 24  # stands for a transparent pixel where others are colours, as from ``packed``
-_AT_ONCE = 4096  # colours that are compared with all listed ones at a time
-_NARROW_IDS = 1 << 16  # ids of 8 and 16 bits are looked up in a table, others are searched for
+LEAST_ID, MOST_ID = -(1 << 31), (1 << 31) - 1  # the range of pixels in 32-bit integer pictures
+TRANSPARENT = 1 << 24  # a transparent pixel, in an array of colours as from ``packed``
+_AT_ONCE = 4096  # number of colours that are compared with all listed ones in one step
+_NARROW_IDS = 1 << 16  # 8-bit and 16-bit ids use a lookup table, others a binary search
 
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """How label files are read. The value is immutable; two are equal if they read every file
-    alike.
+    """Converts the pixels of label files to class ids. The value is immutable.
+
+    Two formats are equal if they convert every file in the same way.
 
     Attributes:
-        num_classes: K; class ids are 0 .. K-1.
-        ignore_label: the id of void in what is read: a whole number that is no class id.
-        table: value in the files -> class id or ``ignore_label``. Values are ids, or (r, g, b) of
-            0..255, all of one kind. None: the files hold class ids and ``ignore_label``.
-        others_are_void: what a value that is not in ``table`` means: void, or (False) an error.
-            Without a table other values are always an error.
-        tolerance: a colour that is not in ``table`` counts as the nearest colour of it, where that
-            is no farther than this (Euclidean distance in RGB); ``others_are_void`` speaks of the
-            colours beyond.
-        transparent: the class id or ``ignore_label`` of pixels whose alpha is below 128, in files
-            of colours; None: an error.
+        num_classes: K, the number of classes; class ids are 0 .. K-1.
+        ignore_label: the id of void in the result, a whole number that is not a class id.
+        table: value in the files -> class id or ``ignore_label``. The values are either all ids or
+            all colours (r, g, b), each 0..255. None: the files hold class ids and ``ignore_label``.
+        others_are_void: True: a value that is not in ``table`` is void. False: it is an error.
+            Without a table, other values are always an error.
+        tolerance: a colour that is not in ``table`` counts as the nearest colour there, if their
+            Euclidean distance in RGB is at most this. ``others_are_void`` applies to colours that
+            are farther away.
+        transparent: in files of colours, the class id or ``ignore_label`` of pixels whose alpha is
+            below 128; None: such pixels are an error.
 
     Raises:
-        UserError: a value contradicts another one; the message says which.
+        UserError: a value contradicts another one; the message names both.
     """
 
     num_classes: int
@@ -82,19 +81,19 @@ class LabelFormat:
         return self.others_are_void, self.tolerance, self.transparent
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a worker process makes its own lookup table
+        # the large lookup table is not pickled; each worker process computes its own
         table = None if self.table is None else dict(self.table)
         return LabelFormat, (self.num_classes, self.ignore_label, table, *self._policy)
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> LabelFormat:
-        """Returns the format that a registered dataset's metadata describe.
+        """Returns the format that the metadata of a registered dataset describe.
 
         Args:
-            metadata: of ``MetadataCatalog``, with ``stuff_classes``. ``label_format`` is taken as
-                it is. Otherwise ``ignore_label`` (default 255) and one of two tables count:
-                ``label_values``, in which every value is listed, or ``label_mapping``, from ids,
-                which sends all other ids to void.
+            metadata: metadata of ``MetadataCatalog``, with ``stuff_classes``. If they have a
+                ``label_format``, that is returned. Otherwise ``ignore_label`` (default 255) and one
+                of two tables are used: ``label_values``, which lists every value, or
+                ``label_mapping``, a table of ids in which all other ids are void.
 
         Raises:
             UserError: the metadata contradict themselves; the message names the key.
@@ -108,8 +107,8 @@ class LabelFormat:
         fault = _ignore_fault(ignore, num_classes)
         if not fault and mapping is not None and values is not None:
             fault = (
-                "label_mapping and label_values are both there; the first sends all other ids to"
-                " void, the second none"
+                "label_mapping and label_values are both given, but only one can be used: with"
+                " label_mapping, all other ids are void; with label_values, they are an error"
             )
         for key, table in (("label_values", values), ("label_mapping", mapping)):
             if not fault and table is not None:
@@ -125,9 +124,7 @@ class LabelFormat:
 
     @cached_property
     def holds_class_ids(self) -> bool:
-        """Whether the files hold class ids and ``ignore_label`` as they are, so that others may
-        read them too.
-        """
+        """Whether the pixel values are class ids, so that other programs can read the files."""
         return self.table is None or all(value == target for value, target in self.table.items())
 
     @cached_property
@@ -137,43 +134,44 @@ class LabelFormat:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """The type of label maps as they are read: uint8 where all class ids and ``ignore_label``
-        fit, else int64.
-        """
+        """The number type of the result: uint8 if all ids fit into it, else int64."""
         narrow = self.num_classes <= 256 and 0 <= self.ignore_label <= 255
         return np.dtype(np.uint8 if narrow else np.int64)
 
     @cached_property
     def known(self) -> dict[int, int]:
-        """What may stand in a file (colours as from ``packed``, or ``TRANSPARENT``) -> class id or
-        ``ignore_label``.
+        """The values that are allowed in a file -> class id or ``ignore_label``.
+
+        Colours are numbers as from ``packed``, or ``TRANSPARENT``.
         """
         if self.table is None:
             return {value: value for value in (*range(self.num_classes), self.ignore_label)}
-        known = {
-            packed(key) if isinstance(key, tuple) else key: target
-            for key, target in self.table.items()
-        }
-        return known if self.transparent is None else {**known, TRANSPARENT: self.transparent}
+        known = {}
+        for key, target in self.table.items():
+            known[packed(key) if isinstance(key, tuple) else key] = target
+        if self.transparent is not None:
+            known[TRANSPARENT] = self.transparent
+        return known
 
     def place(self, value: int) -> int | None:
-        """Returns the class id or ``ignore_label`` that a value in a file stands for; None: it must
-        not occur.
+        """Returns the class id or ``ignore_label`` of a value in a file.
+
+        The result is None if the value is not allowed.
         """
         labels, wrong = self.decode(np.array([value], np.uint32 if self.colored else np.int64))
         return None if wrong is not None else int(labels[0])
 
     def decode(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Looks every pixel up.
+        """Converts the values of a label file to class ids.
 
         Args:
-            raw: (H, W) ids; or, where the format is ``colored``, r + 256 g + 65536 b or
-                ``TRANSPARENT``, uint32.
+            raw: (H, W) ids; or, if the format is ``colored``, uint32 numbers r + 256 g + 65536 b,
+                or ``TRANSPARENT``.
 
         Returns:
-            (H, W) class ids and ``ignore_label``, of ``dtype``; and a mask (H, W) of the pixels
-            whose value must not occur, None if there is no such pixel. What the first holds at
-            these pixels is undefined.
+            The label map (H, W) of class ids and ``ignore_label``, of the type ``dtype``; and a
+            mask (H, W) of the pixels whose value is not allowed, or None if there is no such pixel.
+            At these pixels the label map is undefined.
         """
         if self.table is None:
             return self._unchanged(raw)
@@ -191,7 +189,7 @@ class LabelFormat:
     def _search(self, raw: NDArray[Any]) -> NDArray[Any]:
         """Returns class id, ``ignore_label`` or ``_unknown`` for each pixel."""
         if self.colored or (raw.dtype.itemsize <= 2 and raw.dtype.kind != "i"):
-            # all are in the table; clip is the fast mode
+            # the lookup table has an entry for every possible value; "clip" is the fastest mode
             found = self._lookup.take(raw, mode="clip")
             if self.tolerance and (found == self._unknown).any():
                 self._look_up_nearest(np.unique(raw[found == self._unknown]))
@@ -203,12 +201,8 @@ class LabelFormat:
 
     @cached_property
     def _unknown(self) -> int:
-        """A number that is neither class id nor ``ignore_label``."""
-        return next(
-            number
-            for number in range(self.num_classes, self.num_classes + 2)
-            if number != self.ignore_label
-        )
+        """A number that is neither a class id nor ``ignore_label``."""
+        return self.num_classes + (self.num_classes == self.ignore_label)
 
     @cached_property
     def _other(self) -> int:
@@ -216,15 +210,14 @@ class LabelFormat:
 
     @cached_property
     def _lookup(self) -> NDArray[Any]:
-        """The result for each colour (16 million, and ``TRANSPARENT``) or id of at most 16 bits.
+        """The lookup table of all 16 million colours and ``TRANSPARENT``, or of all 16-bit ids.
 
-        With a ``tolerance``, colours that are not listed are ``_unknown`` until they are first
-        seen.
+        With a ``tolerance``, colours that are not listed are ``_unknown`` until the first picture
+        that has them.
         """
         size = TRANSPARENT + 1 if self.colored else _NARROW_IDS
-        kind = np.result_type(
-            *map(np.min_scalar_type, (self.num_classes, self.ignore_label, self._unknown))
-        )
+        largest = (self.num_classes, self.ignore_label, self._unknown)
+        kind = np.result_type(*(np.min_scalar_type(number) for number in largest))
         table = np.full(size, self._unknown if self.tolerance else self._other, kind)
         for value, target in self.known.items():
             if 0 <= value < size:
@@ -234,14 +227,17 @@ class LabelFormat:
         return table
 
     def _look_up_nearest(self, values: NDArray[Any]) -> None:
-        """Writes what colours (N,) stand for into ``_lookup``; of equally near ones the first in
-        ``table`` counts.
+        """Enters the class ids of colours (N,) into ``_lookup``, by the nearest known colour.
+
+        Of equally near colours, the first in ``table`` counts.
         """
         values = values[values != TRANSPARENT]
-        listed = {value: target for value, target in self.known.items() if value != TRANSPARENT}
+        listed = dict(self.known)
+        listed.pop(TRANSPARENT, None)
         known = _channels(np.array(list(listed), np.uint32))
         targets = np.array(list(listed.values()), np.int64)
-        for part in np.array_split(values, -(-len(values) // _AT_ONCE)) if len(values) else ():
+        for start in range(0, len(values), _AT_ONCE):
+            part = values[start : start + _AT_ONCE]
             squares = ((_channels(part)[:, None] - known) ** 2).sum(-1)
             near = squares.argmin(1)
             within = squares[np.arange(len(part)), near] <= self.tolerance**2
@@ -249,15 +245,14 @@ class LabelFormat:
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The listed values in order, and what each stands for."""
+        """The allowed values in rising order, and the id of each."""
         values = sorted(self.known)
-        return np.array(values, np.int64), np.array(
-            [self.known[value] for value in values], np.int64
-        )
+        targets = [self.known[value] for value in values]
+        return np.array(values, np.int64), np.array(targets, np.int64)
 
 
 def _channels(numbers: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Returns (N, 3), red, green, blue, of colours as from ``packed``."""
+    """Returns red, green and blue (N, 3) of colours (N,) as from ``packed``."""
     return np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16 & 255], -1).astype(np.int64)
 
 
@@ -273,7 +268,7 @@ def unpacked(number: int) -> list[int]:
 
 
 def _plain(value: Any) -> Value:
-    """Returns a value of a table as plain Python numbers."""
+    """Returns a value of a table with Python's own number types."""
     if not isinstance(value, tuple):
         return int(value)
     red, green, blue = map(int, value)
@@ -281,17 +276,17 @@ def _plain(value: Any) -> Value:
 
 
 def _ignore_fault(ignore: Any, num_classes: int) -> str | None:
-    """Says what is wrong with an ``ignore_label``."""
+    """Returns what is wrong with an ``ignore_label``, or None."""
     if not _is_whole(ignore) or 0 <= ignore < num_classes:
         return (
-            f"ignore_label is {ignore!r}; it must be a whole number that is no class id (0 to"
+            f"ignore_label is {ignore!r}; it must be a whole number that is not a class id (0 to"
             f" {num_classes - 1})"
         )
     return None
 
 
 def _ready_fault(ready: Any, num_classes: int, ignore: int) -> str | None:
-    """Says what is wrong with ``label_format`` beside the other metadata."""
+    """Returns in what ``label_format`` contradicts the other metadata, or None."""
     if not isinstance(ready, LabelFormat):
         return f"label_format is {ready!r}; it must be a clipmask.data.LabelFormat"
     if (ready.num_classes, ready.ignore_label) != (num_classes, ignore):
@@ -305,7 +300,14 @@ def _ready_fault(ready: Any, num_classes: int, ignore: int) -> str | None:
 def _table_fault(
     name: str, table: Any, num_classes: int, ignore: int, colors: bool = True
 ) -> str | None:
-    """Says what is wrong with the table called ``name``; ``colors``: its keys may be colours."""
+    """Returns what is wrong with a table of values, or None.
+
+    Args:
+        name: the name of the table, for the message.
+        table: the table.
+        num_classes, ignore: as in ``LabelFormat``.
+        colors: whether its keys may be colours.
+    """
     if not isinstance(table, Mapping) or not table:
         what = "ids or (r, g, b) in the label files" if colors else "ids in the label files"
         return f"{name} is {table!r}; it must be a dict of {what} to class ids"
@@ -316,7 +318,7 @@ def _table_fault(
             return f"{name} has the key {key!r}; {fault}"
         if not _is_whole(target) or not (0 <= target < num_classes or target == ignore):
             return (
-                f"{name} sends {key} to {target!r}, which is neither a class id (0 to"
+                f"{name} maps {key} to {target!r}, which is neither a class id (0 to"
                 f" {num_classes - 1}) nor void"
             )
     return None
@@ -324,7 +326,9 @@ def _table_fault(
 
 def _id_fault(key: Any) -> str | None:
     right = _is_whole(key) and LEAST_ID <= key <= MOST_ID
-    return None if right else f"an id in a label file is a whole number, {LEAST_ID} to {MOST_ID}"
+    return (
+        None if right else f"an id in a label file must be a whole number, {LEAST_ID} to {MOST_ID}"
+    )
 
 
 def _color_fault(key: Any) -> str | None:
@@ -333,7 +337,7 @@ def _color_fault(key: Any) -> str | None:
         and len(key) == 3
         and all(_is_whole(item) and 0 <= item <= 255 for item in key)
     )
-    return None if right else "beside colours all keys are (r, g, b), whole numbers from 0 to 255"
+    return None if right else "all keys must be colours, (r, g, b), whole numbers from 0 to 255"
 
 
 def _is_whole(value: Any) -> bool:

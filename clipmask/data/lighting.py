@@ -1,10 +1,9 @@
-"""Other light, other weather, another camera: changes of training images that keep every edge where
-it is.
+"""Lighting augmentation: other light, weather and cameras, without moving any edge.
 
-A street at dusk, in haze or through a cheap lens shows the same classes in other numbers. Where
-training images come from few drives, a network learns their light along with the streets; these
-changes take that crutch away. They are wider than INPUT.COLOR_AUG's, which stays within what one
-camera sees on one day.
+At dusk, in haze or through a cheap lens, a street shows the same classes with other pixel values.
+If the training images come from few drives, a network also learns the light of these drives; this
+augmentation prevents that. Its changes are larger than those of INPUT.COLOR_AUG, which stay within
+what one camera sees on one day.
 
     exposure       v ** gamma                gamma log-uniform in [1 / 2.5, 2.5]: night-dark to
                    washed out
@@ -14,8 +13,8 @@ camera sees on one day.
     blur           a Gaussian                sigma in [0.3, 1.5] pixels
     noise          + n, normal               standard deviation in [0, 0.06], grey or coloured
 
-with v in [0, 1]. Exposure, white balance and haze change each value by itself, so that the three
-are one table of 256 values a channel, read once.
+v is in [0, 1]. Exposure, white balance and haze change each value independently, so all three
+together are one lookup table of 256 values for each channel.
 """
 
 from __future__ import annotations
@@ -34,11 +33,10 @@ NOISE = 0.06
 
 
 class LightingJitter(nn.Module):
-    """Draws each of the five changes with the same probability, and applies those drawn in the
-    order above.
+    """Applies each of the five changes with a probability, in the order of the module's table.
 
     Args:
-        probability: of each change, in [0, 1].
+        probability: the probability of each change, in [0, 1].
     """
 
     def __init__(self, probability: float) -> None:
@@ -47,7 +45,7 @@ class LightingJitter(nn.Module):
         self.probability = probability
 
     def forward(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the changed picture, uint8 (3, H, W), and the labels as they are."""
+        """Returns the changed picture, uint8 (3, H, W), and the labels, which do not change."""
         exposed, balanced, hazy, blurred, noisy = (torch.rand(5) < self.probability).tolist()
         changed: Tensor = image.as_subclass(Tensor)
         if exposed or balanced or hazy:
@@ -70,7 +68,7 @@ class LightingJitter(nn.Module):
 
 
 def apply_table(image: Tensor, table: Tensor) -> Tensor:
-    """Replaces every value by what the table has for it.
+    """Replaces every value of a picture by its entry in a lookup table.
 
     Args:
         image: uint8 (C, H, W).
@@ -83,8 +81,9 @@ def apply_table(image: Tensor, table: Tensor) -> Tensor:
 
 
 def _add_noise(image: Tensor) -> Tensor:
-    """Adds noise to (3, H, W): grey or coloured, each for half of all images, of one strength over
-    the image.
+    """Adds noise to a picture (3, H, W), with the same strength everywhere.
+
+    The noise is grey for half of all images and coloured for the other half.
     """
     strength = 255 * NOISE * torch.rand(()).item()
     channels = len(image) if torch.rand(()).item() < 0.5 else 1
@@ -93,5 +92,5 @@ def _add_noise(image: Tensor) -> Tensor:
 
 
 def _log_uniform(limit: float, count: int = 1) -> Tensor:
-    """(count,) factors between 1 / ``limit`` and ``limit``, as likely to divide as to multiply."""
+    """Draws (count,) factors, log-uniformly between 1 / ``limit`` and ``limit``."""
     return torch.exp((2 * torch.rand(count) - 1) * math.log(limit))

@@ -6,7 +6,7 @@ run that is resumed with another IMS_PER_BATCH continues from the position that 
 from (seed, p). Nothing else has an effect. So the data of a run are the same bytes for any number
 of workers or processes, and after a resume.
 
-If datasets are trained together whose classes or ids of void differ, every sample carries its own
+If the training datasets differ in their classes or in their void ids, every sample carries its own
 ``vocabulary`` and ``ignore_label``.
 """
 
@@ -45,29 +45,30 @@ def build_train_loader(
     """Builds the loader of a training run.
 
     Args:
-        cfg: reads DATASETS.TRAIN and TRAIN_WEIGHTS, INPUT, SOLVER.IMS_PER_BATCH, SOLVER.MAX_ITER
-            and DATALOADER.NUM_WORKERS.
+        cfg: the config; DATASETS.TRAIN and TRAIN_WEIGHTS, INPUT, SOLVER.IMS_PER_BATCH,
+            SOLVER.MAX_ITER and DATALOADER.NUM_WORKERS are read.
         mapper: reads and augments one dataset dict, as in Detectron2. It gets ``file_name`` and
             ``sem_seg_file_name`` and returns a new dict with ``image``, uint8 (3, H, W) in the
             order of INPUT.FORMAT, and ``sem_seg``, (H, W) class ids and void. Its random numbers
             should come from torch's default CPU generator, which is seeded for each sample. None:
             ``TrainMapper``, with the augmentation of the section INPUT.
-        seed: of the order and the augmentation, 0 or more.
-        start_iteration: the first optimiser step to yield; a resumed run gives how many it has
-            done.
-        start_sample: the position of its first sample; None: ``start_iteration`` * IMS_PER_BATCH.
-        rank: of this process, 0 .. world_size - 1.
-        world_size: processes that share each batch.
-        pin_memory: hand tensors out in page-locked memory, from which a CUDA device copies while
-            the host goes on.
+        seed: the seed of the order and of the augmentation, 0 or more.
+        start_iteration: the first optimiser step to yield; for a resumed run, the number of steps
+            that are done.
+        start_sample: the position of the first sample; None: ``start_iteration`` * IMS_PER_BATCH.
+        rank: the rank of this process, 0 .. world_size - 1.
+        world_size: the number of processes that share each batch.
+        pin_memory: True: return tensors in page-locked memory, which a CUDA device copies
+            asynchronously.
 
     Returns:
-        One list of mapped samples per optimiser step, this process's share of the effective batch,
-        until MAX_ITER.
+        A loader that yields one list of mapped samples per optimiser step, until MAX_ITER. The list
+        is this process's share of the effective batch.
 
     Raises:
-        UserError: IMS_PER_BATCH is not a multiple of ``world_size``; a config value makes no sense;
-            a dataset is unknown or lacks something. A bad file raises it when it is read.
+        UserError: IMS_PER_BATCH is not a multiple of ``world_size``; a config value is out of
+            range; a dataset is unknown or incomplete. For a bad file, it is raised when the file is
+            read.
     """
     batch, steps = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER
     if batch < 1 or batch % world_size:
@@ -99,7 +100,7 @@ def build_train_loader(
         pin_memory=pin_memory,
         worker_init_fn=outlive_signals,
         timeout=_patience(cfg),
-        # its own: starting workers draws from it, and must not advance torch's
+        # starting workers draws from this generator; torch's own generator must not advance
         generator=torch.Generator(),
     )
 
@@ -113,21 +114,22 @@ def build_test_loader(
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> DataLoader[Record]:
-    """Builds the loader of an evaluation: lists of one sample, every ``world_size``-th sample.
+    """Builds the loader of an evaluation, which yields lists of one sample.
 
-    Each sample has the dataset's ``vocabulary``, so it is segmented into the dataset's classes.
+    The process ``rank`` gets every ``world_size``-th sample. Each sample has the dataset's
+    ``vocabulary``, so it is segmented into the dataset's classes.
 
     Args:
-        cfg: reads INPUT and DATALOADER.NUM_WORKERS.
-        dataset_name: a registered dataset.
+        cfg: the config; INPUT and DATALOADER.NUM_WORKERS are read.
+        dataset_name: the name of a registered dataset.
         mapper: reads one dataset dict, see ``build_train_loader``. None: ``TestMapper``.
-        rank: of this process, 0 .. world_size - 1.
-        world_size: processes that share the dataset.
+        rank: the rank of this process, 0 .. world_size - 1.
+        world_size: the number of processes that share the dataset.
         pin_memory: as for ``build_train_loader``.
 
     Raises:
-        UserError: a config value makes no sense; the dataset is unknown or lacks something. A bad
-            file raises it when it is read.
+        UserError: a config value is out of range; the dataset is unknown or incomplete. For a bad
+            file, it is raised when the file is read.
     """
     dataset = load_dataset(dataset_name, labelled=False)
     own = {"vocabulary": dataset.vocabulary}
@@ -163,7 +165,10 @@ def _order(cfg: CfgNode, sizes: Sequence[int], seed: int) -> Order:
 def _train_samples(
     cfg: CfgNode, mapper: Mapper | None, seed: int
 ) -> tuple[TrainSamples, list[int]]:
-    """The samples of DATASETS.TRAIN, and the number of each dataset; the lists are freed."""
+    """Returns the samples of DATASETS.TRAIN, and the size of each dataset.
+
+    The lists of dataset dicts are freed when it returns.
+    """
     parts = _parts(cfg, load_training_sets(cfg.DATASETS.TRAIN, present=False), mapper)
     return TrainSamples(parts, seed), [len(records) for records, _ in parts]
 
@@ -171,7 +176,13 @@ def _train_samples(
 def _parts(
     cfg: CfgNode, datasets: Sequence[RegisteredDataset], given: Mapper | None
 ) -> list[tuple[Sequence[Record], Mapper]]:
-    """The samples of each dataset, and their mapper: the ``given`` one, or a ``TrainMapper``."""
+    """Returns the samples of each dataset and their mapper.
+
+    Args:
+        cfg: the config.
+        datasets: the datasets.
+        given: the mapper of all datasets; None: a ``TrainMapper`` for each.
+    """
     spaces = {(dataset.vocabulary.label_space, dataset.ignore_label) for dataset in datasets}
     parts: list[tuple[Sequence[Record], Mapper]] = []
     for dataset in datasets:
@@ -186,7 +197,7 @@ def _parts(
 
 
 class _WithLabelSpace:
-    """A mapper that adds to each sample what its labels mean."""
+    """A mapper that adds the vocabulary and void id of its dataset to each sample."""
 
     def __init__(self, mapper: Mapper, own: dict[str, Any]) -> None:
         self.mapper, self.own = mapper, own
@@ -196,16 +207,16 @@ class _WithLabelSpace:
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
-    """Yields, per optimiser step, this process's (position, sample number) pairs.
+    """Yields one list of (position, sample number) pairs per optimiser step, for one process.
 
     Args:
-        order: which sample stands at which position.
-        batch_size: of all processes together; a multiple of ``world_size``.
+        order: the function that gives the sample number at a position.
+        batch_size: the batch of all processes together; a multiple of ``world_size``.
         iterations: the optimiser steps to yield.
-        first: the position of the first sample of ``iterations``; None: as if all steps before had
-            this batch size.
-        rank: of this process.
-        world_size: number of processes.
+        first: the position of the first sample of ``iterations``; None: the position if all steps
+            before had this batch size.
+        rank: the rank of this process.
+        world_size: the number of processes.
     """
 
     def __init__(
@@ -241,12 +252,12 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
 
 class TrainSamples(Dataset[Record]):
-    """The mapped training samples by (position, sample number).
+    """Mapped training samples, indexed by (position, sample number).
 
     Args:
-        parts: for each dataset its dicts, and what reads and augments one, with chance from torch's
-            default CPU generator. Samples are numbered through all of them.
-        seed: of the augmentation.
+        parts: for each dataset, its dicts and its mapper, whose random numbers come from torch's
+            default CPU generator. Sample numbers run through all datasets.
+        seed: the seed of the augmentation.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[Record], Mapper]], seed: int) -> None:
@@ -256,11 +267,11 @@ class TrainSamples(Dataset[Record]):
     def __getitem__(self, key: tuple[int, int]) -> Record:
         position, number = key
         state, threads = torch.get_rng_state(), torch.get_num_threads()
-        # A worker process has one thread. In the main process several would add up a mean in
-        # another order, and the picture could differ in its last bit.
+        # A worker process has one thread. Several threads, as in the main process, add numbers in
+        # another order, so the picture could differ in its last bit.
         torch.set_num_threads(1)
-        # The CPU's generator alone: torch.manual_seed would also reset the GPU's, which dropout
-        # draws from.
+        # Only the CPU's generator is seeded: torch.manual_seed would also reset the GPU's, from
+        # which dropout draws.
         torch.default_generator.manual_seed(stream(self.seed, AUGMENTATION, position))
         try:
             return self._mapped(number)
@@ -280,15 +291,15 @@ class TrainSamples(Dataset[Record]):
 
 
 class TestSamples(Dataset[Record]):
-    """The mapped test samples in the dataset's order.
+    """Mapped test samples in the order of the dataset.
 
     Args:
-        records: dataset dicts.
-        mapper: reads one.
-        own: what every sample has beside, unless its dict has another value.
+        records: the dataset dicts.
+        mapper: reads one dataset dict.
+        own: keys and values that are added to each sample that lacks them.
     """
 
-    __test__ = False  # no test case, whatever its name tells pytest
+    __test__ = False  # not a test case, although its name begins with Test
 
     def __init__(
         self, records: Sequence[Record], mapper: Mapper, own: Mapping[str, Any] | None = None
@@ -305,7 +316,7 @@ class TestSamples(Dataset[Record]):
 
 
 def _num_workers(cfg: CfgNode) -> int:
-    """Returns DATALOADER.NUM_WORKERS, no more than this process may use cores."""
+    """Returns DATALOADER.NUM_WORKERS, but at most the number of usable cores."""
     wanted = cfg.DATALOADER.NUM_WORKERS
     if wanted < 0:
         raise UserError(
@@ -316,10 +327,10 @@ def _num_workers(cfg: CfgNode) -> int:
 
 
 def _patience(cfg: CfgNode) -> int:
-    """Seconds after which a loader's processes hang; 0, for ever, where there are none."""
+    """Returns the seconds after which a silent worker counts as hung; 0 without workers."""
     return GIVE_UP_S if _num_workers(cfg) else 0
 
 
 def _as_list(samples: list[Record]) -> list[Record]:
-    """The batch of a model that takes lists."""
+    """Collates a batch for a model that takes lists: returns it unchanged."""
     return samples

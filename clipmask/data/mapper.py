@@ -1,4 +1,4 @@
-"""From a dataset dict (file names) to what the model takes (tensors)."""
+"""Mappers from a dataset dict (file names) to the input of the model (tensors)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from clipmask.errors import UserError
 class TrainMapper:
     """Reads a training sample, checks it and augments it.
 
-    Its chance comes from torch's default CPU generator: seeded alike, it returns the same bytes.
+    The random numbers come from torch's default CPU generator, so the same seed gives the same
+    bytes.
 
     Args:
         transform: the augmentation.
@@ -44,14 +45,14 @@ class TrainMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, label_format: LabelFormat) -> TrainMapper:
-        """Builds it from the section INPUT.
+        """Builds the mapper from the section INPUT of a config.
 
         Args:
             cfg: the whole config.
             label_format: how the label files are read.
 
         Raises:
-            UserError: a value makes no sense; the message names its key.
+            UserError: a value is out of range; the message names its key.
         """
         crop = None
         if cfg.INPUT.CROP.ENABLED:
@@ -62,17 +63,16 @@ class TrainMapper:
                 class_balance=cfg.INPUT.CROP.CLASS_BALANCE,
                 ignore_label=label_format.ignore_label,
             )
+        test_size = None
+        if cfg.INPUT.SCALE_FROM_TEST_SIZE:
+            test_size = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
         transform = TrainTransform(
             scale_range=cfg.INPUT.SCALE_RANGE,
             crop=crop,
             flip=cfg.INPUT.RANDOM_FLIP,
             color_aug=cfg.INPUT.COLOR_AUG,
             lighting=cfg.INPUT.LIGHTING_AUG,
-            test_size=(
-                (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
-                if cfg.INPUT.SCALE_FROM_TEST_SIZE
-                else None
-            ),
+            test_size=test_size,
             shorter_side=_shorter_side(cfg),
         )
         return cls(
@@ -86,18 +86,19 @@ class TrainMapper:
         """Maps one sample.
 
         Args:
-            record: dataset dict with ``file_name`` and ``sem_seg_file_name``.
+            record: a dataset dict with ``file_name`` and ``sem_seg_file_name``.
 
         Returns:
-            A copy with ``height`` and ``width`` of the original, ``image`` uint8 (3, h, w) in the
-            channel order of ``format`` and ``sem_seg`` (h, w), uint8 or int64, both augmented.
+            A copy of ``record`` with the original ``height`` and ``width``, the augmented picture
+            as ``image``, uint8 (3, h, w) in the channel order ``format``, and its augmented labels
+            as ``sem_seg``, uint8 or int64 (h, w).
 
         Raises:
             UserError: a file is missing or wrong.
         """
         pixels, sample = _read(record, self.max_pixels)
         labels = read_labels(record["sem_seg_file_name"], self.label_format, pixels.shape[:2])
-        # A view in the order of the file: only what is left of the picture is put into planes.
+        # The permuted view is not copied here: only the cropped part is copied, in the transform.
         image, sem_seg = self.transform(
             torch.from_numpy(np.array(pixels)).permute(2, 0, 1), torch.from_numpy(labels)
         )
@@ -107,19 +108,19 @@ class TrainMapper:
 
 
 class TestMapper:
-    """Reads a test picture and resizes it; labels are left to the evaluator.
+    """Reads a test picture and resizes it. The evaluator reads the labels.
 
     Args:
         min_size: INPUT.MIN_SIZE_TEST, the shorter side in pixels; 0: the picture's own size.
-        max_size: INPUT.MAX_SIZE_TEST, the most for the longer side.
+        max_size: INPUT.MAX_SIZE_TEST, the largest longer side in pixels.
         format: INPUT.FORMAT, the channel order that the model takes.
         max_pixels: INPUT.MAX_PIXELS, see ``read_image``.
 
     Raises:
-        UserError: a value makes no sense; the message names its key.
+        UserError: a value is out of range; the message names its key.
     """
 
-    __test__ = False  # no test case, whatever its name tells pytest
+    __test__ = False  # not a test case, although its name begins with Test
 
     def __init__(
         self, *, min_size: int, max_size: int, format: str, max_pixels: int = MAX_PIXELS
@@ -138,7 +139,11 @@ class TestMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> TestMapper:
-        """Builds it from the section INPUT; raises a ``UserError`` as the constructor does."""
+        """Builds the mapper from the section INPUT of a config.
+
+        Raises:
+            UserError: as for the constructor.
+        """
         return cls(
             min_size=cfg.INPUT.MIN_SIZE_TEST,
             max_size=cfg.INPUT.MAX_SIZE_TEST,
@@ -150,11 +155,11 @@ class TestMapper:
         """Maps one sample.
 
         Args:
-            record: dataset dict with ``file_name``.
+            record: a dataset dict with ``file_name``.
 
         Returns:
-            A copy with ``height`` and ``width`` of the original and ``image`` uint8 (3, h, w),
-            resized, in the channel order of ``format``.
+            A copy of ``record`` with the original ``height`` and ``width``, and the resized picture
+            as ``image``, uint8 (3, h, w) in the channel order ``format``.
 
         Raises:
             UserError: the file is missing or wrong.
@@ -163,7 +168,7 @@ class TestMapper:
         return {**sample, **self.from_array(pixels)}
 
     def from_array(self, pixels: NDArray[np.uint8]) -> dict[str, Any]:
-        """Maps a picture that is in memory already.
+        """Maps a picture that is in memory.
 
         Args:
             pixels: uint8 (H, W, 3), RGB.
@@ -180,15 +185,15 @@ class TestMapper:
 
 
 def _shorter_side(cfg: CfgNode) -> ShorterSide | None:
-    """Returns what INPUT.MIN_SIZE_TRAIN says; None where INPUT.SCALE_RANGE stands in its place."""
+    """Returns the sizes of INPUT.MIN_SIZE_TRAIN; None if INPUT.SCALE_RANGE is used instead."""
     sizes = tuple(cfg.INPUT.MIN_SIZE_TRAIN)
     if sizes == (0,):
         return None
     if cfg.INPUT.SCALE_FROM_TEST_SIZE:
         raise UserError(
             f"INPUT.MIN_SIZE_TRAIN {sizes} and INPUT.SCALE_FROM_TEST_SIZE both set the size of"
-            " training pictures; set one of them back, MIN_SIZE_TRAIN (0,) or SCALE_FROM_TEST_SIZE"
-            " False"
+            " training pictures; switch one of them off: MIN_SIZE_TRAIN (0,) or"
+            " SCALE_FROM_TEST_SIZE False"
         )
     return ShorterSide(sizes, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
 
@@ -196,10 +201,10 @@ def _shorter_side(cfg: CfgNode) -> ShorterSide | None:
 def _read(record: dict[str, Any], max_pixels: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Returns the picture (H, W, 3) of a record, and a copy of the record with its size.
 
-    A record may have an ``image_format``, see ``read_image``; ``load_dataset`` puts it there.
+    A record may have an ``image_format`` (see ``read_image``), which ``load_dataset`` adds.
 
     Raises:
-        UserError: the record gives another size than the file has.
+        UserError: the record states another size than the file has.
     """
     image_format = record.get("image_format", PLAIN)
     pixels = read_image(record["file_name"], image_format=image_format, max_pixels=max_pixels)
@@ -214,12 +219,13 @@ def _read(record: dict[str, Any], max_pixels: int) -> tuple[NDArray[np.uint8], d
 
 
 def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """(H, W, 3) -> (3, H, W)."""
+    """Converts a picture (H, W, 3) to a tensor (3, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def _ordered(image: Tensor, format: str) -> Tensor:
-    """Returns an RGB picture (3, h, w) in the channel order ``format``, contiguous; one of other
-    bands stays as it is.
+    """Returns an RGB picture (3, h, w) in the channel order ``format``, contiguous.
+
+    Pictures with another number of bands keep their order.
     """
     return (image.flip(0) if format == "BGR" and len(image) == 3 else image).contiguous()

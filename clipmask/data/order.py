@@ -1,11 +1,10 @@
-"""Which sample stands at which position of a training, a function of the seed and the position
-alone.
+"""The order of the training samples: position p -> sample number.
 
-    EpochOrder      all samples once an epoch:  p -> sample p mod n of epoch p div n
-    WeightedOrder   several datasets by shares w_d:  p -> the dataset, then its next sample
+    EpochOrder      all samples once per epoch:  p -> sample p mod n of epoch p div n
+    WeightedOrder   several datasets with shares w_d:  p -> the dataset, then its next sample
 
-Either can be asked for any position, so a resumed run goes on where it was, on any number of
-processes.
+The result depends on the seed and the position only. Both orders accept any position, so a resumed
+run continues where it stopped, with any number of processes.
 """
 
 from __future__ import annotations
@@ -22,18 +21,19 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 class Order(Protocol):
-    """Position, from 0, to the number of a sample; samples are numbered through all datasets."""
+    """Maps a position (0, 1, ...) to a sample number, which runs through all datasets."""
 
     def __call__(self, position: int) -> int: ...
 
 
 class EpochOrder:
-    """Shows every sample once an epoch, each epoch in an order of its own.
+    """Visits every sample once per epoch, in a new random order each epoch.
 
     Args:
-        count: n, samples.
-        seed: of the order.
-        dataset: numbers datasets that have an order each; None: there is one order for all.
+        count: n, the number of samples.
+        seed: the seed of the order.
+        dataset: the number of the dataset, if each dataset has its own order; None: there is one
+            order for all.
     """
 
     def __init__(self, count: int, seed: int, dataset: int | None = None) -> None:
@@ -49,7 +49,7 @@ class EpochOrder:
         return int(self._order[position % self.count])
 
     def _permutation(self, epoch: int) -> Tensor:
-        """The order of an epoch, a permutation of 0 .. n - 1."""
+        """Returns the order of an epoch, a permutation of 0 .. n - 1."""
         generator = torch.Generator().manual_seed(stream(self.seed, ORDER, epoch, *self._dataset))
         return torch.randperm(self.count, generator=generator)
 
@@ -57,26 +57,27 @@ class EpochOrder:
 class WeightedOrder:
     """Mixes datasets by weight; each dataset goes through its own samples epoch by epoch.
 
-    Position p belongs to the dataset in whose share of [0, 1) the number frac((p + 1) g) falls, g
-    the golden ratio: any stretch of positions, such as a batch, holds each dataset's share as
-    nearly as whole numbers allow.
+    The interval [0, 1) is divided into one part per dataset, whose length is the dataset's share.
+    Position p belongs to the dataset in whose part frac((p + 1) g) lies; g is the golden ratio.
+    Therefore any sequence of positions, such as a batch, has nearly the right share of each
+    dataset.
 
     Args:
-        sizes: samples of each dataset.
-        weights: how often each is shown, relative to the others, above 0.
-        seed: of the orders.
+        sizes: the number of samples of each dataset.
+        weights: how often each dataset is visited, relative to the others; above 0.
+        seed: the seed of the orders.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
         self._bounds = np.cumsum(weights) / np.sum(weights)
         self._first = np.cumsum([0, *sizes])
         self._orders = [EpochOrder(size, seed, dataset) for dataset, size in enumerate(sizes)]
-        self._position = 0  # of the counts
-        # samples of each dataset before that position
+        self._position = 0
+        # number of samples of each dataset before ``_position``
         self._counts = np.zeros(len(sizes), dtype=np.int64)
 
     def __call__(self, position: int) -> int:
-        """See ``Order``; quick where positions rise."""
+        """See ``Order``. It is fast if the positions of successive calls rise."""
         self._count_to(position)
         dataset = int(self._dataset(np.array([position]))[0])
         return int(self._first[dataset]) + self._orders[dataset](int(self._counts[dataset]))
@@ -97,5 +98,5 @@ class WeightedOrder:
 
 
 def stream(seed: int, purpose: int, *numbers: int) -> int:
-    """Returns a 64-bit seed that is unrelated for any two different lists of numbers."""
+    """Returns a 64-bit seed; different arguments give independent seeds."""
     return int(np.random.SeedSequence((seed, purpose, *numbers)).generate_state(1, np.uint64)[0])

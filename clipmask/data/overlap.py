@@ -1,4 +1,4 @@
-"""Pictures that are trained on and tested too, whose scores say nothing."""
+"""Detection of pictures that are in the training and the test data."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from clipmask.errors import UserError
 
 Record = Mapping[str, Any]
 
-MOST_ASKED = 100_000  # files that the system is asked about before a run; of more, so many
+MOST_CHECKED = 100_000  # files that are looked up on disk before a run; of more files, this many
 
 
 def refuse_shared(trained: Mapping[str, Sequence[Record]], tested: Mapping[str, Any]) -> None:
     """Refuses test datasets that hold pictures of the training datasets.
 
-    A picture is the file that its path leads to; links are followed. Of more than ``MOST_ASKED``
-    training pictures the paths alone are compared. A dataset that is named for both is meant so.
+    Two paths show the same picture if they lead to the same file, also over links. If there are
+    more than ``MOST_CHECKED`` pictures, only the paths are compared. A dataset that is named for
+    both training and test is accepted, because its user did so on purpose.
 
     Args:
-        trained: name of a dataset to its dicts.
-        tested: likewise.
+        trained: the names of the training datasets -> their dicts.
+        tested: the names of the test datasets -> their dicts.
 
     Raises:
         UserError: two datasets of different names share a picture.
@@ -36,20 +37,20 @@ def refuse_shared(trained: Mapping[str, Sequence[Record]], tested: Mapping[str, 
                 both = one if one == other else f"{one}, which is {other},"
                 raise UserError(
                     f"DATASETS.TRAIN {train!r} and DATASETS.TEST {test!r} share {len(shared)} of"
-                    f" {len(records)} test pictures, the first is {both}: scores on pictures that"
-                    " were trained on say nothing. Put each picture into one split, or take the"
-                    " dataset out of DATASETS.TEST"
+                    f" {len(records)} test pictures, the first is {both}: scores on training"
+                    " pictures are meaningless. Put each picture into one split, or remove the"
+                    " dataset from DATASETS.TEST"
                 )
 
 
 def shared_pictures(trained: Sequence[str], tested: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the tested paths that lead to a trained file, each with the trained path.
+    """Returns the test paths that lead to a training picture, each with the training path.
 
     Args:
-        trained: paths of pictures.
-        tested: likewise.
+        trained: the paths of the training pictures.
+        tested: the paths of the test pictures.
     """
-    if len(trained) + len(tested) > MOST_ASKED:
+    if len(trained) + len(tested) > MOST_CHECKED:
         known = set(trained)
         return [(path, path) for path in tested if path in known]
     places = dict(zip(identities(trained), trained, strict=True))

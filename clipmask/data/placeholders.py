@@ -1,4 +1,4 @@
-"""Class names that say nothing of what they name, such as ``class_0``."""
+"""Detection of class names without meaning, such as ``class_0``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PLACEHOLDER = re.compile(
 
 
 def placeholders(names: Sequence[str]) -> list[str]:
-    """Returns the names that are a bare number or a word such as ``class`` with a number.
+    """Returns the names that are only a number, or a word such as ``class`` with a number.
 
-    CLIP embeds names, so these give a class an embedding without meaning.
+    CLIP embeds the names, so the embedding of such a class has no meaning.
 
     Args:
-        names: class names; of ``car;automobile`` the first counts.
+        names: class names; of synonyms, ``car;automobile``, the first one is checked.
     """
     return [name for name in names if _PLACEHOLDER.fullmatch(first_synonym(name))]

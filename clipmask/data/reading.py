@@ -1,7 +1,6 @@
-"""Reads pictures and label maps from files, and says which file is wrong and why.
+"""Reading of pictures and label maps, with an error that names the file and its fault.
 
-Every fault of a file becomes a ``UserError`` here, where it is first touched, so that no later
-stage meets pixels it does not expect.
+Every fault of a file becomes a ``UserError`` here, so that later stages may rely on the pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from clipmask.data.label_format import TRANSPARENT, LabelFormat, unpacked
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
 
-# What counts as a picture where folders are searched; a file that is named itself is always tried.
+# The suffixes of pictures in a folder search. A file that the user names may have any suffix.
 PICTURE_SUFFIXES = {
     ".avif",
     ".bmp",
@@ -43,10 +42,11 @@ PICTURE_SUFFIXES = {
     ".tiff",
     ".webp",
 }
-MAX_PIXELS = 1_000_000_000  # of a picture, unless INPUT.MAX_PIXELS says otherwise
-_PILLOW = threading.Lock()  # its limit is one for the whole process
-_ORIENTATION_TAG = 0x0112  # of EXIF
-_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # by the value of that tag
+MAX_PIXELS = 1_000_000_000  # the default of INPUT.MAX_PIXELS, for one picture
+_PILLOW = threading.Lock()  # Pillow's limit is one global variable of the process
+_ORIENTATION_TAG = 0x0112  # in EXIF
+# value of the orientation tag -> the function that turns the picture upright
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
     4: np.flipud,
@@ -66,7 +66,7 @@ _ID_MODES = {
     "I",
     "F",
 }  # Pillow's modes with one whole number per pixel
-_COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # those that become RGBA without loss
+_COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # modes that RGBA holds without loss
 
 
 def read_image(
@@ -75,25 +75,25 @@ def read_image(
     image_format: ImageFormat = PLAIN,
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
-    """Reads a picture as 8-bit colour, upright.
+    """Reads a picture as upright 8-bit colour.
 
-    The camera's orientation tag is applied. Palettes, grey and CMYK are converted, 16-bit values
-    are scaled to 8 bits, an alpha channel is dropped.
+    The camera's orientation tag is applied. Palettes, grey and CMYK are converted to RGB, 16-bit
+    values are scaled to 8 bits, and an alpha channel is dropped.
 
     Args:
-        path: any format that Pillow reads; of several frames the first.
-        format: order of the channels, ``RGB`` or ``BGR``.
-        image_format: which values of the file become 0 and 255; by default those that its type
-            holds.
-        max_pixels: INPUT.MAX_PIXELS, the most that a picture may have; 0: any number.
+        path: a file in any format that Pillow reads; if it has several frames, the first is read.
+        format: the order of the channels, ``RGB`` or ``BGR``.
+        image_format: which values of the file become 0 and 255; by default, the range of the
+            file's number type.
+        max_pixels: INPUT.MAX_PIXELS, the largest number of pixels allowed; 0: no limit.
 
     Returns:
-        uint8 (H, W, 3), contiguous; of an ``image_format`` with bands (H, W, bands), in their own
-        order where they are not three.
+        uint8 (H, W, 3), contiguous. If ``image_format`` has bands, (H, W, bands); ``format``
+        applies to three bands only.
 
     Raises:
-        UserError: the file is missing, is not a picture, is damaged, or has pixels of more than 16
-            bits for which ``image_format`` gives no range; or the format is unknown.
+        UserError: the file is missing, is not a picture, is damaged, or has more than 16 bits per
+            pixel and ``image_format`` gives no range; or ``format`` is unknown.
     """
     check_format(format)
     if image_format.scales or image_format.bands:
@@ -102,12 +102,11 @@ def read_image(
         bgr = format == "BGR" and pixels.shape[-1] == 3
         return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
     with _opened(path, "image", max_pixels) as image:
-        # without, a picture that stands upright would be copied
         _turn_upright(image, path)
         if image.mode.startswith("I") or image.mode == "F":
             pixels = _wide_to_8_bits(np.asarray(image), path)
         else:
-            # a palette may hold transparent entries, which RGB has no room for
+            # a palette may have transparent entries, which RGB can't represent
             if image.mode in ("P", "PA"):
                 image = image.convert("RGBA")
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
@@ -119,8 +118,8 @@ def _eight_bits(
 ) -> NDArray[np.uint8]:
     if not image_format.scales and values.dtype not in (np.uint8, np.uint16):
         raise UserError(
-            f"image {path}: holds {values.dtype} values; say image_range, the values that are black"
-            " and white"
+            f"image {path}: holds {values.dtype} values; set image_range, the values that become"
+            " black and white"
         )
     return image_format.to_8_bits(values)
 
@@ -130,16 +129,16 @@ def read_values(
     bands: Sequence[int] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[Any]:
-    """Reads the values of a picture in the depth that its file has, upright.
+    """Reads the values of a picture, upright, without a conversion to 8 bits.
 
     Args:
-        path: any format that Pillow reads; with ``bands`` a TIFF file.
-        bands: see ``ImageFormat``.
+        path: a file in any format that Pillow reads; with ``bands``, also other TIFF files.
+        bands: the numbers of the bands, see ``ImageFormat``; None: the picture is colour or grey.
         max_pixels: as for ``read_image``.
 
     Returns:
-        (H, W, 3): uint8 or uint16, or int32 or float32 for files that hold such values; grey is
-        repeated.
+        (H, W, 3), uint8, uint16, int32 or float32 as in the file; grey is repeated three times.
+        With ``bands``, (H, W, bands).
 
     Raises:
         UserError: the file is missing, is not a picture or is damaged.
@@ -153,9 +152,9 @@ def read_values(
         elif _is_deep(path):
             values = _deep_colors(path)
         else:
-            values = np.asarray(
-                image.convert("RGBA").convert("RGB") if "P" in image.mode else image.convert("RGB")
-            )
+            if "P" in image.mode:  # a palette may have transparent entries
+                image = image.convert("RGBA")
+            values = np.asarray(image.convert("RGB"))
     if values.dtype.kind in "iu" and values.dtype.byteorder == ">":
         values = values.astype(values.dtype.newbyteorder("="))
     if values.ndim == 2:
@@ -164,15 +163,13 @@ def read_values(
 
 
 def _is_deep(path: str | os.PathLike[str]) -> bool:
-    """Whether a file has 16 bits for each of several channels, of which Pillow keeps the high
-    byte.
-    """
-    with _open(path) as image:  # what is decoded no longer tells
+    """Returns whether a file has several channels of 16 bits, which Pillow reduces to 8 bits."""
+    with _open(path) as image:  # an image that is already decoded lacks this information
         return any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def _deep_colors(path: str | os.PathLike[str]) -> NDArray[np.uint16]:
-    """Returns (H, W, 3), RGB, of a file with 16 bits for each channel."""
+    """Reads a file with 16 bits per channel as (H, W, 3), RGB."""
     import cv2
 
     values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -187,21 +184,21 @@ def _deep_colors(path: str | os.PathLike[str]) -> NDArray[np.uint16]:
 def read_labels(
     path: str | os.PathLike[str], format: LabelFormat, size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8] | NDArray[np.int64]:
-    """Reads a label map and checks every id in it; no later stage has to.
+    """Reads a label map and checks every pixel, so that no later stage has to.
 
     Args:
-        path: a lossless picture: with one channel (or a palette, whose indices are the ids), or in
+        path: a lossless picture of ids (one channel, or a palette whose indices are the ids) or of
             colours, as ``format`` says.
-        format: what its pixels may hold.
-        size: (H, W) of the picture that the map belongs to; None: not compared.
+        format: which values the pixels may have.
+        size: the (H, W) of the picture that the map belongs to; None: the size is not checked.
 
     Returns:
-        (H, W) class ids, and ``format.ignore_label`` for void; of ``format.dtype``.
+        (H, W) class ids, with ``format.ignore_label`` for void, of the type ``format.dtype``.
 
     Raises:
         UserError: the file is missing, is not a picture, is damaged, lossy, or holds colours
-            instead of ids; its size differs from ``size``; an id or a colour must not occur; a
-            colour is not opaque.
+            instead of ids; its size differs from ``size``; an id or a colour is not allowed; a
+            colour is transparent.
     """
     raw = read_label_pixels(path, format)
     if size is not None and raw.shape != tuple(size):
@@ -216,13 +213,13 @@ def read_labels(
 
 
 def read_label_pixels(path: str | os.PathLike[str], format: LabelFormat) -> NDArray[Any]:
-    """Reads what stands in a label file, whether it is known or not.
+    """Reads the pixel values of a label file without checking them.
 
     Args:
         path, format: as for ``read_labels``.
 
     Returns:
-        (H, W) ids as they are in the file; where ``format`` is of colours, r + 256 g + 65536 b.
+        The ids (H, W) of the file; if ``format`` is of colours, the numbers r + 256 g + 65536 b.
 
     Raises:
         UserError: the file is missing, is not a picture, is damaged, lossy, or of another kind than
@@ -239,13 +236,13 @@ def read_label_pixels(path: str | os.PathLike[str], format: LabelFormat) -> NDAr
                 " as single-channel PNG, or read it by colours with encoding: rgb, color_tolerance"
                 " and others: void in a descriptor (clipmask-data init writes them)"
             )
-        return (
-            _packed_colors(image, path, format) if format.colored else _raw_ids(image, path, format)
-        )
+        if format.colored:
+            return _packed_colors(image, path, format)
+        return _raw_ids(image, path, format)
 
 
 def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelFormat) -> NDArray[Any]:
-    """Returns the pixel values (H, W) of an opened label map, upright."""
+    """Returns the ids (H, W) of an opened label map, upright."""
     if image.mode not in _ID_MODES:
         raise UserError(
             f"label map {path}: holds colours ({image.mode} pixels) where one class id per pixel is"
@@ -259,7 +256,7 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelForm
 
 
 def _whole_numbers(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Returns values as they are, floats as int32; refuses fractions."""
+    """Returns integers unchanged and floats as int32; refuses numbers with fractions."""
     if values.dtype.kind != "f":
         return values
     finite = np.isfinite(values)
@@ -274,7 +271,7 @@ def _whole_numbers(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArra
 
 
 def _is_known(path: str | os.PathLike[str]) -> bool:
-    """Whether Pillow knows what a file is; True where it is not there."""
+    """Returns whether Pillow knows the format of a file; True if the file is missing."""
     try:
         with _open(path):
             return True
@@ -287,9 +284,7 @@ def _is_known(path: str | os.PathLike[str]) -> bool:
 def _packed_colors(
     image: Image.Image, path: str | os.PathLike[str], format: LabelFormat
 ) -> NDArray[np.uint32]:
-    """Returns the colours (H, W) of an opened label map, upright, as ``LabelFormat.decode`` takes
-    them.
-    """
+    """Returns the colours (H, W) of an opened label map, upright, for ``LabelFormat.decode``."""
     if image.mode not in _COLOR_MODES:
         raise UserError(
             f"label map {path}: has {image.mode} pixels where 8-bit colours are expected; save it"
@@ -299,8 +294,7 @@ def _packed_colors(
     opaque = image.mode in ("1", "L", "P", "RGB") and "transparency" not in image.info
     if image.mode != "RGB" or not opaque:
         image = image.convert("RGBA")
-    # Pillow keeps RGB in four bytes too: the fourth costs nothing here, and three would have to be
-    # put together.
+    # Pillow also stores RGB in four bytes per pixel, so four bytes need no conversion.
     pixels = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
     raw = np.frombuffer(pixels, np.dtype("<u4")).reshape(image.height, image.width)
     colors = raw & np.uint32(0xFFFFFF)
@@ -311,36 +305,36 @@ def _packed_colors(
     if format.transparent is None:
         raise UserError(
             f"label map {path}: {int(clear.sum())} pixels are transparent; save it as RGB, with"
-            " opaque colours, or say what they are (transparent: void or a class's name, in a"
+            " opaque colours, or say what they mean (transparent: void or a class's name, in a"
             " descriptor)"
         )
     return np.where(clear, np.uint32(TRANSPARENT), colors)
 
 
 def _refuse(path: str | os.PathLike[str], wrong: NDArray[Any], format: LabelFormat) -> NoReturn:
-    """Raises a ``UserError`` about the values ``wrong`` (N,), which must not occur."""
+    """Raises a ``UserError`` that lists the values ``wrong`` (N,), which are not allowed."""
     values, counts = np.unique(wrong, return_counts=True)
     if not format.colored:
-        listed = ", ".join(str(value) for value in values[:10]) + (
-            ", ..." if values.size > 10 else ""
-        )
+        listed = ", ".join(map(str, values[:10]))
+        if values.size > 10:
+            listed += ", ..."
         raise UserError(
             f"label map {path}: class id {listed} out of range ({wrong.size} pixels); expected"
             f" {_expected_ids(format)}"
         )
     most = counts.argmax()
-    others = (
-        f"; {values.size - 1} more colours are unknown too, as after smoothing, resizing or a lossy"
-        " format"
-        if values.size > 1
-        else ""
-    )
+    others = ""
+    if values.size > 1:
+        others = (
+            f"; {values.size - 1} more colours are unknown too, as after smoothing, resizing or a"
+            " lossy format"
+        )
     known = ", ".join(str(unpacked(number)) for number in format.known if number != TRANSPARENT)
     raise UserError(
-        f"label map {path}: the colour {unpacked(int(values[most]))} ({counts[most]} pixels) is no"
-        f" class's and not void{others}. Known are {known}: give it to a class, or make it void"
-        " (void_colors in a descriptor, label_values in metadata). Smoothed edges: color_tolerance"
-        " and others: void in a descriptor"
+        f"label map {path}: the colour {unpacked(int(values[most]))} ({counts[most]} pixels) is"
+        f" neither a class nor void{others}. Known are {known}: give it to a class, or make it void"
+        " (void_colors in a descriptor, label_values in metadata). For smoothed edges, use"
+        " color_tolerance and others: void in a descriptor"
     )
 
 
@@ -354,15 +348,17 @@ def _expected_ids(format: LabelFormat) -> str:
 
 
 def check_format(format: str) -> None:
-    """Raises a ``UserError`` unless ``format`` (the config key INPUT.FORMAT) is RGB or BGR."""
+    """Checks that ``format`` (the config key INPUT.FORMAT) is RGB or BGR.
+
+    Raises:
+        UserError: it is another value.
+    """
     if format not in ("RGB", "BGR"):
         raise UserError(f"INPUT.FORMAT is {format!r}; it must be RGB or BGR")
 
 
 def _open(path: str | os.PathLike[str]) -> Any:
-    """Opens a picture of any size: Pillow's own limit, which is for files of strangers, has no way
-    out for a user's large picture, and ours is a key.
-    """
+    """Opens a picture without Pillow's limit of the size, which INPUT.MAX_PIXELS replaces."""
     with _PILLOW:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -372,17 +368,24 @@ def _open(path: str | os.PathLike[str]) -> Any:
 
 
 def _turn_upright(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Turns a picture as its EXIF tag says."""
+    """Turns a picture upright, as its EXIF tag says; an upright one is not copied."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
-    except Exception as error:  # of a damaged tag Pillow raises what it happens to
+    except Exception as error:  # Pillow raises exceptions of many types for damaged tags
         raise UserError(f"picture {path}: its EXIF tags can't be read ({error})") from error
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], what: str, max_pixels: int = 0) -> Iterator[Image.Image]:
-    """Opens and decodes a picture; whatever Pillow raises becomes a ``UserError`` that names
-    ``what`` and the path.
+    """Opens and decodes a picture.
+
+    Args:
+        path: the file.
+        what: the kind of file, for messages: ``image`` or ``label map``.
+        max_pixels: the largest number of pixels allowed; 0: no limit.
+
+    Raises:
+        UserError: the file is missing, damaged or too large.
     """
     refuse_special(path, what)
     try:
@@ -393,8 +396,8 @@ def _opened(path: str | os.PathLike[str], what: str, max_pixels: int = 0) -> Ite
         hint = ""
         if what == "image" and str(path).lower().endswith(TIFF_SUFFIXES):
             hint = (
-                "; if it has more bands than red, green and blue, say which to take: bands: [4, 3,"
-                " 2] in a descriptor"
+                "; if it has more bands than red, green and blue, choose some: bands: [4, 3, 2] in"
+                " a descriptor"
             )
         raise UserError(f"{what} {path}: is not an image in any known format{hint}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -404,8 +407,8 @@ def _opened(path: str | os.PathLike[str], what: str, max_pixels: int = 0) -> Ite
         if max_pixels and width * height > max_pixels:
             raise UserError(
                 f"{what} {path}: has {width}x{height} pixels (width x height), more than"
-                f" {max_pixels}; if that is right, and there is memory for 3 bytes a pixel, say"
-                f" INPUT.MAX_PIXELS {width * height}"
+                f" {max_pixels}; if this size is right, and there is memory for 3 bytes per pixel,"
+                f" set INPUT.MAX_PIXELS {width * height}"
             )
         try:
             image.load()
@@ -419,7 +422,7 @@ def _wide_to_8_bits(pixels: NDArray, path: str | os.PathLike[str]) -> NDArray[np
     if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 65535:
         raise UserError(
             f"image {path}: has more than 16 bits per pixel; save it with 8 or 16 bits per channel,"
-            " or give the dataset an image_range, the values that are black and white"
+            " or give the dataset an image_range, the values that become black and white"
         )
     grey = PLAIN.to_8_bits(pixels)
     return np.repeat(grey[..., None], 3, axis=-1)

@@ -1,8 +1,8 @@
-"""Many dataset dicts in little memory, which the processes of a loader share.
+"""Compact storage of many dataset dicts in memory that the processes of a loader share.
 
-Python counts the references to each object in the object itself. A loader's process that only reads
-a list of dicts therefore writes to it, and soon has a copy of all of it. Bytes in one array are not
-touched.
+Python stores the reference count of an object in the object itself. A process of a loader that only
+reads a list of dicts therefore writes to it, and soon has a copy of the whole list. The bytes of
+one array have no reference counts, so they stay shared.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ Record = dict[str, Any]
 
 
 class PackedRecords(Sequence[Record]):
-    """Dataset dicts as pickled bytes in one array; each access makes a dict anew.
+    """A sequence of dataset dicts, stored as pickled bytes in one array.
+
+    Each access returns a new dict.
 
     Args:
-        records: of plain values, which are copied.
+        records: the dataset dicts, of plain values; they are copied.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -56,8 +58,9 @@ class PackedRecords(Sequence[Record]):
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Lets many objects be made without Python's search for cycles, which goes over all of them
-    again and again and doubles the time.
+    """Switches Python's garbage collector off while the context lasts.
+
+    It speeds up the creation of very many objects, which the collector would scan again and again.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,9 +1,9 @@
-"""Which picture of a described dataset belongs to which split.
+"""Assignment of the pictures of a described dataset to splits.
 
-Shares are drawn by a hash of each picture's path relative to the folder of images, so neither the
-order of the files nor the machine matters. Of up to ``FEW`` pictures, the order of the hashes is
-cut so that each split gets its share to the picture. Of more, each picture's own hash decides, so
-that a file that is added moves no other.
+For shares, the split of a picture depends on a hash of its path relative to the folder of images;
+the order of the files and the machine have no effect. Up to ``FEW`` pictures are sorted by their
+hash and cut, so that each split gets exactly its share. Of more pictures, each one's own hash
+decides, so that a new file does not move others to another split.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
 
-LISTS = (".txt", ".csv", ".tsv", ".lst")  # endings of files that list pictures
-TABLES = (".csv", ".tsv")  # of those whose first line may name columns
-FEW = 500  # pictures, up to which shares are met exactly
+LISTS = (".txt", ".csv", ".tsv", ".lst")  # suffixes of files that list pictures
+TABLES = (".csv", ".tsv")  # suffixes of lists whose first line may name the columns
+FEW = 500  # up to this number of pictures, shares are exact
 Source = float | Path  # a share, or a text file or folder
 
 
@@ -33,23 +33,22 @@ def split_paths(
     images: Path,
     seed: int = 0,
 ) -> dict[str, list[Path]]:
-    """Shares pictures out.
+    """Assigns pictures to splits.
 
     Args:
-        splits: shares that sum to 1; or for each a text file, which lists pictures (see
+        splits: for each split its share (all sum to 1); or a text file that lists its pictures (see
             ``named_pictures``); or a folder below ``images``.
-        pictures: all there are, relative to ``images``.
-        labelled: those with a label map, in order; the others are in no split.
+        pictures: the paths of all pictures, relative to ``images``.
+        labelled: those that have a label map, sorted; the others are in no split.
         descriptor: the YAML file, for messages.
-        images: their folder.
-        seed: of the shares.
+        images: the folder of the pictures.
+        seed: the seed of the shares.
 
     Returns:
         For each split its pictures, in the order of ``labelled`` or of the text file.
 
     Raises:
-        UserError: a text file names a picture that is not there, or that could be several, or is
-            empty.
+        UserError: a text file is empty, or a line of it fits no picture or several.
     """
     shares = {split: source for split, source in splits.items() if isinstance(source, float)}
     if shares:
@@ -62,44 +61,48 @@ def split_paths(
             found[split] = [image for image in labelled if image.is_relative_to(inside)]
         else:
             known = set(labelled)
-            found[split] = [
-                image for image in _listed(source, pictures, descriptor, images) if image in known
-            ]
+            listed = _listed(source, pictures, descriptor, images)
+            found[split] = [image for image in listed if image in known]
     return found
 
 
 def by_share(
     shares: Mapping[str, float], images: Sequence[Path], seed: int = 0
 ) -> dict[str, list[Path]]:
-    """Draws splits by shares, see the module's text.
+    """Assigns pictures to splits at random, by shares; see the docstring of the module.
 
     Args:
-        shares: of each split, sum 1.
-        images: relative paths, each once.
-        seed: another one gives another draw.
+        shares: the share of each split; they sum to 1.
+        images: relative paths without duplicates.
+        seed: the seed; another one gives other splits.
 
     Returns:
-        For each split its images, in the order given. None with a share above 0 is empty if there
-        are as many images as splits.
+        For each split its images, in the order of ``images``. If there are at least as many images
+        as splits, no split with a share above 0 is empty.
     """
     wanted = [split for split, share in shares.items() if share > 0]
     draws = {image: _draw(image, seed) for image in images}
     if len(images) > FEW:
         ends = list(accumulate(shares[split] for split in wanted))
-        chosen = {
-            image: wanted[min(bisect_right(ends, draw), len(wanted) - 1)]
-            for image, draw in draws.items()
-        }
+        chosen = {}
+        for image, draw in draws.items():
+            chosen[image] = wanted[min(bisect_right(ends, draw), len(wanted) - 1)]
     else:
         counts = _counts([shares[split] for split in wanted], len(images))
-        order = [split for split, count in zip(wanted, counts, strict=True) for _ in range(count)]
+        order: list[str] = []
+        for split, count in zip(wanted, counts, strict=True):
+            order.extend([split] * count)
         chosen = dict(zip(sorted(images, key=draws.__getitem__), order, strict=True))
-    return {split: [image for image in images if chosen[image] == split] for split in shares}
+    found: dict[str, list[Path]] = {split: [] for split in shares}
+    for image in images:
+        found[chosen[image]].append(image)
+    return found
 
 
 def _counts(shares: Sequence[float], total: int) -> list[int]:
-    """Returns whole numbers in the ratio of ``shares``, which sum to ``total``; 1 or more each,
-    where that can be.
+    """Divides ``total`` into whole numbers in the ratio of ``shares``.
+
+    Each number is 1 or more, if ``total`` is large enough.
     """
     exact = [share * total for share in shares]
     counts = [int(number + 1e-9) for number in exact]
@@ -113,14 +116,15 @@ def _counts(shares: Sequence[float], total: int) -> list[int]:
 
 
 def _draw(image: Path, seed: int) -> float:
-    """Returns a number from 0 up to 1 that depends on the path, and on the seed, alone."""
+    """Returns a number in [0, 1) that depends on the path and the seed only."""
     text = image.as_posix() + (f"#{seed}" if seed else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path) -> list[Path]:
-    """Returns the pictures that a text file lists, each once; empty lines and those with # are
-    passed over.
+    """Returns the pictures that a text file lists, without duplicates.
+
+    Empty lines and lines that begin with # are skipped.
     """
     refuse_special(file, f"descriptor {descriptor}:")
     index = picture_index(pictures)
@@ -132,13 +136,11 @@ def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path
             continue
         exact = named_pictures(line, index)
         if not exact and number == 1 and file.suffix.lower() in TABLES:
-            continue  # the names of columns
+            continue  # this line names the columns
         if len(exact) != 1:
-            fault = (
-                f"could be {' or '.join(sorted(map(str, exact))[:3])}"
-                if exact
-                else f"no such picture in {images}"
-            )
+            fault = f"no such picture in {images}"
+            if exact:
+                fault = f"could be {' or '.join(sorted(map(str, exact))[:3])}"
             raise UserError(
                 f"descriptor {descriptor}: {file}, line {number}: {line.strip()!r}: {fault}; write"
                 " paths relative to images"
@@ -146,7 +148,7 @@ def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path
         chosen[exact.pop()] = None
     if not chosen:
         raise UserError(
-            f"descriptor {descriptor}: {file}: lists no pictures; write one path a line"
+            f"descriptor {descriptor}: {file}: lists no pictures; write one path per line"
         )
     return list(chosen)
 
@@ -155,8 +157,9 @@ Index = Mapping[str, set[Path]]
 
 
 def picture_index(pictures: Sequence[Path]) -> Index:
-    """Returns pictures by what a list may call them: their path or any end of it, with or without
-    suffix.
+    """Returns an index from the names that a list may use to the pictures.
+
+    Such a name is the path of a picture or its last parts, with or without the suffix.
     """
     index: defaultdict[str, set[Path]] = defaultdict(set)
     for picture in pictures:
@@ -168,19 +171,19 @@ def picture_index(pictures: Sequence[Path]) -> Index:
 
 
 def named_pictures(line: str, index: Index) -> set[Path]:
-    """Returns the pictures that a line of a list may mean.
+    """Returns the pictures that a line of a list may name.
 
-    The whole line is tried first, then its first column (columns end at a comma, semicolon, tab or
-    blank, as where a label map follows the picture). The ending of the file may be missing. A path
-    may begin elsewhere, on another machine or above the folder of images, if it ends in the whole
-    path that a picture has below that folder.
+    The whole line is tried first, then its first column (a comma, semicolon, tab or blank ends a
+    column; a label map may stand in the second). The file's suffix may be missing. A path may begin
+    on another machine or above the folder of images, if its last parts are the whole path of a
+    picture below that folder.
 
     Args:
         line: one line.
-        index: from ``picture_index``.
+        index: the result of ``picture_index``.
 
     Returns:
-        Nothing where no picture fits; several where the line is ambiguous.
+        The pictures: none if no picture fits, several if the line is ambiguous.
     """
     columns = (line, re.split(r"[,;\t]", line)[0], (line.split() or [""])[0])
     ways = [PurePosixPath(text.strip().strip("\"'").replace("\\", "/")).parts for text in columns]
@@ -189,14 +192,16 @@ def named_pictures(line: str, index: Index) -> set[Path]:
         found = index.get(name, set())
         if found:
             return {picture for picture in found if picture.as_posix() == name} or found
-    for parts in ways[::-1]:  # a whole line would end in the path of its last column
+    # The first column comes first here, because the end of the whole line is its last column.
+    for parts in ways[::-1]:
         for start in range(1, len(parts)):
-            name = "/".join(parts[start:])
-            found = {
-                path
-                for path in index.get(name, ())
-                if name in (path.as_posix(), path.with_suffix("").as_posix())
-            }
+            found = _whole_paths("/".join(parts[start:]), index)
             if found:
                 return found
     return set()
+
+
+def _whole_paths(name: str, index: Index) -> set[Path]:
+    """Returns the pictures whose whole path, with or without suffix, is ``name``."""
+    found = index.get(name, set())
+    return {path for path in found if name in (path.as_posix(), path.with_suffix("").as_posix())}

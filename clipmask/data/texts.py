@@ -1,4 +1,4 @@
-"""The text of an image in its dataset dict."""
+"""Reading of the texts of an image from its dataset dict."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from clipmask.errors import UserError
 
 
 def read_texts(record: Mapping[str, Any]) -> list[str]:
-    """Returns what a dataset dict says of its image: the strings of ``"text"`` that are not blank,
-    as written.
+    """Returns the texts that describe an image: the strings of ``"text"`` that are not blank.
 
     Args:
-        record: may have ``text``, a string or a list of strings; missing and None are no text.
+        record: a dataset dict. Its ``text`` is a string or a list of strings; if it is missing or
+            None, there is no text.
 
     Raises:
-        UserError: ``text`` is something else; the image's file is named.
+        UserError: ``text`` has another type; the message names the image's file.
     """
     text = record.get("text")
     strings = [text] if isinstance(text, str) else text

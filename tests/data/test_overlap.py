@@ -46,6 +46,6 @@ def test_splits_that_share_nothing_and_a_set_named_for_both_are_left_alone(
 def test_of_very_many_the_paths_are_compared(
     pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlap, "MOST_ASKED", 3)
+    monkeypatch.setattr(overlap, "MOST_CHECKED", 3)
     names = [str(path) for path in pictures]
     assert shared_pictures(names[:3], names[2:]) == [(names[2], names[2])]

@@ -233,7 +233,7 @@ def test_many_classes_in_colours_take_wide_ids(tmp_path: Path) -> None:
     ("pixels", "mode", "message"),
     [
         ([[[0, 0, 255], [1, 2, 3], [1, 2, 3], [9, 9, 9]]], "RGB",
-         r"the colour \[1, 2, 3\] \(2 pixels\) is no class's and not void; 1 more colours are unknown too"),  # noqa: E501
+         r"the colour \[1, 2, 3\] \(2 pixels\) is .*; 1 more colours are unknown too"),
         ([[[0, 0, 255], [0, 0, 254]]], "RGB",
          r"\[0, 0, 254\] \(1 pixels\) .* void\. Known are \[0, 0, 255\], \[0, 255, 0\]"),
         ([[[0, 0, 255, 255], [0, 0, 255, 254]]], "RGBA", "1 pixels are transparent; save it as RGB"),  # noqa: E501

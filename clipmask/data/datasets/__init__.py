@@ -1,4 +1,4 @@
-"""The datasets that ClipMask knows by name; their files are looked for only when one is loaded."""
+"""The built-in datasets. Their files are searched only when a dataset is loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clipmask.data.datasets import (
 )
 from clipmask.data.toy import dataset as toy
 
-# Each one's folder below a root, and what lies in it for certain.
+# the folder of each dataset below a root -> a file or folder that is always in it
 FOLDERS = {
     "camvid": "train.txt",
     "camvid720": camvid720.LABELS,
@@ -29,8 +29,9 @@ FOLDERS = {
 
 
 def register_builtin_datasets() -> None:
-    """Registers all of them in ``DatasetCatalog`` and ``MetadataCatalog``; called once, by ``import
-    clipmask``.
+    """Registers the built-in datasets in ``DatasetCatalog`` and ``MetadataCatalog``.
+
+    ``import clipmask`` calls it once.
     """
     for dataset in (camvid, camvid720, cityscapes, ade20k, coco_stuff, pascal, mapillary):
         dataset.register()

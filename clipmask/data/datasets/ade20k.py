@@ -1,13 +1,13 @@
 """ADE20K's scene parsing benchmark: 150 classes of indoor and outdoor scenes.
 
-Zhou et al., "Scene Parsing through ADE20K Dataset", 2017. Below a dataset root the unpacked
-``ADEChallengeData2016.zip`` and what Detectron2's and MaskFormer's ``prepare_ade20k_sem_seg.py``,
-or ``datasets/prepare_ade20k.py`` of this project, makes of its annotations:
+Zhou et al., "Scene Parsing through ADE20K Dataset", 2017. The files below a dataset root are the
+unpacked ``ADEChallengeData2016.zip``, and the label maps that ``datasets/prepare_ade20k.py`` (or
+``prepare_ade20k_sem_seg.py`` of Detectron2 or MaskFormer) makes from its annotations:
 
     ADEChallengeData2016/images/{training,validation}/*.jpg
     ADEChallengeData2016/annotations_detectron2/{training,validation}/*.png    0..149, 255 for void
 
-The names of the classes and of the datasets are those of Detectron2.
+The names of the classes and datasets are those of Detectron2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clipmask.errors import UserError
 
 FOLDER = "ADEChallengeData2016"
 SPLITS = {"train": "training", "val": "validation"}
-HINT = f"{FOLDER}/annotations_detectron2 is made of annotations by datasets/prepare_ade20k.py"
+HINT = f"datasets/prepare_ade20k.py makes {FOLDER}/annotations_detectron2 from annotations"
 
 
 def register() -> None:
@@ -47,17 +47,18 @@ def register() -> None:
 
 
 def prepare(folder: Path) -> int:
-    """Writes annotations_detectron2 from annotations: ids less one, so that 0, which is no class,
-    becomes 255.
+    """Writes annotations_detectron2 from annotations.
+
+    Every id is reduced by one, so that the id 0, which is not a class, becomes 255.
 
     Args:
-        folder: ADEChallengeData2016.
+        folder: the folder ADEChallengeData2016.
 
     Returns:
-        How many label maps were written.
+        The number of label maps written.
 
     Raises:
-        UserError: there are no annotations, or one is no picture of ids 0..150.
+        UserError: there are no annotations, or one is not a picture of ids 0..150.
     """
     written = 0
     for part in SPLITS.values():

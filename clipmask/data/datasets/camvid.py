@@ -4,7 +4,7 @@ Brostow et al., "Semantic object classes in video: A high-definition ground trut
 the 11 classes and the split are those of Badrinarayanan et al., "SegNet", 2017. Below a dataset
 root:
 
-    camvid/{train,val,test}.txt     one sample a line: a stem, or two columns, image and label map
+    camvid/{train,val,test}.txt     one sample per line: a stem, or two columns, image and label map
     camvid/{train,val,test}/        images, .png or .jpg
     camvid/{train,val,test}annot/   label maps, .png: ids 0..10, 11 for void
 
@@ -83,30 +83,34 @@ def load_camvid(split: str) -> list[dict[str, Any]]:
         Dataset dicts with ``file_name`` and ``sem_seg_file_name``, in the order of the lists.
 
     Raises:
-        UserError: the dataset is not in any root, or a list names a file that is not there.
+        UserError: no root holds the dataset, or a list names a file that does not exist.
     """
     parts = SPLITS[split]
     needed = [f"camvid/{part}.txt" for part in parts]
     part_names = "|".join(parts)
     tree = f"camvid/ with {part_names}.txt, {part_names}/*.png or *.jpg and {part_names}annot/*.png"
     root = dataset_root(needed, dataset=f"camvid_sem_seg_{split}", tree=tree)
-    return [record for part in parts for record in read_list(root / "camvid", part)]
+    records = []
+    for part in parts:
+        records.extend(read_list(root / "camvid", part))
+    return records
 
 
 def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
-    """Lists the samples of one part of a dataset in SegNet's layout: {part}.txt, {part}/ and
-    {part}annot/.
+    """Lists the samples of one part of a dataset in SegNet's layout.
+
+    The layout is {part}.txt, {part}/ and {part}annot/.
 
     Args:
-        folder: of the dataset.
+        folder: the folder of the dataset.
         part: train, val or test.
 
     Returns:
         Dataset dicts with ``file_name`` and ``sem_seg_file_name``, in the order of the list.
 
     Raises:
-        UserError: the list is empty, has a line of more than two columns, or names a file that is
-            not there.
+        UserError: the list is empty, has a line of more than two columns, or names a file that does
+            not exist.
     """
     path = folder / f"{part}.txt"
     records = []
@@ -135,14 +139,13 @@ def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
 
 
 def _find(folder: Path, part: str, entry: str, suffixes: tuple[str, ...]) -> str:
-    """Returns the file that a list's entry means.
+    """Returns the file that an entry of a list names.
 
     Args:
-        folder: of the dataset.
-        part: the subfolder that a bare name lies in.
-        entry: a stem, a file name or a path from another machine, of which the last folder and the
-            name count.
-        suffixes: those to try; the entry's own may differ where the images were converted.
+        folder: the folder of the dataset.
+        part: the subfolder of an entry without a folder.
+        entry: a stem, a file name, or a path of another machine, whose last folder and name count.
+        suffixes: the suffixes to try, because the images may have been converted since.
     """
     written = PurePosixPath(entry)
     place = folder / (written.parts[-2] if len(written.parts) > 1 else part)

@@ -7,7 +7,7 @@ Below a dataset root, the unpacked ``701_StillsRaw_full.zip`` and ``LabeledAppro
 
 The colours and names are those of the distribution's ``label_colors.txt``. Their grouping into 11
 classes, and the split of the four films, are those of Badrinarayanan et al., "SegNet", 2017. The
-label pictures are read as they are, so nothing has to be converted.
+coloured label pictures are read directly, without a conversion before.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ VOID: RGB = (0, 0, 0)
 
 def register() -> None:
     """Registers ``camvid720_sem_seg_{train,val,trainval,test}``."""
-    # A frame of the test split, Seq05VD_f02610, has some 200 pixels on edges that are blends of two
-    # colours. They are void: the nearest of the 32 colours would often be a third class.
+    # A frame of the test split, Seq05VD_f02610, has about 200 pixels on edges that mix two colours.
+    # They are void, because the nearest of the 32 colours would often be a third class.
     label_format = LabelFormat(len(CLASSES), IGNORE_LABEL, _table(), others_are_void=True)
     for split in SPLITS:
         registering.register(
@@ -94,8 +94,8 @@ def load_camvid720(split: str) -> list[dict[str, Any]]:
         Dataset dicts with ``file_name`` and ``sem_seg_file_name``, by part and then by name.
 
     Raises:
-        UserError: the folders are in no root; they do not hold as many frames of each part as the
-            distribution; a picture is no frame of CamVid.
+        UserError: no root holds the folders; they have another number of frames than the
+            distribution; a picture is not a frame of CamVid.
     """
     needed = [f"camvid720/{name}" for name in (IMAGES, LABELS)]
     root = dataset_root(needed, dataset=f"camvid720_sem_seg_{split}", tree=" and ".join(needed))
@@ -109,25 +109,24 @@ def load_camvid720(split: str) -> list[dict[str, Any]]:
             f"{folder / IMAGES}: holds {_listed(found)} frames, but the distribution has"
             f" {_listed(COUNTS)}; unpack {IMAGES}.zip again"
         )
-    return [
-        {
-            "file_name": str(image),
-            "sem_seg_file_name": str(folder / LABELS / f"{image.stem}_L.png"),
-        }
-        for part in SPLITS[split]
-        for image in parts[part]
-    ]
+    records = []
+    for part in SPLITS[split]:
+        for image in parts[part]:
+            labels = folder / LABELS / f"{image.stem}_L.png"
+            records.append({"file_name": str(image), "sem_seg_file_name": str(labels)})
+    return records
 
 
 def part_of(stem: str) -> str:
     """Returns the part of SegNet's split that a frame belongs to, by its film and number.
 
-    The first half of 0001TP, 0006R0 and the frames of 0016E5 that are labelled once a second are
-    train; the stretch of 0016E5 that is labelled 15 times a second is val; the second half of
-    0001TP and Seq05VD are test.
+    train is the first half of 0001TP, 0006R0, and the part of 0016E5 with one labelled frame per
+    second. val is the part of 0016E5 with 15 labelled frames per second. test is the second half of
+    0001TP, and Seq05VD.
 
     Args:
-        stem: name of an image without its suffix, such as ``0001TP_006690`` or ``Seq05VD_f00000``.
+        stem: the name of an image without its suffix, such as ``0001TP_006690`` or
+            ``Seq05VD_f00000``.
 
     Raises:
         UserError: no frame of CamVid has this name.
@@ -135,7 +134,8 @@ def part_of(stem: str) -> str:
     match = re.fullmatch(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)", stem)
     if match is None:
         raise UserError(
-            f"{stem}: is no frame of CamVid, whose names are like 0001TP_006690 or Seq05VD_f00000"
+            f"{stem}: is not a frame of CamVid, whose names are like 0001TP_006690 or"
+            " Seq05VD_f00000"
         )
     film, number = match[1], int(match[2])
     if film == "Seq05VD" or (film == "0001TP" and number > 8520):

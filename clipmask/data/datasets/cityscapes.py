@@ -6,11 +6,11 @@ dataset root, the unpacked ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainva
     cityscapes/leftImg8bit/{train,val,test}/<city>/<name>_leftImg8bit.png
     cityscapes/gtFine/{train,val}/<city>/<name>_gtFine_labelIds.png
 
-The label maps hold the official ids 0 to 33 (-1, the licence plate, is never drawn), of which 19
-are classes and the others are not scored. ``label_mapping`` turns them into class ids as they are
-read, so nothing has to be converted; ``server_ids`` is the way back, for predictions that the
-benchmark's server is to score. The labels of test are withheld (the files in gtFine/test are
-blanks), so its samples have none.
+The label maps hold the official ids 0 to 33 (-1, the licence plate, does not occur in them). 19 of
+these ids are classes; the others are not scored. ``label_mapping`` converts them to class ids when
+a file is read. ``server_ids`` converts class ids back, for predictions that the benchmark's server
+scores. The labels of test are not public (the files in gtFine/test are blank), so its samples have
+no labels.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ CLASSES = {  # in the order of the official train ids
     "bicycle": _Class(33, (119, 11, 32), ("bike",)),
 }
 IGNORE_LABEL = 255
-SPLITS = {"train": True, "val": True, "test": False}  # whether its labels are public
+SPLITS = {"train": True, "val": True, "test": False}  # split -> whether its labels are public
 IMAGE_SUFFIX, LABEL_SUFFIX = "_leftImg8bit.png", "_gtFine_labelIds.png"
 
 
 def register() -> None:
     """Registers ``cityscapes_sem_seg_{train,val,test}``.
 
-    Beside the usual metadata, ``label_mapping`` (label id -> class id) reads the official files,
-    and ``server_ids`` (the label id of each class, in the order of the classes) writes files for
-    the server.
+    Two entries are added to the usual metadata: ``label_mapping`` (label id -> class id), by which
+    the official files are read, and ``server_ids`` (the label id of each class), by which files for
+    the server are written.
     """
     server_ids = [item.label_id for item in CLASSES.values()]
     for split in SPLITS:
@@ -89,7 +89,7 @@ def load_cityscapes(split: str) -> list[dict[str, Any]]:
         split: train, val or test.
 
     Returns:
-        Dataset dicts with ``file_name`` and, but for test, ``sem_seg_file_name``, sorted by city
+        Dataset dicts with ``file_name`` and, except for test, ``sem_seg_file_name``, sorted by city
         and name.
 
     Raises:

@@ -1,14 +1,14 @@
 """COCO-Stuff: everyday scenes, 80 things and 91 kinds of stuff.
 
-Caesar et al., "COCO-Stuff: Thing and Stuff Classes in Context", 2018. Two versions, below a dataset
-root. The first, of 10,000 pictures, as MaskFormer's ``prepare_coco_stuff_10k_v1.0_sem_seg.py``
-leaves it:
+Caesar et al., "COCO-Stuff: Thing and Stuff Classes in Context", 2018. There are two versions, both
+below a dataset root. The first, of 10,000 pictures, is converted by MaskFormer's
+``prepare_coco_stuff_10k_v1.0_sem_seg.py``:
 
     coco/coco_stuff_10k/images_detectron2/{train,test}/*.jpg
     coco/coco_stuff_10k/annotations_detectron2/{train,test}/*.png      0..170, 255 for void
 
-The second, of 164,000, as distributed (``stuffthingmaps_trainval2017.zip``); its files hold COCO's
-category ids less one, which ``label_mapping`` turns into the same classes:
+The second, of 164,000 pictures, is used as distributed (``stuffthingmaps_trainval2017.zip``). Its
+files hold COCO's category ids minus one, which ``label_mapping`` converts to the same classes:
 
     coco/{train2017,val2017}/*.jpg
     coco/stuffthingmaps/{train2017,val2017}/*.png

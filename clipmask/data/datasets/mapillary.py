@@ -1,7 +1,7 @@
 """Mapillary Vistas, version 1.2: streets of six continents, 65 classes.
 
 Neuhold et al., "The Mapillary Vistas Dataset for Semantic Understanding of Street Scenes", 2017.
-Below a dataset root the unpacked archive, as MaskFormer reads it:
+The files below a dataset root are the unpacked archive, in the same place as for MaskFormer:
 
     mapillary_vistas/{training,validation}/images/*.jpg
     mapillary_vistas/{training,validation}/labels/*.png      0..64, 65 for void, with a palette
@@ -30,7 +30,7 @@ def register() -> None:
             name,
             functools.partial(load_paired, paired),
             elsewhere="mask_former",
-            guarded=True,  # palettes, which Detectron2's mapper turns into shades of grey
+            guarded=True,  # Detectron2's mapper would convert the palettes to grey values
             ignore_label=IGNORE_LABEL,
             evaluator_type="sem_seg",
             license="Mapillary Vistas terms, non-commercial",

@@ -1,4 +1,4 @@
-"""Datasets whose label map has its picture's name in another folder."""
+"""Datasets in which a picture and its label map have the same name in two folders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from clipmask.errors import UserError
 
 
 class Paired(NamedTuple):
-    """Where the pictures and label maps of one split are, below a dataset root.
+    """The folders of the pictures and label maps of one split, below a dataset root.
 
     Attributes:
-        dataset: its name in the catalog.
-        images: folder of the pictures, .jpg.
-        labels: folder of the label maps, .png.
-        listed: text file with a stem a line; empty: all pictures of the folder.
-        hint: how to make what is missing, for the error.
+        dataset: the name of the dataset in the catalog.
+        images: the folder of the pictures, .jpg.
+        labels: the folder of the label maps, .png.
+        listed: a text file with one stem per line; empty: all pictures of the folder.
+        hint: how to make missing files, for the error message.
     """
 
     dataset: str

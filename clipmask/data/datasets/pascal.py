@@ -2,19 +2,19 @@
 
 Everingham et al., "The Pascal Visual Object Classes Challenge", 2015; Hariharan et al., "Semantic
 Contours from Inverse Detectors", 2011; Mottaghi et al., "The Role of Context for Object Detection
-and Semantic Segmentation in the Wild", 2014. The folders lie directly below a dataset root, where
-Detectron2 has them, or in the archive's own ``VOCdevkit``:
+and Semantic Segmentation in the Wild", 2014. The folders lie directly below a dataset root, as for
+Detectron2, or in the archive's own folder ``VOCdevkit``:
 
     VOC2012/JPEGImages/*.jpg
     VOC2012/SegmentationClass/*.png                          0..20, 255 for void, with a palette
     VOC2012/ImageSets/Segmentation/{train,val,trainval}.txt
-    VOC2012/SegmentationClassAug/*.png                       likewise, with those of SBD
+    VOC2012/SegmentationClassAug/*.png                       the same ids, with the labels of SBD
     VOC2012/ImageSets/Segmentation/trainaug.txt
     VOC2010/JPEGImages/*.jpg
     VOC2010/SegmentationClassContext/*.png                   1..59, 0 for everything else: void
     VOC2010/ImageSets/SegmentationContext/{train,val}.txt
 
-The names are those of the datasets; the last two as mmsegmentation's converter writes them.
+The class names are those of the datasets. mmsegmentation's converter writes the last two entries.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def register() -> None:
             f"VOC2012/ImageSets/Segmentation/{split}.txt",
         )
         load = functools.partial(load_voc, paired)
-        # palettes, which Detectron2's mapper turns into shades of grey
+        # guarded, because Detectron2's mapper would convert the palettes to grey values
         registering.register(paired.dataset, load, guarded=True, **common, **class_metadata(voc))
     values = {0: 255, **{row.label_id: class_id for class_id, row in enumerate(context)}}
     for split in ("train", "val"):
@@ -71,9 +71,7 @@ def register() -> None:
 
 
 def load_voc(split: Paired) -> list[dict[str, Any]]:
-    """Lists the samples of a split, see ``load_paired``; in VOCdevkit where a root has its lists
-    there.
-    """
+    """Lists the samples of a split as ``load_paired`` does, also from the folder VOCdevkit."""
     for root in dataset_roots():
         if (root / split.listed).is_file():
             break

@@ -1,4 +1,4 @@
-"""How a dataset of ours gets into the catalogs, which may be those of a larger project."""
+"""Registration of the built-in datasets, also beside those of Detectron2 and its projects."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from clipmask.data.label_format import LabelFormat
 logger = logging.getLogger(__name__)
 
 Load = Callable[[], list[dict[str, Any]]]
-# Datasets that a project of Detectron2's registers too, when it is imported: they take their place
-# in Detectron2's catalog when they are asked for and it has none of that name.
+# Datasets that a Detectron2 project, such as MaskFormer, registers too when it is imported. They
+# are registered only on first use, and only if no other dataset has their name by then.
 _waiting: dict[str, Load] = {}
 
 
@@ -27,18 +27,19 @@ def register(
     elsewhere: str = "",
     **metadata: Any,
 ) -> None:
-    """Registers a dataset, unless its name is taken: what was there first stays, with a warning if
-    it is not ours.
+    """Registers a built-in dataset, unless its name is already taken.
 
-    Detectron2's own dataset of the same name, which is the same on disk, gets our function, because
-    that looks in all dataset roots, and the metadata that it lacks.
+    A dataset of other code that has the name stays, and a warning is logged. Detectron2's own
+    dataset of the same name has the same files; it gets our function, which searches all dataset
+    roots, and the metadata that it lacks.
 
     Args:
-        name: of the dataset.
-        load: makes the list of its dataset dicts.
-        guarded: whether label files are hidden from Detectron2's readers, see
-            ``clipmask.data.guarded``; those that hold other values than class ids always are.
-        elsewhere: a project of Detectron2's that registers the same dataset by the same name.
+        name: the name of the dataset.
+        load: a function that returns the list of its dataset dicts.
+        guarded: True: hide the label files from Detectron2's readers, see
+            ``clipmask.data.guarded``. Files that hold other values than class ids are always
+            hidden.
+        elsewhere: the package of a Detectron2 project that registers the same dataset.
         metadata: see ``clipmask.builtin.catalog.Metadata``.
     """
     if guarded or not _holds_class_ids(metadata):
@@ -53,7 +54,7 @@ def register(
             _add_metadata(name, metadata)
         elif not origin.startswith("clipmask."):
             logger.warning(
-                "dataset %s was registered by %s before clipmask was imported: that one stays",
+                "dataset %s: the one that %s registered before clipmask was imported is used",
                 name,
                 origin,
             )
@@ -66,11 +67,13 @@ def register(
 
 
 def claim(name: str) -> None:
-    """Puts a dataset of ours that waits for another project into Detectron2's catalog, if no
-    project has registered one of that name. ClipMask's loaders and commands do so by themselves.
+    """Registers a built-in dataset now whose registration was left to another project.
+
+    It has no effect on other datasets, or if the project has registered the name. ClipMask's
+    loaders and commands call it by themselves.
 
     Args:
-        name: of any dataset; nothing happens where none of that name waits.
+        name: the name of any dataset.
     """
     load = _waiting.get(name)
     if load is not None and name not in DatasetCatalog.list():
@@ -78,7 +81,7 @@ def claim(name: str) -> None:
 
 
 def known_names() -> list[str]:
-    """Returns the names of all datasets, also of those that wait."""
+    """Returns the names of all datasets, including those that ``claim`` would register."""
     return [*DatasetCatalog.list(), *(name for name in _waiting if name not in DatasetCatalog)]
 
 
@@ -88,12 +91,12 @@ def _holds_class_ids(metadata: dict[str, Any]) -> bool:
 
 
 def _origin(name: str) -> str:
-    """Returns the module of the function that lists a dataset."""
+    """Returns the name of the module whose function loads a dataset."""
     present = DatasetCatalog[name]
     return str(getattr(getattr(present, "func", present), "__module__", "other code"))
 
 
 def _add_metadata(name: str, metadata: dict[str, Any]) -> None:
-    """Sets the metadata that are not there yet."""
+    """Sets the entries that the registered metadata lack."""
     present = MetadataCatalog.get(name)
     present.set(**{key: value for key, value in metadata.items() if key not in present.as_dict()})

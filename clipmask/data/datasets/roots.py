@@ -1,8 +1,8 @@
-"""Where datasets lie on disk.
+"""The folders in which datasets are searched.
 
-Each of the environment variables ``CLIPMASK_DATASETS`` and ``DETECTRON2_DATASETS`` may name a
-folder; ``./datasets`` comes last. They are read when a dataset is loaded, not when the package is
-imported.
+The environment variables ``CLIPMASK_DATASETS`` and ``DETECTRON2_DATASETS`` may each name a folder;
+``./datasets`` is searched last. The variables are read when a dataset is loaded, not when the
+package is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FALLBACK = Path("datasets")
 
 
 def dataset_roots() -> list[Path]:
-    """Returns the folders to look in, first choice first."""
+    """Returns the folders in which datasets are searched, in order."""
     named = [Path(os.environ[name]).expanduser() for name in VARIABLES if os.environ.get(name)]
     return [*named, FALLBACK]
 
@@ -27,12 +27,12 @@ def dataset_root(needed: Sequence[str], *, dataset: str, tree: str) -> Path:
     """Returns the first root that holds a dataset.
 
     Args:
-        needed: paths relative to the root that must exist there, such as ``camvid/train.txt``.
-        dataset: what to call the dataset in an error.
-        tree: the files that are expected below a root, for the error.
+        needed: paths that must exist below the root, such as ``camvid/train.txt``.
+        dataset: the name of the dataset, for the error message.
+        tree: the files that are expected below a root, for the error message.
 
     Raises:
-        UserError: no root holds them all; the message lists the places and the tree.
+        UserError: no root holds all of them; the message lists the searched folders and the tree.
     """
     roots = dataset_roots()
     for root in roots:
@@ -46,7 +46,7 @@ def dataset_root(needed: Sequence[str], *, dataset: str, tree: str) -> Path:
 
 
 def _first_missing(root: Path, needed: Sequence[str]) -> str:
-    """Names the first needed path that a root lacks, or the root itself."""
+    """Returns the first needed path that a root lacks; "such folder" if the root is missing."""
     if not root.is_dir():
         return "such folder"
     return next(path for path in needed if not (root / path).exists())

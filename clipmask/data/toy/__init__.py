@@ -1,3 +1,1 @@
-"""The street scenes that the toy dataset draws, and the dataset that is made of them at first
-use.
-"""
+"""The toy dataset of drawn street scenes, which is generated on first use."""

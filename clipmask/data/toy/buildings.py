@@ -1,4 +1,4 @@
-"""The two rows of buildings of a drawn street: their plan and their facades, windows and all."""
+"""The two rows of buildings of a drawn street: their plan, facades and windows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WALLS = [
     (0.68, 0.5, 0.44),
     (0.38, 0.44, 0.5),
 ]
-STREET_END = 95.0  # metres; there something closes the street
+STREET_END = 95.0  # metres; houses and trees close the street there
 BLOCK_DEPTH = 14.0  # how far a building reaches back from the street, metres
 
 
 @dataclass(frozen=True)
 class Building:
-    """One house: its place along the street, and the style of its walls (metres and shares)."""
+    """One building: its place along the street and the style of its walls, in metres and shares."""
 
     start: float
     end: float
@@ -43,8 +43,9 @@ class Building:
 
 
 def lay_out_row(rng: np.random.Generator) -> list[Building]:
-    """Draws the buildings of one side, from behind the camera to the end of the street, with gaps
-    now and then.
+    """Draws the plan of one row of buildings, with occasional gaps.
+
+    The row runs from behind the camera to the end of the street.
     """
     row: list[Building] = []
     z = rng.uniform(-6.0, 2.0)
@@ -57,7 +58,7 @@ def lay_out_row(rng: np.random.Generator) -> list[Building]:
 
 
 def _building(start: float, end: float, height: float, rng: np.random.Generator) -> Building:
-    """Draws the style of a building."""
+    """Draws a random style for a building."""
     wall = pick(rng, WALLS, 0.08)
     return Building(
         start=start,
@@ -83,7 +84,7 @@ def draw_buildings(
     wall: float,
     rng: np.random.Generator,
 ) -> None:
-    """Draws what closes the street, then both rows from far to near.
+    """Draws the far end of the street, then both rows of buildings from far to near.
 
     Args:
         wall: distance of the facades from the middle of the road, metres.
@@ -101,7 +102,7 @@ def draw_buildings(
             if building.start >= 4.0 and not hidden:
                 _draw_end_wall(canvas, camera, building, side * wall, side)
             _draw_facade(canvas, camera, building, side * wall, side)
-            # a bush or tree that shows in a gap before the house
+            # a bush or tree in the gap before the building
             if building.start > 4.0 and rng.random() < 0.5:
                 x, z = side * (wall + rng.uniform(1.5, 4)), building.start - 1.5
                 radius = rng.uniform(1.0, 2.5)
@@ -182,8 +183,8 @@ def _draw_wall(
         depth = np.full(across.shape, z, np.float32)
         along = across * z + camera.x
     else:
-        # the clip keeps columns beyond the wall's ends, which the mask leaves out, from dividing by
-        # zero
+        # Columns beyond the wall's ends, which the mask leaves out, are clipped to avoid a division
+        # by zero.
         depth = np.clip(
             (x - camera.x) / np.where(np.abs(across) < 1e-4, 1e-4, across), z, corners[1][2]
         )
@@ -203,11 +204,13 @@ def _wall_colours(
     light: Floats,
     blind: bool,
 ) -> Floats:
-    """Returns the colours (h, w, 3) of a wall at ``along`` (1, w) and ``up`` (h, w), metres on the
-    wall.
+    """Returns the colours (h, w, 3) of the pixels of a wall.
 
     Args:
-        depth: (1, w) metres to the camera; bricks fade with it.
+        canvas, building: the scene and the building.
+        along: (1, w), the horizontal place on the wall in metres.
+        up: (h, w), the height on the wall in metres.
+        depth: (1, w), the distance from the camera in metres; bricks fade with it.
         light: factor of the light on this wall.
         blind: the wall has few windows and no shop.
     """

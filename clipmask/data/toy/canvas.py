@@ -1,10 +1,11 @@
-"""Camera, light and canvas of the drawn street scenes: what turns metres into pixels of a picture
-and its label map.
+"""Camera, light and canvas of the drawn street scenes.
+
+They convert shapes in metres to the pixels of a picture and of its label map.
 
 World axes, in metres: x to the right of the middle of the road, y up from the road, z ahead of the
 camera. A point is seen at u = u0 + f (x - camera.x) / z, v = v0 + f (camera.height - y) / z.
-Everything is drawn at ``OVERSAMPLING`` times the final size, from far to near; the reduction to the
-final size smooths the picture and makes void what two classes share.
+Everything is drawn at ``OVERSAMPLING`` times the final size, from far to near. The reduction to the
+final size smooths the picture; a pixel that two classes share becomes void.
 """
 
 from __future__ import annotations
@@ -51,8 +52,11 @@ def noise_tile(smoothness: float) -> Floats:
 
 
 def sample(tile: Floats, rows: NDArray, columns: NDArray) -> Floats:
-    """Looks a tile up at any coordinates (in samples; broadcast against each other), repeating
-    it.
+    """Returns the values of a tile at any coordinates, as if the tile were repeated endlessly.
+
+    Args:
+        tile: the result of ``noise_tile``.
+        rows, columns: the coordinates in samples, which are broadcast against each other.
     """
     return tile[
         np.floor(rows).astype(np.int32) & (TILE - 1),
@@ -62,7 +66,7 @@ def sample(tile: Floats, rows: NDArray, columns: NDArray) -> Floats:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the picture is taken from; pixels are those of the oversampled canvas."""
+    """The position and lens of the camera, in pixels of the oversampled canvas."""
 
     focal: float  # pixels
     u0: float  # column of the vanishing point
@@ -81,7 +85,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """What shines on the scene; colours are factors on the surfaces' own colours."""
+    """The light of a scene; its colours are factors on the colours of the surfaces."""
 
     zenith: Floats
     horizon: Floats  # the sky near the ground, and what distant things fade to
@@ -106,7 +110,7 @@ class Region(NamedTuple):
 
 
 class Canvas:
-    """The oversampled picture, its labels, and which ground still sees the sun."""
+    """The oversampled picture, its labels, and a mask of the ground that is in the sun."""
 
     def __init__(self, light: Light) -> None:
         self.light = light
@@ -117,8 +121,10 @@ class Canvas:
         self.speckle = 2 * sample(noise_tile(0.5), *np.ogrid[: self.height, : self.width]) - 1
 
     def window(self, points: Sequence[tuple[float, float]]) -> tuple[slice, slice] | None:
-        """Returns the rows and columns that the points span on the canvas, or None where that is
-        nothing.
+        """Returns the rows and columns of the box around points, or None if it is off the canvas.
+
+        Args:
+            points: (u, v), in pixels.
         """
         us, vs = zip(*points, strict=True)
         left, right = max(0, int(np.floor(min(us)))), min(self.width, int(np.ceil(max(us))) + 1)
@@ -126,7 +132,11 @@ class Canvas:
         return (slice(top, bottom), slice(left, right)) if left < right and top < bottom else None
 
     def polygon(self, points: Sequence[tuple[float, float]]) -> Region | None:
-        """Rasterises a polygon given in (u, v) pixels; None where it lies outside."""
+        """Rasterises a polygon; the result is None if it lies outside the canvas.
+
+        Args:
+            points: the corners (u, v), in pixels.
+        """
         window = self.window(points)
         if window is None:
             return None
@@ -140,9 +150,7 @@ class Canvas:
         )
 
     def in_haze(self, shade: Floats, depth: float | Floats) -> Floats:
-        """Returns colours (..., 3) as they look from ``depth`` metres away: faded towards the
-        horizon's.
-        """
+        """Returns colours (..., 3) after they fade into the haze at ``depth`` metres."""
         clear = np.exp(-self.light.haze * np.asarray(depth, np.float32))[..., None]
         return self.light.horizon + (shade - self.light.horizon) * clear
 
@@ -152,11 +160,12 @@ class Canvas:
         """Colours a region.
 
         Args:
-            region: what to colour; None is nothing.
-            shade: colour under this light, (3,) or one per pixel of the region's window (h, w, 3).
-            depth: metres to the camera, one number or broadcastable to (h, w): distant things fade
-                into the haze.
-            label: class id of the region.
+            region: the pixels to colour; None: nothing is done.
+            shade: the colour in the light of the scene, (3,), or one colour per pixel of the
+                region's window, (h, w, 3).
+            depth: the distance from the camera in metres, one number or broadcastable to (h, w);
+                distant regions fade into the haze.
+            label: the class id of the region.
         """
         if region is None:
             return
@@ -173,9 +182,7 @@ class Canvas:
         label: int,
         grain: float = 0.06,
     ) -> None:
-        """Paints a polygon in one colour with a little fine noise of relative strength
-        ``grain``.
-        """
+        """Paints a polygon in one colour, with fine noise of the relative strength ``grain``."""
         region = self.polygon(points)
         if region is None:
             return
@@ -186,7 +193,7 @@ class Canvas:
         self.sunlit[rows, columns][mask] = False
 
     def cast_shadow(self, points: Sequence[tuple[float, float]]) -> None:
-        """Takes the sun from the ground inside a polygon."""
+        """Puts the ground inside a polygon into shadow."""
         region = self.polygon(points)
         if region is None:
             return
@@ -212,7 +219,7 @@ class Canvas:
             np.linspace(-1, 1, WIDTH, dtype=np.float32),
         )
         small *= (exposure * (1 - 0.12 * (u * u + v * v)))[..., None]
-        small = small / (0.82 + 0.18 * small)  # a soft shoulder, so that highlights do not clip
+        small = small / (0.82 + 0.18 * small)  # compresses highlights, so that they do not clip
         noise = rng.random(small.shape, np.float32) + rng.random(small.shape, np.float32) - 1
         picture = np.clip(255 * small + 6 * noise, 0, 255).astype(np.uint8)
         labels = self.labels[corners[0]].copy()

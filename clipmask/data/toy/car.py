@@ -17,8 +17,9 @@ RUBBER = colour(0.06, 0.06, 0.06)
 
 @dataclass(frozen=True)
 class Car:
-    """Shape and place of a car, metres; "near" is the end that the camera sees, its rear or
-    (oncoming) its front.
+    """Shape and place of a car, in metres.
+
+    "near" is the end that the camera sees: the rear, or the front of an oncoming car.
     """
 
     x: float  # of its middle
@@ -97,7 +98,7 @@ def _design(x: float, z: float, oncoming: bool, rng: np.random.Generator) -> Car
 
 
 def _glass(canvas: Canvas) -> Floats:
-    """The colour of a window that mirrors the sky."""
+    """Returns the colour of a window that reflects the sky."""
     return colour(0.1, 0.12, 0.14) + 0.25 * canvas.light.horizon
 
 
@@ -151,9 +152,7 @@ def _draw_side(canvas: Canvas, camera: Camera, car: Car, side: float, outer: int
 
 
 def _draw_end(canvas: Canvas, camera: Camera, car: Car) -> None:
-    """Draws what faces the camera: the near end with its lamps, boot lid or bonnet, window and
-    roof.
-    """
+    """Draws the near end of a car: lamps, boot lid or bonnet, window and roof."""
     light, above = canvas.light.on(FACING), canvas.light.on(UP)
     left, right, near, belt, top = car.left, car.right, car.near, car.belt, car.top
     foot, edge, front, _ = car.cabin

@@ -2,9 +2,9 @@
 
 The scenes are drawn on first use and written below the first dataset root as ordinary PNG files:
 
-    toy_street/VERSION           which generator drew them
+    toy_street/VERSION           the version of the generator
     toy_street/{train,val}/      images 0000.png ...
-    toy_street/{train,val}annot/ label maps of the same names: ids 0..8, 255 for void
+    toy_street/{train,val}annot/ label maps with the same names: ids 0..8, 255 for void
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from clipmask.errors import UserError
 
 _logger = logging.getLogger(__name__)
 
-# change it with every change to the scenes, and folders of an older one are drawn again
+# Change it with every change to the scenes: scenes of an older version are drawn again.
 VERSION = "2"
 SIZES = {"train": 400, "val": 60}
 COLORS = {
@@ -74,7 +74,7 @@ def register() -> None:
 
 
 def load_toy_street(split: str) -> list[dict[str, Any]]:
-    """Lists the scenes of a split, after drawing all of them where that has not been done.
+    """Lists the scenes of a split; on first use, all scenes are drawn before.
 
     Args:
         split: train or val.
@@ -109,7 +109,7 @@ def load_toy_street(split: str) -> list[dict[str, Any]]:
 
 
 def _is_current(folder: Path) -> bool:
-    """Tells whether a folder holds the scenes of this generator."""
+    """Returns whether a folder holds the scenes of this version of the generator."""
     try:
         return (folder / "VERSION").read_text(encoding="utf-8").strip() == VERSION
     except OSError:
@@ -117,10 +117,10 @@ def _is_current(folder: Path) -> bool:
 
 
 def _write(folder: Path) -> None:
-    """Draws all scenes next to ``folder`` and moves them there when they are complete.
+    """Draws all scenes beside ``folder`` and moves them there when they are complete.
 
-    A first use that is interrupted leaves nothing at ``folder``; of several at once, one wins and
-    the others take its files, which are the same.
+    An interrupted run leaves nothing at ``folder``. If several processes draw at the same time, all
+    use the files of the first that is ready; the files of the others are equal.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _logger.info("drawing the scenes of toy_street into %s, once", folder.absolute())
@@ -137,15 +137,16 @@ def _write(folder: Path) -> None:
 
 
 def _set_aside(folder: Path, stale: Path) -> None:
-    """Moves scenes of an older generator out of the way."""
+    """Moves a folder with scenes of an older version to ``stale``."""
     if not _is_current(folder):
         shutil.rmtree(stale, ignore_errors=True)
         os.rename(folder, stale)
 
 
 def _draw_all(folder: Path) -> None:
-    """Draws every scene of both splits into a new folder, on up to four cores; the version comes
-    last.
+    """Draws every scene of both splits into a new folder, on up to four cores.
+
+    The file VERSION is written last.
     """
     for split in SIZES:
         (folder / split).mkdir(parents=True)
@@ -167,11 +168,16 @@ def _draw_all(folder: Path) -> None:
 
 
 class _Scenes(Dataset[int]):
-    """Draws scene i to its files when item i is asked for: a loader's workers draw side by side."""
+    """A dataset whose item i draws scene i into its files.
+
+    With it, the workers of a loader draw scenes in parallel.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.scenes = [(split, index) for split, size in SIZES.items() for index in range(size)]
+        self.scenes: list[tuple[str, int]] = []
+        for split, size in SIZES.items():
+            self.scenes.extend((split, index) for index in range(size))
 
     def __getitem__(self, number: int) -> int:
         split, index = self.scenes[number]

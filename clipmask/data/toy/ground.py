@@ -1,6 +1,4 @@
-"""The plan of a drawn street and its ground: road, markings, kerbs, pavements, and the shadows of
-the buildings.
-"""
+"""The plan of a drawn street, and its ground: road, markings, kerbs, pavements and shadows."""
 
 from __future__ import annotations
 
@@ -32,21 +30,19 @@ class Street:
         return self.half_road + self.pavement
 
     def lane(self, right: bool) -> float:
-        """Returns where the middle of a driving lane is, metres right of the middle of the road."""
+        """Returns the middle of a driving lane, in metres right of the middle of the road."""
         room = self.half_road - (PARKING if self.parking[right] else 0.0)
         return room / 2 if right else -room / 2
 
 
 def draw_ground(canvas: Canvas, camera: Camera, street: Street, rng: np.random.Generator) -> None:
-    """Paints road, kerbs and pavements with their textures, markings and the shadows of the
-    buildings.
-    """
+    """Paints road, kerbs and pavements with textures, markings and the buildings' shadows."""
     light = canvas.light
     top = int(np.ceil(camera.v0 + 2))
     v, u = np.ogrid[top : canvas.height, 0 : canvas.width]
     z = (camera.focal * camera.height / (v + 0.5 - camera.v0)).astype(np.float32)  # (h, 1)
     x = ((u + 0.5 - camera.u0) * z / camera.focal + camera.x).astype(np.float32)  # (h, w)
-    near = 1 / (1 + z / 9)  # texture finer than a pixel is left out
+    near = 1 / (1 + z / 9)  # texture fades with the distance, where it is finer than a pixel
     grain = sample(noise_tile(0.5), z * 38, x * 38) - 0.5
     blotches = sample(noise_tile(1.6), z * 9 + rng.integers(256), x * 14 + rng.integers(256)) - 0.5
 
@@ -87,9 +83,7 @@ def draw_ground(canvas: Canvas, camera: Camera, street: Street, rng: np.random.G
 def _road_markings(
     x: Floats, z: Floats, street: Street, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Returns where the road is painted, 0 or 1 at each ground point: lines and now and then a
-    zebra crossing.
-    """
+    """Returns a mask, 0 or 1 at each ground point, of the lines and crossings on the road."""
     paint = np.zeros(x.shape, bool)
     if rng.random() < 0.8:
         whole = rng.random() < 0.3
@@ -108,7 +102,7 @@ def _road_markings(
 
 
 def _in_building_shadow(x: Floats, z: Floats, street: Street, light: Light) -> NDArray[np.bool_]:
-    """Tells which ground points the row of buildings on the sun's side keeps the sun from."""
+    """Returns which points of the ground are in the shadow of the buildings on the sun's side."""
     sx, sy, sz = (float(part) for part in light.towards_sun)
     row = street.left if sx < 0 else street.right
     # along the ray, to the plane of the facades

@@ -1,4 +1,4 @@
-"""The classes of the drawn street scenes, and what lives in them: pedestrians and trees.
+"""The classes of the drawn street scenes, and the drawing of pedestrians and trees.
 
 Every function that draws takes the canvas, the camera and where the thing stands (x, z: metres, its
 nearest point on the ground), and draws its variations from the generator it is given. Class ids are
@@ -23,9 +23,9 @@ from clipmask.data.toy.canvas import (
 CLASSES = ("road", "sidewalk", "building", "sky", "tree", "pole", "sign", "car", "pedestrian")
 ROAD, SIDEWALK, BUILDING, SKY, TREE, POLE, SIGN, CAR, PEDESTRIAN = range(len(CLASSES))
 
-FACING: Point = (0.0, 0.0, -1.0)  # the normal of what looks at the camera
+FACING: Point = (0.0, 0.0, -1.0)  # the normal of a surface that faces the camera
 UP: Point = (0.0, 1.0, 0.0)
-DETAILED = 22.0  # metres; further things are drawn without what would be smaller than a pixel
+DETAILED = 22.0  # metres; objects that are farther away are drawn without small details
 
 CAR_PAINTS = [
     (0.75, 0.75, 0.77),

@@ -1,10 +1,10 @@
-"""Draws one street scene: picture and label map, a pure function of the split's name and the
-scene's index.
+"""Drawing of one street scene, its picture and its label map.
 
-A straight street with kerbs, pavements and two rows of buildings under a sky; cars park and drive,
-people walk, trees, lamps and signs line the kerb. Weather, time of day, camera, widths, styles and
-contents vary from scene to scene, and colours overlap between classes (grey cars on grey roads
-before grey houses), so that shape and place have to be learnt.
+The result depends on the name of the split and the index of the scene only. A scene is a straight
+street with kerbs, pavements and two rows of buildings under a sky. There are parked and driving
+cars, pedestrians, trees, lamps and signs. Weather, time of day, camera, widths, styles and contents
+vary between scenes. Classes have overlapping colours (grey cars on grey roads before grey houses),
+so that a model must learn shape and place.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from clipmask.data.toy.posts import draw_lamp, draw_sign
 
 SEED = 20240229
 SPLIT_STREAMS = {"train": 1, "val": 2}  # each split has its own stream of random numbers
-VISIBLE = 60.0  # metres; further cars and trees would be a few pixels
-VISIBLE_THIN = 25.0  # metres; so would further people, poles and signs
+VISIBLE = 60.0  # metres; cars and trees that are farther away would be a few pixels large
+VISIBLE_THIN = 25.0  # metres; the same for people, poles and signs
 
 
 def draw_scene(split: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -99,14 +99,14 @@ def _plan(rng: np.random.Generator) -> Street:
 
 
 def _camera(street: Street, rng: np.random.Generator) -> Camera:
-    """Places the camera in the right lane, or now and then on the right pavement, with some yaw and
-    pitch.
+    """Draws the position of the camera, in the right lane or, at times, on the right pavement.
+
+    Its yaw and pitch vary a little.
     """
-    x = (
-        street.half_road + 1.0
-        if rng.random() < 0.25
-        else street.lane(right=True) + rng.uniform(-0.4, 0.4)
-    )
+    if rng.random() < 0.25:
+        x = street.half_road + 1.0
+    else:
+        x = street.lane(right=True) + rng.uniform(-0.4, 0.4)
     return Camera(
         focal=rng.uniform(190, 240) * OVERSAMPLING,
         u0=(128 + rng.uniform(-34, 34)) * OVERSAMPLING,
@@ -145,13 +145,15 @@ def _draw_sky(canvas: Canvas, camera: Camera, rng: np.random.Generator) -> None:
 def _furnish(
     canvas: Canvas, camera: Camera, street: Street, rng: np.random.Generator
 ) -> list[tuple[float, Callable[[], None]]]:
-    """Chooses what stands in the street; returns (distance, function that draws it) for each
-    thing.
+    """Chooses the objects in the street.
+
+    Returns:
+        For each object, its distance in metres and the function that draws it.
     """
     things: list[tuple[float, Callable[[], None]]] = []
 
     def add(z: float, draw: Callable[..., None], *args: object) -> None:
-        # so that the order of drawing changes nothing
+        # each object has its own generator, so that the order of drawing has no effect
         own = np.random.default_rng(rng.integers(2**63))
         things.append((z, lambda: draw(canvas, camera, *args, own)))
 

@@ -32,10 +32,8 @@ def test_what_was_there_first_stays(caplog: pytest.LogCaptureFixture) -> None:
     register(NAME, lambda: [{"file_name": "ours.png"}], stuff_classes=["ours"])
     assert DatasetCatalog.get(NAME) == [{"file_name": "theirs.png"}]
     assert MetadataCatalog.get(NAME).stuff_classes == ["theirs"]
-    assert (
-        f"dataset {NAME} was registered by tests.data.datasets.test_registering before clipmask"
-        in caplog.text
-    )
+    assert f"dataset {NAME}" in caplog.text
+    assert "tests.data.datasets.test_registering" in caplog.text
 
 
 def test_our_own_again_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
