@@ -15,6 +15,7 @@ ANNOTATIONS = (
     "cvat",
     "supervisely",
     "via",
+    "run-lengths",
     "npy",
     "masks",
 )

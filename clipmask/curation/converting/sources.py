@@ -14,6 +14,7 @@ from clipmask.curation.converting.label_studio import is_label_studio, read_labe
 from clipmask.curation.converting.labelme import is_labelme, read_labelme
 from clipmask.curation.converting.panoptic import is_panoptic, read_panoptic
 from clipmask.curation.converting.pixel_masks import ARRAYS, read_arrays, read_masks
+from clipmask.curation.converting.run_lengths import is_run_lengths, read_run_lengths
 from clipmask.curation.converting.shapes import Annotations
 from clipmask.curation.converting.supervisely import is_supervisely, read_supervisely
 from clipmask.curation.converting.via import is_via, read_via
@@ -29,6 +30,12 @@ _JSON: dict[str, tuple[Callable[[Any], bool], Callable[[Path, str | None], Annot
     "labelme": (is_labelme, read_labelme),
     "supervisely": (is_supervisely, read_supervisely),
     "via": (is_via, read_via),
+}
+_FILES = (".json", ".xml", ".csv")  # endings of files of annotations
+_READERS = {
+    **{kind: reader for kind, (_, reader) in _JSON.items()},
+    "cvat": read_cvat,
+    "run-lengths": read_run_lengths,
 }
 
 
@@ -56,9 +63,7 @@ def read_source(
     if format in ("yolo", "npy", "masks"):
         return format, _of_folder(format, root, pictures)
     files = (
-        [source]
-        if source.is_file()
-        else sorted(p for p in source.rglob("*") if p.suffix in (".json", ".xml"))
+        [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.suffix in _FILES)
     )
     found: dict[str, list[Annotations]] = {}
     for path in files:
@@ -67,8 +72,7 @@ def read_source(
             split = split_name(path.stem) or (
                 None if path == source else _split_of(path.relative_to(source))
             )
-            reader = read_cvat if kind == "cvat" else _JSON[kind][1]
-            found.setdefault(kind, []).append(reader(path, split))
+            found.setdefault(kind, []).append(_READERS[kind](path, split))
     if len(found) > 1:
         raise UserError(
             f"{source}: holds annotations of {' and '.join(found)}; say which with --format"
@@ -93,7 +97,7 @@ def annotations_in(folder: Path, pictures: Sequence[Path]) -> str | None:
         folder: where to look.
         pictures: all pictures in it, relative to it.
     """
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".xml")):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in _FILES):
         try:
             kind = _kind(path)
         except UserError:
@@ -125,6 +129,8 @@ def _kind(path: Path) -> str | None:
             if "<annotations>" in path.read_text(encoding="utf-8", errors="replace")[:1000]
             else None
         )
+    if path.suffix == ".csv":
+        return "run-lengths" if is_run_lengths(path) else None
     content = read_json(path)
     return next((kind for kind, (is_kind, _) in _JSON.items() if is_kind(content)), None)
 
@@ -141,4 +147,5 @@ def _together(parts: Sequence[Annotations]) -> Annotations:
             skipped[what] = skipped.get(what, 0) + count
     pictures = tuple(picture for part in parts for picture in part.pictures)
     complete = all(part.complete for part in parts)
-    return Annotations(pictures, tuple(names), colors, skipped, complete)
+    unnamed = all(part.unnamed for part in parts)
+    return Annotations(pictures, tuple(names), colors, skipped, complete, unnamed)

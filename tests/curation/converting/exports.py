@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -289,6 +289,27 @@ def supervisely(root: Path) -> Path:
     return root
 
 
+def kaggle_runs(mask: np.ndarray, order: Literal["F", "C"] = "F") -> str:
+    """The runs of a mask (H, W), counted from 1 down the columns (F) or along the rows (C)."""
+    flat = np.concatenate([[0], mask.ravel(order=order), [0]]).astype(int)
+    places = np.flatnonzero(np.diff(flat)) + 1
+    runs = [(start, end - start) for start, end in places.reshape(-1, 2).tolist()]
+    return " ".join(f"{start} {length}" for start, length in runs)
+
+
+def run_lengths(root: Path) -> Path:
+    photos(root, "train_images")
+    rows = [
+        f"{stem}.jpg_{name},{kaggle_runs(area(place))}"
+        for stem in STEMS
+        for name, place in (("crop", CROP), ("weed", WEED))
+    ]
+    (root / "train.csv").write_text("Image_Label,EncodedPixels\n" + "\n".join(rows) + "\n")
+    form = "".join(f"{stem}.jpg_crop,1 1\n" for stem in STEMS)
+    (root / "sample_submission.csv").write_text("Image_Label,EncodedPixels\n" + form)
+    return root
+
+
 def class_folders(root: Path) -> Path:
     photos(root)
     for kind, place in (("crop", CROP), ("weed", WEED)):
@@ -328,6 +349,7 @@ EXPORTS: dict[str, Callable[[Path], Path]] = {
         label_studio,
         label_studio_short,
         supervisely,
+        run_lengths,
         class_folders,
         class_names,
         arrays,
