@@ -16,10 +16,12 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
+from clipmask.data.split_names import read_json_lists
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
 
 LISTS = (".txt", ".csv", ".tsv", ".lst")  # suffixes of files that list pictures
+JSON = ".json"  # suffix of files that may list the pictures of several splits
 TABLES = (".csv", ".tsv")  # suffixes of lists whose first line may name the columns
 FEW = 500  # up to this number of pictures, shares are exact
 Source = float | Path  # a share, or a text file or folder
@@ -37,7 +39,8 @@ def split_paths(
 
     Args:
         splits: for each split its share (all sum to 1); or a text file that lists its pictures (see
-            ``named_pictures``); or a folder below ``images``.
+            ``named_pictures``); or a JSON file (see ``clipmask.data.split_names``); or a folder
+            below ``images``.
         pictures: the paths of all pictures, relative to ``images``.
         labelled: those that have a label map, sorted; the others are in no split.
         descriptor: the YAML file, for messages.
@@ -61,7 +64,7 @@ def split_paths(
             found[split] = [image for image in labelled if image.is_relative_to(inside)]
         else:
             known = set(labelled)
-            listed = _listed(source, pictures, descriptor, images)
+            listed = _listed(source, split, pictures, descriptor, images)
             found[split] = [image for image in listed if image in known]
     return found
 
@@ -121,28 +124,28 @@ def _draw(image: Path, seed: int) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path) -> list[Path]:
-    """Returns the pictures that a text file lists, without duplicates.
-
-    Empty lines and lines that begin with # are skipped.
-    """
+def _listed(
+    file: Path, split: str, pictures: Sequence[Path], descriptor: Path, images: Path
+) -> list[Path]:
+    """Returns the pictures that a file lists for a split, without duplicates."""
     refuse_special(file, f"descriptor {descriptor}:")
     index = picture_index(pictures)
     chosen: dict[Path, None] = {}
-    for number, line in enumerate(
-        file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1
-    ):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    is_json = file.suffix.lower() == JSON
+    try:
+        lines = _json_lines(file, split) if is_json else _text_lines(file)
+    except UserError as error:
+        raise UserError(f"descriptor {descriptor}: {error}") from error
+    for where, line in lines:
         exact = named_pictures(line, index)
-        if not exact and number == 1 and file.suffix.lower() in TABLES:
+        if not exact and where == "line 1" and file.suffix.lower() in TABLES:
             continue  # this line names the columns
         if len(exact) != 1:
             fault = f"no such picture in {images}"
             if exact:
                 fault = f"could be {' or '.join(sorted(map(str, exact))[:3])}"
             raise UserError(
-                f"descriptor {descriptor}: {file}, line {number}: {line.strip()!r}: {fault}; write"
+                f"descriptor {descriptor}: {file}, {where}: {line.strip()!r}: {fault}; write"
                 " paths relative to images"
             )
         chosen[exact.pop()] = None
@@ -151,6 +154,29 @@ def _listed(file: Path, pictures: Sequence[Path], descriptor: Path, images: Path
             f"descriptor {descriptor}: {file}: lists no pictures; write one path per line"
         )
     return list(chosen)
+
+
+def _text_lines(file: Path) -> list[tuple[str, str]]:
+    """Returns the lines of a list, and where they stand; empty ones and those with # are passed
+    over.
+    """
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    return [
+        (f"line {number}", line)
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+
+def _json_lines(file: Path, split: str) -> list[tuple[str, str]]:
+    """Returns the names in a JSON file's list of a split, or in the only list that it has."""
+    lists = read_json_lists(file)
+    names = lists.get(split, lists.get(None))
+    if names is None:
+        raise UserError(
+            f"{file}: has no list for {split!r}; there are {', '.join(map(str, lists))}"
+        )
+    return [(f"{split}[{place}]", name) for place, name in enumerate(names)]
 
 
 Index = Mapping[str, set[Path]]

@@ -4,6 +4,7 @@ word.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,22 @@ def test_names_may_hold_blanks(tmp_path: Path) -> None:
         split_paths({"val": tmp_path / "val.txt"}, pictures, pictures, tmp_path, tmp_path)["val"]
         == pictures
     )
+
+
+def test_a_json_file_lists_the_pictures_of_several_splits(tmp_path: Path) -> None:
+    file = tmp_path / "splits.json"
+    pictures = [Path("a/1.png"), Path("b/1.png"), Path("b/2.png")]
+    splits = {"train": file, "val": file}
+
+    def read(content: object) -> dict[str, list[Path]]:
+        file.write_text(json.dumps(content))
+        return split_paths(splits, pictures, pictures, tmp_path / "d.yaml", tmp_path)
+
+    assert read({"train": ["a/1", "2.png"], "valid": ["b/1.png"]}) == {
+        "train": [pictures[0], pictures[2]],
+        "val": [pictures[1]],
+    }
+    with pytest.raises(UserError, match=r"d\.yaml: .*splits\.json, val\[0\]: 'c': no such picture"):
+        read({"train": ["2"], "val": ["c"]})
+    with pytest.raises(UserError, match=r"d\.yaml: .*splits\.json: has no list for 'val'"):
+        read({"train": ["2"], "test": ["a/1"]})

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from clipmask.curation.converting.files import read_json
-from clipmask.curation.guessing.guess import split_name
+from clipmask.data.split_names import split_name
 from clipmask.errors import UserError
 
 SUFFIXES = (".parquet", ".arrow")

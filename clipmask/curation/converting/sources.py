@@ -19,7 +19,7 @@ from clipmask.curation.converting.shapes import Annotations
 from clipmask.curation.converting.supervisely import is_supervisely, read_supervisely
 from clipmask.curation.converting.via import is_via, read_via
 from clipmask.curation.converting.yolo import read_yolo, yolo_labels
-from clipmask.curation.guessing.guess import split_name
+from clipmask.data.split_names import split_name
 from clipmask.errors import UserError
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")

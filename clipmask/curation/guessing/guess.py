@@ -11,10 +11,11 @@ from pathlib import Path
 from clipmask.curation.guessing.depth import Depth, guess_depth
 from clipmask.curation.guessing.known import known_names
 from clipmask.curation.guessing.naming import NameFile, find_names
-from clipmask.curation.guessing.pairing import SPLIT_NAMES, Pairing, find_pairing
+from clipmask.curation.guessing.pairing import Pairing, find_pairing
 from clipmask.curation.guessing.pixels import read_sample
 from clipmask.curation.guessing.values import Guess, guess_values, rename
-from clipmask.data.splits import LISTS, named_pictures, picture_index
+from clipmask.data.split_names import read_json_lists, split_name
+from clipmask.data.splits import JSON, LISTS, Index, named_pictures, picture_index
 from clipmask.errors import UserError
 
 _MOST_PICTURES = 20  # that are read to see how deep their values are
@@ -142,20 +143,11 @@ def find_splits(folder: Path, pairing: Pairing) -> Splits:
     if found is None and passed:
         why = (
             f"shares: {', '.join(passed)} were found, but not understood as lists of these"
-            " pictures; name files of a picture a line under splits, if they are meant"
+            " pictures for train and another split; name files of a picture a line under splits, if"
+            " they are meant"
         )
         return Splits(dict(SHARES.sources), why)
     return found or SHARES
-
-
-def split_name(text: str) -> str | None:
-    """Returns the split that a folder's or file's name has as a word in it: images_train ->
-    train.
-    """
-    words = {
-        SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SPLIT_NAMES
-    }
-    return words.pop() if len(words) == 1 else None
 
 
 def _split_folders(pairing: Pairing) -> Splits | None:
@@ -181,19 +173,39 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
     index = picture_index([image.relative_to(pairing.images) for image, _ in pairing.pairs])
     tops = dict.fromkeys((Path(), pairing.images, *pairing.images.parents))
     for inside in (top / place for top in tops for place in _LISTS):
-        found: dict[str, Path] = {}
-        for path in sorted((folder / inside).glob("*.*")):
-            split = split_name(path.stem)
-            if path.suffix.lower() in (*LISTS, ".json") and "split" in path.stem.lower():
-                passed.append(str(inside / path.name))
-            if not split or split in found or path.suffix.lower() not in LISTS:
-                continue
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if any(len(named_pictures(line, index)) == 1 for line in lines if line.strip()):
-                found[split] = inside / path.name
-            else:
-                passed.append(str(inside / path.name))
-        if "train" in found and len(found) > 1:
-            lists = {split: found[split] for split in SHOWN if split in found}
-            return Splits(dict(lists), f"lists: {', '.join(map(str, lists.values()))}")
+        paths = sorted((folder / inside).glob("*.*"))
+        for endings in (LISTS, (JSON,)):  # lists of both kinds are not mixed
+            found: dict[str, Path] = {}
+            for path in paths:
+                split, says_split = split_name(path.stem), "split" in path.stem.lower()
+                if path.suffix.lower() not in endings or not (split or says_split):
+                    continue
+                own = inside / path.name
+                listed = _listed_splits(path, split, index)
+                found |= {each: own for each in listed if each not in found}
+                if not listed and (says_split or JSON not in endings):  # train.json may be anything
+                    passed.append(str(own))
+            if "train" in found and len(found) > 1:
+                lists = {each: found[each] for each in SHOWN if each in found}
+                files = ", ".join(dict.fromkeys(map(str, lists.values())))
+                return Splits(dict(lists), f"lists: {files}")
+            passed += [str(own) for own in dict.fromkeys(found.values())]
     return None
+
+
+def _listed_splits(path: Path, split: str | None, index: Index) -> list[str]:
+    """Returns the splits whose pictures a file lists; ``split`` is the one that its name tells."""
+    if path.suffix.lower() != JSON:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [split] if split and _names_some(lines, index) else []
+    try:
+        lists = read_json_lists(path)
+    except UserError:
+        return []
+    named = {own or split: names for own, names in lists.items()}
+    return [own for own, names in named.items() if own in SHOWN and _names_some(names, index)]
+
+
+def _names_some(lines: Sequence[str], index: Index) -> bool:
+    """Whether a list names pictures that are there."""
+    return any(len(named_pictures(line, index)) == 1 for line in lines if line.strip())

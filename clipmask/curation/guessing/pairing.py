@@ -18,17 +18,9 @@ from pathlib import Path, PurePosixPath
 from clipmask.curation.guessing.pixels import Look, look
 from clipmask.data.files import files_below
 from clipmask.data.reading import PICTURE_SUFFIXES
+from clipmask.data.split_names import SPLIT_NAMES
 from clipmask.errors import UserError
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 # how the descriptor begins that convert writes
 CONVERTED = "# Written by clipmask-data convert."
 LOOKED_FOR = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,10 +198,33 @@ def test_tables_may_be_lists_of_splits(tmp_path: Path) -> None:
     assert {split: len(records) for split, records in samples.items()} == {"train": 3, "val": 1}
 
 
-def test_lists_that_are_not_understood_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"splits.json": {"train": ["0", "images/2.png", "3"], "validation": ["1.png"]}},
+        {"split.json": {"0": "train", "1": "val", "2": "train", "3": "train"}},
+        {"train.json": [{"image": "0.png"}, {"image": "2"}, {"image": "3"}], "val.json": ["1"]},
+    ],
+)
+def test_json_files_may_be_lists_of_splits(tmp_path: Path, files: dict[str, Any]) -> None:
     _scene(tmp_path / "data")
-    (tmp_path / "data/splits.json").write_text('{"train": ["0"]}')
-    assert "splits.json" in guess_folder(tmp_path / "data").splits.why
+    for name, content in files.items():
+        (tmp_path / "data" / name).write_text(json.dumps(content))
+    samples = _described(tmp_path / "data", tmp_path / "elsewhere").samples()
+    found = {
+        split: [Path(record["file_name"]).stem for record in records]
+        for split, records in samples.items()
+    }
+    assert found == {"train": ["0", "2", "3"], "val": ["1"]}
+
+
+@pytest.mark.parametrize("content", ['{"train": ["0"]}', '{"train": ["x"], "val": ["y"]}', "{"])
+def test_lists_that_are_not_understood_are_named(tmp_path: Path, content: str) -> None:
+    _scene(tmp_path / "data")
+    (tmp_path / "data/splits.json").write_text(content)
+    assert "splits.json were found" in guess_folder(tmp_path / "data").splits.why
+    (tmp_path / "data/train.txt").write_text("0\n1\n")  # the other list is missing
+    assert "train.txt" in guess_folder(tmp_path / "data").splits.why
 
 
 def test_what_check_wrote_is_passed_over(tmp_path: Path) -> None:
