@@ -90,7 +90,7 @@ def guess_folder(
     file = find_names(_places(folder, pairing))
     try:
         pixels = read_sample(folder / path for path in chosen)
-        file = file or known_names(pixels, pairing.label_suffix)
+        file = file or known_names(pixels, pairing)
         values = guess_values(pixels, file)
         values = values if names is None else rename(values, names)
     except UserError as error:

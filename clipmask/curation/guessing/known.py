@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipmask.curation.guessing.naming import Named, NameFile
+from clipmask.curation.guessing.pairing import Pairing
 from clipmask.curation.guessing.pixels import LabelPixels
 from clipmask.data.datasets.cityscapes import CLASSES as CITYSCAPES
 from clipmask.data.label_format import RGB
@@ -35,16 +36,18 @@ VOC = (
 _CITYSCAPES_IDS = (*range(-1, 34), 255)  # official label ids, and what custom adds
 
 
-def known_names(pixels: LabelPixels, label_suffix: str) -> NameFile | None:
+def known_names(pixels: LabelPixels, pairing: Pairing) -> NameFile | None:
     """Returns the names of a dataset that is recognised; None for others.
 
-    Cityscapes is known by how its files of ids are called, Pascal VOC by its palette.
+    Cityscapes is known by how its files of ids are called, KITTI, which has Cityscapes' ids, by its
+    folders, and Pascal VOC by its palette.
 
     Args:
         pixels: what label maps hold.
-        label_suffix: how they are called.
+        pairing: how they are called.
     """
-    if label_suffix.endswith("_gtFine_labelIds.png"):
+    is_kitti = (pairing.images.name, pairing.labels.name) == ("image_2", "semantic")
+    if is_kitti or pairing.label_suffix.endswith("_gtFine_labelIds.png"):
         names = [Named(name, item.label_id) for name, item in CITYSCAPES.items()]
         void = [
             Named("void", id)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from clipmask.curation.guessing.padding import refuse_padding
 from clipmask.curation.guessing.pixels import Look, look
 from clipmask.data.files import files_below
 from clipmask.data.reading import PICTURE_SUFFIXES
@@ -124,13 +125,14 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
                 masks.setdefault(f"{rule.parts[1]}/*{rule.ends[1]}".strip("/"), set()).update(
                     i for i, _ in members
                 )
-    if not tried:
+    best = max(tried, key=lambda item: item[:2])[2] if tried else None
+    refuse_padding(folder, files, len(best.pairs) if best else 0)
+    if best is None:
         raise UserError(
             f"{folder}: {len(files)} pictures, but none with what could be its label map (a"
             f" file of the same name with few different values); looked for {LOOKED_FOR}."
             " Rename the files or folders, or write the YAML file by hand"
         )
-    best = max(tried, key=lambda item: item[:2])[2]
     _refuse_mask_for_each_class(folder, best, masks)
     return best
 

@@ -5,7 +5,6 @@ called.
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clipmask.curation.guessing.instances import refuse_instances
 from clipmask.curation.guessing.known import voc_color
 from clipmask.curation.guessing.naming import Named, NameFile
 from clipmask.curation.guessing.pixels import LabelPixels
@@ -29,7 +29,6 @@ _BLEND = 12.0
 _MOST_TOLERANCE = 60.0
 _MAIN, _CELL = 0.005, 16  # of them: the least share, and the side of a cell of colours counted
 _AREA = 0.3  # share of a colour's pixels amid their own colour, from which no edge makes it
-_INSTANCES = 1000  # that a class may have in a picture, where numbers say class and instance
 _APART = 40.0  # distance in RGB of two classes in files of a lossy format
 
 
@@ -118,7 +117,7 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         named = {value + 1: name for value, name in named.items()}
         from_list = f"; {names.path.name} has a name for each of 1 to {len(names.names)}"
     if not named:
-        _refuse_instances(found)
+        refuse_instances(found)
     void_names = [value for value, name in named.items() if name is None]
     listed = sorted({*found, *(value for value, name in named.items() if name)})
     ignore, reason = _void_id(found, void_names)
@@ -141,22 +140,6 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         (),
         {"encoding": why, "classes": f"ids found: {shown}{from_list}", "void": reason},
     )
-
-
-def _refuse_instances(found: Sequence[int]) -> None:
-    """Refuses numbers of instances, class * 1000 + 0, 1, 2, ..., each of which would be a class."""
-    numbers: defaultdict[int, list[int]] = defaultdict(list)
-    for value in found:
-        if value >= _INSTANCES:
-            numbers[value // _INSTANCES].append(value % _INSTANCES)
-    counted = all(min(own) <= 1 for own in numbers.values())
-    if counted and any(len(own) > 1 for own in numbers.values()):
-        shown = ", ".join(str(value) for value in found if value >= _INSTANCES)[:40]
-        raise UserError(
-            f"the label maps hold numbers such as {shown}, as instances are numbered (class * 1000"
-            " + instance); save label maps of the classes, value // 1000 where a value is 1000 or"
-            " more, or give the ids names in classes.txt (1000: car) if they are classes"
-        )
 
 
 def _begin_at_one(found: Sequence[int], names: NameFile) -> bool:

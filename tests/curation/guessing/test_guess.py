@@ -18,7 +18,7 @@ from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.data.image_format import ImageFormat
 from clipmask.data.reading import read_labels
 from clipmask.errors import UserError
-from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES, grey, ids, photo, save
+from tests.curation.guessing.trees import COUNT, SIZE, TRAIN, TREES, colored, grey, ids, photo, save
 
 BARE = ("class_0", "class_1", "class_2", "class_3")
 EXPECTED: dict[str, dict[str, Any]] = {
@@ -130,6 +130,28 @@ def test_ade20k_is_known_by_its_file_of_names(tmp_path: Path) -> None:
     assert descriptor.class_names == ("wall", "building", "sky")
     assert [item.id for item in descriptor.classes] == [1, 2, 3]
     assert descriptor.ignore_ids == (0,)
+
+
+def test_kitti_is_known_by_its_folders_and_has_the_ids_of_cityscapes(tmp_path: Path) -> None:
+    """Beside the ids of classes it has their colours, and 16-bit numbers of instances."""
+    table = np.array([0, 7, 23, 26])
+    for number in range(COUNT):
+        place = f"training/{{}}/{number:06}_10.png"
+        save(photo(number), tmp_path / place.format("image_2"))
+        save(colored(), tmp_path / place.format("semantic_rgb"))
+        save(Image.fromarray(table[ids()].astype(np.uint8)), tmp_path / place.format("semantic"))
+        instances = (table[ids()] * 256).astype(np.uint16)
+        instances[:20][ids()[:20] == 3] += 1
+        save(Image.fromarray(instances), tmp_path / place.format("instance"))
+    descriptor = _described(tmp_path, tmp_path / "here")
+    assert descriptor.labels == tmp_path / "training/semantic"
+    assert descriptor.class_names == tuple(CITYSCAPES)
+    read = read_labels(descriptor.pairs()[0][1], descriptor.label_format)
+    names = [None if id == descriptor.ignore_label else descriptor.class_names[id] for id in
+             np.unique(read)]  # fmt: skip
+    assert set(names) == {"road", "sky", "car", None}
+    with pytest.raises(UserError, match="256"):
+        guess_folder(tmp_path, labels="instance")
 
 
 def test_pascal_voc_is_known_by_its_palette(tmp_path: Path) -> None:
