@@ -90,7 +90,7 @@ def convert(
             bar.close()
     splits = (
         ", ".join(f"{split} {count}" for split, count in done.splits.items())
-        or "shares: train 0.8, val 0.2"
+        or f"shares: train 0.8, val 0.2{f', seed {done.seed}' if done.seed else ''}"
     )
     descriptor = folder / f"{folder.resolve().name}.yaml"
     print(

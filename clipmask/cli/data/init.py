@@ -13,6 +13,7 @@ from clipmask.cli.output import output_file, shortened
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.curation.converting.parquet import parquet_files
 from clipmask.curation.converting.sources import annotations_in
+from clipmask.curation.guessing.drawing import seed_of_descriptor
 from clipmask.curation.guessing.guess import SHARES, FolderGuess, guess_folder
 from clipmask.curation.guessing.pairing import find_pictures
 from clipmask.curation.guessing.writing import descriptor_text
@@ -58,7 +59,15 @@ def init(
         )
     except UserError as error:
         raise UserError(_with_advice(str(error), Path(folder))) from error
-    guess, descriptor = _write(guess, path.stem if output else name, path)
+    name = path.stem if output else name
+    guess, descriptor = _write(guess, name, path)
+    seed = seed_of_descriptor(descriptor, sample)
+    if seed:
+        why = (
+            f"{guess.splits.why}; seed {seed}, with which no split lacks a class that it could have"
+        )
+        splits = dataclasses.replace(guess.splits, seed=seed, why=why)
+        guess, descriptor = _write(dataclasses.replace(guess, splits=splits), name, path)
     _print_conclusions(guess, descriptor)
     first = "" if guess.names_from else " First put the true names in place of class_0, ... in it."
     print(f"\n{path} is written.{first} Then:")

@@ -16,16 +16,18 @@ from PIL import Image
 
 from clipmask.curation.converting.shapes import Annotations, Labelled
 from clipmask.curation.converting.sources import read_source
+from clipmask.curation.guessing.drawing import seed_with_all_classes
 from clipmask.curation.guessing.naming import Named
 from clipmask.curation.guessing.pairing import CONVERTED, find_pictures
 from clipmask.data.image_format import PLAIN
 from clipmask.data.reading import read_image
-from clipmask.data.splits import Index, named_pictures, picture_index
+from clipmask.data.splits import FEW, Index, named_pictures, picture_index
 from clipmask.errors import UserError
 from clipmask.visualizer import palette
 
 VOID = 255
 MOST_CLASSES = 255
+SHARES = {"train": 0.8, "val": 0.2}  # of the pictures, where the annotations tell no splits
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Options:
 @dataclass(frozen=True)
 class Converted:
     """What was done: the format, the classes, how many pictures, and what was passed over with its
-    count. ``background`` is the class of pixels without annotation; None: they are void.
+    count. ``background`` is the class of pixels without annotation; None: they are void. ``seed``
+    is that of the shares, where there are no splits.
     """
 
     format: str
@@ -59,6 +62,7 @@ class Converted:
     pictures: int
     splits: dict[str, int]
     skipped: dict[str, int]
+    seed: int = 0
 
 
 def convert(
@@ -97,9 +101,10 @@ def convert(
     placed = {picture.relative_to(inner): labelled for picture, labelled in placed.items()}
     names = _names(found, options)
     table = _colors(names, found)
+    shown: dict[Path, set[int]] = {}
     try:
         for number, (picture, labelled) in enumerate(placed.items(), 1):
-            _write_labels(
+            shown[picture] = _write_labels(
                 root / picture,
                 output / "labels" / picture.with_suffix(".png"),
                 labelled,
@@ -111,11 +116,12 @@ def convert(
                 tell(number, len(placed))
         splits = _splits(placed)
         suffixes = {picture.suffix for picture in placed}
-        _write_descriptor(output, root, names, table, splits, suffixes)
+        seed = 0 if splits or len(shown) > FEW else seed_with_all_classes(SHARES, shown)
+        _write_descriptor(output, root, names, table, splits, seed, suffixes)
     except OSError as error:
         raise UserError(f"--output {output}: can't be written to ({error})") from error
     counts = {split: len(members) for split, members in splits.items()}
-    return Converted(format, names, options.background, len(placed), counts, skipped)
+    return Converted(format, names, options.background, len(placed), counts, skipped, seed)
 
 
 def _root(source: Path, images: Path | None) -> Path:
@@ -257,7 +263,8 @@ def _write_labels(
     names: Sequence[str],
     table: Sequence[Sequence[int]],
     options: Options,
-) -> None:
+) -> set[int]:
+    """Writes the label map of a picture and returns its classes."""
     height, width = read_image(picture, image_format=PLAIN).shape[:2]
     labels = _painted(labelled, names, options, (height, width))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -267,6 +274,7 @@ def _write_labels(
     entries[VOID] = (224, 224, 224)
     image.putpalette(entries.ravel().tolist())
     image.save(path)
+    return {int(id) for id in np.unique(labels) if id != VOID}
 
 
 def _painted(
@@ -301,6 +309,7 @@ def _write_descriptor(
     names: Sequence[str],
     table: Sequence[Sequence[int]],
     splits: dict[str, list[Path]],
+    seed: int,
     suffixes: set[str],
 ) -> None:
     for split, pictures in splits.items():
@@ -317,7 +326,7 @@ def _write_descriptor(
         "labels": "labels",
         "ignore_id": VOID,
         "classes": classes,
-        "splits": lists or {"train": 0.8, "val": 0.2},
+        "splits": lists or {**SHARES, **({"seed": seed} if seed else {})},
     }
     lines = [
         yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)

@@ -31,10 +31,12 @@ class Splits:
         sources: split -> share, subfolder of the images, or text file (Path, relative to the
             folder).
         why: what this was concluded from.
+        seed: of shares.
     """
 
     sources: dict[str, float | str | Path]
     why: str
+    seed: int = 0
 
 
 SHOWN: tuple[str, ...] = ("train", "val", "test")  # splits in the order in which they are written

@@ -115,11 +115,14 @@ def _class_line(item: GuessedClass, number: int, ids: bool) -> str:
 
 
 def _split_values(guess: FolderGuess, place: Path) -> dict[str, Any]:
-    sources: Splits = guess.splits
-    return {
-        split: _relative(guess.folder / source, place) if isinstance(source, Path) else source
-        for split, source in sources.sources.items()
-    }
+    splits: Splits = guess.splits
+    values: dict[str, Any] = {}
+    for split, source in splits.sources.items():
+        if isinstance(source, Path):
+            values[split] = _relative(guess.folder / source, place)
+        else:
+            values[split] = source
+    return {**values, "seed": splits.seed} if splits.seed else values
 
 
 def _relative(path: Path, place: Path) -> str:
