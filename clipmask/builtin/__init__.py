@@ -1,6 +1,5 @@
-"""What stands in for Detectron2 where it is not installed: catalogs, registries, backbone base
-class, evaluator.
+"""Replacements for Detectron2's catalogs, registries, backbone class and evaluator.
 
-The rest of the package takes these names from ``clipmask.d2``, which chooses between them and
-Detectron2's own.
+They are used where Detectron2 is not installed. The rest of the package imports these names from
+``clipmask.d2``, which chooses between them and Detectron2's own.
 """

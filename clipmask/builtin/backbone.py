@@ -1,6 +1,4 @@
-"""The registries that a config chooses models and backbones from, and the base class of a
-backbone.
-"""
+"""The registries of models and backbones, and the base class of a backbone."""
 
 from __future__ import annotations
 
@@ -18,9 +16,9 @@ BACKBONE_REGISTRY = Registry("BACKBONE")
 
 @dataclass
 class ShapeSpec:
-    """What is known of a feature map's shape before there is one; None where unknown.
+    """The shape of a feature map, as far as it is known in advance; None: unknown.
 
-    ``stride`` is in input pixels per feature pixel, the others count channels and pixels.
+    ``stride`` is in input pixels per feature pixel; height and width are in feature pixels.
     """
 
     channels: int | None = None
@@ -42,24 +40,24 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Maps images (B, 3, H, W) to a dict of features, name -> (B, C, H / stride, W /
-        stride).
-        """
+        """Maps images (B, 3, H, W) to features: name -> (B, C, H / stride, W / stride)."""
 
     @property
     def size_divisibility(self) -> int:
-        """What height and width of the input must be multiples of; 0 if they need not."""
+        """The number of which height and width of the input must be multiples; 0: no such rule."""
         return 0
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """Padding that the input needs: ``size_divisibility`` and ``square_size`` (pixels), each
-        only if it does.
+        """The padding that the input needs.
+
+        The keys are ``size_divisibility`` and ``square_size``, in pixels; a key is absent if the
+        backbone has no such rule.
         """
         return {}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Returns channels and stride of each feature map that ``forward`` returns, by name."""
+        """Returns the channels and stride of each feature map of ``forward``, by name."""
         return {
             name: ShapeSpec(
                 channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]

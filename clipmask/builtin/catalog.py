@@ -1,7 +1,7 @@
-"""The two global tables of datasets: how each is loaded, and what is known about it.
+"""The two global catalogs of datasets: their loading functions and their metadata.
 
-Both behave as Detectron2's tables of the same names do, so a module that registers a dataset serves
-either.
+Both behave like Detectron2's catalogs of the same names, so a module that registers a dataset works
+with either.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _logger = logging.getLogger(__name__)
 
 DatasetDict = dict[str, Any]
 
-# Older modules still write these; Detectron2 keeps them under today's names, and so must the
-# stand-in.
+# Old modules still set these keys. Detectron2 stores them under the current names, so this class
+# must do the same.
 _FORMER_NAMES = {
     "class_names": "thing_classes",
     "dataset_id_to_contiguous_id": "thing_dataset_id_to_contiguous_id",
@@ -26,17 +26,18 @@ _FORMER_NAMES = {
 
 
 class _DatasetCatalog(UserDict[str, Callable[[], list[DatasetDict]]]):
-    """Dataset name -> the function that lists its samples; nothing is read before ``get``."""
+    """The functions that load the samples, by dataset name. Only ``get`` calls them."""
 
     def register(self, name: str, func: Callable[[], list[DatasetDict]]) -> None:
         """Adds a dataset.
 
         Args:
-            name: what ``DATASETS.TRAIN`` and ``DATASETS.TEST`` call it.
-            func: takes nothing and returns the dataset dicts, the same ones at each call.
+            name: the name for ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
+            func: a function without arguments that returns the dataset dicts, the same at each
+                call.
 
         Raises:
-            AssertionError: ``func`` can't be called, or the name is taken.
+            AssertionError: ``func`` is not callable, or the name is taken.
         """
         if not callable(func):
             raise AssertionError(
@@ -49,10 +50,10 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[DatasetDict]]]):
         self[name] = func
 
     def get(self, name: str) -> list[DatasetDict]:  # type: ignore[override]
-        """Returns the dataset dicts of ``name``, from a call of its function.
+        """Calls the function of a dataset and returns its dataset dicts.
 
         Raises:
-            KeyError: no such dataset; the known ones are listed.
+            KeyError: there is no such dataset; the message lists the known ones.
         """
         if name not in self:
             raise KeyError(
@@ -65,10 +66,10 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[DatasetDict]]]):
         return [*self]
 
     def remove(self, name: str) -> None:
-        """Takes a dataset out of the catalog.
+        """Removes a dataset from the catalog.
 
         Raises:
-            KeyError: no such dataset.
+            KeyError: there is no such dataset.
         """
         del self[name]
 
@@ -77,17 +78,25 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[DatasetDict]]]):
 
 
 class Metadata(SimpleNamespace):
-    """What is known about one dataset, as attributes that are written once.
+    """The metadata of one dataset, as attributes that can be set once.
 
-    ClipMask reads ``stuff_classes`` (list of names, in the order of the label ids),
-    ``stuff_colors`` (list of [r, g, b], 0..255), ``ignore_label`` (int), ``label_mapping`` (id in
-    the label files -> class id, if they differ; all other ids are void), ``label_values`` (id or
-    (r, g, b) in the label files -> class id or ``ignore_label``; no other value may occur),
-    ``label_format`` (a ``clipmask.data.LabelFormat`` in place of these two), ``image_range``
-    (values of the pictures that become black and white), ``evaluator_type``, ``class_aliases``,
-    ``class_synonyms`` (class name -> words that text encoders read in its place),
-    ``class_prompts`` (class name -> its own prompts) and ``license`` (of the data; it goes into
-    checkpoints); anything else may be kept.
+    Other attributes are allowed; ClipMask reads these:
+
+        stuff_classes    list of class names, in the order of the class ids
+        stuff_colors     list of [r, g, b], each 0..255
+        ignore_label     the void id, an int
+        label_mapping    id in the label files -> class id, if they differ; all other ids are void
+        label_values     id or (r, g, b) in the label files -> class id or ``ignore_label``; other
+                         values are an error
+        label_format     a ``clipmask.data.LabelFormat`` that replaces these two tables
+        image_range      the values of the pictures that become black and white
+        evaluator_type   as in Detectron2
+        class_aliases    class name -> other names of it in files of embeddings
+        class_synonyms   class name -> words that CLIP embeds instead of the name
+        class_prompts    class name -> prompts that replace those of the config
+        class_members    class name -> names of the things that it contains
+        server_ids       the id of each class on the benchmark's server
+        license          the licence of the data, which is saved in checkpoints
     """
 
     name: str = "N/A"
@@ -126,22 +135,22 @@ class Metadata(SimpleNamespace):
         return self
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Returns the attribute ``key``, or ``default`` where it is not set."""
+        """Returns the attribute ``key``, or ``default`` if it is not set."""
         return getattr(self, key, default)
 
 
 def _current_name(key: str) -> str:
-    """Returns the name that metadata ``key`` has today, with a warning where that is another."""
+    """Returns the current name of a metadata key, and logs a warning if the key is an old name."""
     if key in _FORMER_NAMES:
         _logger.warning("metadata %r is now called %r", key, _FORMER_NAMES[key])
     return _FORMER_NAMES.get(key, key)
 
 
 class _MetadataCatalog(UserDict[str, Metadata]):
-    """Dataset name -> its one ``Metadata``, made empty when first asked for."""
+    """The ``Metadata`` of datasets by name; ``get`` creates missing ones."""
 
     def get(self, name: str) -> Metadata:  # type: ignore[override]
-        """Returns the metadata of ``name``: the same object at each call.
+        """Returns the metadata of a dataset, the same object at each call.
 
         Raises:
             AssertionError: the name is empty.
@@ -151,14 +160,14 @@ class _MetadataCatalog(UserDict[str, Metadata]):
         return self.data.setdefault(name, Metadata(name=name))
 
     def list(self) -> list[str]:
-        """Returns the names that metadata exist for."""
+        """Returns the names of the datasets that have metadata."""
         return [*self]
 
     def remove(self, name: str) -> None:
-        """Forgets the metadata of a dataset.
+        """Removes the metadata of a dataset.
 
         Raises:
-            KeyError: there are none.
+            KeyError: the dataset has no metadata.
         """
         del self[name]
 

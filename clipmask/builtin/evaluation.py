@@ -1,10 +1,10 @@
-"""The base class of evaluators and the scores of semantic segmentation: IoU and accuracy from a
-confusion matrix.
+"""The base class of evaluators, and an evaluator of semantic segmentation.
 
-With g the labelled pixels of a class, p those predicted as it and t those that are both: IoU = t /
-(g + p - t) and ACC = t / g. mIoU and mACC are means over the classes that occur in the ground truth
-(the others are nan), fwIoU is the mean weighted by g, pACC the share of labelled pixels that are
-right. Pixels with the ignore label count nowhere.
+Its scores come from a confusion matrix. g is the number of pixels of a class in the ground truth, p
+in the prediction, and t in both. IoU = t / (g + p - t) and ACC = t / g. mIoU and mACC are means
+over the classes that occur in the ground truth; the others are nan. fwIoU is the mean IoU weighted
+by g. pACC is the share of labelled pixels with the right class. Pixels with the ignore label are
+left out of all scores.
 """
 
 from __future__ import annotations
@@ -25,35 +25,50 @@ from clipmask.errors import UserError
 
 
 class DatasetEvaluator:
-    """Scores a model over a dataset: ``reset``, then ``process`` for each batch, then
-    ``evaluate``.
+    """Computes the scores of a model on a dataset.
+
+    Call ``reset``, then ``process`` for each batch, then ``evaluate``.
     """
 
     def reset(self) -> None:
-        """Forgets all batches seen."""
+        """Discards all batches processed so far."""
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[Any]) -> None:
-        """Takes in one batch.
+        """Processes one batch.
 
         Args:
-            inputs: the dataset dicts that the model was given.
-            outputs: what the model returned for each of them.
+            inputs: the dataset dicts that the model received.
+            outputs: the model's result for each of them.
         """
 
     def evaluate(self) -> dict[str, Any] | None:
-        """Returns task -> {metric: score}, or None on a process that is not the main one."""
+        """Returns task -> {metric: score}; None on all processes except the main one."""
 
 
 def _load_image(filename: str, dtype: Any = None) -> np.ndarray:
-    """Returns the values of an image file, (H, W) or (H, W, channels); those of a palette image are
-    its indices.
+    """Returns the values of an image file, (H, W) or (H, W, channels).
+
+    The values of an image with a palette are the indices.
     """
     with Image.open(filename) as image:
         return np.asarray(image, dtype=dtype)
 
 
 class SemSegEvaluator(DatasetEvaluator):
-    """mIoU, fwIoU, mACC and pACC over a dataset, and IoU and ACC of each class, in percent."""
+    """Computes mIoU, fwIoU, mACC and pACC of a dataset, and IoU and ACC of each class, in percent.
+
+    Args:
+        dataset_name: a dataset with ``stuff_classes`` and ``ignore_label`` in its metadata.
+        distributed: True: gather over all processes, if ``torch.distributed`` is initialised.
+        output_dir: the folder for ``sem_seg_predictions.json`` (RLEs) and
+            ``sem_seg_evaluation.pth``; None: they are not written.
+        sem_seg_loading_fn: a function from (file name, dtype=int) to label ids (H, W).
+        num_classes: compared with the metadata, and not used otherwise.
+        ignore_label: replaces the one in the metadata.
+
+    Raises:
+        UserError: the metadata or the samples lack something that the scores need.
+    """
 
     def __init__(
         self,
@@ -65,21 +80,6 @@ class SemSegEvaluator(DatasetEvaluator):
         num_classes: int | None = None,
         ignore_label: int | None = None,
     ) -> None:
-        """Reads the list of samples and the metadata from the catalogs.
-
-        Args:
-            dataset_name: with ``stuff_classes`` and ``ignore_label`` in its metadata.
-            distributed: gather over all processes of ``torch.distributed``, where that is
-                initialised.
-            output_dir: where ``sem_seg_predictions.json`` (RLEs) and ``sem_seg_evaluation.pth`` go;
-                None: not written.
-            sem_seg_loading_fn: ``(file name, dtype=int)`` to label ids (H, W).
-            num_classes: only checked against the metadata.
-            ignore_label: instead of the one in the metadata.
-
-        Raises:
-            UserError: the metadata or the samples lack what the scores need.
-        """
         metadata = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
         self._distributed = distributed
@@ -117,13 +117,13 @@ class SemSegEvaluator(DatasetEvaluator):
         except KeyError as error:
             raise UserError(
                 f"dataset {self._dataset_name} can't be evaluated:"
-                f" {sample.get('file_name', 'a sample')} has no {error}; sem_seg_file_name is the"
-                " file of its label ids"
+                f" {sample.get('file_name', 'a sample')} has no {error}; sem_seg_file_name must be"
+                " the file of its label ids"
             ) from error
 
     def reset(self) -> None:
-        """Forgets all batches seen."""
-        size = self._num_classes + 1  # the last row and column hold what is void
+        """Discards all batches processed so far."""
+        size = self._num_classes + 1  # the last row and column are void
         self._confusion = np.zeros((size, size), dtype=np.int64)  # (predicted, true)
         self._predictions: list[dict[str, Any]] = []
 
@@ -131,17 +131,17 @@ class SemSegEvaluator(DatasetEvaluator):
         """Adds a batch to the confusion matrix.
 
         Args:
-            inputs: dataset dicts; ``file_name`` finds the labels.
+            inputs: dataset dicts with a ``file_name`` of the dataset.
             outputs: for each, ``{"sem_seg": (K, H, W)}``, scores at the size of the labels.
 
         Raises:
-            UserError: a label file is missing or unreadable, not (H, W), or holds an id that is
-                neither a class nor ignored; the scores have another size or more channels than
-                there are classes.
+            UserError: a label file is missing or unreadable, has not the shape (H, W), or holds an
+                id that is neither a class nor the ignore label; the scores have another size than
+                the labels, or more channels than there are classes.
         """
         for sample, output in zip(inputs, outputs, strict=True):
             scores = output["sem_seg"]
-            predicted = scores.max(dim=0).indices.cpu().numpy()  # argmax, faster on a CPU
+            predicted = scores.max(dim=0).indices.cpu().numpy()  # faster than argmax on a CPU
             true = self._read_labels(
                 self.input_file_to_gt_file[str(sample["file_name"])], predicted.shape
             )
@@ -158,8 +158,11 @@ class SemSegEvaluator(DatasetEvaluator):
                 self._predictions.extend(self._encode(predicted, str(sample["file_name"])))
 
     def _read_labels(self, filename: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns the ids in ``filename`` (H, W), the ignored ones as K; ``shape`` is the
-        prediction's.
+        """Reads the label ids (H, W) of a file, with K for ignored pixels.
+
+        Args:
+            filename: the label file.
+            shape: the shape of the prediction.
         """
         try:
             labels = np.asarray(self.sem_seg_loading_fn(filename, dtype=int))
@@ -169,8 +172,9 @@ class SemSegEvaluator(DatasetEvaluator):
             ) from error
         if labels.shape != shape:
             raise UserError(
-                f"label file {filename} holds an array of {labels.shape} where the prediction is"
-                f" {shape}, height by width; labels are one id a pixel, at the size of the image"
+                f"label file {filename} holds an array of {labels.shape}, but the prediction is"
+                f" {shape}, height by width; labels must be one id per pixel, at the size of the"
+                " image"
             )
         ignored = labels == self._ignore_label
         wrong = np.unique(labels[((labels < 0) | (labels >= self._num_classes)) & ~ignored])
@@ -183,8 +187,8 @@ class SemSegEvaluator(DatasetEvaluator):
         return np.where(ignored, self._num_classes, labels)
 
     def _encode(self, labels: np.ndarray, filename: str) -> Iterable[dict[str, Any]]:
-        """Yields the region of each predicted class as COCO's run-length encoding."""
-        from pycocotools import mask as coco_mask  # compiled; needed for this file only
+        """Yields the region of each predicted class in COCO's run-length encoding."""
+        from pycocotools import mask as coco_mask  # compiled, and needed for this output only
 
         for label in np.unique(labels).tolist():
             region = coco_mask.encode(np.asfortranarray(labels == label, dtype=np.uint8))
@@ -198,11 +202,10 @@ class SemSegEvaluator(DatasetEvaluator):
             }
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]] | None:
-        """Returns ``{"sem_seg": {metric: percent}}`` over all processes; None on all but the main
-        one.
+        """Returns ``{"sem_seg": {metric: percent}}`` over the batches of all processes.
 
-        The metrics are ``mIoU``, ``fwIoU``, ``IoU-<class>`` each, ``mACC``, ``pACC`` and
-        ``ACC-<class>`` each.
+        The result is None on all processes except the main one. The metrics are ``mIoU``,
+        ``fwIoU``, ``mACC``, ``pACC``, and ``IoU-<class>`` and ``ACC-<class>`` for each class.
         """
         own = (self._confusion, self._predictions)
         parts = gather_to_main(own) if self._distributed else [own]
@@ -211,7 +214,9 @@ class SemSegEvaluator(DatasetEvaluator):
         scores = self._scores(np.sum([confusion for confusion, _ in parts], axis=0))
         if self._output_dir:
             self._output_dir.mkdir(parents=True, exist_ok=True)
-            predictions = [region for _, regions in parts for region in regions]
+            predictions: list[dict[str, Any]] = []
+            for _, regions in parts:
+                predictions.extend(regions)
             (self._output_dir / "sem_seg_predictions.json").write_text(
                 json.dumps(predictions), encoding="utf-8"
             )
@@ -219,11 +224,15 @@ class SemSegEvaluator(DatasetEvaluator):
         return OrderedDict(sem_seg=scores)
 
     def _scores(self, confusion: np.ndarray) -> dict[str, float]:
-        """Turns a confusion matrix (K + 1, K + 1), predicted by true, into percentages by name."""
+        """Returns the scores, in percent by name, of a confusion matrix.
+
+        Args:
+            confusion: (K + 1, K + 1), rows: predicted class, columns: true class.
+        """
         among = confusion[:-1, :-1].astype(float)
         right, true, predicted = among.diagonal(), among.sum(axis=0), among.sum(axis=1)
         seen = true > 0
-        # a class or a whole dataset without pixels is nan
+        # the score of a class without pixels, or of a dataset without any, is nan
         with np.errstate(invalid="ignore", divide="ignore"):
             acc = np.where(seen, right / true, np.nan)
             iou = np.where(seen, right / (true + predicted - right), np.nan)
@@ -242,13 +251,17 @@ class SemSegEvaluator(DatasetEvaluator):
 
 
 def gather_to_main(value: Any) -> list[Any]:
-    """Returns the values of all processes by rank on the main process, an empty list on the others;
-    all call it.
+    """Gathers a value of each process on the main process.
+
+    All processes must call it.
+
+    Returns:
+        The values in the order of the ranks; an empty list on the other processes.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return [value]
-    # Pickled objects travel through the host: NCCL would pad all of them to the largest in device
-    # memory.
+    # Pickled objects are sent over the host (gloo): NCCL would need device memory for all of them,
+    # each padded to the largest.
     own_group: Any = dist.new_group(backend="gloo") if dist.get_backend() == "nccl" else None
     gathered: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
     dist.gather_object(value, gathered, dst=0, group=own_group)

@@ -1,8 +1,7 @@
-"""The keys of Detectron2's config that ClipMask does not read: their defaults, and why they are not
-read.
+"""The keys of Detectron2's config that ClipMask does not read, with defaults and reasons.
 
-A config that holds them at their defaults says nothing by them. Facts of Detectron2's
-``defaults.py``, version 2 of its config; a contract test compares them with an installed
+A config may hold these keys at their defaults; such keys have no effect. The values are those of
+version 2 of Detectron2's config (``defaults.py``); a contract test compares them with an installed
 Detectron2.
 """
 
@@ -10,47 +9,54 @@ from __future__ import annotations
 
 from typing import Any
 
-# Section, or key -> why ClipMask does not read what is in it.
+# section or key -> why ClipMask does not read its keys
 REASONS = {
-    "MODEL.RESNETS": "read by Detectron2's ResNets, where Detectron2 is installed",
-    "MODEL.FPN": "read by Detectron2's backbones with an FPN, where Detectron2 is installed",
-    "MODEL.PROPOSAL_GENERATOR": "of detectors: ClipMask proposes no boxes",
-    "MODEL.ANCHOR_GENERATOR": "of detectors: ClipMask has no anchors",
-    "MODEL.RPN": "of detectors: ClipMask proposes no boxes",
-    "MODEL.ROI_HEADS": "of detectors: ClipMask has no boxes",
-    "MODEL.ROI_BOX_HEAD": "of detectors: ClipMask has no boxes",
-    "MODEL.ROI_BOX_CASCADE_HEAD": "of detectors: ClipMask has no boxes",
-    "MODEL.ROI_MASK_HEAD": "of instance segmentation, which ClipMask does not do",
-    "MODEL.ROI_KEYPOINT_HEAD": "of keypoints, which ClipMask does not find",
-    "MODEL.PANOPTIC_FPN": "of panoptic segmentation, which ClipMask does not do",
-    "MODEL.RETINANET": "of a detector: ClipMask has no boxes",
+    "MODEL.RESNETS": "only Detectron2's ResNets read it, where Detectron2 is installed",
+    "MODEL.FPN": "only Detectron2's backbones with an FPN read it, where Detectron2 is installed",
+    "MODEL.PROPOSAL_GENERATOR": "for detectors: ClipMask proposes no boxes",
+    "MODEL.ANCHOR_GENERATOR": "for detectors: ClipMask has no anchors",
+    "MODEL.RPN": "for detectors: ClipMask proposes no boxes",
+    "MODEL.ROI_HEADS": "for detectors: ClipMask has no boxes",
+    "MODEL.ROI_BOX_HEAD": "for detectors: ClipMask has no boxes",
+    "MODEL.ROI_BOX_CASCADE_HEAD": "for detectors: ClipMask has no boxes",
+    "MODEL.ROI_MASK_HEAD": "for instance segmentation, which ClipMask does not support",
+    "MODEL.ROI_KEYPOINT_HEAD": "for keypoints, which ClipMask does not detect",
+    "MODEL.PANOPTIC_FPN": "for panoptic segmentation, which ClipMask does not support",
+    "MODEL.RETINANET": "for a detector: ClipMask has no boxes",
     "MODEL.SEM_SEG_HEAD": (
-        "of another head: ClipMask's is MODEL.CLIPMASK, its classes and void are the dataset's"
+        "for other heads: MODEL.CLIPMASK configures ClipMask's; its classes and void id come from"
+        " the dataset"
     ),
-    "MODEL": "of detectors: ClipMask takes no proposals, instances or keypoints",
-    "INPUT": "of instance segmentation, which ClipMask does not do",
-    "DATASETS": "of detectors: ClipMask takes no proposals",
+    "MODEL": "for detectors: ClipMask uses no proposals, instances or keypoints",
+    "INPUT": "for instance segmentation, which ClipMask does not support",
+    "DATASETS": "for detectors: ClipMask uses no proposals",
     "DATALOADER": (
-        "of its loader: ClipMask's gives each image once an epoch, in an order that SEED decides"
+        "for Detectron2's loader: ClipMask's loader yields each image once per epoch, in an order"
+        " that depends on SEED"
     ),
     "SOLVER.REFERENCE_WORLD_SIZE": (
-        "of its trainer: IMS_PER_BATCH is the batch of any number of devices"
+        "for Detectron2's trainer: in ClipMask, IMS_PER_BATCH is the batch for any number of"
+        " devices"
     ),
     "SOLVER": (
-        "of its optimiser: ClipMask's decays no norms and biases, and has one learning rate for"
-        " both"
+        "for Detectron2's optimiser: ClipMask's optimiser applies no weight decay to norms and"
+        " biases, and has one learning rate for both"
     ),
     "TEST.AUG": (
-        "of its views: ClipMask's are TEST.AUG.SCALES, factors on the size without TEST.AUG"
+        "for Detectron2's test-time augmentation: ClipMask's TEST.AUG.SCALES are factors on the"
+        " normal test size"
     ),
     "TEST.PRECISE_BN": (
-        "of its trainer: SOLVER.EMA_DECAY averages weights, BACKBONE.NORM FrozenBN keeps statistics"
+        "for Detectron2's trainer: in ClipMask, SOLVER.EMA_DECAY averages weights, and"
+        " BACKBONE.NORM FrozenBN fixes the statistics"
     ),
-    "TEST": "of detectors: ClipMask has no boxes and no keypoints",
-    "GLOBAL": "of its own code alone",
-    "FLOAT32_PRECISION": "of its setup: float32 products stay as precise as torch makes them",
+    "TEST": "for detectors: ClipMask has no boxes and no keypoints",
+    "GLOBAL": "for Detectron2's own code",
+    "FLOAT32_PRECISION": (
+        "for Detectron2's setup: ClipMask does not change torch's precision of float32 products"
+    ),
 }
-# Dotted key -> its default in Detectron2.
+# dotted key -> its default in Detectron2
 UNREAD: dict[str, Any] = {
     "MODEL.LOAD_PROPOSALS": False,
     "MODEL.MASK_ON": False,
@@ -199,13 +205,14 @@ UNREAD: dict[str, Any] = {
     "FLOAT32_PRECISION": "",
     "GLOBAL.HACK": 1.0,
 }
-# Sections that backbones of Detectron2 read, through the builders of its BACKBONE_REGISTRY.
+# sections that the builders in Detectron2's BACKBONE_REGISTRY read
 OF_BACKBONES = ("MODEL.RESNETS.", "MODEL.FPN.")
 
 
 def why_unread(key: str) -> str | None:
-    """Returns why ClipMask does not read a key, or a section, of Detectron2's config; None for any
-    other key.
+    """Returns why ClipMask does not read a key or section of Detectron2's config.
+
+    The result is None for all other keys.
     """
     if key not in UNREAD and not any(known.startswith(f"{key}.") for known in UNREAD):
         return None
