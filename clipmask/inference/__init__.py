@@ -1,11 +1,11 @@
-"""Pictures in, segmentations out: what the demo runs on and what a program or a notebook imports.
+"""Inference: from pictures to segmentations, for the demo, programs and notebooks.
 
     predictor = Predictor.from_checkpoint("model_final.pth")
     result = predictor("street.jpg")
     result.save("street_overlay.png")
 
-A checkpoint of ClipMask is enough: model and class names come from it, and CLIP is not needed
-before the vocabulary changes.
+A checkpoint of ClipMask is enough, because it contains the model and the class names. CLIP is only
+needed if the vocabulary changes.
 """
 
 from clipmask.inference.pixels import Picture

@@ -1,13 +1,13 @@
-"""How many pictures of a batch go through the model together."""
+"""Division of a batch into parts for the model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-# Pixels that go through the model together on a CPU: with more, the maps of a batch no longer fit
-# its caches, and the system clears fresh memory for them at every call. A picture of 480x360
-# in a batch of 8 or 16 took up to 1.8 times as long as one by itself.
+# The number of pixels that go through the model together on a CPU. With more pixels, the feature
+# maps no longer fit into the caches, and every call needs new memory, which the system must clear.
+# A picture of 480x360 in a batch of 8 or 16 took up to 1.8 times as long as a single one.
 CPU_PIXELS = 2**18
 Result = TypeVar("Result")
 
@@ -17,10 +17,10 @@ def in_parts(
     inputs: Sequence[dict[str, Any]],
     device: str,
 ) -> list[Result]:
-    """Runs a model on a batch, on a CPU in parts that are not slower than single pictures.
+    """Runs a model on a batch; on a CPU, in parts that are as fast as single pictures.
 
     Args:
-        call: from dataset dicts to one result each.
+        call: a function from dataset dicts to one result for each.
         inputs: dataset dicts with an ``image`` (channels, H, W), all of one size.
         device: the type of the model's device.
 

@@ -1,4 +1,4 @@
-"""The classes that a predictor looks for, as one value that never changes, and their colours."""
+"""The classes of a predictor and their colours, as one immutable value."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from clipmask.vocabulary import Vocabulary, shown_names
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """A vocabulary and how its classes are drawn.
+    """A vocabulary with a colour for each class.
 
-    A result takes its names and its colours from the same value that its labels were predicted
-    for, so they belong together whatever other threads set meanwhile.
+    A result takes its names and colours from the value with which its labels were predicted. So
+    they fit together, even if another thread sets other classes at the same time.
 
     Attributes:
         vocabulary: the classes.
-        colors: [r, g, b], 0..255, of each.
+        colors: [r, g, b], each 0..255, for each class.
     """
 
     vocabulary: Vocabulary
@@ -34,13 +34,13 @@ class Classes:
 
 
 def check_colors(colors: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-    """Returns colours by case-folded class name.
+    """Checks colours and returns them by case-folded class name.
 
     Args:
-        colors: class name to [r, g, b], 0..255.
+        colors: class name -> [r, g, b], each 0..255.
 
     Raises:
-        UserError: a colour is no such triple.
+        UserError: a colour does not have this form.
     """
     checked = {}
     for name, color in colors.items():
@@ -55,12 +55,13 @@ def check_colors(colors: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
 
 
 def choose_colors(names: Sequence[str], given: Mapping[str, list[int]]) -> list[list[int]]:
-    """Returns one colour a class: the one given for its name or its first synonym, else one of the
-    fixed palette.
+    """Returns one colour per class.
+
+    It is the colour given for the class name or its first synonym, else one of the fixed palette.
 
     Args:
-        names: of the classes.
-        given: from ``check_colors``.
+        names: the class names.
+        given: the result of ``check_colors``.
     """
     own = {}
     for name, shown in zip(names, shown_names(names), strict=True):

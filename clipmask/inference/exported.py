@@ -1,4 +1,4 @@
-"""An exported network in the place of a model: the same inputs, the same results."""
+"""A wrapper that gives an exported network the interface of a model."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import trained_vocabularies
 from clipmask.weights.exported import read_description
 
-KEPT_VOCABULARIES = 256  # whose rows are kept ready
+KEPT_VOCABULARIES = 256  # number of vocabularies whose rows of T are cached
 
 
 class ExportedModel:
-    """What ``clipmask-export`` wrote, as ``Predictor`` asks a model.
+    """A file of ``clipmask-export``, with the interface of a model that ``Predictor`` uses.
 
     Args:
         path: the file, ``.onnx``, ``.xml`` or ``.pt2``.
-        device: see ``open_network``.
-        opts: config keys and values in turn, over those of the training.
+        device: as for ``open_network``.
+        opts: config keys and values, alternating, which replace those of the training.
 
     Attributes:
         vocabulary: the classes.
-        image_format: how the training's picture files were read.
+        image_format: how the picture files of the training were read.
         description: see ``clipmask.weights.exported``.
-        cfg: the config of the training, except that pictures are taken as they are: the network
-            resizes them itself.
+        cfg: the config of the training, but without resizing, which the network does itself.
 
     Raises:
-        UserError: see ``open_network``; or the file is no such network.
+        UserError: as for ``open_network``; or the file is not a network of ``clipmask-export``.
     """
 
     image_text = None  # an exported network takes no texts of pictures
@@ -64,39 +63,38 @@ class ExportedModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
-        self._network = open_network(self.path, self._device).run  # from the file again
+        self._network = open_network(self.path, self._device).run  # a network can't be pickled
 
     def eval(self) -> ExportedModel:
-        """Returns itself: there is no other mode."""
+        """Returns the model itself, which has no training mode."""
         return self
 
     def __call__(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
-        """Returns one ``{"sem_seg": (K, H, W)}`` a picture; see ``ClipMask.forward``.
+        """Returns one ``{"sem_seg": (K, H, W)}`` per picture; see ``ClipMask.forward``.
 
         Raises:
-            UserError: the network gives labels alone, or takes pictures of another size.
+            UserError: the network returns labels only, or takes pictures of another size.
         """
         if self.description["output"] != "scores":
             raise UserError(
-                f"{self.path} gives labels and no scores: export the model with --scores for them"
+                f"{self.path} returns labels but no scores: export the model with --scores to get"
+                " them"
             )
         return [{"sem_seg": torch.from_numpy(self._run(inputs))} for inputs in batched_inputs]
 
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
-        """Returns one map (H, W) of class ids a picture, uint8; see ``ClipMask.predict_labels``."""
-        answers = [torch.from_numpy(self._run(inputs)) for inputs in batched_inputs]
-        return (
-            answers
-            if self.description["output"] == "labels"
-            else [best_labels(scores) for scores in answers]
-        )
+        """Returns one label map (H, W), uint8, per picture; see ``ClipMask.predict_labels``."""
+        outputs = [torch.from_numpy(self._run(inputs)) for inputs in batched_inputs]
+        if self.description["output"] == "labels":
+            return outputs
+        return [best_labels(scores) for scores in outputs]
 
     def _run(self, inputs: Mapping[str, Any]) -> NDArray[Any]:
         image, size = inputs["image"], self.description["size"]
         if size is not None and list(image.shape[1:]) != list(size):
             raise UserError(
-                f"{self.path} takes pictures of {size[1]}x{size[0]} pixels (width x height), this"
-                f" one has {image.shape[2]}x{image.shape[1]}: resize it, or export the model"
+                f"{self.path} takes pictures of {size[1]}x{size[0]} pixels (width x height), but"
+                f" this one has {image.shape[2]}x{image.shape[1]}: resize it, or export the model"
                 " without --size"
             )
         text = None
@@ -105,12 +103,11 @@ class ExportedModel:
         return self._network(image.to(torch.uint8).cpu().numpy()[None], text)[0]
 
     def check_vocabulary(self, classes: Vocabulary) -> None:
-        """Makes sure that pictures can be segmented into these classes; see
-        ``ClipMask.check_vocabulary``.
+        """Checks that the network can use a vocabulary; see ``ClipMask.check_vocabulary``.
 
         Raises:
-            UserError: the network's vocabulary is fixed, and is another; there are more than 255
-                classes, or one with members; or they can't be embedded, or at another width.
+            UserError: the network has a fixed vocabulary that differs; there are more than 255
+                classes, or a class with members; or there are no embeddings of the right width.
         """
         if self._trained is not None:
             self._text(classes)
@@ -121,14 +118,13 @@ class ExportedModel:
             )
 
     def _text(self, classes: Vocabulary) -> NDArray[np.float32]:
-        """T (K, D) of the classes."""
+        """Returns T (K, D) of the classes, from the cache if possible."""
         return self._rows.get(classes, lambda: self._embedded(classes))
 
     def _embedded(self, classes: Vocabulary) -> NDArray[np.float32]:
         if len(classes) > 255 or len(classes.terms) > len(classes):
             raise UserError(
-                f"{self.path} takes up to 255 classes, each with one name or synonyms, and none"
-                " with members"
+                f"{self.path} takes up to 255 classes, which may have synonyms but no members"
             )
         assert self._trained is not None, "only a network of a free vocabulary takes text"
         known = dict(zip(self.description["names"], self._trained, strict=True))
@@ -142,7 +138,7 @@ class ExportedModel:
             rows = source.encode(classes.terms).float().cpu().numpy()
         if rows.shape[1] != self._trained.shape[1]:
             raise UserError(
-                f"the text embeddings have width {rows.shape[1]}, the network takes"
+                f"the text embeddings have width {rows.shape[1]}, but the network takes"
                 f" {self._trained.shape[1]}: use the CLIP model of the training (MODEL.CLIP.NAME)"
             )
         return np.ascontiguousarray(rows)

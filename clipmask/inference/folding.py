@@ -1,11 +1,10 @@
-"""Batch normalisations folded into the convolutions before them: at inference both are one linear
-map.
+"""Folding of batch normalisations into the convolutions before them, for faster inference.
 
     BN(W * x) = (g / s) W * x + (b - g m / s)      s = sqrt(var + eps)
 
-The pairs are found by running the network once and watching which convolution's result a
-normalisation takes, so any network will do, whatever its modules are called and whichever
-normalisation it uses that has torch's attributes.
+In inference, a convolution and the normalisation after it are one linear map. The network is run
+once to find which normalisation takes the result of which convolution. So the names of the modules
+do not matter, and any normalisation that has torch's attributes is folded.
 """
 
 from __future__ import annotations
@@ -23,19 +22,18 @@ from clipmask.modeling import ClipMask
 
 logger = logging.getLogger(__name__)
 
-# Attributes of torch's BatchNorm, and of timm's and torchvision's frozen ones and those with an
-# activation.
+# attributes of torch's BatchNorm, which the frozen or activated ones of timm and torchvision share
 _ATTRIBUTES = ("running_mean", "running_var", "weight", "bias", "eps")
 
 
 def prepare_for_inference(model: ClipMask) -> ClipMask:
-    """Makes a model as fast as it can be for predictions alone: same scores up to rounding.
+    """Makes a model faster for predictions; its scores stay equal up to rounding.
 
-    Batch normalisations go into the convolutions before them, and no parameter has gradients any
-    more. The model can't be trained afterwards, and weights of its former layers no longer fit.
+    Batch normalisations are folded into the convolutions before them, and gradients are switched
+    off. Afterwards the model can't be trained, and its old checkpoints no longer fit.
 
     Args:
-        model: changed in place; its device stays.
+        model: the model, which is changed in place and stays on its device.
 
     Returns:
         The model itself, in evaluation mode.
@@ -47,8 +45,8 @@ def prepare_for_inference(model: ClipMask) -> ClipMask:
         .view(1, 1, side, side)
         .expand(1, len(model.pixel_mean), -1, -1)
     )
-    # On the CPU: on GPUs convolutions round to TF32, more coarsely than the comparison of results
-    # allows.
+    # It is folded on the CPU, because TF32 convolutions on GPUs are too inexact for the comparison
+    # of the results.
     device = model.device
     model.backbone = fold_batch_norms(model.backbone.cpu(), example).to(device)
     return model
@@ -56,18 +54,19 @@ def prepare_for_inference(model: ClipMask) -> ClipMask:
 
 @torch.no_grad()
 def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
-    """Folds every batch normalisation that alone takes the result of a convolution into that
-    convolution.
+    """Folds batch normalisations into the convolutions before them.
+
+    A normalisation is folded if it is the only module that takes the result of its convolution.
 
     Args:
-        network: in evaluation mode; maps a batch of pictures to a tensor, a list of them or a dict.
-            Left as it is.
-        example: a batch that it can take, of values as they will be.
+        network: a network in evaluation mode, from a batch of pictures to a tensor, a list or a
+            dict of tensors. It is not changed.
+        example: a batch of pictures with typical values.
 
     Returns:
-        A copy with fewer modules and the same results up to rounding; ``network`` itself where
-        nothing can be folded, or where it does more with a convolution's result than its modules
-        show and the copy fails or has other results.
+        A copy with fewer modules and the same results up to rounding. If nothing can be folded, or
+        if the copy fails or has other results (because the network also uses a convolution's result
+        outside of its modules), ``network`` itself.
     """
     assert not network.training, "in training a batch normalisation depends on the batch"
     copy_ = copy.deepcopy(network)
@@ -78,20 +77,16 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
             torch.allclose(new, old, rtol=1e-3, atol=1e-3 * float(old.abs().max()))
             for new, old in zip(_results(copy_(example)), _results(network(example)), strict=True)
         )
-    except Exception as error:  # anybody's network, and it runs as well without
-        logger.info(
-            "batch normalisations stay as they are: the network without them fails (%s)", error
-        )
+    except Exception as error:  # a network of other code may raise anything; folding is optional
+        logger.info("batch normalisations are not folded: the folded network fails (%s)", error)
         return network
     if not same:
-        logger.info(
-            "batch normalisations stay as they are: without them the network has other results"
-        )
+        logger.info("batch normalisations are not folded: the folded network has other results")
     return copy_ if pairs and same else network
 
 
 def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
-    """Gives the convolutions their normalisations' scale and shift, and takes these out."""
+    """Moves scale and shift of the normalisations into the convolutions and removes the former."""
     for conv, norm in pairs:
         weight, bias = fuse_conv_bn_weights(
             conv.weight,
@@ -107,23 +102,24 @@ def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if id(child) in folded:
-                # timm's normalisations may hold the dropout and the activation that follow.
-                rest = [
-                    part
-                    for part in (getattr(child, "drop", None), getattr(child, "act", None))
-                    if part is not None
-                ]
+                # timm's normalisations may contain the dropout and the activation that follow
+                parts = (getattr(child, "drop", None), getattr(child, "act", None))
+                rest = [part for part in parts if part is not None]
                 setattr(parent, name, nn.Sequential(*rest))
 
 
 def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
-    """Convolutions and the normalisations that alone take their results, by watching one run."""
+    """Runs a network once to find the convolutions whose result only a normalisation takes.
+
+    Returns:
+        Each such convolution with its normalisation.
+    """
     from timm.layers import Conv2dSame
 
-    # By the result's identity; the result is held, so that no other has it.
+    # The key is the id of the result; the result is kept, so that its id is not used again.
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     takers: dict[int, list[nn.Module]] = {}
-    # a convolution that runs twice has two normalisations, or one network two meanings
+    # number of calls; a module that is called twice in a run is not folded
     runs: dict[int, int] = {}
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -134,30 +130,28 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
         if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, Conv2dSame):
             made[id(output)] = (module, output)
 
-    leaves = [
-        module
-        for module in network.modules()
-        if not any(True for _ in module.children()) or _is_norm(module)
-    ]
-    hooks = [module.register_forward_hook(watch) for module in leaves]
+    hooks = []
+    for module in network.modules():
+        if _is_norm(module) or not list(module.children()):
+            hooks.append(module.register_forward_hook(watch))
     try:
         outputs = network(example)
     finally:
         for hook in hooks:
             hook.remove()
-    shown = {id(value) for value in _results(outputs)}
-    return [
-        (conv, takers[key][0])
-        for key, (conv, _) in made.items()
-        if len(takers.get(key, [])) == 1
-        and _is_norm(takers[key][0])
-        and key not in shown
-        and runs[id(conv)] == runs[id(takers[key][0])] == 1
-    ]
+    returned = {id(value) for value in _results(outputs)}
+    pairs = []
+    for key, (conv, _) in made.items():
+        modules = takers.get(key, [])
+        if len(modules) != 1 or not _is_norm(modules[0]) or key in returned:
+            continue
+        if runs[id(conv)] == runs[id(modules[0])] == 1:
+            pairs.append((conv, modules[0]))
+    return pairs
 
 
 def _results(outputs: Any) -> list[Tensor]:
-    """The tensors that a network returns."""
+    """Returns the tensors in the output of a network."""
     if isinstance(outputs, Mapping):
         return list(outputs.values())
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

@@ -1,7 +1,7 @@
-"""A trained model from a checkpoint, with or without a config beside it.
+"""Loading of a trained model from a checkpoint, with its own config or another one.
 
-The trained vocabulary's text embedding lies in the weights: neither CLIP nor a file of embeddings
-has to be there.
+The text embedding of the trained vocabulary is part of the weights, so neither CLIP nor a file of
+embeddings is needed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, I
     """Builds the model of a config, on the CPU, with the weights of a checkpoint.
 
     Args:
-        cfg: MODEL.WEIGHTS names the checkpoint.
-        checkpoint: its content. Its class names count; where it has none, those of the config's
-            first dataset.
+        cfg: the config; its MODEL.WEIGHTS is the path of the checkpoint.
+        checkpoint: the content of the checkpoint. If it has no class names, those of the config's
+            datasets are used.
 
     Returns:
-        The model, whose vocabularies are those of the training, with what is known of colours and
-        server ids; and how the training's picture files were read.
+        The model, with the vocabularies of the training and their colours and server ids, if there
+        are some; and how the picture files of the training were read.
 
     Raises:
         UserError: the weights don't fit, or there are no class names.
@@ -43,7 +43,7 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, I
         raise UserError(
             f"{source} was trained on {len(embedding)} classes, but the config's dataset has"
             f" {len(terms)} ({', '.join(term.text for term in terms)}): set DATASETS.TRAIN to the"
-            " dataset that it was trained on"
+            " dataset of the training"
         )
     vocabularies = tuple(_with_server_ids(cfg, vocabulary) for vocabulary in vocabularies)
     model = build_model(
@@ -54,19 +54,16 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, I
 
 
 def _metadata(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is known of the training's dataset: from the checkpoint, else from the config's first
-    dataset.
-    """
-    own = checkpoint.get("metadata")
-    if isinstance(own, dict):
-        return own
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        return dict(MetadataCatalog.get(name).as_dict())
-    return {}
+    """Returns the metadata in the checkpoint, else those of the config's first dataset."""
+    stored = checkpoint.get("metadata")
+    if isinstance(stored, dict):
+        return stored
+    names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    return dict(MetadataCatalog.get(names[0]).as_dict()) if names else {}
 
 
 def _configured(cfg: CfgNode, source: str) -> tuple[Vocabulary, ...]:
-    """The vocabularies of the config's datasets, for weights that do not have their own."""
+    """Returns the vocabularies of the config's datasets, for weights without class names."""
     try:
         return configured_vocabularies(cfg)
     except UserError as error:
@@ -78,8 +75,9 @@ def _configured(cfg: CfgNode, source: str) -> tuple[Vocabulary, ...]:
 
 
 def _with_server_ids(cfg: CfgNode, vocabulary: Vocabulary) -> Vocabulary:
-    """The classes with a benchmark server's ids: their own, or those of a dataset of the config
-    with these classes.
+    """Returns a vocabulary with the class ids of a benchmark's server.
+
+    If the vocabulary has no such ids, they come from a dataset of the config with the same classes.
     """
     if any(item.server_id is not None for item in vocabulary.classes):
         return vocabulary
@@ -91,8 +89,8 @@ def _with_server_ids(cfg: CfgNode, vocabulary: Vocabulary) -> Vocabulary:
 
 
 def _names(dataset: str) -> tuple[str, ...]:
-    """The names of a dataset's classes as a vocabulary has them; empty where it has none."""
+    """Returns the class names of a dataset as in a vocabulary; empty if it has none."""
     metadata = MetadataCatalog.get(dataset).as_dict()
-    given = metadata.get("stuff_classes")
-    known = given is not None and len(given) > 0
+    classes = metadata.get("stuff_classes")
+    known = classes is not None and len(classes) > 0
     return Vocabulary.from_metadata(metadata).names if known else ()

@@ -1,4 +1,4 @@
-"""Anything that is a picture -> its pixels."""
+"""Conversion of pictures in any form (path, bytes, PIL image, array, tensor) to pixels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.reading import MAX_PIXELS
 from clipmask.errors import UserError
 
-# A path; the content of a file, or a file that is open for reading bytes; a PIL image; pixels, see
-# ``to_pixels``.
+# A path; the bytes of a file, or a file opened for reading bytes; a PIL image; an array or a tensor
+# of pixels, see ``to_pixels``.
 Picture = (
     str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[np.generic] | torch.Tensor
 )
@@ -26,20 +26,23 @@ Picture = (
 def to_pixels(
     image: Picture, image_format: ImageFormat = PLAIN, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """Returns uint8 (H, W, 3), RGB, or (H, W, bands) where ``image_format`` has bands.
+    """Converts a picture to 8-bit pixels.
 
     Args:
-        image: a path, the bytes of a picture's file, such a file opened, a PIL image or pixels: an
-            array (H, W), grey, or (H, W, 1), (H, W, 3) or (H, W, 4), whose fourth channel, opacity,
-            is left out; or a tensor (C, H, W) of as many channels. uint8 0..255, or floating-point
-            numbers in [0, 1].
-        image_format: how files are read by their path, see ``read_image``. With bands, pixels have
-            those bands alone, in their order, and any numbers where it gives a range.
+        image: a path; the bytes of a picture file; such a file, opened; a PIL image; an array (H,
+            W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB or grey; or a tensor (C, H, W) with the same
+            numbers of channels. A fourth channel, the opacity, is dropped. The values are uint8
+            0..255, or floats in [0, 1].
+        image_format: how a file given by its path is read, see ``read_image``. If it has bands,
+            arrays and tensors must have exactly these bands, in this order; if it has a range,
+            their values may be any numbers.
+        max_pixels: the limit for a file given by its path, see ``read_image``.
 
-        max_pixels: of files by their path, see ``read_image``.
+    Returns:
+        uint8 (H, W, 3), RGB; or (H, W, bands), if ``image_format`` has bands.
 
     Raises:
-        UserError: a file can't be read, or it is no picture.
+        UserError: a file can't be read, or ``image`` is not a picture.
     """
     if isinstance(image, str | os.PathLike):
         return read_image(image, image_format=image_format, max_pixels=max_pixels)
@@ -57,27 +60,31 @@ def to_pixels(
                 f"not a picture: {image.dtype} tensor {tuple(image.shape)}; give (channels, height,"
                 " width)"
             )
-        array = image.detach().cpu()
-        array = array.float() if array.is_floating_point() else array  # numpy has no bfloat16
-        return _of_array(array.numpy() if image.ndim == 2 else array.permute(1, 2, 0).numpy())
+        return _of_array(_to_numpy(image))
     return _of_array(image)
 
 
+def _to_numpy(image: torch.Tensor) -> NDArray[Any]:
+    """Converts a tensor (C, H, W) to an array (H, W, C); other shapes stay."""
+    tensor = image.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # numpy has no bfloat16
+    return tensor.permute(1, 2, 0).numpy() if tensor.ndim == 3 else tensor.numpy()
+
+
 def _of_bands(image: Any, image_format: ImageFormat) -> NDArray[np.uint8]:
-    """Checks pixels of a model whose pictures have bands, and scales them."""
+    """Checks and scales a picture for a model whose pictures have bands."""
     array, count = image, image_format.channels
     if isinstance(image, torch.Tensor):
-        moved = image.detach().cpu()
-        moved = moved.float() if moved.is_floating_point() else moved  # numpy has no bfloat16
-        array = moved.permute(1, 2, 0).numpy() if image.ndim == 3 else moved.numpy()
+        array = _to_numpy(image)
     elif isinstance(image, Image.Image):
         array = np.asarray(image)
     if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != count:
         kind = f"array {array.shape}" if isinstance(array, np.ndarray) else type(image).__name__
         raise UserError(
-            f"not a picture for this model: {kind}; it takes the bands {image_format.bands}: give"
-            f" the path of a file with them, or an array (height, width, {count}) or a tensor"
-            f" ({count}, height, width) of these bands"
+            f"not a picture for this model: {kind}; the model takes the bands"
+            f" {image_format.bands}: give the path of a file that has them, or an array (height,"
+            f" width, {count}) or a tensor ({count}, height, width) of these bands"
         )
     if not image_format.scales and array.dtype not in (np.uint8, np.uint16):
         array = _bytes_of(array)
@@ -85,7 +92,7 @@ def _of_bands(image: Any, image_format: ImageFormat) -> NDArray[np.uint8]:
 
 
 def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Returns floating-point shares of 255 as uint8."""
+    """Scales floats in [0, 1] to uint8 0..255."""
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise UserError(
             f"not a picture: {array.dtype} array with values outside [0, 1]; give uint8, or give"
@@ -99,7 +106,7 @@ def _opened(file: IO[bytes]) -> Image.Image:
         opened = Image.open(file)
         opened.load()
         return opened
-    # Pillow's for broken content
+    # the exceptions that Pillow raises for damaged content
     except (
         UnidentifiedImageError,
         OSError,
@@ -116,21 +123,17 @@ def _of_pil(image: Image.Image) -> NDArray[np.uint8]:
             f"a PIL image of mode {image.mode}: give its path instead, or convert it to 8 bits"
         )
     upright = ImageOps.exif_transpose(image)
-    return np.array(
-        upright.convert("RGBA").convert("RGB")
-        if upright.mode in ("P", "PA")
-        else upright.convert("RGB")
-    )
+    if upright.mode in ("P", "PA"):  # a palette may have transparent entries
+        upright = upright.convert("RGBA")
+    return np.array(upright.convert("RGB"))
 
 
 def _of_array(image: Any) -> NDArray[np.uint8]:
-    """Checks an array of pixels, and brings it to three channels of 8 bits."""
+    """Checks an array of pixels and converts it to three channels of 8 bits."""
     if not isinstance(image, np.ndarray):
-        kind = (
-            "None, as cv2.imread returns for a file it can't read"
-            if image is None
-            else type(image).__name__
-        )
+        kind = type(image).__name__
+        if image is None:
+            kind = "None, which cv2.imread returns for a file that it can't read"
         raise UserError(
             f"not a picture: {kind}; give a path, a PIL image, the bytes of a file, an array or a"
             " tensor"

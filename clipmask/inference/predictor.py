@@ -1,4 +1,4 @@
-"""The predictor: a model, its config and a vocabulary, ready for pictures of any kind and size."""
+"""The predictor, which applies a trained model to pictures of any kind and size."""
 
 from __future__ import annotations
 
@@ -43,35 +43,33 @@ from clipmask.weights.names import find_weights
 
 logger = logging.getLogger(__name__)
 
-# A frame's pixels (H, W, 3) and scores (K, H, W) to its scores as they are over time.
+# a function from a frame's pixels (H, W, 3) and scores (K, H, W) to the smoothed scores
 Smoothing = Callable[[NDArray[np.uint8], Tensor], Tensor]
 
-# pixels of a picture, as the model sees it, from which on segmenting it whole is worth a word
-LARGE = 4_000_000
-# vocabularies of calls that are kept ready
-KEPT_VOCABULARIES = 256
+LARGE = 4_000_000  # pixels; a warning is logged if a larger picture is segmented as a whole
+KEPT_VOCABULARIES = 256  # number of vocabularies of calls that are cached
 
 
 class Predictor:
-    """A model ready to segment pictures of any kind and size.
+    """Segments pictures of any kind and size with a trained model.
 
-    Several threads may call one predictor, each with its own ``vocabulary`` or while another sets
-    one: the names and colours of a result are always those that its labels were predicted for.
+    Several threads may call one predictor, each with its own ``vocabulary``, even while another
+    thread sets one: the names and colours of a result always belong to its labels.
 
     Args:
-        cfg: the config that the model was built from; INPUT, MODEL.CLIP and what enables views of
-            TEST are read.
-        model: is put into evaluation mode, and stays on its device; or an exported one.
-        batch_size: pictures of one size that are taken together; on a CPU they go through the
-            model in parts, see ``clipmask.inference.batches``.
+        cfg: the config of the model; INPUT, MODEL.CLIP, TEST.AUG and TEST.SLIDING_WINDOW are read.
+        model: a model, which is put into evaluation mode and stays on its device; or an exported
+            network.
+        image_format: how picture files are read; it should be that of the training.
+        licenses: the licences of the training data and of the pretrained weights.
+        batch_size: the largest number of pictures of one size that are segmented together; on a
+            CPU, they go through the model in parts, see ``clipmask.inference.batches``.
 
     Attributes:
-        dataset_colors: class name to [r, g, b] in the model's dataset; empty where it has none.
-        server_ids: class name to the id of the benchmark's server; likewise.
-        drawing: how overlays of the results are drawn; set it to change that.
-        image_format: how picture files are read: as those of the training were.
-        licenses: of the data that the model was trained on, and of the weights that its training
-            started from.
+        dataset_colors: class name -> [r, g, b] in the model's dataset; empty if it has no colours.
+        server_ids: class name -> its id on the benchmark's server; empty if there are none.
+        drawing: how overlays of the results are drawn; it can be set.
+        image_format, licenses: as given.
 
     Raises:
         UserError: the batch size is below 1.
@@ -100,12 +98,12 @@ class Predictor:
         }
         terms = model.text.terms if isinstance(model, ClipMask) else model.vocabulary.terms
         self._trained = frozenset(term.text for term in terms)
-        self._preparing = threading.Lock()  # CLIP is loaded once, whoever asks
+        self._preparing = threading.Lock()  # so that only one thread loads CLIP
         self._given_colors: dict[str, list[int]] = {}
         self._known: Recent[Vocabulary, Classes] = Recent(KEPT_VOCABULARIES)
         self._classes = self._classes_of(model.vocabulary)
         self._mapper = TestMapper.from_config(cfg)
-        self._told_of_size = False
+        self._warned_of_size = False
         self.drawing = Drawing()
 
     @classmethod
@@ -117,26 +115,30 @@ class Predictor:
         *,
         batch_size: int = 1,
     ) -> Predictor:
-        """Makes a predictor from a checkpoint of ClipMask and nothing else; code in a checkpoint
-        does not run.
+        """Makes a predictor from a checkpoint of ClipMask, without any other file.
+
+        Code in a checkpoint is never executed.
 
         Args:
-            path: the file; or one that ``clipmask-export`` wrote, ``.onnx``, ``.xml`` (OpenVINO)
-                or ``.pt2`` (``torch.export``), which runs in its runtime. PyTorch may run code that
-                is in a ``.pt2`` file: take those alone that you trust.
-            device: cuda, cuda:1, mps or cpu; None: the one of the training's config, the CPU where
-                that is absent.
-            opts: config keys and values in turn, over the checkpoint's config.
+            path: the checkpoint; or a file of ``clipmask-export``, ``.onnx``, ``.xml`` (OpenVINO)
+                or ``.pt2`` (``torch.export``), which runs in its own runtime. PyTorch may execute
+                code in a ``.pt2`` file: use only files that you trust.
+            device: cuda, cuda:1, mps or cpu; None: the device in the training's config, or the CPU
+                if that device is absent.
+            opts: config keys and values, alternating, which replace those of the checkpoint.
             batch_size: see the class.
 
         Raises:
-            UserError: the file is missing or damaged, holds weights alone, or an override is wrong.
+            UserError: the file is missing or damaged, or has no config; or a key or value of
+                ``opts`` is wrong.
         """
         if Path(path).suffix in OPENERS:
-            given = dict(zip(opts[::2], opts[1::2], strict=False)).get("MODEL.DEVICE", "cpu")
-            exported = ExportedModel(Path(path), device or given, opts)
+            chosen = dict(zip(opts[::2], opts[1::2], strict=False)).get("MODEL.DEVICE", "cpu")
+            exported = ExportedModel(Path(path), device or chosen, opts)
             if exported.cfg.MODEL.COMPILE:
-                raise UserError(f"--compile: {path} is a network that was compiled by its export")
+                raise UserError(
+                    f"--compile: {path} is an exported network, which can't be compiled"
+                )
             return cls(
                 exported.cfg,
                 exported,
@@ -152,7 +154,10 @@ class Predictor:
                 f" --config-file FILE --opts MODEL.WEIGHTS {path} (in Python:"
                 " Predictor.from_config(cfg))"
             )
-        cfg = stored_cfg(text, path, [*opts, *([] if device is None else ["MODEL.DEVICE", device])])
+        overrides = list(opts)
+        if device is not None:
+            overrides += ["MODEL.DEVICE", device]
+        cfg = stored_cfg(text, path, overrides)
         cfg.MODEL.WEIGHTS = str(path)
         return cls._assemble(cfg, checkpoint, batch_size)
 
@@ -168,12 +173,12 @@ class Predictor:
         """Makes a predictor from a model's name.
 
         Args:
-            name: ``clipmask-street``, which comes with the package; ``hf-hub:owner/name``; or
-                the path of a folder or file, see ``clipmask.weights.names.find_weights``.
+            name: ``clipmask-street``, the bundled model; ``hf-hub:owner/name``; or the path of a
+                folder or file, see ``clipmask.weights.names.find_weights``.
             device, opts, batch_size: as for ``from_checkpoint``.
 
         Raises:
-            UserError: there is no such model, the hub does not give it, or as for
+            UserError: there is no such model, it can't be downloaded, or as for
                 ``from_checkpoint``.
         """
         return cls.from_checkpoint(
@@ -184,18 +189,18 @@ class Predictor:
     def from_config(
         cls, cfg: CfgNode | str | os.PathLike[str], *, batch_size: int = 1
     ) -> Predictor:
-        """Makes a predictor from a config and the weights that its MODEL.WEIGHTS names.
+        """Makes a predictor from a config and the file of its MODEL.WEIGHTS.
 
-        The class names are those in the weights' file; if it has none, such as one of Detectron2's,
-        those of the config's dataset.
+        The class names come from that file. If it has none, as in files of Detectron2, they come
+        from the config's dataset.
 
         Args:
-            cfg: a config or the path of one.
+            cfg: a config or its path.
             batch_size: see the class.
 
         Raises:
-            UserError: no weights are named, they can't be read or don't fit, or there are no class
-                names.
+            UserError: MODEL.WEIGHTS is empty, the weights can't be read or don't fit, or there are
+                no class names.
         """
         cfg = cfg.clone() if isinstance(cfg, CfgNode) else load_cfg(Path(cfg))
         if not cfg.MODEL.WEIGHTS:
@@ -221,15 +226,14 @@ class Predictor:
         )
 
     def set_colors(self, colors: Mapping[str, Sequence[int]]) -> None:
-        """Draws classes in these colours from now on, whatever the vocabulary; ``dataset_colors``
-        are such.
+        """Sets the colours of classes for all later results, with any vocabulary.
 
         Args:
-            colors: class name, or the first of its synonyms, to [r, g, b], 0..255. Classes that are
-                not in it have those of the palette.
+            colors: class name, or its first synonym -> [r, g, b], each 0..255; for example
+                ``dataset_colors``. Other classes get colours of the palette.
 
         Raises:
-            UserError: a colour is no such triple.
+            UserError: a colour does not have this form.
         """
         self._given_colors = check_colors(colors)
         self._known = Recent(KEPT_VOCABULARIES)
@@ -242,8 +246,10 @@ class Predictor:
 
     @property
     def colors(self) -> list[list[int]]:
-        """[r, g, b], 0..255, of each class: by its name from a fixed palette
-        (``clipmask.visualizer.palette``), but for those of ``set_colors``.
+        """The colour [r, g, b], each 0..255, of each class.
+
+        It is the one of ``set_colors``, or else depends on the class name and comes from a fixed
+        palette (``clipmask.visualizer.palette``).
         """
         return self._classes.colors
 
@@ -256,23 +262,23 @@ class Predictor:
     def set_vocabulary(
         self, names: Sequence[str] | Vocabulary, embeddings: str | None = None
     ) -> None:
-        """Segments other classes from now on.
+        """Sets the classes of all later results.
 
         Args:
-            names: the class names, ``a;b`` for synonyms; or a vocabulary, such as a dataset's.
-            embeddings: an .npz with their CLIP embeddings; None computes them with the CLIP model
-                of the training, which is not needed for names of the training alone.
+            names: the class names, ``a;b`` for synonyms; or a vocabulary, such as that of a
+                dataset.
+            embeddings: an .npz file with the CLIP embeddings of the names; None: they are computed
+                by the CLIP model of the training. For names of the training, neither is needed.
 
         Raises:
-            UserError: no names or one twice; a linear classifier; the embeddings can't be had.
+            UserError: there are no names, or one is there twice; the model has a linear classifier;
+                or there are no embeddings of a name.
         """
         vocabulary = names if isinstance(names, Vocabulary) else Vocabulary.from_names(names)
         self._classes = self._classes_of(vocabulary.using(embeddings or ""))
 
     def _classes_of(self, vocabulary: Vocabulary) -> Classes:
-        """The classes of a vocabulary that the model was asked for: what can go wrong with it does
-        so here.
-        """
+        """Returns the classes of a vocabulary after checking that the model can use it."""
         return self._known.get(vocabulary, lambda: self._make_classes(vocabulary))
 
     def _make_classes(self, vocabulary: Vocabulary) -> Classes:
@@ -284,21 +290,20 @@ class Predictor:
             if vocabulary.embeddings or learned:
                 raise
             raise MissingText(
-                f"{error}. A file of embeddings for these names alone will do: --embeddings"
+                f"{error}. A file with the embeddings of these names is enough: --embeddings"
                 " FILE.npz"
             ) from error
-        known = all(term.text in self._trained for term in vocabulary.terms)
-        if self.cfg.MODEL.CLIP.EMBEDDINGS == "random" and not (
-            known and vocabulary.embeddings in ("", "random")
-        ):
-            logger.warning(
-                "this model was trained with MODEL.CLIP.EMBEDDINGS random: new class names mean"
-                " nothing to it, and what it paints for them is arbitrary"
-            )
+        if self.cfg.MODEL.CLIP.EMBEDDINGS == "random":
+            known = all(term.text in self._trained for term in vocabulary.terms)
+            if not known or vocabulary.embeddings not in ("", "random"):
+                logger.warning(
+                    "this model was trained with MODEL.CLIP.EMBEDDINGS random: it knows no meaning"
+                    " of new class names, so its result for them is arbitrary"
+                )
         return Classes(vocabulary, choose_colors(vocabulary.names, self._given_colors))
 
-    def _asked(self, vocabulary: Vocabulary | Sequence[str] | None) -> Classes:
-        """The classes of a call."""
+    def _call_classes(self, vocabulary: Vocabulary | Sequence[str] | None) -> Classes:
+        """Returns the classes of one call."""
         if vocabulary is None:
             return self._classes
         if not isinstance(vocabulary, Vocabulary):
@@ -336,26 +341,26 @@ class Predictor:
         """Segments one picture or several.
 
         Args:
-            images: a picture, see ``clipmask.inference.pixels.to_pixels``: a path, bytes, an open
-                file, a PIL image, an array or a tensor; or any iterable of these.
-            text: what is said of each of them, one string or several; for models that were trained
-                with texts of images (MODEL.CLIP.TEXT annotation). None: they are shown the
-                vocabulary.
+            images: a picture: a path, bytes, an open file, a PIL image, an array or a tensor, see
+                ``clipmask.inference.pixels.to_pixels``; or any iterable of pictures.
+            text: one text or several that describe each of the pictures, for models that were
+                trained with texts of images (MODEL.CLIP.TEXT annotation). None: the class names are
+                used instead.
             vocabulary: the classes of this call, or their names; None: those of
-                ``set_vocabulary``, or of the training. Rows of T of names that were not trained
-                come from ``Vocabulary.embeddings``, else from the CLIP model of the training.
-            scores: results keep their scores, see ``stream``.
+                ``set_vocabulary``, or of the training. The embeddings of untrained names come from
+                ``Vocabulary.embeddings``, else from the CLIP model of the training.
+            scores: True: the results store their scores, see ``stream``.
 
         Returns:
-            One result for one picture; for several a list, in their order.
+            One result for one picture; for an iterable, a list in the same order.
 
         Raises:
-            UserError: a file can't be read, or something is not a picture; the model takes no
-                texts; or the vocabulary can't be looked for, as for ``set_vocabulary``.
+            UserError: a file can't be read, or an object is not a picture; the model takes no
+                texts; or the vocabulary can't be used, as for ``set_vocabulary``.
         """
         one = isinstance(images, str | bytes | Mapping) or hasattr(images, "read")
         one = one or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4)
-        # paths, PIL images, and what to_pixels refuses
+        # paths, PIL images, and objects that to_pixels refuses
         one = one or not isinstance(images, Iterable)
         if one:
             images = [cast(Picture, images)]
@@ -374,23 +379,22 @@ class Predictor:
         vocabulary: Vocabulary | Sequence[str] | None = None,
         scores: bool = False,
     ) -> Iterator[Segmentation]:
-        """Segments pictures as they come, never holding more than a batch of them.
+        """Segments pictures one after the other, with at most one batch of them in memory.
 
         Args:
-            images: as for a call; may be endless.
-            on_error: called for each picture that can't be read, which is then left out; None: the
-                error is raised.
-            smoothing: for pictures that are the frames of a film, in order: labels are then those
-                of scores averaged over time, and so are the scores that ``scores`` keeps; others
-                are those of the frame alone.
+            images: as for a call; the iterable may be endless.
+            on_error: a function that is called for each picture that can't be read, which is then
+                left out; None: the error is raised.
+            smoothing: for the frames of a film, in order: it averages the scores over time, for the
+                labels and for the scores that are stored. Scores that are not stored are those of
+                the single frame.
             text: as for a call.
-            vocabulary: as for a call; those of ``set_vocabulary`` are the ones at the time of this
-                call, for all pictures.
-            scores: results keep their scores, 4 bytes a class and pixel, so that the model need not
-                run again.
+            vocabulary: as for a call. A later ``set_vocabulary`` has no effect on this iterator.
+            scores: True: the results store their scores, 4 bytes per class and pixel; without
+                stored scores, ``Segmentation.scores`` runs the model again.
 
         Returns:
-            The results, in the order of the pictures.
+            An iterator over the results, in the order of the pictures.
 
         Raises:
             UserError: as for a call.
@@ -398,15 +402,14 @@ class Predictor:
         if text is not None and self.model.image_text is None:
             raise UserError(
                 "this model takes no text of a picture: it was trained with MODEL.CLIP.TEXT"
-                " vocabulary, not annotation. Class names are set by set_vocabulary"
+                " vocabulary, not annotation. To set class names, use set_vocabulary"
             )
-        given = {} if text is None else {"text": text if isinstance(text, str) else list(text)}
+        classes = self._call_classes(vocabulary)
+        extra: dict[str, Any] = {"vocabulary": classes.vocabulary}
+        if text is not None:
+            extra["text"] = text if isinstance(text, str) else list(text)
         segment = functools.partial(
-            self._segment,
-            smoothing=smoothing,
-            given=given,
-            scores=scores,
-            classes=self._asked(vocabulary),
+            self._segment, smoothing=smoothing, extra=extra, scores=scores, classes=classes
         )
         return self._in_batches(images, segment, on_error)
 
@@ -416,9 +419,7 @@ class Predictor:
         segment: Callable[[Sequence[tuple[str | None, NDArray[np.uint8]]]], Iterator[Segmentation]],
         on_error: Callable[[Picture, UserError], object] | None,
     ) -> Iterator[Segmentation]:
-        """Reads pictures, and segments those together that follow each other and are of one
-        size.
-        """
+        """Reads pictures, and segments successive pictures of the same size together."""
         batch: list[tuple[str | None, NDArray[np.uint8]]] = []
         for image in images:
             try:
@@ -431,10 +432,9 @@ class Predictor:
             if batch and (len(batch) == self.batch_size or batch[0][1].shape != pixels.shape):
                 yield from segment(batch)
                 batch = []
-            batch.append(
-                (os.fspath(image) if isinstance(image, str | os.PathLike) else None, pixels)
-            )
-            # at once, so that a camera's picture is not one behind
+            source = os.fspath(image) if isinstance(image, str | os.PathLike) else None
+            batch.append((source, pixels))
+            # a full batch does not wait for the next picture, which may come late from a camera
             if len(batch) == self.batch_size:
                 yield from segment(batch)
                 batch = []
@@ -446,13 +446,13 @@ class Predictor:
         batch: Sequence[tuple[str | None, NDArray[np.uint8]]],
         *,
         smoothing: Smoothing | None,
-        given: Mapping[str, Any],
+        extra: Mapping[str, Any],
         scores: bool,
         classes: Classes,
     ) -> Iterator[Segmentation]:
-        asked = {**given, "vocabulary": classes.vocabulary}
-        inputs = [{**self._mapper.from_array(pixels), **asked} for _, pixels in batch]
-        self._tell_of_size(*inputs[0]["image"].shape[1:])
+        """Segments a batch of pictures of one size, given by their sources and pixels."""
+        inputs = [{**self._mapper.from_array(pixels), **extra} for _, pixels in batch]
+        self._warn_of_size(*inputs[0]["image"].shape[1:])
         kept: list[Tensor] = []
         with torch.inference_mode():
             if smoothing is None and not scores:
@@ -467,7 +467,7 @@ class Predictor:
                     maps = [best_labels(smoothing(pixels, seen)) for (_, pixels), seen in frames]
         for index, ((source, pixels), labels) in enumerate(zip(batch, maps, strict=True)):
             score: Callable[[Segmentation], NDArray[np.float32]]
-            score = SecondRun(self._scores, pixels, asked)
+            score = SecondRun(self._scores, pixels, extra)
             if scores:
                 score = KeptScores(kept[index].float().cpu().numpy())
             label_map = labels.cpu().numpy()
@@ -484,29 +484,27 @@ class Predictor:
 
     @property
     def _device(self) -> str:
-        """The type of the device that the model is on; exported ones take care of theirs."""
+        """The type of the model's device; empty for an exported network."""
         return self.model.device.type if isinstance(self.model, ClipMask) else ""
 
-    def _tell_of_size(self, height: int, width: int) -> None:
-        """Warns, once, of the first large picture that goes through the model whole; all of a batch
-        are of its size.
-        """
+    def _warn_of_size(self, height: int, width: int) -> None:
+        """Logs a warning for the first large picture that is segmented as a whole."""
         windowed = (
             isinstance(self._segmenter, ClipMaskWithViews)
             and self._segmenter.views.window is not None
         )
-        if windowed or self._told_of_size or height * width <= LARGE:
+        if windowed or self._warned_of_size or height * width <= LARGE:
             return
-        self._told_of_size = True
+        self._warned_of_size = True
         logger.warning(
-            "pictures of %dx%d pixels (width x height) are segmented whole, which takes time and"
-            " memory; ways out: --sliding-window (TEST.SLIDING_WINDOW.ENABLED True), or"
-            " INPUT.MIN_SIZE_TEST, such as 1024, to see them smaller",
+            "pictures of %dx%d pixels (width x height) are segmented as a whole, which takes time"
+            " and memory; to avoid that, use --sliding-window (TEST.SLIDING_WINDOW.ENABLED True),"
+            " or set INPUT.MIN_SIZE_TEST, such as 1024, to make them smaller",
             width,
             height,
         )
 
-    def _scores(self, image: NDArray[np.uint8], asked: Mapping[str, Any]) -> NDArray[np.float32]:
+    def _scores(self, image: NDArray[np.uint8], extra: Mapping[str, Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            outputs: Any = self._segmenter([{**self._mapper.from_array(image), **asked}])
+            outputs: Any = self._segmenter([{**self._mapper.from_array(image), **extra}])
         return outputs[0]["sem_seg"].float().cpu().numpy()

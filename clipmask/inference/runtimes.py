@@ -1,4 +1,4 @@
-"""Files of exported networks as functions of arrays: ONNX Runtime, OpenVINO, ``torch.export``."""
+"""Loading of exported networks with ONNX Runtime, OpenVINO or ``torch.export``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clipmask.errors import UserError
 from clipmask.weights.exported import IMAGE, KEY, TEXT
 
-# Pictures (B, 3, H, W) and, for a free vocabulary, T (K, D), to what the network gives.
+# a function from pictures (B, 3, H, W) and, for a free vocabulary, T (K, D), to the output
 Run = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], NDArray[Any]]
 
 
@@ -23,8 +23,8 @@ class Runtime(NamedTuple):
     """A loaded network.
 
     Attributes:
-        run: the network.
-        description: the text in its file, see ``clipmask.weights.exported``; None: there is none.
+        run: the function that runs the network.
+        description: the description in the file, see ``clipmask.weights.exported``, or None.
     """
 
     run: Run
@@ -32,28 +32,32 @@ class Runtime(NamedTuple):
 
 
 def open_network(path: Path, device: str = "cpu") -> Runtime:
-    """Loads a file that ``clipmask-export`` wrote, with as many threads as torch has.
+    """Loads a file of ``clipmask-export``, with torch's number of threads.
 
     Args:
-        path: ends in one of ``OPENERS``.
-        device: ``cpu``; for ONNX also ``cuda``, where the installed ONNX Runtime has it.
+        path: the file; its suffix is one of ``OPENERS``.
+        device: ``cpu``; for ONNX also ``cuda``, if the installed ONNX Runtime supports it.
 
     Raises:
-        UserError: there is no such file, it is damaged, its runtime is not installed, or does not
-            run on the device.
+        UserError: the file is missing or damaged; its runtime is not installed, or does not support
+            the device.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if device.partition(":")[0] != "cpu" and path.suffix != ".onnx":
-        raise UserError(f"{path}: networks of this format run on the CPU here, not on {device!r}")
+        raise UserError(f"{path}: networks of this format run on the CPU only, not on {device!r}")
     return OPENERS[path.suffix](path, device)
 
 
 def load_package(name: str, what: str = "this") -> Any:
-    """Returns a package of the extra ``export``.
+    """Imports a package of the extra ``export``.
+
+    Args:
+        name: the name of the package.
+        what: the thing that needs it, for the message.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
     try:
         return importlib.import_module(name)
@@ -68,12 +72,14 @@ def _open_onnx(path: Path, device: str) -> Runtime:
     providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
     provider = providers.get(device.partition(":")[0])
     if provider not in runtime.get_available_providers():
-        raise UserError(f"{path}: the installed ONNX Runtime does not run on {device!r}; say cpu")
+        raise UserError(
+            f"{path}: the installed ONNX Runtime does not support {device!r}; use the device cpu"
+        )
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = runtime.InferenceSession(str(path), options, providers=[provider])
-    # ONNX Runtime has an exception of its own for each of its status codes
+    # ONNX Runtime has one type of exception for each of its status codes
     except Exception as error:
         raise _damaged(path, "ONNX", error) from error
 
@@ -85,7 +91,7 @@ def _open_onnx(path: Path, device: str) -> Runtime:
 
 def _open_openvino(path: Path, device: str) -> Runtime:
     openvino = load_package("openvino", str(path))
-    # OpenVINO may compute in bfloat16 of its own accord
+    # without the hint, OpenVINO may choose bfloat16
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     try:
         model = openvino.Core().read_model(path)
@@ -96,7 +102,7 @@ def _open_openvino(path: Path, device: str) -> Runtime:
 
     def run(image: NDArray[np.uint8], text: NDArray[np.float32] | None) -> NDArray[Any]:
         inputs = {IMAGE: image} if text is None else {IMAGE: image, TEXT: text}
-        # an infer request of its own for each call: threads may call together
+        # each call has its own infer request, so that several threads may call at the same time
         return next(iter(compiled.create_infer_request().infer(inputs).values()))
 
     return Runtime(run, description)
@@ -106,11 +112,11 @@ def _open_torch(path: Path, device: str) -> Runtime:
     files = {KEY: ""}
     try:
         program = torch.export.load(path, extra_files=files)
-        # Its guards tell sizes apart by whether a cut map is contiguous, and refuse some that the
-        # graph serves; an export is compared with its model at sizes of both kinds.
+        # The guards check whether a cropped map is contiguous, so they refuse some sizes that the
+        # graph supports. The export compares the results with the model at sizes of both kinds.
         checks = "check_guards" in inspect.signature(program.module).parameters
         network = program.module(check_guards=False) if checks else program.module()
-    # of the archive, of its JSON or of the tensors
+    # the archive, its JSON or its tensors may be damaged, with different exceptions
     except Exception as error:
         raise _damaged(path, "torch.export", error) from error
 
@@ -121,15 +127,15 @@ def _open_torch(path: Path, device: str) -> Runtime:
         with torch.no_grad():
             return network(**inputs).numpy()
 
-    description = files[KEY]
-    return Runtime(
-        run, description.decode() if isinstance(description, bytes) else description or None
-    )
+    description: str | bytes = files[KEY]
+    if isinstance(description, bytes):
+        description = description.decode()
+    return Runtime(run, description or None)
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> UserError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return UserError(f"{path}: damaged, or no {kind} file ({lines[0]})")
+    return UserError(f"{path}: damaged, or not a file of {kind} ({lines[0]})")
 
 
 OPENERS = {".onnx": _open_onnx, ".xml": _open_openvino, ".pt2": _open_torch}

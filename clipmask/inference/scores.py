@@ -1,4 +1,4 @@
-"""The scores of a result: kept with it, or computed by a second run of the model."""
+"""The class scores of a result: stored with it, or computed by a second run of the model."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ from clipmask.inference.segmentation import Segmentation
 
 
 class SecondRun:
-    """Makes the scores of a result by running the model again; a pickled result leaves the model
-    behind.
+    """Computes the scores of a result by running the model again.
+
+    A pickled result does not contain the model, so its scores can't be computed.
 
     Args:
-        scores: computes the scores (K, H, W) of a picture's pixels.
-        pixels: of the picture, uint8 (H, W, channels).
-        asked: what the model was given beside the picture.
+        scores: a function that computes the scores (K, H, W) from the pixels and ``extra``.
+        pixels: the picture, uint8 (H, W, channels).
+        extra: the other inputs of the model: the vocabulary and the texts.
     """
 
     def __init__(
         self,
         scores: Callable[[NDArray[np.uint8], Mapping[str, Any]], NDArray[np.float32]],
         pixels: NDArray[np.uint8],
-        asked: Mapping[str, Any],
+        extra: Mapping[str, Any],
     ) -> None:
-        self._scores, self._pixels, self._asked = scores, pixels, asked
+        self._scores, self._pixels, self._extra = scores, pixels, extra
 
     def __call__(self, result: Segmentation) -> NDArray[np.float32]:
-        return self._scores(self._pixels, self._asked)
+        return self._scores(self._pixels, self._extra)
 
     def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
-        return _left_behind, ()
+        return _unpickled, ()
 
 
-def _left_behind() -> Callable[[Segmentation], NDArray[np.float32]]:
+def _unpickled() -> Callable[[Segmentation], NDArray[np.float32]]:
     return _no_scores
 
 
 def _no_scores(result: Segmentation) -> NDArray[np.float32]:
     raise UserError(
-        "scores() of a result that was pickled: its model is not in the pickle. Keep the scores"
-        " with the result: predictor(picture, scores=True)"
+        "scores() of a pickled result: the model is not in the pickle. Store the scores with the"
+        " result: predictor(picture, scores=True)"
     )
 
 
 class KeptScores:
-    """The scores that were kept with a result.
+    """Returns scores that are stored with a result.
 
     Args:
-        scores: (K, H, W) float32, as ``Segmentation.scores`` gives them.
+        scores: (K, H, W) float32, the value of ``Segmentation.scores``.
     """
 
     def __init__(self, scores: NDArray[np.float32]) -> None:

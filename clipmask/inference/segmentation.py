@@ -1,4 +1,4 @@
-"""The result for one picture: class of each pixel, drawings, summaries and files."""
+"""The result for one picture: its label map, with methods to draw, summarise and save it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.visualizer import Drawing, class_pixels, class_shares, colorize, comparison, overlay
 from clipmask.vocabulary import shown_names
 
-# What can be saved of a segmentation.
+# the kinds of files that a segmentation can be saved as
 KINDS = ("overlay", "labels", "color", "scores", "json", "server_ids", "comparison")
-ENDINGS = {"scores": ".npz", "json": ".json"}  # of those that are no pictures
-# Endings of pictures that come back as they were; all others may compress, resize or reduce
-# colours.
+ENDINGS = {"scores": ".npz", "json": ".json"}  # suffixes of the kinds that are not pictures
+# Suffixes of lossless picture formats. All others may compress, resize or reduce colours.
 _EXACT = (".png", ".tif", ".tiff", ".bmp", ".dib", ".pgm", ".ppm", ".pnm", ".tga")
 
 
@@ -34,13 +33,13 @@ class Segmentation:
     """The class of every pixel of one picture.
 
     Attributes:
-        image: uint8 (H, W, 3), RGB: the picture as it was read.
-        labels: (H, W), ids into ``names``; uint8, or int64 beyond 255 classes.
-        names: of the K classes.
-        colors: [r, g, b], 0..255, of each class.
-        source: the path that the picture came from; None where it was given as pixels.
-        server_ids: class name to the id that a benchmark's server has for it; empty where the
-            model's dataset has no such ids.
+        image: the picture, uint8 (H, W, 3), RGB.
+        labels: (H, W), ids into ``names``; uint8, or int64 for more than 255 classes.
+        names: the names of the K classes.
+        colors: [r, g, b], each 0..255, for each class.
+        source: the path of the picture; None if it was not given by a path.
+        server_ids: class name -> its id on the benchmark's server; empty if the model's dataset has
+            no such ids.
         drawing: how overlays are drawn.
     """
 
@@ -60,25 +59,25 @@ class Segmentation:
         return f"Segmentation({self.source or 'pixels'}, {width}x{height}: {listed})"
 
     def scores(self) -> NDArray[np.float32]:
-        """Returns how strongly each class is seen at each pixel, (K, H, W), at least 0.
+        """Returns the score of each class at each pixel, float32 (K, H, W), 0 or more.
 
-        The model is run once more, for the vocabulary of this result, unless ``scores=True`` kept
-        them when it was made.
+        The model runs again with the vocabulary of this result, unless the result was computed with
+        ``scores=True`` and stores its scores.
 
         Raises:
-            UserError: the result was pickled without them; or the model is an exported one that
-                gives labels alone.
+            UserError: the result was pickled without scores; or the model is an exported one that
+                returns labels only.
         """
         return self._score(self)
 
     @property
     def pixels(self) -> NDArray[np.int64]:
-        """How many pixels each class covers, (K,)."""
+        """The number of pixels of each class, (K,)."""
         return class_pixels(self.labels, len(self.names))
 
     @property
     def shares(self) -> dict[str, float]:
-        """The percentage of pixels that each class covers."""
+        """The percentage of pixels of each class, by class name."""
         shares = class_shares(self.labels, len(self.names))
         return {name: float(share) for name, share in zip(self.names, shares, strict=True)}
 
@@ -88,9 +87,10 @@ class Segmentation:
         """Draws the classes over the picture.
 
         Args:
-            opacity: of the colours, 0 to 1; None: that of ``drawing``.
-            legend: True adds a strip below with the classes and their shares; ``"inside"`` puts it
-                over the lowest rows, so that frames of a film keep their size.
+            opacity: the opacity of the colours, 0 to 1; None: that of ``drawing``.
+            legend: True: add a strip with the classes and their shares below the picture.
+                ``"inside"``: draw it over the lowest rows, so that frames of a film keep their
+                size. False: no legend.
 
         Returns:
             uint8 (H + height of the legend, W, 3).
@@ -106,34 +106,36 @@ class Segmentation:
         )
 
     def comparison(self, truth: NDArray[Any]) -> NDArray[np.uint8]:
-        """Draws picture, truth, prediction and errors beside each other.
+        """Draws the picture, the ground truth, the prediction and the errors side by side.
 
         Args:
             truth: (H, W), ids into ``names``; any other id is void.
 
         Returns:
-            uint8 picture a little over four times as wide, see ``clipmask.visualizer.comparison``.
+            A uint8 picture, a little over four times as wide as the input; see
+            ``clipmask.visualizer.comparison``.
 
         Raises:
-            UserError: the truth has another size.
+            UserError: the ground truth has another size.
         """
         return comparison(self.image, truth, self.labels, self.names, self.colors)
 
     def summary(self, truth: NDArray[Any] | None = None) -> dict[str, Any]:
-        """Returns what ``save(path, "json")`` writes: plain numbers, lists and texts.
+        """Summarises the result in plain numbers, lists and texts, as ``save(path, "json")`` does.
 
         Args:
-            truth: see ``comparison``; adds scores.
+            truth: the ground truth, see ``comparison``; if given, scores are added.
 
         Returns:
             ``source``, the path of the picture or None; ``width`` and ``height`` in pixels;
             ``names`` of all classes, in the order of their ids; and ``classes``, one entry for each
-            class in the picture. An entry has ``id``, ``name`` (of synonyms the first), ``pixels``,
+            class in the picture. An entry has ``id``, ``name`` (the first synonym), ``pixels``,
             ``share`` (percent), ``box`` (``[left, top, right, bottom]`` in pixels from the upper
-            left corner; right and bottom are the first pixels outside) and, if there is one,
-            ``server_id``. With a truth also ``mIoU`` and ``pACC`` of the picture in percent (None
-            if all is void), and for each class ``IoU`` (None if the truth does not contain it).
-            Missed classes are then listed too, with 0 pixels and ``box`` None.
+            left corner; right and bottom are the first pixels outside) and ``server_id``, if there
+            is one. With ``truth``, there are also ``mIoU`` and ``pACC`` of the picture in percent
+            (None if all pixels are void), and ``IoU`` for each class (None if the truth does not
+            contain it). Classes that are only in the truth are then listed too, with 0 pixels and
+            ``box`` None.
         """
         height, width = self.labels.shape
         pixels = self.pixels
@@ -174,21 +176,22 @@ class Segmentation:
         *,
         truth: NDArray[Any] | None = None,
     ) -> None:
-        """Writes the result; missing folders are made.
+        """Saves the result to a file; missing folders are created.
 
         Args:
-            path: the file; its ending chooses a picture's format.
-            what: ``overlay`` (see there, with legend), ``labels`` (ids into ``names``, in one
-                channel), ``color`` (each class in its plain colour), ``server_ids`` (one channel,
-                in the ids of the dataset's server), ``scores`` (an .npz with ``names`` and
-                ``scores``, float16 (K, H, W): 2 bytes a class and pixel before compression),
-                ``json`` (see ``summary``) or ``comparison`` (see there; needs ``truth``).
-            opacity: of the overlay's colours; None: that of ``drawing``.
-            truth: (H, W) ids, for ``comparison`` and ``json``.
+            path: the file; its suffix chooses the format of a picture.
+            what: the kind of file: ``overlay`` (see the method; with a legend), ``labels`` (ids
+                into ``names``, in one channel), ``color`` (the plain colours of the classes),
+                ``server_ids`` (the ids of the benchmark's server, in one channel), ``scores`` (an
+                .npz with ``names`` and ``scores``, float16 (K, H, W), 2 bytes per class and pixel
+                before compression), ``json`` (see ``summary``) or ``comparison`` (see the method;
+                needs ``truth``).
+            opacity: the opacity of the overlay's colours; None: that of ``drawing``.
+            truth: the ground truth, (H, W) ids, for ``comparison`` and ``json``.
 
         Raises:
-            UserError: ``what`` is none of these, or has no truth or server ids; the format is
-                unknown or would change ids; or the file can't be written.
+            UserError: ``what`` is another word, or the truth or the server ids for it are missing;
+                the format is unknown or would change ids; or the file can't be written.
         """
         path = Path(path)
         if what not in KINDS:
@@ -202,16 +205,16 @@ class Segmentation:
             and path.suffix.lower() not in _EXACT
         ):
             raise UserError(
-                f"{path}: {path.suffix} would change the {what}, or may; save them as .png"
+                f"{path}: the format {path.suffix} may change the {what}; save them as .png"
             )
         write = self._writer(what, opacity, truth)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
-        # Pillow's for an ending that it does not know, or only reads
+        # Pillow raises these for a suffix that it does not know, or can't write
         except (ValueError, KeyError) as error:
             raise UserError(
-                f"{path}: pictures can't be written with the ending {path.suffix!r}; use .png"
+                f"{path}: pictures can't be written with the suffix {path.suffix!r}; use .png"
             ) from error
         except OSError as error:
             raise UserError(f"{path}: can't be written ({error})") from error
@@ -219,8 +222,9 @@ class Segmentation:
     def _writer(
         self, what: str, opacity: float | None, truth: NDArray[Any] | None
     ) -> Callable[[Path], object]:
-        """Returns what writes a file; all that can be wrong with the result itself is found
-        before.
+        """Returns a function that writes a file.
+
+        The content is computed before, so that its errors are raised here.
         """
         if what == "json":
             text = json.dumps(self.summary(truth), ensure_ascii=False, indent=1) + "\n"
@@ -231,7 +235,7 @@ class Segmentation:
         return Image.fromarray(self._drawn(what, opacity, truth)).save
 
     def _drawn(self, what: str, opacity: float | None, truth: NDArray[Any] | None) -> NDArray[Any]:
-        """Returns the pixels of what is saved as a picture."""
+        """Returns the pixels of the picture that is saved."""
         if what == "overlay":
             return self.overlay(opacity)
         if what == "color":
@@ -247,45 +251,54 @@ class Segmentation:
         return self.labels if self.labels.dtype == np.uint8 else self.labels.astype(np.uint16)
 
     def _repr_png_(self) -> bytes:
-        """The overlay, as notebooks show it."""
+        """Returns the overlay as a PNG file, which notebooks display."""
         stream = io.BytesIO()
         Image.fromarray(self.overlay()).save(stream, "PNG")
         return stream.getvalue()
 
 
 def result_name(stem: str, what: str) -> str:
-    """Returns what the file of a picture's result is called: ``a_overlay.png``,
-    ``a_classes.json``.
+    """Returns the file name of a result, such as ``a_overlay.png`` or ``a_classes.json``.
+
+    Args:
+        stem: the name of the picture without its suffix.
+        what: one of ``KINDS``.
     """
-    # Not a.json: tools that draw labels keep their work under that name beside the picture.
-    return f"{stem}_classes.json" if what == "json" else f"{stem}_{what}{ENDINGS.get(what, '.png')}"
+    # a.json is avoided, because annotation tools store their work under that name
+    if what == "json":
+        return f"{stem}_classes.json"
+    return f"{stem}_{what}{ENDINGS.get(what, '.png')}"
 
 
 def server_id_table(
     names: Sequence[str], server_ids: Mapping[str, int]
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Returns the server's id of each class, (K,), as narrow as they allow.
+    """Returns the id of each class on the benchmark's server, (K,), in the smallest integer type.
+
+    Args:
+        names: the class names.
+        server_ids: class name -> its id on the server.
 
     Raises:
-        UserError: a class has none.
+        UserError: a class has no such id.
     """
     if not server_ids:
         raise UserError(
             "there are no server ids: neither the checkpoint nor the config's dataset has"
-            " 'server_ids' in its metadata (Cityscapes has). The ids of 'labels' are places in the"
-            " list of class names"
+            " 'server_ids' in its metadata (Cityscapes has). The kind 'labels' saves positions in"
+            " the list of class names instead"
         )
     missing = [name for name in names if name not in server_ids]
     if missing:
         raise UserError(
-            f"no server id is known for {', '.join(missing)}; there are {', '.join(server_ids)}"
+            f"no server id is known for {', '.join(missing)}; known are {', '.join(server_ids)}"
         )
     ids = [server_ids[name] for name in names]
     return np.array(ids, dtype=np.min_scalar_type(max(ids)))
 
 
 def _box(region: tuple[slice, ...] | None) -> list[int] | None:
-    """``[left, top, right, bottom]`` of the rows and columns of a region."""
+    """Returns ``[left, top, right, bottom]`` of the rows and columns of a region."""
     if region is None:
         return None
     rows, columns = region
@@ -293,5 +306,5 @@ def _box(region: tuple[slice, ...] | None) -> list[int] | None:
 
 
 def _number(value: float) -> float | None:
-    """A score as JSON can hold it."""
+    """Returns a score for JSON: rounded, and None instead of nan."""
     return None if math.isnan(value) else round(value, 4)

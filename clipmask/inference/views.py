@@ -3,11 +3,11 @@
     score_k(p) = 1 / |V| sum_{v in V} sum_{w in windows(v)} a_w(p) score_k(p; v, w)
     sum_w a_w(p) = 1
 
-V holds the image at every scale, as it is and mirrored. The model sees each window as an image of
-its own. The scores of a window are computed directly at the pixels of the output (class_maps.py),
-so nothing is interpolated twice, and they are added into one buffer, so that two maps of K x H x W
-never exist together. a_w is a product of two triangles over the rows and the columns of the window:
-where two windows overlap, one fades linearly into the other.
+The views V are the image at every scale, unchanged and mirrored. The model segments each window as
+a separate image. The scores of a window are computed directly at the pixels of the output
+(class_maps.py), so nothing is interpolated twice. They are added into one buffer, so that two maps
+of K x H x W are never in memory together. a_w is a product of two triangles over the rows and the
+columns of the window: where two windows overlap, one fades linearly into the other.
 
 Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H and W rows and columns
 of the output.
@@ -31,28 +31,26 @@ from clipmask.modeling.class_maps import best_labels, score_strips, target_size
 from clipmask.modeling.mask_decoder import DecoderOutput
 from clipmask.validate import check_views
 
-# Pixels of windows that go through the model together: two windows of 512 x 1024, or one view that
-# is larger.
+# The number of pixels that go through the model together: two windows of 512 x 1024, or one larger
+# view.
 BATCH_PIXELS = 2**20
-# The weight at a window's very edge, relative to 0.5 in its middle; above 0, as a pixel may be in
-# one window only.
+# The weight at the edge of a window, where the middle has 0.5. It is above 0, because a pixel may
+# lie in one window only.
 LEAST_WEIGHT = 1e-3
 Model = TypeVar("Model")
 
 
 class Span(NamedTuple):
-    """One window along one axis, in pixels of its view and of the output.
+    """The extent of a window along one axis, in pixels of its view and of the output.
 
     Attributes:
-        start: the window's first row or column in the view.
-        stop: the one after its last.
-        first: the first output row or column whose centre lies in it.
-        last: the one after the last such.
-        offset: where output row ``first`` begins, in pixels of the view from ``start``; may be a
-            little below 0.
-        covered: pixels of the view that the output rows ``first`` .. ``last`` cover.
-        weight: (last - first,) float32, above 0; over all windows of an axis they sum to one at
-            each output row.
+        start, stop: the window covers rows (or columns) ``start`` .. ``stop`` - 1 of the view.
+        first, last: the centres of output rows ``first`` .. ``last`` - 1 lie in the window.
+        offset: the begin of output row ``first``, in pixels of the view from ``start``; it may be
+            slightly negative.
+        covered: the extent of these output rows, in pixels of the view.
+        weight: (last - first,) float32, above 0; the weights of all windows sum to one at each
+            output row.
     """
 
     start: int
@@ -65,13 +63,13 @@ class Span(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """One window of one view: what the model is shown, and where its scores belong.
+    """One window of one view: the input of the model, and the place of its scores.
 
     Attributes:
-        inputs: the image's dataset dict, all its keys, with the window as ``image``.
-        rows: the window's rows.
-        columns: the window's columns; of the mirrored output where ``mirrored``.
-        mirrored: the view is the mirror image.
+        inputs: the dataset dict of the image, with the window as ``image``.
+        rows: the rows of the window.
+        columns: the columns of the window; if ``mirrored``, those of the mirrored output.
+        mirrored: whether the view is the mirror image.
     """
 
     inputs: dict[str, Any]
@@ -81,16 +79,17 @@ class Crop(NamedTuple):
 
 
 def windows(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
-    """Places windows along one axis: as few as the overlap allows, evenly, the first and last flush
-    with the borders.
+    """Places as few windows along one axis as the overlap allows, at equal distances.
+
+    The first and the last window touch the borders.
 
     Args:
-        length: pixels of the view along this axis.
-        size: pixels of a window; of a view that is shorter, the only window is the whole.
-        overlap: least share of a window that lies in the next, in [0, 1).
+        length: the length of the view along this axis, in pixels.
+        size: the length of a window, in pixels. If the view is shorter, it is the only window.
+        overlap: the least share of a window that overlaps with the next one, in [0, 1).
 
     Returns:
-        (start, stop) of each, in order.
+        (start, stop) of each window, in order.
     """
     if length <= size:
         return [(0, length)]
@@ -101,49 +100,46 @@ def windows(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
 
 
 def spans(length: int, output: int, size: int, overlap: float) -> list[Span]:
-    """Places windows along one axis and says what each gives to the output; see ``Span``.
+    """Places windows along one axis, and computes their part of the output; see ``Span``.
 
     Args:
-        length: pixels of the view along this axis.
-        output: pixels of the output along it.
-        size: see ``windows``.
-        overlap: likewise.
+        length: the length of the view along this axis, in pixels.
+        output: the length of the output along this axis, in pixels.
+        size, overlap: as for ``windows``.
 
     Returns:
-        One a window, in order; without those in which no output pixel has its centre.
+        One span per window, in order. Windows without the centre of any output pixel are left out.
     """
     centre = (torch.arange(output, dtype=torch.float64) + 0.5) * (length / output)
     total = torch.zeros(output, dtype=torch.float64)
     found = []
     for start, stop in windows(length, size, overlap):
-        # ceil(edge * output / length - 1 / 2): the first output pixel whose centre is at the edge
-        # or beyond.
+        # ceil(edge * output / length - 1 / 2): the first output pixel whose centre is not before
+        # the edge
         first, last = (-((length - 2 * edge * output) // (2 * length)) for edge in (start, stop))
         inside = (centre[first:last] - start) / (stop - start)  # 0 .. 1
         weight = torch.minimum(inside, 1 - inside).clamp_min(LEAST_WEIGHT)
         total[first:last] += weight
-        offset, covered = (
-            (first * length - start * output) / output,
-            (last - first) * length / output,
-        )
-        found.append(Span(start, stop, first, last, offset, covered, weight))
+        offset = (first * length - start * output) / output
+        covered = (last - first) * length / output
+        if last > first:
+            found.append(Span(start, stop, first, last, offset, covered, weight))
     return [
         span._replace(weight=(span.weight / total[span.first : span.last]).float())
         for span in found
-        if span.last > span.first
     ]
 
 
 @dataclass(frozen=True)
 class Views:
-    """What the model is shown of an image in evaluation.
+    """The views of an image over which the scores are averaged in evaluation.
 
     Attributes:
-        scales: factors on the image's size.
-        flip: show the mirror image too.
-        window: height and width in pixels of windows that each view is cut into; None: it is seen
-            whole.
-        overlap: least share of a window that lies in the next, in [0, 1).
+        scales: factors on the size of the image.
+        flip: True: the mirror image is added at each scale.
+        window: height and width of the windows into which each view is divided, in pixels; None:
+            views are not divided.
+        overlap: the least share of a window that overlaps with the next one, in [0, 1).
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -153,10 +149,10 @@ class Views:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Views | None:
-        """Builds them from TEST.AUG and TEST.SLIDING_WINDOW; None where neither is enabled.
+        """Builds the views of TEST.AUG and TEST.SLIDING_WINDOW; None if neither is enabled.
 
         Raises:
-            UserError: a value makes no sense; the message names its key.
+            UserError: a value is out of range; the message names its key.
         """
         check_views(cfg)
         aug, sliding = cfg.TEST.AUG, cfg.TEST.SLIDING_WINDOW
@@ -171,12 +167,13 @@ class Views:
 
     @property
     def count(self) -> int:
-        """How many views there are of an image, each in one or more windows."""
+        """The number of views of an image; each has one or more windows."""
         return len(self.scales) * (1 + self.flip)
 
     def most_rows(self, inputs: dict[str, Any]) -> int:
-        """Returns how many rows of an image's scores have to be in memory together: of a single
-        view those of a window, of several all.
+        """Returns how many rows of an image's scores must be in memory together.
+
+        For a single view, these are the rows of a window; for several views, all rows.
         """
         height = target_size(inputs)[0]
         if self.count > 1 or self.window is None:
@@ -185,36 +182,33 @@ class Views:
         return min(height, min(length, self.window[0]) * height // length + 2)
 
     def crops(self, inputs: dict[str, Any]) -> Iterator[Crop]:
-        """Cuts every view of one image into its windows, one view after the other.
+        """Yields the windows of every view of an image, one view after the other.
 
         Args:
             inputs: a dataset dict; ``image`` is (3, h, w), uint8 or float.
         """
         target = target_size(inputs)
         for scale, mirrored in itertools.product(self.scales, (False, True)[: 1 + self.flip]):
-            # Mirrored before it is resized: the views of a mirrored picture are then the same, to
-            # the bit.
+            # The image is mirrored before it is resized, so that a mirrored picture has exactly the
+            # same views.
             view = _resized(inputs["image"].flip(-1) if mirrored else inputs["image"], scale)
-            extent = (view.shape[-2], view.shape[-1])
-            rows, columns = (
-                spans(length, output, size, self.overlap)
-                for length, output, size in zip(extent, target, self.window or extent, strict=True)
-            )
+            height, width = view.shape[-2:]
+            size = self.window or (height, width)
+            rows = spans(height, target[0], size[0], self.overlap)
+            columns = spans(width, target[1], size[1], self.overlap)
             for row, column in itertools.product(rows, columns):
                 part = view[:, row.start : row.stop, column.start : column.stop]
                 yield Crop({**inputs, "image": part}, row, column, mirrored)
 
 
 class ClipMaskWithViews(nn.Module):
-    """A model that segments several views of each image and averages their scores, for evaluation
-    alone.
+    """Averages the scores of a model over several views of each image, in evaluation only.
 
-    It stands around a model as ``SemanticSegmentorWithTTA`` does in Detectron2, and predicts as the
-    model does.
+    It wraps a model and has the same interface, as ``SemanticSegmentorWithTTA`` in Detectron2.
 
     Args:
-        model: the model; it stays usable by itself, and its later changes count here too.
-        views: what the model is shown of an image.
+        model: the model, which is not copied.
+        views: the views of each image.
     """
 
     def __init__(self, model: ClipMask, views: Views) -> None:
@@ -222,13 +216,11 @@ class ClipMaskWithViews(nn.Module):
         self.model, self.views = model, views
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
-        """Returns one ``{"sem_seg": (K, H, W)}`` an image; see ``ClipMask.forward`` in
-        evaluation.
-        """
+        """Returns one ``{"sem_seg": (K, H, W)}`` per image, as ``ClipMask`` does in evaluation."""
         return [{"sem_seg": self._scores(inputs)} for inputs in batched_inputs]
 
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
-        """Returns one (H, W) map of class ids an image; see ``ClipMask.predict_labels``."""
+        """Returns one label map (H, W) per image; see ``ClipMask.predict_labels``."""
         self._check()
         return [
             augmented_labels(self.model.decode, inputs, self.views) for inputs in batched_inputs
@@ -243,24 +235,27 @@ class ClipMaskWithViews(nn.Module):
 
 
 def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
-    """Returns what predicts as the config says: the model, or the model with views where the config
-    enables some.
+    """Wraps a model for test-time augmentation, if the config enables it.
 
     Args:
-        cfg: TEST.AUG and TEST.SLIDING_WINDOW are read.
-        model: the model, as it is in memory on any device.
+        cfg: the config; TEST.AUG and TEST.SLIDING_WINDOW are read.
+        model: the model, on any device.
+
+    Returns:
+        The model with views; the model itself if the config enables none.
 
     Raises:
-        UserError: a value makes no sense, or views are enabled and the model is no ``ClipMask``.
+        UserError: a value is out of range; or views are enabled and the model is not a
+            ``ClipMask``.
     """
     views = Views.from_config(cfg)
     if views is None:
         return model
     if not isinstance(model, ClipMask):
         raise UserError(
-            "TEST.AUG.ENABLED and TEST.SLIDING_WINDOW.ENABLED work with a model in PyTorch whose"
+            "TEST.AUG.ENABLED and TEST.SLIDING_WINDOW.ENABLED need a model in PyTorch whose"
             f" MODEL.META_ARCHITECTURE is ClipMask or derived from it; {type(model).__name__} is"
-            " none"
+            " not"
         )
     return ClipMaskWithViews(model, views)
 
@@ -269,13 +264,15 @@ def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
 def augmented_scores(
     decode: Callable[[list[dict[str, Any]]], DecoderOutput], inputs: dict[str, Any], views: Views
 ) -> Tensor:
-    """Returns the scores (K, H, W) of one image, float32, at least 0: the mean over its views,
-    blended over windows.
+    """Computes the scores of an image as the mean over its views.
 
     Args:
-        decode: the model, from dataset dicts to (class, mask) pairs.
-        inputs: a dataset dict, as ``ClipMask.forward`` takes it in evaluation.
-        views: what the model is shown.
+        decode: the model's function from dataset dicts to (class, mask) pairs.
+        inputs: a dataset dict, as for ``ClipMask.forward`` in evaluation.
+        views: the views of the image.
+
+    Returns:
+        (K, H, W) float32, 0 or more.
     """
     height = target_size(inputs)[0]
     (scores,) = _bands(decode, inputs, views, height)
@@ -286,11 +283,14 @@ def augmented_scores(
 def augmented_labels(
     decode: Callable[[list[dict[str, Any]]], DecoderOutput], inputs: dict[str, Any], views: Views
 ) -> Tensor:
-    """Returns the class of largest score at each pixel (H, W); its type is that of ``label_map``.
+    """Returns the label map (H, W) of an image: at each pixel, the class with the largest score.
 
-    Of a single view in windows only the scores of as many rows as a window has are in memory, so
+    With a single view in windows, only as many rows of scores as a window has are in memory, so
     that pictures of any height can be segmented. Several views need the scores of the whole
-    picture. The arguments are those of ``augmented_scores``.
+    picture.
+
+    Args:
+        decode, inputs, views: as for ``augmented_scores``.
     """
     bands = _bands(decode, inputs, views, views.most_rows(inputs))
     return torch.cat([best_labels(scores) for scores in bands])
@@ -302,14 +302,14 @@ def _bands(
     views: Views,
     rows: int,
 ) -> Iterator[Tensor]:
-    """Computes the scores of an image in a buffer of some rows, from the top.
+    """Computes the scores of an image in bands of rows, from the top to the bottom.
 
     Args:
         decode, inputs, views: as for ``augmented_scores``.
-        rows: of the buffer; ``views.most_rows``, or more.
+        rows: the number of rows of the buffer, ``views.most_rows`` or more.
 
     Yields:
-        The scores (K, n, W) of each band, which hold until the next is asked for.
+        The scores (K, n, W) of each band. The next band overwrites them.
     """
     height, width = target_size(inputs)
     buffer: Tensor | None = None
@@ -322,7 +322,7 @@ def _bands(
         for crop, logits, masks in zip(
             batch, outputs.pred_logits[-1], outputs.pred_masks, strict=True
         ):
-            if crop.rows.last > top + rows:  # then no later window reaches above this one
+            if crop.rows.last > top + rows:  # no later window covers rows above this one
                 done = crop.rows.first - top
                 yield buffer[:, :done]
                 buffer[:, : rows - done] = buffer[:, done:].clone()
@@ -334,8 +334,13 @@ def _bands(
 
 
 def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop, above: int) -> None:
-    """Adds the weighted scores of one window, strip by strip, to ``total`` (K, rows, W), which has
-    ``above`` rows of the image above it.
+    """Adds the weighted scores of one window to a buffer, strip by strip.
+
+    Args:
+        total: the buffer (K, rows, W).
+        logits, masks: the (class, mask) pairs of the window.
+        crop: the window.
+        above: the number of rows of the image above the buffer.
     """
     rows, columns = crop.rows, crop.columns
     row_weight, column_weight = rows.weight.to(total.device), columns.weight.to(total.device)
@@ -351,9 +356,7 @@ def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop, above: int) -
 
 
 def _batches(crops: Iterable[Crop]) -> Iterator[list[Crop]]:
-    """Groups crops that follow each other and are of one size, so that none is padded, up to
-    BATCH_PIXELS.
-    """
+    """Groups successive crops of the same size, up to BATCH_PIXELS, so that none is padded."""
     batch: list[Crop] = []
     for crop in crops:
         shape = crop.inputs["image"].shape
@@ -366,7 +369,7 @@ def _batches(crops: Iterable[Crop]) -> Iterator[list[Crop]]:
 
 
 def _resized(image: Tensor, scale: float) -> Tensor:
-    """Resizes (3, h, w) as the test mapper does."""
+    """Resizes a picture (3, h, w) by a factor, in the same way as the test mapper."""
     size = [_scaled(length, scale) for length in image.shape[1:]]
     if size == list(image.shape[1:]):
         return image
