@@ -173,6 +173,20 @@ def test_absent_cuda_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert caplog.text.count("running on the CPU") == 1
 
 
+def test_the_output_folder_may_lie_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    cfg = tiny.tiny_cfg(tmp_path)
+    cfg.defrost()
+    cfg.OUTPUT_DIR = "~/run"
+    train(cfg)
+    assert (tmp_path / "home/run/model_final.pth").is_file()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_the_text_is_asked_for_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

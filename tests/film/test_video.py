@@ -117,6 +117,9 @@ def test_what_is_no_film(weights: str, clip: Path, capsys: pytest.CaptureFixture
     ]:
         assert main(["--weights", weights, "--video-input", name]) == 2
         assert f"{name}: {message}" in capsys.readouterr().err
+    Path("films").mkdir()
+    assert main(["--weights", weights, "--video-input", "films"]) == 2
+    assert "films: is a folder; name one film in it" in capsys.readouterr().err
     assert not Path("output").exists()
 
 
