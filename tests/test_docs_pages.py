@@ -67,7 +67,7 @@ def test_from_a_folder_to_a_result(workspace: Path) -> None:
     told = [run(shortened(command), workspace) for command in own[:2]]
     assert "20 of 20 pictures have a label map" in told[0]
     assert "none of them stop training" in told[1]
-    assert "class names that say nothing" in told[1]  # which nobody has put in yet
+    assert "class names without meaning" in told[1]  # which nobody has put in yet
     # what a person does: put the names in
     shutil.copy(workspace / "kept.yaml", workspace / "photos.yaml")
     told = [run(shortened(command), workspace) for command in own[2:]]

@@ -1,3 +1,1 @@
-"""What can be found out about a folder of pictures and label maps: guessing its descriptor,
-checking its files.
-"""
+"""Tools for a user's own data: guessing a descriptor, checking a dataset, converting labels."""

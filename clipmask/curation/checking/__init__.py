@@ -1,3 +1,1 @@
-"""What is wrong with a labelled dataset: every pair is read, and what would stop or mislead a
-training is listed.
-"""
+"""Checks of a labelled dataset: every pair is read, and problems for a training are listed."""

@@ -1,4 +1,4 @@
-"""Findings about a dataset as a whole: its names, its classes and the sizes of its splits."""
+"""Findings about a whole dataset: its class names, its classes and the sizes of its splits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ LEAST_VALIDATION = 10  # pictures; with fewer, chance decides which checkpoint s
 
 
 def names_and_labels(subject: Subject, checked: Checked) -> Iterator[Finding]:
-    """Yields what is wrong with class names, with the number of classes, and with shared label
-    maps.
-    """
+    """Yields findings about class names, the number of classes, and shared label maps."""
     yield Finding(
         "placeholder_name",
-        "class names that say nothing",
-        "CLIP embeds the names, so these give it no meaning; write what is to be seen",
+        "class names without meaning",
+        "CLIP embeds the names, so these tell it nothing; name what the pictures show",
         False,
         ("class",),
         [(name,) for name in placeholders(subject.classes)],
@@ -40,7 +38,8 @@ def _shared_labels(checked: Checked) -> Finding:
         (labels, ", ".join(images)) for labels, images in users.items() if len(images) > 1
     ]
     advice = (
-        "only one of them can be right; rename the others, or say image_suffix to leave them out"
+        "it can be right for one of them only; rename the others, or use image_suffix to leave them"
+        " out"
     )
     columns = ("label map", "images")
     return Finding(
@@ -56,7 +55,7 @@ def _too_few_classes(subject: Subject, table: Frequencies) -> Iterator[Finding]:
         yield Finding(
             "nothing_labelled",
             "no labelled pixel to train on",
-            "all label maps are wholly void: is the id or colour of void that of a class?",
+            "all pixels of all label maps are void: is the void id or colour that of a class?",
             True,
             ("split", "label maps"),
             [(subject.training, table.images_read)],
@@ -65,8 +64,8 @@ def _too_few_classes(subject: Subject, table: Frequencies) -> Iterator[Finding]:
         yield Finding(
             "one_class",
             "a single class to train on",
-            "any model scores 100 by painting all of it; label what is around it too, such as by a"
-            " class background",
+            "a model that predicts this class everywhere scores 100; label the rest too, for"
+            " example as a class background",
             False,
             ("split", "class"),
             [(subject.training, present[0])],
@@ -74,14 +73,14 @@ def _too_few_classes(subject: Subject, table: Frequencies) -> Iterator[Finding]:
 
 
 def small_splits(subject: Subject, checked: Checked) -> Iterator[Finding]:
-    """Yields what makes the scores of the other splits say little."""
+    """Yields findings that make the scores on the other splits unreliable."""
     tables = frequencies(subject, checked)
     others = {split: tables[split] for split in subject.splits if split != subject.training}
     yield Finding(
         "small_split",
-        "splits too small to choose by",
+        "splits too small to choose a checkpoint",
         f"with fewer than {LEAST_VALIDATION} pictures, chance decides which checkpoint scores best;"
-        " give it more",
+        " add more pictures",
         False,
         ("split", "pictures"),
         [
@@ -90,11 +89,8 @@ def small_splits(subject: Subject, checked: Checked) -> Iterator[Finding]:
             if 0 < table.images_read < LEAST_VALIDATION
         ],
     )
-    learned = [
-        name
-        for name, images in zip(subject.class_names, tables[subject.training].images, strict=True)
-        if images
-    ]
+    training = zip(subject.class_names, tables[subject.training].images, strict=True)
+    learned = [name for name, images in training if images]
     rows: list[tuple[Any, ...]] = []
     for split, table in others.items():
         present = dict(zip(subject.class_names, table.images, strict=True))
@@ -102,12 +98,12 @@ def small_splits(subject: Subject, checked: Checked) -> Iterator[Finding]:
         if table.images_read and missing:
             rows.append((split, ", ".join(missing)))
     advice = (
-        "they get no score there; another seed of the shares (splits: {..., seed: 1}) may have them"
-        " in both"
+        "they get no score there; another seed of the shares (splits: {..., seed: 1}) may put them"
+        " into both splits"
     )
     yield Finding(
         "unscored_class",
-        "classes that a split never shows",
+        "classes that do not occur in a split",
         advice,
         False,
         ("split", "classes"),

@@ -1,6 +1,4 @@
-"""How often classes occur in the splits, how large the pictures are, and which of them show all
-classes.
-"""
+"""Statistics of a dataset: class frequencies, picture sizes, and example pictures."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ Checked = Sequence[tuple[Pair, Reading | None]]  # None: the process that read t
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How often the classes occur in a split.
+    """The frequencies of the classes in a split.
 
     Attributes:
-        images_read: how many label maps are counted.
-        images: with each class.
-        pixels: of each class.
-        void: pixels.
+        images_read: the number of label maps that are counted.
+        images: the number of label maps with each class.
+        pixels: the number of pixels of each class.
+        void: the number of void pixels.
     """
 
     images_read: int
@@ -40,14 +38,10 @@ class Frequencies:
 
 
 def frequencies(subject: Subject, checked: Checked) -> dict[str, Frequencies]:
-    """Counts the classes in each split, in all label maps that can be read."""
+    """Counts the classes in each split, over all label maps that can be read."""
     result = {}
     for split in subject.splits:
-        readings = [
-            reading
-            for pair, reading in checked
-            if reading and reading.counts and split in pair.splits
-        ]
+        readings = [reading for _, reading in _of_split(split, checked) if reading.counts]
         counts = np.array([reading.counts for reading in readings], np.int64).reshape(
             -1, len(subject.classes)
         )
@@ -62,33 +56,37 @@ def frequencies(subject: Subject, checked: Checked) -> dict[str, Frequencies]:
 
 def picture_sizes(subject: Subject, checked: Checked) -> dict[str, Counter[tuple[int, int]]]:
     """Counts the sizes (width, height) of the pictures in each split."""
-    return {
-        split: Counter(reading.image_size for pair, reading in checked
-                       if reading and reading.image_size and split in pair.splits)
-        for split in subject.splits
-    }  # fmt: skip
+    sizes: dict[str, Counter[tuple[int, int]]] = {}
+    for split in subject.splits:
+        sizes[split] = Counter()
+        for _, reading in _of_split(split, checked):
+            if reading.image_size:
+                sizes[split][reading.image_size] += 1
+    return sizes
+
+
+def _of_split(split: str, checked: Checked) -> list[tuple[Pair, Reading]]:
+    """Returns the pairs of a split that could be read, with their readings."""
+    return [(pair, reading) for pair, reading in checked if reading and split in pair.splits]
 
 
 def samples_of_all_classes(
     subject: Subject, checked: Checked, least: int = 3
 ) -> dict[str, list[Pair]]:
-    """Chooses sound pictures of each split in which every class that occurs there is seen.
+    """Chooses pictures without faults in each split that together show all classes of the split.
 
-    Each next one is the picture that shows most of a class not seen yet; after all have been seen,
-    the one with most classes. Equal choices go by order.
+    They are chosen one by one: always the picture with the largest share of a class that no chosen
+    picture shows; when all classes are shown, the picture with the most classes. Of equal pictures,
+    the first is chosen.
 
     Args:
-        subject: what was checked.
+        subject: the dataset that was checked.
         checked: its pairs with their readings.
-        least: pictures a split, as far as there are as many.
+        least: the least number of pictures of a split, if it has as many.
     """
     chosen: dict[str, list[Pair]] = {}
     for split in subject.splits:
-        sound = [
-            (pair, reading)
-            for pair, reading in checked
-            if reading and reading.sound and split in pair.splits
-        ]
+        sound = [(pair, reading) for pair, reading in _of_split(split, checked) if reading.sound]
         counts = np.array([reading.counts for _, reading in sound], np.float64).reshape(
             -1, len(subject.classes)
         )
@@ -96,8 +94,10 @@ def samples_of_all_classes(
         missing, left = counts.any(0), np.full(len(sound), True)
         order: list[int] = []
         while left.any() and (missing.any() or len(order) < least):
-            worth = (shares[:, missing].sum(1) if missing.any() else (counts > 0).sum(1)) + 1e-9
-            order.append(int((worth * left).argmax()))
+            worth = (counts > 0).sum(1)
+            if missing.any():
+                worth = shares[:, missing].sum(1)
+            order.append(int(((worth + 1e-9) * left).argmax()))
             left[order[-1]] = False
             missing &= counts[order[-1]] == 0
         chosen[split] = [sound[position][0] for position in order]

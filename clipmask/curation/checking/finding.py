@@ -1,4 +1,4 @@
-"""One kind of thing that is wrong with a dataset."""
+"""A finding: one kind of problem of a dataset, with all its occurrences."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of thing that is wrong.
+    """One kind of problem of a dataset, with a table of its occurrences.
 
     Attributes:
-        kind: a word for programs.
-        title: what it is.
-        advice: what follows from it, and the way out.
+        kind: an identifier for programs.
+        title: the problem in a few words.
+        advice: its effect, and how to solve it.
         stops: whether training would end with an error.
-        columns: of the table.
-        rows: as many values as columns.
+        columns: the headings of the table.
+        rows: the rows of the table, with one value per column.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class Finding:
     rows: list[tuple[Any, ...]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns it as plain values, a dict for each row."""
+        """Returns the finding as plain values, with one dict per row."""
         return {
             "kind": self.kind,
             "title": self.title,

@@ -1,4 +1,4 @@
-"""What the readings of all pairs say: findings, each one a table of its own."""
+"""The findings about a dataset, computed from the readings of all its pairs."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from clipmask.curation.checking.likeness import Likeness, alike_groups
 from clipmask.curation.checking.subject import Subject
 from clipmask.data.label_format import TRANSPARENT, unpacked
 
-FEW_IMAGES = 5  # a class that occurs in fewer training images will hardly be learned
+FEW_IMAGES = 5  # a class in fewer training images than this can hardly be learned
 
-NARROW = 24  # of 255: a picture whose values span less shows a model little
+NARROW = 24  # of 255; pictures with a smaller range of values have little contrast
 
 
 def find_all(subject: Subject, checked: Checked) -> list[Finding]:
-    """Returns what is wrong, what stops training first; nothing for what is right.
+    """Returns all findings that have occurrences; those that stop training come first.
 
     Args:
-        subject: what was checked.
+        subject: the dataset that was checked.
         checked: its pairs with their readings.
     """
     findings = [
         *_without_partner(subject),
         _unreadable(checked),
         _mismatched(checked),
-        _wrongly_told(checked),
+        _wrongly_stated(checked),
         _unknown(subject, checked),
         _empty_splits(subject),
         _void_only(checked),
@@ -40,9 +40,8 @@ def find_all(subject: Subject, checked: Checked) -> list[Finding]:
         _rare(subject, checked),
         *small_splits(subject, checked),
     ]
-    return sorted(
-        (finding for finding in findings if finding.rows), key=lambda finding: not finding.stops
-    )
+    found = [finding for finding in findings if finding.rows]
+    return sorted(found, key=lambda finding: not finding.stops)
 
 
 def _without_partner(subject: Subject) -> Iterator[Finding]:
@@ -52,7 +51,7 @@ def _without_partner(subject: Subject) -> Iterator[Finding]:
         "images without a label map",
         f"{out}; add the label maps, or correct the labels' folder or suffix",
         subject.unlabelled_stops,
-        ("image", "label map that it would need"),
+        ("image", "expected label map"),
         list(subject.unlabelled),
     )
     yield Finding(
@@ -65,7 +64,7 @@ def _without_partner(subject: Subject) -> Iterator[Finding]:
     )
     yield Finding(
         "missing_image",
-        "images that are not there",
+        "images that do not exist",
         "the dataset's function names them; correct it",
         True,
         ("image",),
@@ -74,7 +73,7 @@ def _without_partner(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         "in_no_split",
         "labelled images that are in no split",
-        "nothing reads them; add them to a list of the splits if they are to count",
+        "nothing reads them; to use them, add them to the list of a split",
         False,
         ("image",),
         [(path,) for path in subject.unused],
@@ -85,37 +84,30 @@ def _unreadable(checked: Checked) -> Finding:
     rows: list[tuple[Any, ...]] = []
     for pair, reading in checked:
         if reading is None:
-            rows.append(
-                (
-                    f"{pair.image} or {pair.labels}",
-                    "reading it ended the process: a decoder's crash or memory",
-                )
-            )
+            reason = "the process that read it died: its decoder crashed, or memory ran out"
+            rows.append((f"{pair.image} or {pair.labels}", reason))
             continue
         faults = ((pair.image, reading.image_fault), (pair.labels, reading.label_fault))
         rows += [(path, fault) for path, fault in faults if fault is not None]
-    advice = "save them anew or remove them"
+    advice = "save them again or remove them"
     return Finding("unreadable", "files that can't be read", advice, True, ("file", "reason"), rows)
 
 
 def _mismatched(checked: Checked) -> Finding:
-    differ = [
-        (pair.image, reading.image_size, reading.label_size)
-        for pair, reading in checked
-        if reading
-        and reading.image_size
-        and reading.label_size
-        and reading.image_size != reading.label_size
-    ]
-    rows: list[tuple[Any, ...]] = [
-        (image, _size(own), _size(other)) for image, own, other in differ
-    ]
+    rows: list[tuple[Any, ...]] = []
+    exchanged = False
+    for pair, reading in checked:
+        if reading is None or reading.image_size is None or reading.label_size is None:
+            continue
+        if reading.image_size != reading.label_size:
+            rows.append((pair.image, _size(reading.image_size), _size(reading.label_size)))
+            exchanged = exchanged or reading.image_size == reading.label_size[::-1]
     advice = "resize the label maps with nearest-neighbour sampling, or find the right ones"
-    if any(own == other[::-1] for _, own, other in differ):
+    if exchanged:
         advice += (
-            ". Where width and height are exchanged, the picture has an orientation tag of a camera"
-            " (EXIF), which is followed here, and its labels were drawn without: turn the label map"
-            " the same way, don't resize it"
+            ". If width and height are exchanged, the picture has the orientation tag of a camera"
+            " (EXIF), which is applied here, but not when its labels were drawn: turn the label map"
+            " in the same way, and do not resize it"
         )
     columns = ("image", "its size", "label map's size")
     return Finding(
@@ -123,21 +115,19 @@ def _mismatched(checked: Checked) -> Finding:
     )
 
 
-def _wrongly_told(checked: Checked) -> Finding:
-    rows: list[tuple[Any, ...]] = [
-        (pair.image, _size(reading.image_size), _size(pair.told_size))
-        for pair, reading in checked
-        if reading
-        and reading.image_size
-        and pair.told_size
-        and reading.image_size != pair.told_size
-    ]
+def _wrongly_stated(checked: Checked) -> Finding:
+    rows: list[tuple[Any, ...]] = []
+    for pair, reading in checked:
+        if reading is None or reading.image_size is None or pair.stated_size is None:
+            continue
+        if reading.image_size != pair.stated_size:
+            rows.append((pair.image, _size(reading.image_size), _size(pair.stated_size)))
     advice = (
         "training stops there; correct height and width in the dataset's dicts, or leave them out"
     )
     columns = ("image", "its size", "size in its dict")
     return Finding(
-        "told_size", "images of another size than their dicts say", advice, True, columns, rows
+        "told_size", "images whose size differs from their dict", advice, True, columns, rows
     )
 
 
@@ -154,43 +144,31 @@ def _unknown(subject: Subject, checked: Checked) -> Finding:
             pixels[value] += count
             files[value] += 1
             example.setdefault(value, pair.labels)
-    colored = subject.format.colored
-    rows = [
-        (
-            unpacked(value) if colored else value,
-            files[value],
-            pixels[value],
-            example[value],
-            *([_nearest(subject, unpacked(value))] if colored else []),
-        )
-        for value in sorted(files, key=lambda value: (-files[value], -pixels[value]))
-    ]
-    what = "colours" if colored else "ids"
+    what = "ids"
+    columns: tuple[str, ...] = ("id", "files", "pixels", "example")
+    if subject.format.colored:
+        what = "colours"
+        columns = ("colour", "files", "pixels", "example", "nearest class")
+    rows: list[tuple[Any, ...]] = []
+    for value in sorted(files, key=lambda value: (-files[value], -pixels[value])):
+        counted = (files[value], pixels[value], example[value])
+        if subject.format.colored:
+            color = unpacked(value)
+            rows.append((color, *counted, _nearest(subject, color)))
+        else:
+            rows.append((value, *counted))
     advice = "give each to a class or make it void"
-    if colored and len(rows) > 2 * len(subject.classes):
+    if subject.format.colored and len(rows) > 2 * len(subject.classes):
         advice += (
-            "; so many mostly come from smoothing, resizing or a lossy format: save the label maps"
-            " without"
+            "; so many usually come from smoothing, resizing or a lossy format: save the label maps"
+            " without it"
         )
-    columns = (
-        "colour" if colored else "id",
-        "files",
-        "pixels",
-        "example",
-        *(["nearest class"] if colored else []),
-    )
-    return Finding(
-        "unknown_value",
-        f"{what} in label maps that are no class and not void",
-        advice,
-        True,
-        columns,
-        rows,
-    )
+    title = f"{what} in label maps that are neither a class nor void"
+    return Finding("unknown_value", title, advice, True, columns, rows)
 
 
 def _nearest(subject: Subject, color: Sequence[int]) -> str:
-    """Names the class, or void, whose colour in the files is nearest, with that colour."""
+    """Returns the name and colour of the class (or void) whose colour is nearest."""
     known = {value: place for value, place in subject.format.known.items() if value != TRANSPARENT}
 
     def distance(number: int) -> int:
@@ -205,7 +183,7 @@ def _nearest(subject: Subject, color: Sequence[int]) -> str:
 def _empty_splits(subject: Subject) -> Finding:
     filled = {split for pair in subject.pairs for split in pair.splits}
     rows: list[tuple[Any, ...]] = [(split,) for split in subject.splits if split not in filled]
-    advice = "correct the splits; a dataset needs at least one labelled image in each"
+    advice = "correct the splits; each split needs at least one labelled image"
     return Finding("empty_split", "splits without a labelled image", advice, True, ("split",), rows)
 
 
@@ -215,10 +193,9 @@ def _void_only(checked: Checked) -> Finding:
         for pair, reading in checked
         if reading and reading.label_size and not any(reading.counts) and not reading.unknown
     ]
-    advice = "nothing is learned from them; label them or take them out"
-    return Finding(
-        "void_only", "label maps that are wholly void", advice, False, ("label map", "splits"), rows
-    )
+    advice = "a model learns nothing from them; label them or remove them"
+    columns = ("label map", "splits")
+    return Finding("void_only", "label maps with only void", advice, False, columns, rows)
 
 
 def _narrow(checked: Checked) -> Finding:
@@ -228,14 +205,14 @@ def _narrow(checked: Checked) -> Finding:
         if reading and reading.image_size and reading.span[1] - reading.span[0] < NARROW
     ]
     advice = (
-        "99 % of their values lie in a small part of 0 to 255. If the files have 16 bits of which"
-        " not all are used, say image_range: [low, high], the values that are black and white, or"
+        "99 % of their values lie in a small part of 0 to 255. If the files have 16 bits but do not"
+        " use all of them, set image_range: [low, high], the values that become black and white, or"
         " image_range: {percentiles: [1, 99]}"
     )
-    columns = ("image", "values as they are read")
+    columns = ("image", "values after reading")
     return Finding(
         "narrow_range",
-        "pictures that are nearly black or of one tone",
+        "pictures that are nearly black or have one tone",
         advice,
         False,
         columns,
@@ -244,7 +221,7 @@ def _narrow(checked: Checked) -> Finding:
 
 
 def _repeated(checked: Checked) -> Iterator[Finding]:
-    """Pictures with equal pixels, in several splits or more than once in one."""
+    """Yields findings about pictures with equal pixels, in several splits or within one."""
     places: defaultdict[bytes, list[tuple[str, str]]] = defaultdict(list)
     for pair, reading in checked:
         if reading and reading.digest:
@@ -257,7 +234,7 @@ def _repeated(checked: Checked) -> Iterator[Finding]:
         elif len(members) > 1:
             within.append(_copies(members))
     columns = ("splits", "images")
-    advice = "scores on pictures that were trained on say nothing; keep each in one split"
+    advice = "scores on training pictures are meaningless; keep each picture in one split"
     yield Finding(
         "duplicate_across_splits",
         "equal pictures in several splits",
@@ -266,44 +243,45 @@ def _repeated(checked: Checked) -> Iterator[Finding]:
         columns,
         across,
     )
-    advice = "they count as often as they are there; keep one of each"
+    advice = "each copy counts in training and scores; keep one of each"
     yield Finding(
         "duplicate_within_split", "equal pictures within one split", advice, False, columns, within
     )
 
 
 def _copies(members: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    return ", ".join(dict.fromkeys(split for split, _ in members)), ", ".join(
-        dict.fromkeys(path for _, path in members)
-    )
+    splits = dict.fromkeys(split for split, _ in members)
+    paths = dict.fromkeys(path for _, path in members)
+    return ", ".join(splits), ", ".join(paths)
 
 
 def _alike(checked: Checked) -> Finding:
-    """Pictures of several splits that look alike without being equal."""
+    """Finds similar pictures in different splits that are not equal."""
     places: list[tuple[str, str, bytes]] = []
     looks: list[Likeness] = []
     seen: set[tuple[str, bytes]] = set()
     for pair, reading in checked:
-        for split in pair.splits if reading else ():
-            if reading and reading.likeness and (split, reading.digest) not in seen:
+        if reading is None or reading.likeness is None:
+            continue
+        for split in pair.splits:
+            if (split, reading.digest) not in seen:
                 seen.add((split, reading.digest))
                 places.append((split, pair.image, reading.digest))
                 looks.append(reading.likeness)
     rows: list[tuple[Any, ...]] = []
     for group in alike_groups(looks):
         members = [places[position] for position in group]
-        if (
-            len({split for split, _, _ in members}) > 1
-            and len({digest for _, _, digest in members}) > 1
-        ):
+        splits = {split for split, _, _ in members}
+        digests = {digest for _, _, digest in members}
+        if len(splits) > 1 and len(digests) > 1:
             rows.append(_copies([(split, path) for split, path, _ in members]))
     advice = (
-        "the same picture saved again, or neighbouring frames of a film? Then scores say less than"
-        " they seem to"
+        "are they the same picture saved twice, or neighbouring frames of a film? Then the scores"
+        " are too optimistic"
     )
     return Finding(
         "alike_across_splits",
-        "pictures of several splits that look alike",
+        "similar pictures in different splits",
         advice,
         False,
         ("splits", "images"),
@@ -314,16 +292,11 @@ def _alike(checked: Checked) -> Finding:
 def _rare(subject: Subject, checked: Checked) -> Finding:
     table = frequencies(subject, checked)[subject.training]
     few = min(FEW_IMAGES, table.images_read // 2)
-    rows: list[tuple[Any, ...]] = [
-        (name, images, pixels)
-        for name, images, pixels in zip(
-            subject.class_names, table.images, table.pixels, strict=True
-        )
-        if images == 0 or images < few
-    ]
+    counts = zip(subject.class_names, table.images, table.pixels, strict=True)
+    rows: list[tuple[Any, ...]] = [row for row in counts if row[1] == 0 or row[1] < few]
     advice = (
-        f"in fewer than {max(1, few)} of {table.images_read}; they will hardly be learned: label"
-        " more, or merge them"
+        f"they are in fewer than {max(1, few)} of {table.images_read} images, so a model can hardly"
+        " learn them: label more, or merge classes"
     )
     columns = ("class", f"images in {subject.training}", "pixels")
     return Finding(

@@ -1,6 +1,4 @@
-"""One pair of image and label map, read once: all that the checks need to know of it, in a few
-kilobytes.
-"""
+"""Reading of one pair of image and label map into the few kilobytes that the checks need."""
 
 from __future__ import annotations
 
@@ -16,36 +14,38 @@ from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import read_image, read_label_pixels, read_labels
 from clipmask.errors import UserError
 
-# values of one file that are kept; a smoothed colour picture has tens of thousands
+# number of unknown values of one file that are kept; a smoothed picture has tens of thousands
 MOST_UNKNOWN = 1000
 
 
 class Pair(NamedTuple):
-    """Image, label map and the splits that they are in; a split that lists them twice is there
-    twice.
+    """An image and its label map.
 
-    ``told_size`` is the picture's (width, height) as its dataset dict gives it, if it does.
+    Attributes:
+        image, labels: the paths.
+        splits: the splits of the pair; a split that lists the pair twice is there twice.
+        stated_size: the picture's (width, height) in its dataset dict, or None.
     """
 
     image: str
     labels: str
     splits: tuple[str, ...]
-    told_size: tuple[int, int] | None = None
+    stated_size: tuple[int, int] | None = None
 
 
 class Reading(NamedTuple):
-    """What a pair holds.
+    """The information about a pair that the checks need.
 
     Attributes:
         image_fault, label_fault: why the file can't be read, or None.
-        image_size, label_size: (width, height) in pixels; None where the file can't be read.
-        digest: equal for pictures with equal pixels and sizes.
-        likeness: near for pictures that look alike.
+        image_size, label_size: (width, height) in pixels; None if the file can't be read.
+        digest: a hash that is equal for pictures with equal pixels and sizes.
+        likeness: a hash that is similar for similar pictures.
         span: the 0.5th and the 99.5th percentile of the picture's values, 0..255.
-        counts: pixels of each of the K classes.
-        void: pixels that count nowhere.
-        unknown: pixels of each value (colours as from ``packed``) that is neither class nor void,
-            at most ``MOST_UNKNOWN`` of them, the most frequent first.
+        counts: the number of pixels of each of the K classes.
+        void: the number of void pixels.
+        unknown: (value, number of pixels) for values that are neither a class nor void, the most
+            frequent first, at most ``MOST_UNKNOWN``; colours are numbers as from ``packed``.
     """
 
     image_fault: str | None = None
@@ -61,16 +61,14 @@ class Reading(NamedTuple):
 
     @property
     def sound(self) -> bool:
-        """Whether training can read the pair."""
+        """Whether training can use the pair."""
         return (
             self.image_size is not None and self.image_size == self.label_size and not self.unknown
         )
 
 
 def read_pair(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLAIN) -> Reading:
-    """Reads image and label map in the way that training does; what is wrong with them is in the
-    result.
-    """
+    """Reads an image and its label map as training does; faults are part of the result."""
     reading = Reading()
     try:
         image = read_image(pair.image, image_format=image_format)
@@ -97,7 +95,7 @@ def read_pair(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLAIN
 
 
 def _with_unknown(reading: Reading, pair: Pair, format: LabelFormat, error: UserError) -> Reading:
-    """Counts the values of a label map that training refuses with ``error``."""
+    """Counts the values of a label map that training refuses with an error."""
     try:
         raw = read_label_pixels(pair.labels, format)
     except UserError as unreadable:
@@ -134,5 +132,5 @@ def _size(pixels: NDArray[Any]) -> tuple[int, int]:
 
 
 def _reason(error: UserError, path: str) -> str:
-    """The error without the file's name, which stands beside it."""
+    """Returns the message of an error without the file's name, which has its own column."""
     return str(error).split(f"{path}: ", 1)[-1]

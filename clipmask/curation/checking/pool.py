@@ -1,4 +1,4 @@
-"""A function over many items in several processes, of which some may die."""
+"""Application of a function to many items in several processes, which may crash."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# items a process that are handed out at a time; after a crash no more than these are read again
+# number of items per process that are submitted at a time; only these are repeated after a crash
 _AHEAD = 4
 
 
 def map_robustly(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Result | None]]:
-    """Applies a function to each item.
+    """Applies a function to each item, in processes that may crash.
+
+    After a crash (of a decoder, or because memory ran out), the items that were submitted are
+    repeated one at a time, to find the one that crashes.
 
     Args:
-        function: can be pickled; raises nothing.
-        items: that can be pickled.
-        workers: processes; 0: in this one, which a crash then ends.
+        function: a function that can be pickled and raises no exceptions.
+        items: items that can be pickled.
+        workers: the number of processes; 0: this process, which a crash then ends.
 
     Yields:
-        (position, result) as they come. The result is None for an item whose process died (a
-        decoder crashed, or the machine's memory ran out): the others that were handed out with it
-        are done again, one at a time.
+        (position, result), in the order of completion. The result is None for an item whose process
+        crashed.
     """
     if not workers:
         for position, item in enumerate(items):
@@ -54,8 +56,15 @@ def _until_crash(
     suspects: list[int],
     workers: int,
 ) -> Iterator[tuple[int, Result]]:
-    """Empties ``todo`` from its end; a crash ends it and puts what had been handed out into
-    ``suspects``.
+    """Processes items until a crash.
+
+    Args:
+        function, items, workers: as for ``map_robustly``.
+        todo: the positions of the items; they are taken from its end.
+        suspects: after a crash, holds the positions without a result that were submitted.
+
+    Yields:
+        (position, result).
     """
     with _pool(function, min(workers, len(todo))) as pool:
         running: dict[Future[Any], int] = {}
@@ -63,7 +72,7 @@ def _until_crash(
             while todo or running:
                 while todo and len(running) < _AHEAD * workers:
                     position = todo.pop()
-                    suspects.append(position)  # until its result is there
+                    suspects.append(position)  # until its result arrives
                     running[pool.submit(_call, items[position])] = position
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     result = future.result()
@@ -77,21 +86,21 @@ def _until_crash(
 
 
 def _pool(function: Callable[[Any], Any], workers: int) -> ProcessPoolExecutor:
-    # A fork starts in no time, where a new interpreter takes seconds to import torch; torch's
-    # loaders do the same.
+    # A fork starts at once, but a new interpreter takes seconds to import torch. torch's loaders
+    # fork too.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     return ProcessPoolExecutor(
         workers, mp_context=context, initializer=_install, initargs=(function,)
     )
 
 
-_function: Callable[[Any], Any]  # of a worker process
+_function: Callable[[Any], Any]  # the function, in a worker process
 
 
 def _install(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    # Ctrl-C is for the process that shows the progress bar
+    # only the main process, which shows the progress bar, handles Ctrl-C
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,11 +1,9 @@
-"""What is to be checked: the pairs of a descriptor or of registered datasets, and which files have
-no partner.
-"""
+"""The dataset that is checked: its pairs, and the files without a partner."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,21 +23,22 @@ TRAINING_NAMES = ("train", "training", "trainval")
 
 @dataclass(frozen=True)
 class Subject:
-    """A dataset to look at.
+    """A dataset that is checked.
 
     Attributes:
-        name: for the names of files about it.
+        name: the name of the dataset, for file names.
         classes: the K class names, ``a;b`` with synonyms.
         colors: [r, g, b] of each class, or None.
-        format: how its label files are read.
-        splits: their names, in order; of registered datasets without what they all begin with.
-        pairs: image and label map, each once, both there.
-        image_format: how its pictures are read.
-        files: which files count as its pictures and label maps; None: no others than ``pairs``.
-        unlabelled: (image, label map that it would need).
-        unlabelled_stops: training refuses such images, rather than leave them out.
-        orphans: label maps without image.
-        lost: images that are named but not there.
+        format: how the label files are read.
+        splits: the names of the splits, in order; for registered datasets, their names without the
+            common beginning.
+        pairs: the images and label maps, both of which exist, without duplicates.
+        image_format: how the pictures are read.
+        files: which files count as pictures and label maps; None: only those of ``pairs``.
+        unlabelled: the images without a label map, each with the path of the expected label map.
+        unlabelled_stops: True: such images stop training. False: training leaves them out.
+        orphans: label maps without an image.
+        lost: images that are named but do not exist.
         unused: labelled images that are in no split.
     """
 
@@ -59,26 +58,28 @@ class Subject:
 
     @property
     def training(self) -> str:
-        """The split that trains: by its name, else the first."""
-        return next(
-            (name for name in self.splits if name.split("_")[-1] in TRAINING_NAMES), self.splits[0]
-        )
+        """The training split: the one with a name for training, else the first."""
+        for name in self.splits:
+            if name.split("_")[-1] in TRAINING_NAMES:
+                return name
+        return self.splits[0]
 
     @property
     def class_names(self) -> list[str]:
-        """The class names without synonyms, for reading."""
+        """The class names without synonyms, for messages."""
         return [first_synonym(name) for name in self.classes]
 
 
 def open_subject(sources: Sequence[str]) -> Subject:
-    """Finds out what a user names.
+    """Opens the dataset that a user names.
 
     Args:
-        sources: one descriptor, or names of registered datasets, which are its splits.
+        sources: the path of one descriptor; or the names of registered datasets, which become the
+            splits.
 
     Raises:
-        UserError: see ``read_descriptor`` and ``load_dataset``; or the datasets differ in how they
-            are labelled.
+        UserError: as for ``read_descriptor`` and ``load_dataset``; or the datasets have different
+            classes or label formats.
     """
     if any(_is_file(source) for source in sources):
         if len(sources) > 1:
@@ -99,15 +100,13 @@ def _is_file(source: str) -> bool:
 
 
 def from_descriptor(descriptor: Descriptor) -> Subject:
-    """Lists the pairs of a descriptor.
+    """Opens the dataset of a descriptor.
 
     Raises:
-        UserError: it has no picture, or none with a label map; its lists of files are wrong.
+        UserError: it has no picture, or none with a label map; a list of its splits is wrong.
     """
     samples = descriptor.samples()
-    pairs = _merged(
-        {split: [_files(record) for record in records] for split, records in samples.items()}
-    )
+    pairs = _merged(samples)
     everything = [(str(image), str(labels)) for image, labels in descriptor.pairs()]
     used = {pair.image for pair in pairs}
     labelled = {labels for _, labels in everything}
@@ -130,16 +129,16 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
 
 
 def _label_files(descriptor: Descriptor) -> list[str]:
-    """Returns all files that are named as label maps are and are no pictures."""
+    """Returns all files with the names of label maps that are not pictures."""
     pictures = {image for image, _ in descriptor.pairs()}
     return [str(path) for path in descriptor.files.label_files() if path not in pictures]
 
 
 def from_catalog(names: Sequence[str]) -> Subject:
-    """Lists the pairs of registered datasets.
+    """Opens registered datasets as the splits of one dataset.
 
     Raises:
-        UserError: see ``load_dataset``; or they have different classes or label files.
+        UserError: as for ``load_dataset``; or they have different classes or label formats.
     """
     datasets = {name: load_dataset(name, labelled=True, present=False) for name in names}
     first = datasets[names[0]]
@@ -151,14 +150,12 @@ def from_catalog(names: Sequence[str]) -> Subject:
             )
     common = _beginning(list(datasets))
     records = {name[len(common) :]: dataset.records for name, dataset in datasets.items()}
-    pairs = _merged(
-        {split: [_files(record) for record in members] for split, members in records.items()}
-    )
-    sizes = {
-        _files(record): _told_size(record) for members in records.values() for record in members
-    }
-    pairs = [pair._replace(told_size=sizes[pair.image, pair.labels]) for pair in pairs]
-    here = {path: os.path.isfile(path) for pair in pairs for path in pair[:2]}
+    sizes: dict[tuple[str, str], tuple[int, int] | None] = {}
+    for members in records.values():
+        sizes.update((_files(record), _stated_size(record)) for record in members)
+    pairs = [pair._replace(stated_size=sizes[pair.image, pair.labels]) for pair in _merged(records)]
+    paths = {path for pair in pairs for path in (pair.image, pair.labels)}
+    here = {path: os.path.isfile(path) for path in paths}
     colors = MetadataCatalog.get(names[0]).get("stuff_colors", None)
     return Subject(
         name=common.rstrip("_-.") or names[0],
@@ -179,29 +176,28 @@ def from_catalog(names: Sequence[str]) -> Subject:
 
 
 def _beginning(names: Sequence[str]) -> str:
-    """Returns what several names all begin with, up to the end of a word; nothing for one name."""
-    same = next(
-        (place for place, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1),
-        0,
-    )
-    start = names[0][:same]
-    return start[: max(map(start.rfind, "_-.")) + 1]
+    """Returns the common beginning of names that differ, up to the end of a word; else ""."""
+    for place, letters in enumerate(zip(*names, strict=False)):
+        if len(set(letters)) > 1:
+            start = names[0][:place]
+            return start[: max(map(start.rfind, "_-.")) + 1]
+    return ""
 
 
-def _files(record: dict[str, str]) -> tuple[str, str]:
+def _files(record: Mapping[str, Any]) -> tuple[str, str]:
     return str(record["file_name"]), str(record["sem_seg_file_name"])
 
 
-def _told_size(record: dict[str, Any]) -> tuple[int, int] | None:
+def _stated_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
     if "height" not in record or "width" not in record:
         return None
     return int(record["width"]), int(record["height"])
 
 
-def _merged(files: dict[str, list[tuple[str, str]]]) -> list[Pair]:
-    """Returns each pair once, with all splits that it is in."""
+def _merged(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Pair]:
+    """Returns each pair of the dataset dicts once, with all its splits."""
     splits: dict[tuple[str, str], list[str]] = {}
-    for split, members in files.items():
-        for member in members:
-            splits.setdefault(member, []).append(split)
+    for split, records in samples.items():
+        for record in records:
+            splits.setdefault(_files(record), []).append(split)
     return [Pair(image, labels, tuple(within)) for (image, labels), within in splits.items()]

@@ -1,3 +1,1 @@
-"""Annotations of other tools and datasets, polygons, RLE or masks of one class -> label maps and a
-descriptor.
-"""
+"""Conversion of annotations (polygons, RLE, masks of one class) to label maps and a descriptor."""

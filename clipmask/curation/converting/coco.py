@@ -1,5 +1,6 @@
-"""COCO's JSON (https://cocodataset.org/#format-data), as Roboflow, CVAT, Label Studio and others
-export it.
+"""Reading of COCO's JSON, which Roboflow, CVAT, Label Studio and others export.
+
+Format: https://cocodataset.org/#format-data
 """
 
 from __future__ import annotations
@@ -13,27 +14,31 @@ from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, co
 
 
 def is_coco(content: Any) -> bool:
-    """Whether a JSON file is COCO's."""
+    """Returns whether the content of a JSON file is in COCO's format."""
     return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
 
 
 def read_coco(path: Path, split: str | None) -> Annotations:
-    """Reads polygons and RLE, crowds too; annotations with a box alone are passed over.
+    """Reads polygons and RLE, including crowds; annotations with only a box are skipped.
 
-    A category that only stands above the others, as Roboflow writes one, is no class.
+    A category without annotations that is the supercategory of others, as Roboflow writes it, is
+    not a class.
+
+    Args:
+        path: the file.
+        split: the split of its pictures, or None.
 
     Raises:
-        UserError: the file is not as the format says.
+        UserError: the file violates the format.
     """
     content = read_json(path)
     try:
         used = {item["category_id"] for item in content["annotations"]}
         above = {item.get("supercategory") for item in content["categories"]}
-        names = {
-            item["id"]: str(item["name"])
-            for item in sorted(content["categories"], key=lambda item: item["id"])
-            if item["id"] in used or item["name"] not in above
-        }
+        names: dict[Any, str] = {}
+        for item in sorted(content["categories"], key=lambda item: item["id"]):
+            if item["id"] in used or item["name"] not in above:
+                names[item["id"]] = str(item["name"])
         shapes: defaultdict[Any, list[Shape]] = defaultdict(list)
         skipped: Counter[str] = Counter()
         for item in content["annotations"]:

@@ -1,4 +1,4 @@
-"""Annotations -> label maps of ids in a folder, and the descriptor that reads them."""
+"""Conversion of annotations to label maps of ids in a folder, with their descriptor."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -27,20 +28,20 @@ from clipmask.visualizer import palette
 
 VOID = 255
 MOST_CLASSES = 255
-SHARES = {"train": 0.8, "val": 0.2}  # of the pictures, where the annotations tell no splits
+SHARES = {"train": 0.8, "val": 0.2}  # used if the annotations have no splits
 
 
 @dataclass(frozen=True)
 class Options:
-    """How annotations become label maps.
+    """Options of the conversion.
 
     Attributes:
-        format: of the annotations; None: finds out.
-        names: of the classes, in their order; None: as the annotations list them. What is not in it
-            is an error.
-        background: the name of the class that pixels without annotation are; None: they are void.
-        smaller_above: where shapes overlap, the smaller one counts; otherwise the later one in the
-            file.
+        format: the format of the annotations; None: it is detected.
+        names: the class names, in the order of the ids; other classes in the annotations are then
+            an error. None: all classes, in the order of the annotations.
+        background: the name of the class of pixels without annotation; None: they are void.
+        smaller_above: True: where shapes overlap, the smaller one is on top. False: the later one
+            in the file is.
     """
 
     format: str | None = None
@@ -51,9 +52,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Converted:
-    """What was done: the format, the classes, how many pictures, and what was passed over with its
-    count. ``background`` is the class of pixels without annotation; None: they are void. ``seed``
-    is that of the shares, where there are no splits.
+    """A report of the conversion.
+
+    Attributes:
+        format: the format of the annotations.
+        names: the class names.
+        background: the class of pixels without annotation; None: they are void.
+        pictures: the number of pictures.
+        splits: the number of pictures in each split; empty if the annotations have no splits.
+        skipped: descriptions of skipped annotations -> their numbers.
+        seed: the seed of the shares, if there are no splits.
     """
 
     format: str
@@ -70,19 +78,20 @@ def convert(
     images: Path | None,
     output: Path,
     options: Options,
-    tell: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Converted:
     """Writes ``labels/``, lists of the splits and ``{output's name}.yaml`` into a folder.
 
-    Pictures stay where they are. Ids are 0 .. K-1 in PNGs with a palette, and 255 is void: classes
-    that are called void or the like, and, without a background, pixels that nobody annotated.
+    The pictures are not copied. The label maps are PNGs with a palette and ids 0 .. K-1; 255 is
+    void: classes with a name such as void, and, without a background, pixels without annotation.
 
     Args:
         source: a file of annotations, or a folder.
         images: the folder of the pictures; None: that of ``source``, or the one above.
-        output: the folder; made if need be.
-        options: see there.
-        tell: called with the number of a picture, from 1, and of all.
+        output: the output folder, which is created if it is missing.
+        options: the options.
+        progress: a function that is called after each picture with its number, from 1, and the
+            number of all pictures.
 
     Raises:
         UserError: annotations or pictures can't be found or read; there are no classes, or too
@@ -112,8 +121,8 @@ def convert(
                 table,
                 options,
             )
-            if tell is not None:
-                tell(number, len(placed))
+            if progress is not None:
+                progress(number, len(placed))
         splits = _splits(placed)
         suffixes = {picture.suffix for picture in placed}
         seed = 0 if splits or len(shown) > FEW else seed_with_all_classes(SHARES, shown)
@@ -140,8 +149,13 @@ def _root(source: Path, images: Path | None) -> Path:
 def _placed(
     found: Annotations, root: Path, pictures: Sequence[Path], skipped: dict[str, int]
 ) -> dict[Path, Labelled]:
-    """Finds the picture of each annotation, relative to ``root``; several annotations of one
-    picture are joined, and those of absent pictures counted in ``skipped``.
+    """Finds the pictures of the annotations.
+
+    Several annotations of one picture are joined. Annotations of missing pictures are counted in
+    ``skipped``.
+
+    Returns:
+        The annotations of each picture; the paths are relative to ``root``.
     """
     index = picture_index(pictures)
     placed: dict[Path, Labelled] = {}
@@ -160,13 +174,13 @@ def _placed(
             " pictures with --images"
         )
     if not placed:
-        raise UserError("the annotations are of no picture")
+        raise UserError("the annotations contain no picture")
     if absent:
         skipped[f"pictures that are not in {root}, {absent[0]} first"] = len(absent)
     if not any(labelled.shapes for labelled in placed.values()):
         kinds = ", ".join(f"{count} {what}" for what, count in skipped.items()) or "they are empty"
         raise UserError(
-            f"the annotations have nothing with an area ({kinds}); label maps need polygons, masks"
+            f"the annotations have no shape with an area ({kinds}); label maps need polygons, masks"
             " or brushes"
         )
     taken: dict[Path, Path] = {}
@@ -181,10 +195,9 @@ def _placed(
 
 
 def _picture(labelled: Labelled, root: Path, index: Index) -> Path | None:
-    """Returns the picture that annotations name; None where it is not there.
+    """Returns the picture that annotations name, or None if it does not exist.
 
-    Label Studio puts eight random digits before the names of uploads, which the files that were
-    uploaded don't have.
+    Label Studio puts eight random digits before the names of uploaded files; they are ignored.
     """
     beside = labelled.folder / labelled.picture
     if beside.is_file() and beside.resolve().is_relative_to(root.resolve()):
@@ -204,49 +217,57 @@ def _picture(labelled: Labelled, root: Path, index: Index) -> Path | None:
 
 
 def _renamed(found: Annotations, options: Options) -> Annotations:
-    """Gives classes that the annotations do not name those of ``options`` in their order, if there
-    are as many and none is among what they are called there.
+    """Renames classes without real names to the names in ``options``, in order.
+
+    It does so only if both have the same number of names, and no name in common.
     """
     if not found.unnamed:
         return found
-    seen = [shape.name for labelled in found.pictures for shape in labelled.shapes]
-    own = [name for name in dict.fromkeys((*found.names, *seen)) if not Named(name).is_void]
+    old = [name for name in (*found.names, *_shape_names(found)) if not Named(name).is_void]
+    old = list(dict.fromkeys(old))
     given = list(options.names or ())
     if not found.complete and given[:1] == [options.background]:
         given = given[1:]
-    if len(given) != len(own) or {*given} & {*own}:
+    if len(given) != len(old) or {*given} & {*old}:
         return found
-    new = dict(zip(own, given, strict=True))
-    pictures = tuple(
-        labelled._replace(
-            shapes=tuple(s._replace(name=new.get(s.name, s.name)) for s in labelled.shapes)
-        )
-        for labelled in found.pictures
-    )
+    new = dict(zip(old, given, strict=True))
+    pictures = []
+    for labelled in found.pictures:
+        shapes = [s._replace(name=new.get(s.name, s.name)) for s in labelled.shapes]
+        pictures.append(labelled._replace(shapes=tuple(shapes)))
     colors = {new[name]: color for name, color in found.colors.items() if name in new}
-    return found._replace(pictures=pictures, names=tuple(given), colors=colors)
+    return found._replace(pictures=tuple(pictures), names=tuple(given), colors=colors)
+
+
+def _shape_names(found: Annotations) -> list[str]:
+    """Returns the class names of all shapes, without duplicates, in the order of the shapes."""
+    names: dict[str, None] = {}
+    for labelled in found.pictures:
+        names.update(dict.fromkeys(shape.name for shape in labelled.shapes))
+    return list(names)
 
 
 def _names(found: Annotations, options: Options) -> tuple[str, ...]:
-    """Returns the classes in order, the background first."""
-    seen = dict.fromkeys(shape.name for labelled in found.pictures for shape in labelled.shapes)
+    """Returns the class names in the order of the ids; a background comes first."""
+    seen = _shape_names(found)
     listed = [name for name in (*found.names, *seen) if not Named(name).is_void]
     names = dict.fromkeys(listed if options.names is None else options.names)
     unknown = [name for name in seen if name not in names and not Named(name).is_void]
     if unknown:
-        hint = f"; there are {', '.join(listed)}" if options.names else ""
+        hint = f"; the annotations have {', '.join(listed)}" if options.names else ""
         raise UserError(f"--names lacks {', '.join(unknown)}, which the annotations have{hint}")
     if options.background is not None and not found.complete:
-        own = next(
-            (name for name in names if name.strip("_").casefold() == options.background.casefold()),
-            None,
-        )
-        names = {**dict.fromkeys([own or options.background]), **names}
+        background = options.background
+        for name in names:
+            if name.strip("_").casefold() == options.background.casefold():
+                background = name
+                break
+        names = {**dict.fromkeys([background]), **names}
     if not names:
-        raise UserError("the annotations name no class")
+        raise UserError("the annotations contain no class")
     if len(names) > MOST_CLASSES:
         raise UserError(
-            f"the annotations have {len(names)} classes; at most {MOST_CLASSES} can be written"
+            f"the annotations have {len(names)} classes; at most {MOST_CLASSES} are possible"
         )
     return tuple(names)
 
@@ -264,7 +285,7 @@ def _write_labels(
     table: Sequence[Sequence[int]],
     options: Options,
 ) -> set[int]:
-    """Writes the label map of a picture and returns its classes."""
+    """Writes the label map of a picture; returns the ids of its classes."""
     height, width = read_image(picture, image_format=PLAIN).shape[:2]
     labels = _painted(labelled, names, options, (height, width))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -282,9 +303,8 @@ def _painted(
 ) -> NDArray[np.uint8]:
     """Returns the label map (H, W) of a picture."""
     ids = {name: place for place, name in enumerate(names)}
-    labels = np.full(
-        size, VOID if options.background is None else ids.get(options.background, 0), np.uint8
-    )
+    empty = VOID if options.background is None else ids.get(options.background, 0)
+    labels = np.full(size, empty, np.uint8)
     masks = [(ids.get(shape.name, VOID), shape.draw(*size)) for shape in labelled.shapes]
     if options.smaller_above:
         masks.sort(key=lambda item: -int(item[1].sum()))
@@ -294,7 +314,7 @@ def _painted(
 
 
 def _splits(placed: dict[Path, Labelled]) -> dict[str, list[Path]]:
-    """Returns the pictures of each split, if the annotations tell splits, train among them."""
+    """Returns the pictures of each split; empty if the annotations have no split for training."""
     splits: dict[str, list[Path]] = {}
     for picture, labelled in placed.items():
         if labelled.split is None:
@@ -318,23 +338,19 @@ def _write_descriptor(
     classes = [
         {"name": name, "color": list(color)} for name, color in zip(names, table, strict=True)
     ]
-    lists: dict[str, str | float] = {split: f"{split}.txt" for split in splits}
-    content = {
+    sources: dict[str, str | float] = {split: f"{split}.txt" for split in splits}
+    if not sources:
+        sources = {**SHARES, "seed": seed} if seed else {**SHARES}
+    content: dict[str, Any] = {
         "name": output.resolve().name,
         "images": Path(os.path.relpath(root.resolve(), output.resolve())).as_posix(),
-        **({"image_suffix": suffixes.pop()} if len(suffixes) == 1 else {}),
-        "labels": "labels",
-        "ignore_id": VOID,
-        "classes": classes,
-        "splits": lists or {**SHARES, **({"seed": seed} if seed else {})},
     }
-    lines = [
-        yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
-        for key, value in content.items()
-        if key != "classes"
-    ]
-    rows = [f"- {json.dumps(item, ensure_ascii=False)}\n" for item in classes]
+    if len(suffixes) == 1:
+        content["image_suffix"] = suffixes.pop()
+    content |= {"labels": "labels", "ignore_id": VOID, "splits": sources}
     text = f"{CONVERTED} CLIP reads the names; plain words are best.\n"
-    (output / f"{output.resolve().name}.yaml").write_text(
-        text + "".join(lines) + "classes:\n" + "".join(rows), encoding="utf-8"
-    )
+    text += yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    text += "classes:\n"
+    for item in classes:
+        text += f"- {json.dumps(item, ensure_ascii=False)}\n"
+    (output / f"{output.resolve().name}.yaml").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""CVAT's own XML, "CVAT for images 1.1" (https://docs.cvat.ai)."""
+"""Reading of CVAT's XML format "CVAT for images 1.1" (https://docs.cvat.ai)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ from clipmask.errors import UserError
 
 
 def read_cvat(path: Path, split: str | None) -> Annotations:
-    """Reads polygons, masks, boxes and ellipses, the lowest ``z_order`` first; points and lines are
-    passed over.
+    """Reads polygons, masks, boxes and ellipses; points and lines are skipped.
+
+    Shapes with a higher ``z_order`` come later.
+
+    Args:
+        path: the file.
+        split: the split of pictures without a subset, or None.
 
     Raises:
-        UserError: the file is not as the format says.
+        UserError: the file violates the format.
     """
     root = read_xml(path)
     if root.find("track") is not None and root.find("image") is None:
         raise UserError(
-            f"annotations {path}: are of a film (CVAT for video); export the task as 'CVAT for"
+            f"annotations {path}: belong to a film (CVAT for video); export the task as 'CVAT for"
             " images 1.1', which has the shapes of each frame"
         )
     skipped: Counter[str] = Counter()
@@ -54,10 +59,8 @@ def read_cvat(path: Path, split: str | None) -> Annotations:
                     shapes.append(shape)
                 elif item.tag != "tag":
                     skipped["points and lines, which have no area"] += 1
-            own = image.get("subset")
-            pictures.append(
-                Labelled(image.attrib["name"], tuple(shapes), path.parent, own or split)
-            )
+            subset = image.get("subset") or split
+            pictures.append(Labelled(image.attrib["name"], tuple(shapes), path.parent, subset))
     except (KeyError, TypeError, ValueError) as error:
         raise fault(path, "not as CVAT's format says", error) from error
     return Annotations(tuple(pictures), tuple(names), colors, skipped)
@@ -77,10 +80,10 @@ def _shape(item: Element) -> Shape | None:
         x, y, across, down = (float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
         return ellipse(name, x, y, across, down, degrees=float(item.get("rotation", 0)))
     if item.tag == "mask":
-        left, top, width, height = (
-            int(item.attrib[key]) for key in ("left", "top", "width", "height")
-        )
-        runs = [int(value) for value in item.attrib["rle"].split(",")]  # in rows, of 0 first
+        left, top = int(item.attrib["left"]), int(item.attrib["top"])
+        width, height = int(item.attrib["width"]), int(item.attrib["height"])
+        # run lengths row by row, which alternate between 0 and 1 and begin with 0
+        runs = [int(value) for value in item.attrib["rle"].split(",")]
         flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         return bitmap(name, flat.reshape(height, width), left, top)
     return None

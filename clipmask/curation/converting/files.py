@@ -1,4 +1,4 @@
-"""Files of annotations, read with errors that name them."""
+"""Reading of JSON and XML files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from clipmask.errors import UserError
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON.
+    """Reads a JSON file.
 
     Raises:
-        UserError: the file can't be read, or is no JSON.
+        UserError: the file can't be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
@@ -25,10 +25,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Reads XML.
+    """Reads an XML file.
 
     Raises:
-        UserError: the file can't be read, or is no XML.
+        UserError: the file can't be read, or is not XML.
     """
     try:
         return ElementTree.parse(path).getroot()
@@ -39,5 +39,5 @@ def read_xml(path: Path) -> ElementTree.Element:
 
 
 def fault(path: Path, what: str, error: Exception) -> UserError:
-    """Returns the error for a file that is not as its format says."""
+    """Returns the error for a file that violates its format."""
     return UserError(f"annotations {path}: {what}: {type(error).__name__}: {error}")

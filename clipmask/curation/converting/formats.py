@@ -1,7 +1,6 @@
 """The names of the formats that ``clipmask-data convert`` reads.
 
-They stand apart from the readers, because the command line needs them before anything else is
-imported.
+They are separate from the readers, because the command line needs them before the slow imports.
 """
 
 from __future__ import annotations

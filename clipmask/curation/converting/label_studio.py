@@ -1,5 +1,6 @@
-"""Label Studio's JSON (https://labelstud.io/guide/export): polygons, rectangles, ellipses and
-brushes.
+"""Reading of Label Studio's JSON: polygons, rectangles, ellipses and brushes.
+
+Format: https://labelstud.io/guide/export
 """
 
 from __future__ import annotations
@@ -28,21 +29,27 @@ _KINDS = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels")
 
 
 def is_label_studio(content: Any) -> bool:
-    """Whether a JSON file is Label Studio's list of tasks."""
+    """Returns whether the content of a JSON file is Label Studio's list of tasks."""
     if not isinstance(content, list) or not content:
         return False
-    return all(isinstance(task, dict) for task in content) and (
-        all("annotations" in task and "data" in task for task in content)
-        or any(_short_results(task) for task in content)
-    )
+    if not all(isinstance(task, dict) for task in content):
+        return False
+    if all("annotations" in task and "data" in task for task in content):
+        return True
+    return any(_short_results(task) for task in content)
 
 
 def read_label_studio(path: Path, split: str | None) -> Annotations:
-    """Reads the first annotation of each task that was not cancelled; what has no area is passed
-    over.
+    """Reads the first annotation of each task that was not cancelled.
+
+    Results without an area are skipped.
+
+    Args:
+        path: the file.
+        split: the split of its pictures, or None.
 
     Raises:
-        UserError: the file is not as the format says.
+        UserError: the file violates the format.
     """
     skipped: Counter[str] = Counter()
     pictures = []
@@ -64,27 +71,27 @@ def read_label_studio(path: Path, split: str | None) -> Annotations:
 
 
 def _short_results(task: dict[str, Any]) -> list[dict[str, Any]]:
-    """The shapes of a task in the short form, JSON-MIN: lists of values beside the picture."""
-    lists = (value for value in task.values() if isinstance(value, list))
-    return [
-        {"type": kind, "value": item, **item}
-        for items in lists
-        for item in items
-        if isinstance(item, dict)
-        for kind in _KINDS
-        if kind in item
-    ]
+    """Returns the results of a task in the short form, JSON-MIN, in the form of the long one.
+
+    In the short form, the results are lists of values beside the picture.
+    """
+    results: list[dict[str, Any]] = []
+    for values in task.values():
+        for item in values if isinstance(values, list) else ():
+            kinds = [kind for kind in _KINDS if isinstance(item, dict) and kind in item]
+            results.extend({"type": kind, "value": item, **item} for kind in kinds)
+    return results
 
 
 def _whole(task: dict[str, Any]) -> dict[str, Any]:
-    """A task as the long form has it."""
+    """Converts a task to the long form."""
     if "annotations" in task and "data" in task:
         return task
     return {"data": task, "annotations": [{"result": _short_results(task)}]}
 
 
 def _picture(data: dict[str, Any]) -> str:
-    """Returns the path of a task's picture, without what follows a ``?``."""
+    """Returns the path of a task's picture, without the query of a URL."""
     url = next(
         value
         for key, value in data.items()
@@ -98,15 +105,13 @@ def _shape(result: dict[str, Any]) -> Shape | None:
     label = value.get(kind)
     if not label:
         return None
-    name, width, height = (
-        str(label[0]),
-        int(result["original_width"]),
-        int(result["original_height"]),
-    )
+    name = str(label[0])
+    width, height = int(result["original_width"]), int(result["original_height"])
     if kind == "polygonlabels":
-        return polygons(
-            name, [[n for x, y in value["points"] for n in (x * width / 100, y * height / 100)]]
-        )
+        ring: list[float] = []
+        for x, y in value["points"]:
+            ring += [x * width / 100, y * height / 100]
+        return polygons(name, [ring])
     if kind == "rectanglelabels":
         left, across = (value[key] * width / 100 for key in ("x", "width"))
         top, down = (value[key] * height / 100 for key in ("y", "height"))
@@ -123,18 +128,18 @@ def _shape(result: dict[str, Any]) -> Shape | None:
 def decode_brush(content: Sequence[int], height: int, width: int) -> Mask:
     """Decodes a brush: the RGBA pixels of its layer, packed by thi.ng's rle-pack.
 
-    That format (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack) is a stream of
-    bits: the number of values (32 bits), the bits of a value less one (5), four widths of run
-    lengths less one (4 each); then runs: one bit that says whether a value is repeated, two bits
-    for which width counts, the run's length less one, and the value once or as often as the run is
-    long.
+    This format (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack) is a stream of
+    bits. It begins with the number of values (32 bits), the number of bits of a value minus one
+    (5), and four widths of run lengths minus one (4 each). Then come runs: one bit that says
+    whether a value is repeated, two bits that choose a width, the length of the run minus one, and
+    one value if it is repeated, else as many values as the run is long.
 
     Args:
-        content: its bytes.
-        height, width: of the picture.
+        content: the bytes.
+        height, width: the size of the picture.
 
     Returns:
-        (H, W): where the layer is not transparent.
+        A mask (H, W) of the pixels at which the layer is not transparent.
     """
     bits = np.unpackbits(np.array(content, np.uint8)).tolist()
     place = 0

@@ -1,9 +1,10 @@
-"""Labelme's JSON, a file for each picture (https://github.com/wkentaro/labelme)."""
+"""Reading of Labelme's JSON, one file per picture (https://github.com/wkentaro/labelme)."""
 
 from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 from collections import Counter
 from pathlib import Path
@@ -24,16 +25,19 @@ from clipmask.curation.converting.shapes import (
 
 
 def is_labelme(content: Any) -> bool:
-    """Whether a JSON file is Labelme's."""
+    """Returns whether the content of a JSON file is in Labelme's format."""
     return isinstance(content, dict) and "shapes" in content and "imagePath" in content
 
 
 def read_labelme(path: Path, split: str | None) -> Annotations:
-    """Reads polygons, rectangles, circles and masks; points and lines have no area and are passed
-    over.
+    """Reads polygons, rectangles, circles and masks; points and lines are skipped.
+
+    Args:
+        path: the file.
+        split: the split of its picture, or None.
 
     Raises:
-        UserError: the file is not as the format says.
+        UserError: the file violates the format.
     """
     content = read_json(path)
     skipped: Counter[str] = Counter()
@@ -55,12 +59,10 @@ def _shape(item: dict[str, Any]) -> Shape | None:
     name, points = str(item["label"]), [(float(x), float(y)) for x, y in item["points"]]
     kind = item.get("shape_type") or "polygon"
     if kind in ("polygon", "rotation", "oriented_rectangle"):
-        return polygons(name, [[value for point in points for value in point]])
+        return polygons(name, [list(itertools.chain.from_iterable(points))])
     if kind == "rectangle":
-        (left, top), (right, bottom) = (
-            map(min, zip(*points, strict=True)),
-            map(max, zip(*points, strict=True)),
-        )
+        left, top = map(min, zip(*points, strict=True))
+        right, bottom = map(max, zip(*points, strict=True))
         return polygons(name, [[left, top, right, top, right, bottom, left, bottom]])
     if kind == "circle":
         radius = math.dist(points[0], points[1])

@@ -1,5 +1,7 @@
-"""COCO's panoptic format (https://cocodataset.org/#format-data, "Panoptic Segmentation"): a JSON
-with the class of each segment, and a PNG for each picture whose colours are the segments.
+"""Reading of COCO's panoptic format.
+
+A JSON file gives the class of each segment, and the colours in one PNG per picture are the ids of
+the segments (https://cocodataset.org/#format-data, "Panoptic Segmentation").
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from clipmask.errors import UserError
 
 
 def is_panoptic(content: Any) -> bool:
-    """Whether a JSON file is of COCO's panoptic format."""
+    """Returns whether the content of a JSON file is in COCO's panoptic format."""
     if not isinstance(content, dict) or not {"annotations", "categories"} <= content.keys():
         return False
     annotations = content["annotations"]
@@ -28,12 +30,17 @@ def is_panoptic(content: Any) -> bool:
 
 
 def read_panoptic(path: Path, split: str | None) -> Annotations:
-    """Reads the segments of each picture; pixels of no segment are void, crowds are of their class.
+    """Reads the segments of each picture; pixels without a segment are void.
 
-    The PNGs lie in a folder that is called as the JSON file, or in its own.
+    Crowds are segments of their class. The PNGs lie in a folder with the name of the JSON file, or
+    beside it.
+
+    Args:
+        path: the JSON file.
+        split: the split of its pictures, or None.
 
     Raises:
-        UserError: the file is not as the format says, or a PNG is missing.
+        UserError: the file violates the format, or a PNG is missing.
     """
     content = read_json(path)
     try:
@@ -80,14 +87,14 @@ def _draw(path: Path, ids: tuple[int, ...], height: int, width: int) -> Mask:
     if segments.shape != (height, width):
         raise UserError(
             f"segments {path}: is {segments.shape[1]}x{segments.shape[0]} pixels (width x height),"
-            f" its picture {width}x{height}"
+            f" but its picture is {width}x{height}"
         )
     return np.isin(segments, ids)
 
 
-@functools.lru_cache(maxsize=1)  # all shapes of a picture are drawn one after the other
+@functools.lru_cache(maxsize=1)  # for all shapes of a picture, which are drawn successively
 def _segments(path: Path) -> NDArray[np.int64]:
-    """Returns the segment (H, W) of each pixel, red + 256 green + 65536 blue."""
+    """Returns the segment id of each pixel (H, W), red + 256 green + 65536 blue."""
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB")).astype(np.int64)

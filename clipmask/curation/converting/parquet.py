@@ -1,7 +1,7 @@
-"""Parquet and Arrow files of Hugging Face ``datasets`` with pictures and label pictures: both are
-written as files, from which a descriptor is then made as of any folder.
+"""Unpacking of Parquet and Arrow files of Hugging Face ``datasets`` into pictures and label maps.
 
-pyarrow reads them, an extra (pip install 'clipmask[parquet]').
+The result is an ordinary folder, for which a descriptor is then guessed. pyarrow reads the files;
+it is an extra (pip install 'clipmask[parquet]').
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from clipmask.data.split_names import split_name
 from clipmask.errors import UserError
 
 SUFFIXES = (".parquet", ".arrow")
-NAMES_FILE = "classes.txt"  # that ``init`` reads beside pictures
-_ROWS = 8  # that are in memory together
+NAMES_FILE = "classes.txt"  # ``clipmask-data init`` reads this file of names
+_ROWS = 8  # number of rows that are in memory together
 _LABEL_WORDS = re.compile(r"label|mask|annot|gt|truth|seg|class|target", re.IGNORECASE)
 _OTHER_WORDS = re.compile(r"instance|panoptic|depth|edge|bound|overlay|pred|color", re.IGNORECASE)
-_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # of Pillow's formats, others as named
+# suffixes of Pillow's formats; other formats have their name as the suffix
+_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
 
 
 class Unpacked(NamedTuple):
-    """What was written.
+    """A report of the unpacking.
 
     Attributes:
-        columns: of the pictures and of the label pictures.
-        splits: how many pictures each has; of files that tell no split the key is empty.
-        unlabelled: pictures whose label is empty.
-        names_from: where names of classes were found; None: nowhere.
+        columns: the columns of the pictures and of the label maps.
+        splits: the number of pictures of each split; the key is empty for files without a split.
+        unlabelled: the number of pictures without a label map.
+        names_from: the source of the class names, or None.
     """
 
     columns: tuple[str, str]
@@ -45,7 +46,7 @@ class Unpacked(NamedTuple):
 
 
 def parquet_files(source: Path) -> list[Path]:
-    """Returns the files of Parquet or Arrow that a path names or a folder holds, in order."""
+    """Returns the Parquet and Arrow files in a folder, sorted; or the file that a path names."""
     if source.is_file():
         return [source] if source.suffix.lower() in SUFFIXES else []
     files = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -53,19 +54,20 @@ def parquet_files(source: Path) -> list[Path]:
 
 
 def unpack(files: Sequence[Path], output: Path, labels: str | None = None) -> Unpacked:
-    """Writes the pictures to ``images/`` and their label pictures to ``labels/``, as they are.
+    """Writes the pictures to ``images/`` and their label maps to ``labels/``, unchanged.
 
-    Each split has a folder of its own. Names of classes, of an ``id2label.json`` beside the files
-    or of the schema, go to ``classes.txt``.
+    Each split has its own subfolder. Class names from an ``id2label.json`` beside the files, or
+    from the schema, are written to ``classes.txt``.
 
     Args:
-        files: of one dataset; their names or folders tell the splits: train-00000-of-00001.parquet.
-        output: the folder.
-        labels: the column of the label pictures; None: found out.
+        files: the files of one dataset; their names (train-00000-of-00001.parquet) or folders
+            contain the splits.
+        output: the output folder.
+        labels: the column of the label maps; None: it is guessed.
 
     Raises:
         UserError: pyarrow is not installed; a file can't be read; the columns of pictures and
-            labels are not there, or can't be distinguished from others; or a cell holds no picture.
+            label maps are missing or ambiguous; or a cell holds no picture.
     """
     found: tuple[str, str] | None = None
     splits: Counter[str] = Counter()
@@ -97,7 +99,7 @@ def _write_pair(
     where: str,
     taken: set[Path],
 ) -> bool:
-    """Writes a picture and its label picture; returns whether there is one."""
+    """Writes a picture and its label map; returns whether there is a label map."""
     content, name = _content(row[columns[0]], f"{where}: {columns[0]}")
     stem = Path(name or "").stem or f"{len(taken):06d}"
     if Path(split, stem) in taken:
@@ -113,7 +115,7 @@ def _write_pair(
 
 
 def _write(folder: Path, stem: str, content: bytes, where: str) -> None:
-    """Writes a picture as it is, under the ending of its format."""
+    """Writes the bytes of a picture to a file with the suffix of its format."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             kind = str(image.format)
@@ -128,32 +130,32 @@ def _write(folder: Path, stem: str, content: bytes, where: str) -> None:
 
 
 def _content(cell: Any, where: str) -> tuple[bytes | None, str | None]:
-    """Returns the bytes and the name of a picture: a cell is bytes, or {bytes, path}."""
+    """Returns the bytes and the name of a picture in a cell, which is bytes or {bytes, path}."""
     if cell is None or isinstance(cell, bytes):
         return cell, None
     content, path = cell.get("bytes"), cell.get("path")
     if content is None and path:
         raise UserError(
-            f"{where}: names the file {path} in place of holding it; write the dataset again with"
-            " the pictures inside (push_to_hub or to_parquet of datasets put them there), or name"
-            " the folder of these files to clipmask-data init"
+            f"{where}: holds only the path {path}, not the picture; write the dataset again with"
+            " the pictures inside (as push_to_hub and to_parquet of datasets do), or call"
+            " clipmask-data init with the folder of these files"
         )
     return content, path
 
 
 def _columns(file: Path, schema: Any, labels: str | None) -> tuple[str, str]:
-    """Returns the columns of pictures and of label pictures."""
+    """Returns the columns of pictures and of label maps."""
     pictures = [field.name for field in schema if _is_picture(field.type)]
     all_of_them = ", ".join(f"{field.name} ({field.type})" for field in schema)
     if labels is not None and labels not in pictures:
         raise UserError(
-            f"{file}: --labels {labels}: is no column of pictures; there are"
-            f" {', '.join(pictures) or 'none'} among {all_of_them}"
+            f"{file}: --labels {labels}: is not a column of pictures; such columns are"
+            f" {', '.join(pictures) or 'none'} of {all_of_them}"
         )
     if len(pictures) < 2:
         raise UserError(
-            f"{file}: has {len(pictures)} column{'s' * (len(pictures) != 1)} of pictures; a picture"
-            f" and a label picture a row are needed. Its columns are {all_of_them}"
+            f"{file}: has {len(pictures)} column{'s' * (len(pictures) != 1)} of pictures; each row"
+            f" needs a picture and a label map. Its columns are {all_of_them}"
         )
     maps = [labels] if labels else [name for name in pictures if _LABEL_WORDS.search(name)]
     if len(maps) > 1:
@@ -163,19 +165,20 @@ def _columns(file: Path, schema: Any, labels: str | None) -> tuple[str, str]:
         others = [name for name in others if not _OTHER_WORDS.search(name)] or others
     if len(maps) != 1:
         raise UserError(
-            f"{file}: the columns {', '.join(pictures)} hold pictures; say which holds the label"
-            " maps, with --labels COLUMN"
+            f"{file}: the columns {', '.join(pictures)} hold pictures; name the one with the label"
+            " maps: --labels COLUMN"
         )
     if len(others) != 1:
         raise UserError(
-            f"{file}: the columns {', '.join(pictures)} hold pictures, {maps[0]} the label maps;"
-            " which of the others is labelled is not clear: drop those that are not meant"
+            f"{file}: the columns {', '.join(pictures)} hold pictures, and {maps[0]} the label"
+            " maps, but it is not clear to which of the others they belong: drop the columns that"
+            " are not needed"
         )
     return others[0], maps[0]
 
 
 def _is_picture(kind: Any) -> bool:
-    """Whether a column holds bytes, or {bytes, path} as ``datasets.Image`` is stored."""
+    """Returns whether a column holds bytes, or {bytes, path} as for ``datasets.Image``."""
     pyarrow = _library()
     binary = (pyarrow.types.is_binary, pyarrow.types.is_large_binary)
     if pyarrow.types.is_struct(kind):
@@ -185,13 +188,17 @@ def _is_picture(kind: Any) -> bool:
 
 
 def _split(file: Path) -> str:
-    """Returns the split that a file's name or a folder near it tells; empty where none does."""
+    """Returns the split in the name of a file or of a folder above it; empty if there is none."""
     parts = (file.stem, *(parent.name for parent in file.absolute().parents[:2]))
     return next((split for part in parts if (split := split_name(part))), "")
 
 
 def _opened(file: Path) -> tuple[Any, Callable[[Sequence[str]], Iterator[Mapping[str, Any]]]]:
-    """Returns a file's schema, and what gives its rows, of some columns, one at a time."""
+    """Opens a file.
+
+    Returns:
+        The schema, and a function that yields the rows of some columns one at a time.
+    """
     pyarrow = _library()
     wrong = (OSError, pyarrow.ArrowException)
     is_parquet = file.suffix.lower() == ".parquet"
@@ -203,11 +210,10 @@ def _opened(file: Path) -> tuple[Any, Callable[[Sequence[str]], Iterator[Mapping
 
     def rows(columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         try:
-            batches = (
-                table.iter_batches(_ROWS, columns=list(columns))
-                if table is not None
-                else _stream(file)
-            )
+            if table is not None:
+                batches = table.iter_batches(_ROWS, columns=list(columns))
+            else:
+                batches = _stream(file)
             for batch in batches:
                 chosen = batch.select(list(columns))
                 for start in range(0, len(chosen), _ROWS):
@@ -230,18 +236,19 @@ def _stream(file: Path) -> Any:
 
 
 def _write_names(files: Sequence[Path], output: Path) -> str | None:
-    """Writes the names of the classes where they are known; returns from where."""
-    tops = dict.fromkeys(place for file in files for place in file.absolute().parents[:3])
+    """Writes the class names, if they are known; returns their source, or None."""
+    candidates: dict[Path, None] = {}
+    for file in files:
+        folders = file.absolute().parents[:3]
+        candidates.update(dict.fromkeys(folder / "id2label.json" for folder in folders))
     names: dict[int, str] = {}
-    source = next(
-        (top / "id2label.json" for top in tops if (top / "id2label.json").is_file()), None
-    )
+    source = next((path for path in candidates if path.is_file()), None)
     if source is not None:
         content = read_json(source)
         try:
             names = {int(number): str(name) for number, name in content.items()}
         except (AttributeError, ValueError) as error:
-            raise UserError(f"{source}: is no table of ids and names ({error})") from error
+            raise UserError(f"{source}: is not a table of ids and names ({error})") from error
     else:
         names = dict(enumerate(_names_of_schema(_opened(files[0])[0])))
     if not names:
@@ -252,9 +259,9 @@ def _write_names(files: Sequence[Path], output: Path) -> str | None:
 
 
 def _names_of_schema(schema: Any) -> list[str]:
-    """Returns the names of a list of classes, which ``datasets`` keeps in the schema.
+    """Returns the class names that ``datasets`` stores in the schema; empty if there are none.
 
-    A single class of a picture says what the whole picture is, and names no class of pixels.
+    Only lists of classes count, because a single class describes the whole picture.
     """
     try:
         text = (schema.metadata or {}).get(b"huggingface", b"{}")
@@ -266,9 +273,9 @@ def _names_of_schema(schema: Any) -> list[str]:
         inner = feature[0] if isinstance(feature, list) and feature else inner
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
             return [str(name) for name in inner.get("names") or ()]
-        own = feature.get("names") if isinstance(feature, dict) else None
-        if own and feature.get("_type") == "Image":
-            return [str(name) for name in own]
+        names = feature.get("names") if isinstance(feature, dict) else None
+        if names and feature.get("_type") == "Image":
+            return [str(name) for name in names]
     return []
 
 

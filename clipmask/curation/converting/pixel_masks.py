@@ -1,4 +1,7 @@
-"""Masks of one class each (masks/crop/s0.png, s0_crop.png), and arrays of ids (s0.npy, s0.mat)."""
+"""Reading of masks and arrays beside the pictures.
+
+Masks have one class each (masks/crop/s0.png, s0_crop.png); arrays hold ids (s0.npy, s0.mat).
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,15 @@ ARRAYS = (".npy", ".npz", ".mat")
 def read_masks(
     root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]
 ) -> Annotations:
-    """Reads masks, whose class is their folder's name, or what their name has beyond the picture's.
+    """Reads masks of one class each.
+
+    The class of a mask is the name of its folder, or the part of its name that the name of its
+    picture lacks.
 
     Args:
         root: the folder.
-        pictures: all picture files in it, masks among them, relative to it.
-        split_of: tells a picture's split from its path.
+        pictures: all picture files in it, including masks, relative to it.
+        split_of: a function from the path of a picture to its split.
 
     Raises:
         UserError: there are no masks.
@@ -49,7 +55,7 @@ def read_masks(
             names.add(name)
             shapes[picture].append(Shape(name, functools.partial(_draw_file, root / path)))
     if not shapes:
-        raise UserError(f"{root}: no masks in it whose names or folders tell picture and class")
+        raise UserError(f"{root}: has no masks whose names or folders give the picture and class")
     labelled = [
         Labelled(path.as_posix(), tuple(shapes[path]), root, split_of(path)) for path in photos
     ]
@@ -66,7 +72,7 @@ def _owner(path: Path, stems: dict[str, Path]) -> tuple[Path, str] | None:
     if path.stem in stems:
         return stems[path.stem], path.parent.name
     places = [place for place, letter in enumerate(path.stem) if letter in "_-."]
-    for place in reversed(places):  # the longest of the pictures' names
+    for place in reversed(places):  # the longest matching name of a picture
         if path.stem[:place] in stems:
             return stems[path.stem[:place]], _without_number(path.stem[place + 1 :])
     for place in places:
@@ -76,59 +82,53 @@ def _owner(path: Path, stems: dict[str, Path]) -> tuple[Path, str] | None:
 
 
 def _without_number(name: str) -> str:
-    """Returns mask for mask_1: several masks of one class."""
+    """Removes a number at the end, as in mask_1, because a class may have several masks."""
     return re.sub(r"(?<=[^\W\d])[ _.-]*\d+$", "", name)
 
 
 def _draw_file(path: Path, height: int, width: int) -> Mask:
-    """Returns where a mask is set: not black, or at least half as bright as white where edges are
-    smoothed.
-    """
+    """Returns the pixels of a mask that are more than half as bright as its brightest pixel."""
     try:
         with Image.open(path) as image:
-            values = np.asarray(
-                image
-                if image.mode in ("1", "P", "I") or image.mode[0] == "I"
-                else image.convert("L")
-            )
+            has_numbers = image.mode in ("1", "P") or image.mode.startswith("I")
+            values = np.asarray(image if has_numbers else image.convert("L"))
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"mask {path}: can't be read ({error})") from error
     if values.shape != (height, width):
         raise UserError(
-            f"mask {path}: is {values.shape[1]}x{values.shape[0]} pixels (width x height), its"
-            f" picture {width}x{height}"
+            f"mask {path}: is {values.shape[1]}x{values.shape[0]} pixels (width x height), but its"
+            f" picture is {width}x{height}"
         )
-    return (
-        values.astype(np.int64) * 2 > int(values.max())
-        if values.any()
-        else np.zeros((height, width), bool)
-    )
+    if not values.any():
+        return np.zeros((height, width), bool)
+    return values.astype(np.int64) * 2 > int(values.max())
 
 
 def read_arrays(
     root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]
 ) -> Annotations:
-    """Reads arrays of ids, .npy, .npz or .mat, called as their pictures; 255 and -1 are void.
+    """Reads arrays of ids, .npy, .npz or .mat, with the names of their pictures.
+
+    The ids 255 and -1 are void.
 
     Args:
         root, pictures, split_of: as for ``read_masks``.
 
     Raises:
-        UserError: an array has no whole numbers, or is of several label maps.
+        UserError: an array has no whole numbers, or holds several label maps.
     """
     stems = {path.stem: path for path in pictures}
     labelled, ids = [], set()
-    for path in sorted(
-        path for path in root.rglob("*") if path.suffix in ARRAYS and path.stem in stems
-    ):
-        values = _array(path)
-        own = np.unique(values).tolist()
-        ids |= set(own)
+    for path in sorted(root.rglob("*")):
+        if path.suffix not in ARRAYS or path.stem not in stems:
+            continue
+        present = np.unique(_array(path)).tolist()
+        ids |= set(present)
         picture = stems[path.stem]
-        shapes = tuple(Shape(_id_name(id), functools.partial(_draw_id, path, id)) for id in own)
+        shapes = tuple(Shape(_id_name(id), functools.partial(_draw_id, path, id)) for id in present)
         labelled.append(Labelled(picture.as_posix(), shapes, root, split_of(picture)))
     if not labelled:
-        raise UserError(f"{root}: no .npy, .npz or .mat in it that is called as a picture")
+        raise UserError(f"{root}: has no .npy, .npz or .mat file with the name of a picture")
     names = tuple(_id_name(id) for id in sorted(ids) if id not in (255, -1))
     return Annotations(tuple(labelled), names, complete=True, unnamed=True)
 
@@ -150,15 +150,16 @@ def _array(path: Path) -> NDArray[np.int64]:
     values = np.squeeze(values)
     if values.ndim != 2 or not (values == values.astype(np.int64)).all():
         raise UserError(
-            f"array {path}: has the shape {values.shape} and type {values.dtype}; a label map is"
-            " (height, width) of whole numbers, an id for each pixel"
+            f"array {path}: has the shape {values.shape} and type {values.dtype}; a label map must"
+            " be (height, width) whole numbers, one id per pixel"
         )
     return values.astype(np.int64)
 
 
 def _matlab(path: Path) -> NDArray[np.int64]:
-    """Returns the one label map (H, W) of a MATLAB file, which may lie in structs, as
-    GTcls.Segmentation of the Semantic Boundaries Dataset.
+    """Returns the only label map (H, W) of a MATLAB file.
+
+    It may be part of a struct, such as GTcls.Segmentation in the Semantic Boundaries Dataset.
     """
     try:
         content = scipy.io.loadmat(path)
@@ -166,22 +167,20 @@ def _matlab(path: Path) -> NDArray[np.int64]:
         raise UserError(
             f"array {path}: can't be read ({error}); save it with -v7, or as .npy or .png"
         ) from error
-    found = {
-        name: values
-        for key, value in content.items()
-        if not key.startswith("__")
-        for name, values in _grids(key, value)
-    }
+    found: dict[str, NDArray[Any]] = {}
+    for key, value in content.items():
+        if not key.startswith("__"):
+            found.update(_grids(key, value))
     if len(found) != 1:
         raise UserError(
             f"array {path}: has {len(found)} arrays of whole numbers in rows and columns"
-            f" ({', '.join(found) or 'none'}); save the label map alone, as .npy or .png"
+            f" ({', '.join(found) or 'none'}); save only the label map, as .npy or .png"
         )
     return next(iter(found.values())).astype(np.int64)
 
 
 def _grids(name: str, value: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yields the arrays of whole numbers with rows and columns in a value of MATLAB's."""
+    """Yields the names and values of the two-dimensional arrays of whole numbers in a value."""
     if not isinstance(value, np.ndarray):
         return
     if value.dtype.names:  # a struct
@@ -198,7 +197,7 @@ def _draw_id(path: Path, id: int, height: int, width: int) -> Mask:
     values = _array(path)
     if values.shape != (height, width):
         raise UserError(
-            f"array {path}: is {values.shape[1]}x{values.shape[0]} (width x height), its picture"
-            f" {width}x{height}"
+            f"array {path}: is {values.shape[1]}x{values.shape[0]} (width x height), but its"
+            f" picture is {width}x{height}"
         )
     return values == id

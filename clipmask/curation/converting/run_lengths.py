@@ -1,8 +1,8 @@
-"""Tables of run lengths, as Kaggle's competitions give masks: a row for each mask, with the name of
-its picture and the runs of its pixels, ``start length start length ...``.
+"""Reading of tables of run lengths, as in Kaggle's competitions.
 
-Pixels are counted from 1, down the first column, then down the next one. In the table of Carvana,
-whose columns are ``img`` and ``rle_mask``, they are counted along the rows.
+Each row is a mask: the name of its picture and the runs of its pixels, ``start length start length
+...``. Pixels are counted from 1, down the first column, then down the next one. In the table of
+Carvana, with the columns ``img`` and ``rle_mask``, they are counted along the rows.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from clipmask.errors import UserError
 _RUNS = ("encodedpixels", "rlemask", "rle", "encoding", "runlengths")
 _PICTURES = ("imageid", "image", "img", "id", "filename", "imagename")
 _CLASSES = ("classid", "class", "classname", "label", "category")
-_JOINED = ("imageidclassid", "imagelabel")  # picture and class in one, a.jpg_3
-_EMPTY = ("", "-1", "nan")  # what stands for a mask without a pixel
-_MOST_LETTERS = 2**31 - 1  # in a field: a mask may have many runs
+_JOINED = ("imageidclassid", "imagelabel")  # picture and class in one column, such as a.jpg_3
+_EMPTY = ("", "-1", "nan")  # the values for a mask without pixels
+_MOST_LETTERS = 2**31 - 1  # limit of a field, because a mask may have many runs
 _NUMBERED = "class_{}"
 
 
 def is_run_lengths(path: Path) -> bool:
-    """Whether a table has a column of run lengths and one of pictures. Submissions are none: their
-    masks are guessed, or a form to be filled in.
+    """Returns whether a table has a column of run lengths and one of pictures.
+
+    Submissions are refused, because their masks are predictions or placeholders.
     """
     if "submission" in path.stem.lower():
         return False
@@ -38,12 +39,16 @@ def is_run_lengths(path: Path) -> bool:
 
 
 def read_run_lengths(path: Path, split: str | None) -> Annotations:
-    """Reads the masks of each picture; where no column tells the class, all are of ``class_1``.
+    """Reads the masks of each picture; without a column of classes, all have the class ``class_1``.
 
-    A row without runs says that its picture shows nothing of the class.
+    A row without runs means that the picture does not show the class.
+
+    Args:
+        path: the table.
+        split: the split of its pictures, or None.
 
     Raises:
-        UserError: a row lacks a column, or its runs are no pairs of whole numbers in rising order.
+        UserError: a row lacks a column, or its runs are not pairs of whole numbers in rising order.
     """
     shapes: dict[str, list[Shape]] = {}
     names: set[str] = set()
@@ -61,20 +66,20 @@ def read_run_lengths(path: Path, split: str | None) -> Annotations:
                 raise UserError(f"{where}: has {len(row)} of {len(heading)} columns")
             picture, name = _of_row(row, columns, where)
             names.add(name)
-            own = shapes.setdefault(picture, [])
+            found = shapes.setdefault(picture, [])
             text = row[columns["runs"]].strip()
             if text.lower() not in _EMPTY:
                 runs = _runs(text, where)
-                own.append(Shape(name, functools.partial(_draw, runs, along_rows, where)))
+                found.append(Shape(name, functools.partial(_draw, runs, along_rows, where)))
     pictures = tuple(
-        Labelled(picture, tuple(own), path.parent, split) for picture, own in shapes.items()
+        Labelled(picture, tuple(found), path.parent, split) for picture, found in shapes.items()
     )
     numbered = all(re.fullmatch(_NUMBERED.format(r"\d+"), name) for name in names)
     return Annotations(pictures, tuple(sorted(names, key=_order)), unnamed=numbered)
 
 
 def _columns(heading: list[str]) -> dict[str, int]:
-    """Returns the places of the columns: runs, and picture and class or both joined."""
+    """Returns the positions of the columns "runs", "picture" and "class", or "joined"."""
     kinds = {"runs": _RUNS, "picture": _PICTURES, "class": _CLASSES, "joined": _JOINED}
     found: dict[str, int] = {}
     for place, title in enumerate(heading):
@@ -85,7 +90,7 @@ def _columns(heading: list[str]) -> dict[str, int]:
 
 
 def _plain(title: str) -> str:
-    """Returns the heading of a column in small letters, without what stands between words."""
+    """Returns a heading in lower case, without blanks and punctuation."""
     return re.sub(r"[\W_]", "", title.lower())
 
 
@@ -94,7 +99,10 @@ def _of_row(row: list[str], columns: dict[str, int], where: str) -> tuple[str, s
     if "joined" in columns:
         picture, line, label = row[columns["joined"]].strip().rpartition("_")
         if not (picture and line and label):
-            raise UserError(f"{where}: {row[columns['joined']]!r} is no picture with a class")
+            raise UserError(
+                f"{where}: {row[columns['joined']]!r} is not a picture with a class, such as"
+                " a.jpg_3"
+            )
     else:
         picture = row[columns["picture"]].strip()
         label = row[columns["class"]].strip() if "class" in columns else "1"
@@ -107,12 +115,12 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _runs(text: str, where: str) -> np.ndarray:
-    """Returns the runs (N, 2): where each begins, from 1, and its length."""
+    """Returns the runs (N, 2): the first pixel of each, from 1, and its length."""
     words = text.split()
     if len(words) % 2 or not all(word.isdigit() for word in words):
         raise UserError(
-            f"{where}: {text[:40]!r} are no run lengths, which are pairs of whole numbers: start"
-            " and length"
+            f"{where}: {text[:40]!r} are not run lengths; these must be pairs of whole numbers:"
+            " start and length"
         )
     runs = np.array(words, np.int64).reshape(-1, 2)
     ends = runs.sum(1)

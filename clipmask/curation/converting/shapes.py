@@ -1,4 +1,4 @@
-"""What annotations hold: pictures with named shapes, and how a shape becomes a mask."""
+"""Annotations in one form for all formats: pictures with named shapes that draw masks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Mask = NDArray[np.bool_]
 
 
 class Shape(NamedTuple):
-    """A part of a picture that is of one class.
+    """A region of a picture with one class.
 
     Attributes:
-        name: of the class.
-        draw: (height, width) of the picture -> its mask (H, W).
+        name: the class name.
+        draw: a function from (height, width) of the picture to the mask (H, W) of the region.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Labelled(NamedTuple):
     """An annotated picture.
 
     Attributes:
-        picture: its name or path as the annotations give it.
-        shapes: in the order of the file.
-        folder: of the file of annotations, where the picture is looked for first.
-        split: train, val or test where the annotations say so.
+        picture: the name or path of the picture in the annotations.
+        shapes: the shapes, in the order of the file.
+        folder: the folder of the annotations, in which the picture is searched first.
+        split: train, val or test, if the annotations have splits.
     """
 
     picture: str
@@ -43,16 +43,15 @@ class Labelled(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """All that was read.
+    """The annotations of a file or folder.
 
     Attributes:
-        pictures: the annotated ones.
-        names: the classes in the order of the source; empty where it has no list of them.
-        colors: class name to (r, g, b), where the source has colours.
-        skipped: what was passed over and how often, such as boxes without a mask.
+        pictures: the annotated pictures.
+        names: the class names, in the order of the source; empty if it does not list them.
+        colors: class name -> (r, g, b), if the source has colours.
+        skipped: descriptions of skipped items, such as boxes without a mask -> their numbers.
         complete: whether every pixel is annotated, so that there is no background.
-        unnamed: whether the names are numbers, folders or endings of files, and not the classes'
-            own.
+        unnamed: whether the names are only numbers, folders or name endings of files.
     """
 
     pictures: tuple[Labelled, ...]
@@ -64,11 +63,11 @@ class Annotations(NamedTuple):
 
 
 def polygons(name: str, rings: Sequence[Sequence[float]]) -> Shape | None:
-    """Returns the area that polygons cover together; None if none of them has three corners.
+    """Returns the union of polygons; None if no polygon has three corners.
 
     Args:
-        name: of the class.
-        rings: [x0, y0, x1, y1, ...] of each polygon, in pixels.
+        name: the class name.
+        rings: [x0, y0, x1, y1, ...] for each polygon, in pixels.
     """
     whole = [list(map(float, ring)) for ring in rings if len(ring) >= 6]
     return Shape(name, functools.partial(_draw_polygons, whole)) if whole else None
@@ -89,9 +88,13 @@ def box(
     degrees: float = 0.0,
     around: tuple[float, float] | None = None,
 ) -> Shape | None:
-    """Returns a rectangle, in pixels.
+    """Returns a rectangle.
 
-    It is turned clockwise by ``degrees`` around a point, its upper left corner by default.
+    Args:
+        name: the class name.
+        left, top, width, height: position and size, in pixels.
+        degrees: the rectangle is rotated clockwise by this angle.
+        around: the centre of the rotation (x, y); None: the upper left corner.
     """
     right, bottom = left + width, top + height
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
@@ -102,7 +105,7 @@ def box(
 def _turned(
     points: NDArray[np.float64], degrees: float, around: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """Turns points (N, 2), x and y, clockwise on the screen, where y points down."""
+    """Rotates points (N, 2), x and y, clockwise on the screen, where y points down."""
     angle = np.deg2rad(degrees)
     matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return (points - around) @ matrix + around
@@ -111,9 +114,13 @@ def _turned(
 def ellipse(
     name: str, x: float, y: float, across: float, down: float, *, degrees: float = 0.0
 ) -> Shape | None:
-    """Returns an ellipse by its middle and radii, in pixels, as a polygon of 64 corners.
+    """Returns an ellipse, as a polygon of 64 corners.
 
-    It is turned clockwise by ``degrees`` around its middle.
+    Args:
+        name: the class name.
+        x, y: the centre, in pixels.
+        across, down: the horizontal and the vertical radius, in pixels.
+        degrees: the ellipse is rotated clockwise by this angle around its centre.
     """
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     points = np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], -1)
@@ -121,16 +128,14 @@ def ellipse(
 
 
 def coco_rle(name: str, value: Mapping[str, Any]) -> Shape:
-    """Returns a mask of COCO's run-length encoding, compressed or as a list of counts."""
+    """Returns a mask in COCO's run-length encoding, compressed or as a list of counts."""
     return Shape(name, functools.partial(_draw_rle, value))
 
 
 def _draw_rle(value: Mapping[str, Any], height: int, width: int) -> Mask:
-    plain = (
-        coco_mask.frPyObjects(dict(value), *value["size"])
-        if isinstance(value["counts"], list)
-        else value
-    )
+    plain = value
+    if isinstance(value["counts"], list):
+        plain = coco_mask.frPyObjects(dict(value), *value["size"])
     return _fitted(coco_mask.decode(plain).astype(bool), 0, 0, height, width)
 
 
@@ -140,12 +145,12 @@ def bitmap(name: str, mask: Mask, left: int = 0, top: int = 0) -> Shape:
 
 
 def _fitted(mask: Mask, left: int, top: int, height: int, width: int) -> Mask:
-    """Puts a mask into an empty one of the picture's size; what lies beyond is cut."""
+    """Copies a mask into an empty mask of the picture's size; parts outside are cut off."""
     whole = np.zeros((height, width), bool)
     inside = mask[max(0, -top) : height - top, max(0, -left) : width - left]
-    whole[
-        max(0, top) : max(0, top) + inside.shape[0], max(0, left) : max(0, left) + inside.shape[1]
-    ] = inside
+    first_row, first_column = max(0, top), max(0, left)
+    rows = slice(first_row, first_row + inside.shape[0])
+    whole[rows, first_column : first_column + inside.shape[1]] = inside
     return whole
 
 

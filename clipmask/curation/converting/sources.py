@@ -1,7 +1,8 @@
-"""Which format a file or folder of annotations has, and all that stands in it."""
+"""Detection of the format of annotations, and reading of all files of a source."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ _JSON: dict[str, tuple[Callable[[Any], bool], Callable[[Path, str | None], Annot
     "supervisely": (is_supervisely, read_supervisely),
     "via": (is_via, read_via),
 }
-_FILES = (".json", ".xml", ".csv")  # endings of files of annotations
+_FILES = (".json", ".xml", ".csv")  # suffixes of files of annotations
 _READERS = {
     **{kind: reader for kind, (_, reader) in _JSON.items()},
     "cvat": read_cvat,
@@ -42,40 +43,41 @@ _READERS = {
 def read_source(
     source: Path, root: Path, pictures: Sequence[Path], format: str | None
 ) -> tuple[str, Annotations]:
-    """Reads annotations.
+    """Reads the annotations of a file or folder.
 
     Args:
-        source: a file of annotations, or a folder with some in it.
+        source: a file of annotations, or a folder that contains some.
         root: the folder of the pictures.
         pictures: all pictures in ``root``, relative to it.
-        format: one of ``ANNOTATIONS``; None: finds out.
+        format: one of ``ANNOTATIONS``; None: it is detected.
 
     Returns:
-        The format, and what was read.
+        The format and the annotations.
 
     Raises:
-        UserError: the format can't be recognised, or a file is not as it says.
+        UserError: the format is not recognised, or a file violates it.
     """
     if source.suffix.lower() in ARCHIVES:
         raise UserError(f"{source}: is packed; unpack it, and name the folder")
-    if source.suffix.lower() in (".yaml", ".yml"):  # that of Ultralytics, beside the pictures
+    if source.suffix.lower() in (".yaml", ".yml"):  # the descriptor of Ultralytics
         format = "yolo"
     if format in ("yolo", "npy", "masks"):
         return format, _of_folder(format, root, pictures)
-    files = (
-        [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.suffix in _FILES)
-    )
+    files = [source]
+    if not source.is_file():
+        files = sorted(path for path in source.rglob("*") if path.suffix in _FILES)
     found: dict[str, list[Annotations]] = {}
     for path in files:
         kind = _kind(path)
         if kind is not None and format in (None, kind):
-            split = split_name(path.stem) or (
-                None if path == source else _split_of(path.relative_to(source))
-            )
+            split = split_name(path.stem)
+            if split is None and path != source:
+                split = _split_of(path.relative_to(source))
             found.setdefault(kind, []).append(_READERS[kind](path, split))
     if len(found) > 1:
         raise UserError(
-            f"{source}: holds annotations of {' and '.join(found)}; say which with --format"
+            f"{source}: holds annotations in the formats {' and '.join(found)}; choose one with"
+            " --format"
         )
     for kind, parts in found.items():
         return kind, _together(parts)
@@ -90,23 +92,24 @@ def read_source(
 
 
 def annotations_in(folder: Path, pictures: Sequence[Path]) -> str | None:
-    """Returns the format of the annotations in a folder, of the first file that has some; None
-    where there are none.
+    """Returns the format of the first file of annotations in a folder; None if there is none.
 
     Args:
-        folder: where to look.
+        folder: the folder.
         pictures: all pictures in it, relative to it.
     """
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in _FILES):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _FILES):
         try:
             kind = _kind(path)
         except UserError:
             continue
         if kind is not None:
             return kind
-    yolo = any((folder / yolo_labels(picture)).is_file() for picture in pictures)
-    arrays = any(path.suffix in ARRAYS for path in folder.rglob("*"))
-    return "yolo" if yolo else "npy" if arrays else None
+    if any((folder / yolo_labels(picture)).is_file() for picture in pictures):
+        return "yolo"
+    if any(path.suffix in ARRAYS for path in folder.rglob("*")):
+        return "npy"
+    return None
 
 
 def _of_folder(format: str, root: Path, pictures: Sequence[Path]) -> Annotations:
@@ -115,20 +118,16 @@ def _of_folder(format: str, root: Path, pictures: Sequence[Path]) -> Annotations
 
 
 def _split_of(picture: Path) -> str | None:
-    """Returns the split that the folders of a picture tell."""
-    return next(
-        (name for part in picture.parent.parts for name in [split_name(part)] if name), None
-    )
+    """Returns the split in the folders of a picture, or None."""
+    names = map(split_name, picture.parent.parts)
+    return next((name for name in names if name), None)
 
 
 def _kind(path: Path) -> str | None:
-    """Returns the format of a file; None if it is another's."""
+    """Returns the format of a file; None if it is not a known format of annotations."""
     if path.suffix == ".xml":
-        return (
-            "cvat"
-            if "<annotations>" in path.read_text(encoding="utf-8", errors="replace")[:1000]
-            else None
-        )
+        beginning = path.read_text(encoding="utf-8", errors="replace")[:1000]
+        return "cvat" if "<annotations>" in beginning else None
     if path.suffix == ".csv":
         return "run-lengths" if is_run_lengths(path) else None
     content = read_json(path)
@@ -136,7 +135,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _together(parts: Sequence[Annotations]) -> Annotations:
-    """Joins what several files hold."""
+    """Joins the annotations of several files."""
     names: dict[str, None] = {}
     skipped: dict[str, int] = {}
     colors: dict[str, tuple[int, int, int]] = {}
@@ -145,7 +144,7 @@ def _together(parts: Sequence[Annotations]) -> Annotations:
         colors |= part.colors
         for what, count in part.skipped.items():
             skipped[what] = skipped.get(what, 0) + count
-    pictures = tuple(picture for part in parts for picture in part.pictures)
+    pictures = tuple(itertools.chain.from_iterable(part.pictures for part in parts))
     complete = all(part.complete for part in parts)
     unnamed = all(part.unnamed for part in parts)
     return Annotations(pictures, tuple(names), colors, skipped, complete, unnamed)

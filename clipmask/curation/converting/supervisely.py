@@ -1,5 +1,7 @@
-"""Supervisely's JSON, a file for each picture (https://docs.supervisely.com, "Supervisely JSON
-format"): ``ds/img/a.jpg`` with ``ds/ann/a.jpg.json``, and ``meta.json`` with the classes.
+"""Reading of Supervisely's JSON, one file per picture.
+
+The files are ``ds/img/a.jpg`` with ``ds/ann/a.jpg.json``, and ``meta.json`` with the classes
+(https://docs.supervisely.com, "Supervisely JSON format").
 """
 
 from __future__ import annotations
@@ -7,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import itertools
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -29,15 +32,19 @@ from clipmask.curation.converting.shapes import (
 
 
 def is_supervisely(content: Any) -> bool:
-    """Whether a JSON file is Supervisely's."""
+    """Returns whether the content of a JSON file is in Supervisely's format."""
     return isinstance(content, dict) and "objects" in content and "size" in content
 
 
 def read_supervisely(path: Path, split: str | None) -> Annotations:
-    """Reads polygons with their holes, bitmaps and rectangles; what has no area is passed over.
+    """Reads polygons with holes, bitmaps and rectangles; points and lines are skipped.
+
+    Args:
+        path: the file.
+        split: the split of its picture, or None.
 
     Raises:
-        UserError: the file is not as the format says.
+        UserError: the file violates the format.
     """
     content = read_json(path)
     shapes: list[Shape] = []
@@ -60,7 +67,7 @@ def read_supervisely(path: Path, split: str | None) -> Annotations:
 
 
 def _classes(path: Path) -> tuple[list[str], dict[str, tuple[int, int, int]]]:
-    """Returns the names and colours that the file of a project gives."""
+    """Returns the class names and colours in the meta.json of a project."""
     names, colors = [], {}
     try:
         for item in read_json(path)["classes"]:
@@ -85,7 +92,7 @@ def _shape(item: dict[str, Any]) -> Shape | None:
         raw = zlib.decompress(base64.b64decode(item["bitmap"]["data"]))
         with Image.open(io.BytesIO(raw)) as image:
             mask = np.asarray(image.convert("RGBA"))[..., -1] > 0
-            if mask.all():  # no transparency: then what is not black
+            if mask.all():  # without transparency, the mask is the pixels that are not black
                 mask = np.asarray(image.convert("L")) > 0
         left, top = item["bitmap"]["origin"]
         return bitmap(name, mask, int(left), int(top))
@@ -93,11 +100,11 @@ def _shape(item: dict[str, Any]) -> Shape | None:
 
 
 def _ring(points: Sequence[Sequence[float]]) -> list[float]:
-    return [float(value) for point in points for value in point]
+    return list(map(float, itertools.chain.from_iterable(points)))
 
 
 def _draw(rings: list[list[float]], height: int, width: int) -> Mask:
-    """Draws the first ring without those after it, its holes."""
+    """Draws the first ring without the others, which are its holes."""
     masks = [shape.draw(height, width) for ring in rings if (shape := polygons("", [ring]))]
     mask = masks[0]
     for hole in masks[1:]:

@@ -1,7 +1,11 @@
-"""VGG Image Annotator's JSON, version 2 (https://www.robots.ox.ac.uk/~vgg/software/via/)."""
+"""Reading of VGG Image Annotator's JSON, version 2.
+
+Format: https://www.robots.ox.ac.uk/~vgg/software/via/
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, bo
 
 
 def is_via(content: Any) -> bool:
-    """Whether a JSON file is VIA's, a project or exported annotations."""
+    """Returns whether the content of a JSON file is a project or an export of VIA."""
     entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not entries:
         return False
@@ -22,11 +26,16 @@ def is_via(content: Any) -> bool:
 
 
 def read_via(path: Path, split: str | None) -> Annotations:
-    """Reads polygons, rectangles, circles and ellipses; the first attribute of a region names its
-    class.
+    """Reads polygons, rectangles, circles and ellipses.
+
+    The first attribute of a region is its class.
+
+    Args:
+        path: the file.
+        split: the split of its pictures, or None.
 
     Raises:
-        UserError: the file is not as the format says.
+        UserError: the file violates the format.
     """
     content = read_json(path)
     skipped: Counter[str] = Counter()
@@ -47,17 +56,16 @@ def read_via(path: Path, split: str | None) -> Annotations:
 
 def _shape(region: dict[str, Any]) -> Shape | None:
     value = next(iter(region["region_attributes"].values()), None)
-    name = (
-        next((key for key, on in value.items() if on), "")
-        if isinstance(value, dict)
-        else str(value or "").strip()
-    )
+    if isinstance(value, dict):
+        name = next((key for key, on in value.items() if on), "")
+    else:
+        name = str(value or "").strip()
     form = region["shape_attributes"]
     if not name:
         return None
     if form["name"] == "polygon":
         pairs = zip(form["all_points_x"], form["all_points_y"], strict=True)
-        return polygons(name, [[float(number) for pair in pairs for number in pair]])
+        return polygons(name, [list(map(float, itertools.chain.from_iterable(pairs)))])
     if form["name"] == "rect":
         return box(name, *(float(form[key]) for key in ("x", "y", "width", "height")))
     if form["name"] == "circle":

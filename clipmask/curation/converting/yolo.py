@@ -1,5 +1,6 @@
-"""Ultralytics' text files for segmentation: a class number and a polygon in shares of the picture
-on each line.
+"""Reading of Ultralytics' text files for segmentation.
+
+Each line is a class number and a polygon, whose coordinates are shares of the picture's size.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from clipmask.plain_yaml import load_yaml
 
 
 def yolo_labels(picture: Path) -> Path:
-    """Returns where the text file of a picture lies: labels/ for the last images/ on its way, else
-    beside it.
+    """Returns the path of the text file of a picture.
+
+    The last folder images/ in the picture's path becomes labels/; without one, the file lies beside
+    the picture.
     """
     parts = list(picture.parts)
     if "images" in parts:
@@ -32,16 +35,17 @@ def yolo_labels(picture: Path) -> Path:
 def read_yolo(
     root: Path, pictures: Sequence[Path], split_of: Callable[[Path], str | None]
 ) -> Annotations:
-    """Reads the text files of all pictures; a picture without one shows none of the classes, as in
-    Ultralytics.
+    """Reads the text files of all pictures.
+
+    A picture without a text file shows none of the classes, as in Ultralytics.
 
     Args:
-        root: the folder, with data.yaml for the names.
-        pictures: relative to ``root``.
-        split_of: tells a picture's split from its path.
+        root: the folder, which may have a data.yaml with the class names.
+        pictures: the pictures, relative to ``root``.
+        split_of: a function from the path of a picture to its split.
 
     Raises:
-        UserError: a line is not as the format says.
+        UserError: a line violates the format.
     """
     names = yolo_names(root)
     given = bool(names)
@@ -49,11 +53,9 @@ def read_yolo(
     labelled = []
     for picture in pictures:
         path = root / yolo_labels(picture)
-        lines = (
-            path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if path.is_file()
-            else []
-        )
+        lines: list[str] = []
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         shapes = []
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -61,14 +63,15 @@ def read_yolo(
                 skipped["lines with a box but no polygon"] += shape is None
                 shapes += [] if shape is None else [shape]
         labelled.append(Labelled(picture.as_posix(), tuple(shapes), root, split_of(picture)))
-    if not given:  # then in the order of their numbers
+    if not given:  # classes without names are sorted by their numbers
         names = {number: f"class_{number}" for number in range(max(names, default=-1) + 1)}
     return Annotations(tuple(labelled), tuple(names.values()), skipped=+skipped, unnamed=not given)
 
 
 def yolo_names(root: Path) -> dict[int, str]:
-    """Returns the names of the classes: of the YAML file that describes the dataset, or of a list,
-    in the folder or the one above; none where there is no such file.
+    """Returns the class names by class number; empty if there is no file of names.
+
+    They come from the YAML file of the dataset or from a list, in the folder or the one above.
     """
     found = _of_yaml(root) or _of_yaml(root.absolute().parent)
     return found or _of_list(root) or _of_list(root.absolute().parent)
@@ -102,7 +105,7 @@ def _shape(line: str, names: dict[int, str], where: str) -> Shape | None:
         number, values = int(float(kind)), [float(value) for value in rest]
     except ValueError as error:
         raise UserError(
-            f"{where}: {line.strip()[:60]!r} is no class number with coordinates"
+            f"{where}: {line.strip()[:60]!r} is not a class number with coordinates"
         ) from error
     name = names.setdefault(number, f"class_{number}")
     if len(values) < 6:
@@ -111,9 +114,7 @@ def _shape(line: str, names: dict[int, str], where: str) -> Shape | None:
 
 
 def _draw(values: Sequence[float], height: int, width: int) -> Mask:
-    whole = (
-        (np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * (width, height)).ravel().tolist()
-    )
-    shape = polygons("", [whole])
+    points = np.array(values[: len(values) // 2 * 2]).reshape(-1, 2) * (width, height)
+    shape = polygons("", [points.ravel().tolist()])
     assert shape is not None
     return shape.draw(height, width)

@@ -1,3 +1,1 @@
-"""What a folder of labelled pictures says of itself, for the descriptor that a person then
-corrects.
-"""
+"""Guessing the descriptor of a folder of labelled pictures, which a person then corrects."""

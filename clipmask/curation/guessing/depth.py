@@ -1,4 +1,4 @@
-"""How deep the values of pictures are: which of them should become black and white."""
+"""Guessing the range of values of pictures: which values should become black and white."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.reading import read_values
 from clipmask.errors import UserError
 
-_MOST_VALUES = 200_000  # of one picture that are looked at
-_USED = 0.5  # share of a range of 2^n values that must be used for it to be taken as it is
-_TAIL = 0.5  # percent at both ends of all values, which may lie beyond the range
+_MOST_VALUES = 200_000  # the number of values of one picture that are examined
+_USED = 0.5  # the least share of a range of 2^n values that must be used to choose this range
+_TAIL = 0.5  # percentage of values at each end that may lie outside the range
 
 
 @dataclass(frozen=True)
 class Depth:
-    """How pictures become 8-bit pictures, and what this was concluded from."""
+    """How pictures become 8-bit pictures, and the reason for this guess."""
 
     format: ImageFormat
     why: str
 
 
 def guess_depth(pictures: Iterable[Path]) -> Depth:
-    """Looks at the values of some pictures.
+    """Guesses the range of values from some pictures.
 
-    Pictures of 8 bits stay as they are, and so do those of 16 bits that use all of them. Otherwise
-    the range is that of the fewest bits that hold all values, such as 0..4095; or, where the values
-    lie in a small part of it, as in satellite pictures, from the 0.5th to the 99.5th percentile of
-    all.
+    8-bit pictures get no range, and neither do 16-bit pictures that use all 16 bits. Otherwise, the
+    range is that of the fewest bits that hold all values, such as 0..4095. If the values use only a
+    small part of it, as in satellite pictures, the range is from the 0.5th to the 99.5th
+    percentile of all values.
 
     Args:
-        pictures: files; those that can't be read are passed over.
+        pictures: the files; files that can't be read are skipped.
     """
     samples: list[NDArray[Any]] = []
     bands, which = None, ""
@@ -50,16 +50,15 @@ def guess_depth(pictures: Iterable[Path]) -> Depth:
             continue
         if values.dtype == np.uint8:
             return Depth(ImageFormat(bands=bands), f"8 bits{which}")
-        flat = (
-            values[..., 0].ravel() if (values[..., 0] == values[..., 1]).all() else values.ravel()
-        )
+        is_grey = (values[..., 0] == values[..., 1]).all()
+        flat = values[..., 0].ravel() if is_grey else values.ravel()
         samples.append(flat[:: max(1, flat.size // _MOST_VALUES)])
     if not samples:
         return Depth(PLAIN, "no picture could be read")
     everything = np.concatenate(samples).astype(np.float64)
     everything = everything[np.isfinite(everything)]
     if not everything.size:
-        return Depth(PLAIN, "no picture holds a number")
+        return Depth(PLAIN, "no picture has a finite value")
     low, high = np.percentile(everything, (_TAIL, 100 - _TAIL))
     least, most = everything.min(), everything.max()
     found = f"values from {least:g} to {most:g}, 99 % of them from {low:g} to {high:g}"
@@ -77,13 +76,15 @@ def guess_depth(pictures: Iterable[Path]) -> Depth:
             ImageFormat(range=(0.0, top), bands=bands), f"{found}, which {bits} bits hold{which}"
         )
     if low == high:
-        return Depth(ImageFormat(bands=bands), f"{found}: all alike{which}")
+        return Depth(ImageFormat(bands=bands), f"{found}: all equal{which}")
     return Depth(ImageFormat(range=(_rounded(low), _rounded(high)), bands=bands), f"{found}{which}")
 
 
 def _guess_bands(path: Path) -> tuple[tuple[int, int, int] | None, str]:
-    """Returns the bands of a TIFF file that are red, green and blue, and why; None for a plain
-    picture.
+    """Guesses which bands of a TIFF file are red, green and blue.
+
+    Returns:
+        The numbers of the bands, or None for a picture of up to three bands; and the reason.
     """
     try:
         count, is_rgb = count_bands(path)
@@ -91,14 +92,14 @@ def _guess_bands(path: Path) -> tuple[tuple[int, int, int] | None, str]:
         return None, ""
     if count < 4:
         return None, ""
-    every = f"bands: {list(range(1, count + 1))} takes all, and the model sees all"
+    every = f"to train on all bands, write bands: {list(range(1, count + 1))}"
     if is_rgb:
         reason = f"{count} bands, and the file says that the first three are red, green and blue"
         return (1, 2, 3), f"; {reason}; {every}"
-    reason = f"{count} bands, taken for blue, green, red and others, as most satellites order them"
-    return (3, 2, 1), f"; {reason}: look at show; {every}"
+    reason = f"{count} bands, assumed to be blue, green, red and others, as in most satellite data"
+    return (3, 2, 1), f"; {reason}: check it with clipmask-data show; {every}"
 
 
 def _rounded(value: float) -> float:
-    """Returns a value with three digits that count."""
+    """Rounds a value to three significant digits."""
     return float(f"{value:.3g}")

@@ -1,7 +1,8 @@
-"""A draw of the splits in which every class is in each split."""
+"""Choice of a seed with which every class occurs in each split."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -13,21 +14,19 @@ from clipmask.data.reading import read_labels
 from clipmask.data.splits import FEW, by_share
 from clipmask.errors import UserError
 
-_TRIES = 100  # draws that are looked at
+_TRIES = 100  # number of seeds that are tried
 
 
 def seed_with_all_classes(shares: Mapping[str, float], shown: Mapping[Path, Set[int]]) -> int:
     """Returns the first seed of the shares whose splits lack the fewest classes.
 
-    It is 0 where each split shows every class at once, or where no other draw is better.
-
     Args:
         shares: the share of each split; they sum to 1.
-        shown: the classes that each picture shows; pictures are relative to ``images``.
+        shown: for each picture, relative to ``images``, the ids of the classes that it shows.
     """
     wanted = {split: share for split, share in shares.items() if share > 0}
-    counts = Counter(label for labels in shown.values() for label in labels)
-    # a class in fewer pictures than there are splits is missing somewhere in any draw
+    counts = Counter(itertools.chain.from_iterable(shown.values()))
+    # a class in fewer pictures than there are splits is missing in some split with any seed
     unavoidable = sum(max(0, len(wanted) - count) for count in counts.values())
     best, least = 0, len(counts) * len(wanted) + 1
     for seed in range(_TRIES):
@@ -45,13 +44,13 @@ def seed_with_all_classes(shares: Mapping[str, float], shown: Mapping[Path, Set[
 def seed_of_descriptor(descriptor: Descriptor, most: int) -> int:
     """Returns the seed that ``seed_with_all_classes`` finds for the shares of a descriptor.
 
-    It is 0 where the splits are no shares, and where there are more pictures than ``most``: then
-    chance hardly leaves a class out, and reading all of them takes long. Label maps that can't be
-    read are passed over.
+    It is 0 if the splits are not shares, and if there are more pictures than ``most``: then a class
+    is hardly missing by chance, and reading all label maps takes long. Label maps that can't be
+    read are skipped.
 
     Args:
-        descriptor: its seed is not looked at.
-        most: how many label maps may be read.
+        descriptor: the descriptor; its own seed is ignored.
+        most: the largest number of label maps that are read.
     """
     shares = {split: part for split, part in descriptor.splits.items() if isinstance(part, float)}
     pairs = [(image, label) for image, label in descriptor.pairs() if label.is_file()]

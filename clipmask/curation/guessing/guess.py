@@ -1,4 +1,4 @@
-"""A folder of labelled pictures -> what its descriptor has to say, and why."""
+"""Guessing the content of a descriptor from a folder of labelled pictures, with reasons."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from clipmask.data.split_names import read_json_lists, split_name
 from clipmask.data.splits import JSON, LISTS, Index, named_pictures, picture_index
 from clipmask.errors import UserError
 
-_MOST_PICTURES = 20  # that are read to see how deep their values are
-# folders that lists of the splits lie in
+_MOST_PICTURES = 20  # number of pictures that are read to guess the range of values
+# folders in which lists of the splits are searched
 _LISTS = ("", "ImageSets/Segmentation", "ImageSets", "splits", "lists")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Where the splits come from.
+    """The guessed splits.
 
     Attributes:
-        sources: split -> share, subfolder of the images, or text file (Path, relative to the
+        sources: split -> its share, subfolder of the images (str), or list (Path, relative to the
             folder).
-        why: what this was concluded from.
-        seed: of shares.
+        why: the reason for this guess.
+        seed: the seed of the shares.
     """
 
     sources: dict[str, float | str | Path]
@@ -47,16 +47,16 @@ SHARES = Splits(
 
 @dataclass(frozen=True)
 class FolderGuess:
-    """All that was concluded of a folder.
+    """The complete guess about a folder.
 
     Attributes:
-        folder: that was looked at.
-        pairing: which files belong together.
-        values: what label maps hold.
-        splits: which pictures train.
-        depth: how pictures become 8-bit pictures.
-        names_from: where class names come from, for reading; None: they are placeholders.
-        num_sampled: how many label maps were read.
+        folder: the folder.
+        pairing: which pictures and label maps belong together.
+        values: the guessed classes and void values.
+        splits: the guessed splits.
+        depth: the guessed range of the pictures' values.
+        names_from: the source of the class names, for messages; None: they are placeholders.
+        num_sampled: the number of label maps that were read.
     """
 
     folder: Path
@@ -74,17 +74,18 @@ def guess_folder(
     sample: int = 200,
     labels: str | None = None,
 ) -> FolderGuess:
-    """Looks at a folder.
+    """Guesses the content of a descriptor for a folder.
 
     Args:
-        folder: with pictures and label maps somewhere in it.
-        names: of the classes, in the order of what is found; None: from a file of names, or
-            placeholders.
-        sample: label maps that are read, spread over all.
-        labels: what the folders of the label maps are called; None: finds out.
+        folder: a folder that contains pictures and label maps at any depth.
+        names: the class names, in the order of the classes that are found; None: the names come
+            from a file, or are placeholders.
+        sample: the number of label maps that are read, spread evenly over all.
+        labels: the name of the folders of label maps; None: it is guessed.
 
     Raises:
-        UserError: nothing is found; no label map can be read; ``names`` are too many or too few.
+        UserError: no pairs are found; no label map can be read; ``names`` has too many or too few
+            names.
     """
     pairing = find_pairing(folder, labels)
     count = len(pairing.pairs)
@@ -106,17 +107,13 @@ def guess_folder(
 
 
 def spread_places(count: int, wanted: int) -> list[int]:
-    """Returns ``wanted`` of the numbers below ``count``, evenly spread; all where there are
-    fewer.
-    """
+    """Returns ``wanted`` (at most ``count``) of the numbers 0 .. ``count`` - 1, evenly spread."""
     wanted = min(wanted, count)
     return [place * count // wanted for place in range(wanted)]
 
 
 def _places(folder: Path, pairing: Pairing) -> list[Path]:
-    """Returns where a file of names may lie: beside pictures and label maps, or on the way to
-    them.
-    """
+    """Returns the folders that may hold a file of names: those of the files, and all above."""
     places = [folder]
     for inside in (
         pairing.labels,
@@ -129,24 +126,24 @@ def _places(folder: Path, pairing: Pairing) -> list[Path]:
 
 
 def _names_from(values: Guess, file: NameFile | None) -> str | None:
-    """Says where the names of the classes come from; None: from nowhere."""
+    """Returns the source of the class names for messages, or None for placeholders."""
     names = {item.name for item in values.classes}
     if file and names & {item.name for item in file.names}:
         return str(file.path)
-    return (
-        None if all(re.fullmatch(r"class_\d+", name) for name in names) else "the colours of CamVid"
-    )
+    if all(re.fullmatch(r"class_\d+", name) for name in names):
+        return None
+    return "the colours of CamVid"
 
 
 def find_splits(folder: Path, pairing: Pairing) -> Splits:
-    """Finds folders called train, val or test, else lists of that name, else takes shares."""
+    """Guesses the splits: folders or else lists named train, val or test, else shares."""
     passed: list[str] = []
     found = _split_folders(pairing) or _split_lists(folder, pairing, passed)
     if found is None and passed:
         why = (
             f"shares: {', '.join(passed)} were found, but not understood as lists of these"
-            " pictures for train and another split; name files of a picture a line under splits, if"
-            " they are meant"
+            " pictures for train and another split; if they are lists, write them in this form: one"
+            " picture per line, one file per split"
         )
         return Splits(dict(SHARES.sources), why)
     return found or SHARES
@@ -171,7 +168,12 @@ def _split_folders(pairing: Pairing) -> Splits | None:
 
 
 def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | None:
-    """Returns lists of the pictures; those that name none of them are added to ``passed``."""
+    """Finds lists of the pictures of each split.
+
+    Args:
+        folder, pairing: the folder, and its pairs.
+        passed: lists that name none of the pictures are added to it.
+    """
     index = picture_index([image.relative_to(pairing.images) for image, _ in pairing.pairs])
     tops = dict.fromkeys((Path(), pairing.images, *pairing.images.parents))
     for inside in (top / place for top in tops for place in _LISTS):
@@ -185,7 +187,8 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
                 own = inside / path.name
                 listed = _listed_splits(path, split, index)
                 found |= {each: own for each in listed if each not in found}
-                if not listed and (says_split or JSON not in endings):  # train.json may be anything
+                # a train.json that lists no pictures may have any other purpose
+                if not listed and (says_split or JSON not in endings):
                     passed.append(str(own))
             if "train" in found and len(found) > 1:
                 lists = {each: found[each] for each in SHOWN if each in found}
@@ -196,7 +199,13 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
 
 
 def _listed_splits(path: Path, split: str | None, index: Index) -> list[str]:
-    """Returns the splits whose pictures a file lists; ``split`` is the one that its name tells."""
+    """Returns the splits whose pictures a file lists.
+
+    Args:
+        path: the file.
+        split: the split that its name contains, or None.
+        index: the pictures.
+    """
     if path.suffix.lower() != JSON:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         return [split] if split and _names_some(lines, index) else []
@@ -209,5 +218,5 @@ def _listed_splits(path: Path, split: str | None, index: Index) -> list[str]:
 
 
 def _names_some(lines: Sequence[str], index: Index) -> bool:
-    """Whether a list names pictures that are there."""
+    """Returns whether a list names at least one of the pictures."""
     return any(len(named_pictures(line, index)) == 1 for line in lines if line.strip())

@@ -1,5 +1,6 @@
-"""Label maps that number instances: class * 1000 + instance as in Cityscapes, or class * 256 +
-instance as in KITTI.
+"""Detection of label maps with instance numbers.
+
+They hold class * 1000 + instance, as in Cityscapes, or class * 256 + instance, as in KITTI.
 """
 
 from __future__ import annotations
@@ -9,21 +10,22 @@ from collections.abc import Sequence
 
 from clipmask.errors import UserError
 
-# what the class is multiplied by, and whether smaller values are classes without instances
+# the factor of the class, and whether smaller values are classes without instances
 _STEPS = ((1000, True), (256, False))
 
 
 def refuse_instances(found: Sequence[int]) -> None:
-    """Refuses numbers of instances, each of which would be a class.
+    """Refuses ids that are instance numbers, because each number would become a class.
 
-    They are known by classes of which several instances occur, counted from 0 or 1. Below 1000,
-    Cityscapes has the classes that it does not count; in KITTI every class is multiplied.
+    Ids are instance numbers if classes have several instances that count from 0 or 1. In
+    Cityscapes, values below 1000 are classes without instances; in KITTI, every class is
+    multiplied.
 
     Args:
         found: the ids in the label maps.
 
     Raises:
-        UserError: the ids look like numbers of instances.
+        UserError: the ids look like instance numbers.
     """
     for step, smaller_are_classes in _STEPS:
         numbers: defaultdict[int, list[int]] = defaultdict(list)
@@ -37,8 +39,8 @@ def refuse_instances(found: Sequence[int]) -> None:
             shown = ", ".join(str(value) for value in found if value >= step)[:40]
             beyond = f" where a value is {step} or more" if smaller_are_classes else ""
             raise UserError(
-                f"the label maps hold numbers such as {shown}, as instances are numbered (class *"
-                f" {step} + instance); name the folder of the label maps of classes with --labels,"
-                f" or save some (value // {step}{beyond}), or give the ids names in classes.txt"
-                f" ({step}: car) if they are classes"
+                f"the label maps hold numbers such as {shown}, which look like instance numbers"
+                f" (class * {step} + instance); if there are label maps of classes, name their"
+                f" folder with --labels; else save some (value // {step}{beyond}); or, if the"
+                f" numbers are classes, give them names in classes.txt ({step}: car)"
             )

@@ -1,4 +1,4 @@
-"""Public datasets whose label maps tell which they are: the names of their ids."""
+"""Recognition of public datasets by their label maps, and the names of their ids."""
 
 from __future__ import annotations
 
@@ -33,27 +33,24 @@ VOC = (
     "train",
     "tv monitor",
 )
-_CITYSCAPES_IDS = (*range(-1, 34), 255)  # official label ids, and what custom adds
+_CITYSCAPES_IDS = (*range(-1, 34), 255)  # the official label ids, and the usual id of void
 
 
 def known_names(pixels: LabelPixels, pairing: Pairing) -> NameFile | None:
-    """Returns the names of a dataset that is recognised; None for others.
+    """Returns the class names of a public dataset that is recognised; None for other datasets.
 
-    Cityscapes is known by how its files of ids are called, KITTI, which has Cityscapes' ids, by its
-    folders, and Pascal VOC by its palette.
+    Cityscapes is recognised by its file names; KITTI, which has Cityscapes' ids, by its folders;
+    and Pascal VOC by its palette.
 
     Args:
-        pixels: what label maps hold.
-        pairing: how they are called.
+        pixels: the values in the label maps.
+        pairing: the names of the files and folders.
     """
     is_kitti = (pairing.images.name, pairing.labels.name) == ("image_2", "semantic")
     if is_kitti or pairing.label_suffix.endswith("_gtFine_labelIds.png"):
         names = [Named(name, item.label_id) for name, item in CITYSCAPES.items()]
-        void = [
-            Named("void", id)
-            for id in _CITYSCAPES_IDS
-            if id not in {item.label_id for item in CITYSCAPES.values()}
-        ]
+        classes = {named.id for named in names}
+        void = [Named("void", id) for id in _CITYSCAPES_IDS if id not in classes]
         return NameFile(Path("the official ids of Cityscapes"), (*names, *void))
     ids = {id for id in pixels.ids if id != 255}
     if (
@@ -72,11 +69,14 @@ def _has_voc_palette(pixels: LabelPixels) -> bool:
 
 
 def voc_color(number: int) -> RGB:
-    """Returns a colour of Pascal VOC's map: an id's bits, three at a time, are the highest of red,
-    green and blue.
+    """Returns the colour of an id in Pascal VOC's palette.
+
+    The lowest three bits of the id are the highest bits of red, green and blue; the next three bits
+    are their second highest bits, and so on.
     """
-    levels = [
-        sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3))
-        for channel in range(3)
-    ]
-    return levels[0], levels[1], levels[2]
+    red = green = blue = 0
+    for bit in range(3):
+        red |= (number >> 3 * bit & 1) << 7 - bit
+        green |= (number >> 3 * bit + 1 & 1) << 7 - bit
+        blue |= (number >> 3 * bit + 2 & 1) << 7 - bit
+    return red, green, blue

@@ -1,6 +1,4 @@
-"""Class names in a file beside the pictures, in the forms that labelling tools and datasets
-write.
-"""
+"""Reading of files of class names, in the formats of annotation tools and datasets."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ _COLOR_LAST = re.compile(r"(.*\D)[,:\t ]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1
 
 
 class Named(NamedTuple):
-    """A class in a file of names; id and colour where the file has them."""
+    """A class in a file of names, with its id and colour if the file gives them."""
 
     name: str
     id: int | None = None
@@ -47,20 +45,19 @@ class Named(NamedTuple):
 
     @property
     def is_void(self) -> bool:
-        """Whether the name says that its pixels are no class."""
-        return self.name.lower().replace("_", " ").strip() in {
-            word.replace("_", " ").strip() for word in _VOID
-        }
+        """Whether the name means void."""
+        words = {word.replace("_", " ").strip() for word in _VOID}
+        return self.name.lower().replace("_", " ").strip() in words
 
 
 class NameFile(NamedTuple):
-    """A file of names and what it holds, in order.
+    """A file of names and its content.
 
     Attributes:
         path: the file.
-        names: the classes.
-        by_place: whether ids are the places of the lines, as the file gives neither ids nor
-            colours.
+        names: the classes, in the order of the file.
+        by_place: whether the ids are the numbers of the lines, because the file gives neither ids
+            nor colours.
     """
 
     path: Path
@@ -69,8 +66,9 @@ class NameFile(NamedTuple):
 
 
 def find_names(folders: Sequence[Path]) -> NameFile | None:
-    """Reads the first file of names in the folders, in the order of ``FILES``; None if there is
-    none.
+    """Reads the first file of names in some folders, in the order of ``FILES``.
+
+    The result is None if there is no such file.
     """
     for folder in folders:
         for name in FILES:
@@ -87,24 +85,21 @@ def find_names(folders: Sequence[Path]) -> NameFile | None:
 
 
 def read_names(text: str) -> tuple[Named, ...]:
-    """Reads class names, one a line.
+    """Reads class names, one per line.
 
-    Known are ``name``, ``3: name``, ``3,name``, ``r g b name`` (CamVid's label_colors.txt),
-    ``name,r,g,b`` and ``name:r,g,b::`` (CVAT's labelmap.txt); headings, empty lines and those with
-    # are passed over. Where lines hold names alone, a line's place is its id; ``__ignore__`` at the
-    start takes no place, as labelme writes it.
+    A line may be ``name``, ``3: name``, ``3,name``, ``r g b name`` (CamVid's label_colors.txt),
+    ``name,r,g,b`` or ``name:r,g,b::`` (CVAT's labelmap.txt). Headings, empty lines and lines that
+    begin with # are skipped. If all lines are only names, the number of a line (from 0) is its id;
+    labelme's ``__ignore__`` in the first line is then not counted.
 
     Args:
-        text: content of a file.
+        text: the content of a file.
 
     Returns:
-        The classes in order; a name that comes again gets a number.
+        The classes in order; a number is appended to names that occur again.
     """
-    lines = [
-        line.strip()
-        for line in text.splitlines()
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
     names: list[Named] = []
     for place, line in enumerate(lines):
         if not (place == 0 and _is_heading(line, lines[1:])):
@@ -121,11 +116,12 @@ def read_names(text: str) -> tuple[Named, ...]:
 
 
 def read_ade20k(text: str) -> tuple[Named, ...]:
-    """Reads ADE20K's objectInfo150.txt: rows of id, shares, counts and synonyms between tabs; id 0
-    is what is left.
+    """Reads ADE20K's objectInfo150.txt.
+
+    Its rows are id, shares, counts and synonyms, separated by tabs. The id 0 is void.
 
     Args:
-        text: content of the file.
+        text: the content of the file.
     """
     rows = [line.split("\t") for line in text.splitlines()]
     names = [
@@ -137,13 +133,13 @@ def read_ade20k(text: str) -> tuple[Named, ...]:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether lines hold names alone, without ids or colours."""
+    """Returns whether all lines are only names, without ids or colours."""
     parsed = [_parsed(line.strip()) for line in text.splitlines() if line.strip()]
     return all(named.id is None and named.color is None for named in parsed)
 
 
 def _is_heading(line: str, others: Sequence[str]) -> bool:
-    """Whether a first line names columns: it has no number, while all others have."""
+    """Returns whether a first line is a heading: it has no number, but all other lines have."""
     return (
         bool(others)
         and not re.search(r"\d", line)
@@ -165,8 +161,9 @@ def _parsed(line: str) -> Named:
 
 
 def _clean(name: str) -> str:
-    """Returns a name as CLIP reads it: spaces for underscores, no quotes; what follows a comma or ;
-    are synonyms.
+    """Returns a name in plain words for CLIP, without underscores, quotes and synonyms.
+
+    Synonyms follow a comma, semicolon or colon.
     """
     first = re.split(r"[,;:]", name.strip().strip("\"'"))[0]
     return first.replace("_", " ").strip() or "unnamed"

@@ -1,4 +1,4 @@
-"""Names that differ by zeros in front of a number: images/7.jpg with labels/0007.png."""
+"""Detection of names that differ by leading zeros: images/7.jpg with labels/0007.png."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path, PurePosixPath
 
 from clipmask.errors import UserError
 
-_MOST = 6  # files of one name that are looked at
+_MOST = 6  # number of files with the same name that are compared
 # number -> name -> files
 _Groups = defaultdict[str, defaultdict[str, list[PurePosixPath]]]
 
 
 def refuse_padding(folder: Path, files: Sequence[PurePosixPath], paired: int) -> None:
-    """Refuses a folder in which more files belong together by their numbers than by their names.
+    """Refuses a folder in which leading zeros prevent pictures and label maps from matching.
 
     Args:
-        folder: that was looked at.
+        folder: the folder.
         files: all pictures in it, relative to it.
-        paired: how many belong together by their names.
+        paired: the number of pairs with equal names.
 
     Raises:
-        UserError: numbers have zeros in front in one folder and none, or fewer, in another.
+        UserError: without leading zeros, more files would match than by their names.
     """
     by_number: _Groups = defaultdict(lambda: defaultdict(list))
     for file in files:
@@ -41,9 +41,9 @@ def refuse_padding(folder: Path, files: Sequence[PurePosixPath], paired: int) ->
     if len(most) > paired:
         example = " and ".join(most[0])
         raise UserError(
-            f"{folder}: {example} differ by zeros in front of the number, and {len(most)}"
-            " pairs of files do; a picture and its label map need the same name, so rename those of"
-            " one folder"
+            f"{folder}: {example} differ by leading zeros, as do {len(most)} pairs of files in"
+            " all; a picture and its label map need the same name, so rename the files of one"
+            " folder"
         )
 
 

@@ -1,8 +1,9 @@
-"""Which files of a folder are pictures, and which of them the label maps of which.
+"""Guessing which files of a folder are pictures and which are their label maps.
 
-Two files belong together if their names are equal up to how they end (``a.jpg`` and ``a_mask.png``)
-and their folders up to one part of the way (``train/images`` and ``train/masks``). Every such rule
-that the tree suggests is counted; the files themselves say which side is the labels.
+Two files belong together if their names are equal except for the end (``a.jpg`` and
+``a_mask.png``), and their folders are equal except for one part (``train/images`` and
+``train/masks``). For every such rule, the matching files are counted. The pixels of the files
+decide which side of a rule is the label maps.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.data.split_names import SPLIT_NAMES
 from clipmask.errors import UserError
 
-# how the descriptor begins that convert writes
+# the first line of the descriptors that clipmask-data convert writes
 CONVERTED = "# Written by clipmask-data convert."
 LOOKED_FOR = (
     "images/ beside labels/ (or masks/, annotations/, gt/, ...), JPEGImages/ beside"
@@ -34,22 +35,22 @@ _IMAGE_WORDS = re.compile(r"image|img|photo|picture|jpeg|rgb|frame|input", re.IG
 _OTHER_WORDS = re.compile(
     r"instance|object|panoptic|depth|dispar|edge|bound|vis|overlay|pred|color", re.IGNORECASE
 )
-# bounds of the search: endings, folders of one stem, rules read
+# limits of the search: name endings, folders with the same stem, rules whose files are read
 _MOST_ENDINGS, _MOST_FOLDERS, _MOST_RULES = 24, 6, 40
 _WORDS_IN_ENDING = 4
-_SAMPLES = 4  # files of each side that are looked at
+_SAMPLES = 4  # number of files of each side whose pixels are read
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """How label maps are found, in the terms of a descriptor; all paths relative to the folder.
+    """The guessed keys of a descriptor that find label maps; paths are relative to the folder.
 
     Attributes:
-        images, labels: folders.
-        image_suffix: None: any picture.
-        label_suffix: stands in place of a picture's suffix.
+        images, labels: the folders.
+        image_suffix: the end of pictures' names; None: any picture.
+        label_suffix: replaces the suffix of a picture's name.
         label_folders, image_prefix, label_prefix, flat: see ``clipmask.data.file_rule.FileRule``.
-        pairs: (image, label map), in order.
+        pairs: (image, label map), sorted.
     """
 
     images: Path
@@ -65,17 +66,22 @@ class Pairing:
 
 @dataclass(frozen=True)
 class _Rule:
-    """How two files' names and folders differ; ``ends[0]`` is None for any picture's suffix."""
+    """The difference between the names and folders of a picture and its label map.
+
+    Attributes:
+        ends: the ends of the two names; ``ends[0]`` is None for the suffix of any picture.
+        parts: the folders that differ; ("", "") if they are equal. {split} means the name of a
+            split, and * at the end means all subfolders.
+        starts: the beginnings of the two names.
+    """
 
     ends: tuple[str | None, str]
-    # Folders that differ; {split} stands for the name of a split, a * at the end for all
-    # subfolders; "" for the same.
     parts: tuple[str, str]
-    starts: tuple[str, str] = ("", "")  # what names begin with
+    starts: tuple[str, str] = ("", "")
 
     @property
     def length(self) -> int:
-        """Letters of both endings."""
+        """The number of letters in the ends and starts."""
         return len(self.ends[0] or "") + len(self.ends[1]) + len("".join(self.starts))
 
     @property
@@ -85,12 +91,15 @@ class _Rule:
 
 
 def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
-    """Finds the pictures and label maps of a folder; ``inside`` is what the folders of the label
-    maps are called, 1st_manual or gt/fine; None: any.
+    """Finds the pictures and label maps of a folder.
+
+    Args:
+        folder: the folder.
+        inside: the name of the folders of label maps, such as 1st_manual or gt/fine; None: it is
+            guessed.
 
     Raises:
-        UserError: there is no such folder, no picture, or no pictures with what could be their
-            label maps.
+        UserError: there is no such folder, no picture in it, or no files that could be label maps.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -104,33 +113,29 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
     if inside is not None:
         votes = _votes_inside(votes, inside)
         if not votes:
-            raise UserError(f"{folder}: --labels {inside}: no file there is called as a picture")
+            raise UserError(f"{folder}: --labels {inside}: no file there has the name of a picture")
     tried: list[tuple[float, int, Pairing]] = []
-    # ending or folder of binary label maps -> their pictures
+    # folder and name ending of binary label maps -> their pictures
     masks: dict[str, set[PurePosixPath]] = {}
     looks: dict[Path, Look | None] = {}
-    # Both directions of a rule have equal votes; what they read tells them apart.
-    for rule, members in sorted(
-        votes.items(), key=lambda item: (-len(item[1]), item[0].length, str(item[0]))
-    )[:_MOST_RULES]:
+    # Both directions of a rule match equally many files; the pixels of the files decide.
+    rules = sorted(votes.items(), key=lambda item: (-len(item[1]), item[0].length, str(item[0])))
+    for rule, members in rules[:_MOST_RULES]:
         weight = _weight(rule, members, folder, looks)
         if weight > 0:
-            # Of two that pair the same the shorter is more likely meant: _leftImg8bit.png, not
+            # Of two rules with the same pairs, the shorter one is better: _leftImg8bit.png, not
             # _000019_leftImg8bit.png.
             tried.append((weight * len(members), -rule.length, _pairing(rule, members, files)))
-            if all(
-                found and found.values <= 2
-                for found in (_look(folder / pair[1], looks) for pair in members[:9])
-            ):
-                masks.setdefault(f"{rule.parts[1]}/*{rule.ends[1]}".strip("/"), set()).update(
-                    i for i, _ in members
-                )
+            sample = [_look(folder / label, looks) for _, label in members[:9]]
+            if all(found and found.values <= 2 for found in sample):
+                kind = f"{rule.parts[1]}/*{rule.ends[1]}".strip("/")
+                masks.setdefault(kind, set()).update(image for image, _ in members)
     best = max(tried, key=lambda item: item[:2])[2] if tried else None
     refuse_padding(folder, files, len(best.pairs) if best else 0)
     if best is None:
         raise UserError(
-            f"{folder}: {len(files)} pictures, but none with what could be its label map (a"
-            f" file of the same name with few different values); looked for {LOOKED_FOR}."
+            f"{folder}: {len(files)} pictures, but no label maps were found (files of the same"
+            f" names with few different values); looked for {LOOKED_FOR}."
             " Rename the files or folders, or write the YAML file by hand"
         )
     _refuse_mask_for_each_class(folder, best, masks)
@@ -140,29 +145,22 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
 def _refuse_mask_for_each_class(
     folder: Path, best: Pairing, masks: Mapping[str, set[PurePosixPath]]
 ) -> None:
-    """Refuses a folder in which pictures have several masks of two values: each is one class of
-    several.
-    """
+    """Refuses a folder in which each picture has several binary masks, one for each class."""
     pictures = {PurePosixPath(image) for image, _ in best.pairs}
-    own = [kind for kind, images in masks.items() if 2 * len(images & pictures) >= len(pictures)]
-    places = {PurePosixPath(labels) for _, labels in best.pairs}
-    binary = [kind for kind in own if any(place.match(kind) for place in places)]
-    others = [
-        kind
-        for kind in own
-        if kind not in binary and not any(place.match(kind) for place in places)
-    ]
-    if binary and others:
+    kinds = [kind for kind, images in masks.items() if 2 * len(images & pictures) >= len(pictures)]
+    labels = {PurePosixPath(label) for _, label in best.pairs}
+    chosen = {kind for kind in kinds if any(label.match(kind) for label in labels)}
+    if chosen and len(chosen) < len(kinds):
         raise UserError(
-            f"{folder}: the pictures have several masks of two values each"
-            f" ({', '.join(sorted(own)[:6])}): one for each class? Then combine them:"
-            f" clipmask-data convert {folder} --format masks --output FOLDER. Are some no labels,"
-            " but fields of view or the like? Then name the folder of the labels: --labels NAME"
+            f"{folder}: each picture has several masks of two values"
+            f" ({', '.join(sorted(kinds)[:6])}). If there is one mask for each class, combine them:"
+            f" clipmask-data convert {folder} --format masks --output FOLDER. If some are not"
+            " labels, but fields of view or the like, name the folder of the labels: --labels NAME"
         )
 
 
 def _votes_inside(votes: _Votes, inside: str) -> _Votes:
-    """Returns the rules that lead from other folders into those of a name, or of names in a row."""
+    """Returns the rules whose label maps, but not pictures, lie in folders of a given name."""
     middle = f"/{inside.strip('/')}/"
     chosen: _Votes = defaultdict(list)
     for rule, members in votes.items():
@@ -173,21 +171,19 @@ def _votes_inside(votes: _Votes, inside: str) -> _Votes:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Returns all pictures below a folder, relative to it, in order; hidden files and folders are
-    passed over.
-    """
+    """Returns all pictures below a folder, relative to it; hidden files and folders are skipped."""
     return [Path(path) for path in _pictures(folder)]
 
 
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:
-    """Yields all pictures below a folder, in order; hidden files and folders are passed over."""
+    """Yields all pictures below a folder, as ``find_pictures``."""
     for file in files_below(folder, skip=_is_own_output):
         if file.suffix.lower() in PICTURE_SUFFIXES:
             yield PurePosixPath(file.as_posix())
 
 
 def _is_own_output(folder: Path, names: Sequence[str]) -> bool:
-    """Whether ``clipmask-data check`` or ``convert`` made a folder, which holds no new pictures."""
+    """Returns whether a folder is the output of ``clipmask-data check`` or ``convert``."""
     if {"report.json", "classes.png"} <= {*names}:
         return True
     file = folder / f"{folder.resolve().name}.yaml"
@@ -195,15 +191,17 @@ def _is_own_output(folder: Path, names: Sequence[str]) -> bool:
 
 
 def _endings(name: str) -> list[str]:
-    """Returns how a file's name may be thought to end: .png, _mask.png, ..., the shortest first."""
+    """Returns the possible ends of a file's name: .png, _mask.png, ..., the shortest first."""
     stem = PurePosixPath(name).stem
     places = [place for place, letter in enumerate(stem) if letter in "_-." and place > 0]
     return [name[place:] for place in [len(stem), *reversed(places)][:_WORDS_IN_ENDING]]
 
 
 def _votes(files: Sequence[PurePosixPath]) -> _Votes:
-    """Returns the files that each rule pairs."""
-    counts = Counter(end for file in files for end in _endings(file.name))
+    """Returns the pairs of files that match each rule."""
+    counts: Counter[str] = Counter()
+    for file in files:
+        counts.update(_endings(file.name))
     often = [end for end, count in counts.most_common(_MOST_ENDINGS) if count >= len(files) // 100]
     usual = {*often, *(file.suffix for file in files)}
     stems: defaultdict[str | None, defaultdict[str, list[PurePosixPath]]] = defaultdict(
@@ -214,15 +212,15 @@ def _votes(files: Sequence[PurePosixPath]) -> _Votes:
         for end in usual.intersection(_endings(file.name)):
             stems[end][file.name[: -len(end)]].append(file)
     votes: defaultdict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]] = defaultdict(list)
-    # A whole suffix on the pictures' side stands for any: they may be of several formats.
-    for first in [None, *sorted(end for end in usual if PurePosixPath("a" + end).stem != "a")]:
-        for second in sorted(usual):
-            for stem in stems[second]:
-                for image in stems[first].get(stem, [])[:_MOST_FOLDERS]:
-                    for labels in stems[second][stem][:_MOST_FOLDERS]:
-                        if (image != labels and first != second) or image.parent != labels.parent:
-                            rule = _Rule((first, second), _difference(image.parent, labels.parent))
-                            votes[rule].append((image, labels))
+    # Pictures may have several formats, so their end is None instead of a plain suffix.
+    firsts = [None, *sorted(end for end in usual if PurePosixPath("a" + end).stem != "a")]
+    for first, second in itertools.product(firsts, sorted(usual)):
+        for stem in stems[second]:
+            images = stems[first].get(stem, [])[:_MOST_FOLDERS]
+            for image, labels in itertools.product(images, stems[second][stem][:_MOST_FOLDERS]):
+                if (image != labels and first != second) or image.parent != labels.parent:
+                    rule = _Rule((first, second), _difference(image.parent, labels.parent))
+                    votes[rule].append((image, labels))
     _add_prefixes(files, votes)
     _add_flat(votes)
     return votes
@@ -232,15 +230,14 @@ _Votes = defaultdict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]]
 
 
 def _add_prefixes(files: Sequence[PurePosixPath], votes: _Votes) -> None:
-    """Adds rules such as img_000.jpg with mask_000.png, whose names begin differently."""
+    """Adds rules for names with different beginnings, such as img_000.jpg with mask_000.png."""
     begun: defaultdict[str, list[PurePosixPath]] = defaultdict(list)
     for file in files:
         match = re.match(r"[A-Za-z]+[_.-]*(?=\d)|[A-Za-z]+[_.-]+(?=.)", file.name)
         begun[match[0] if match else ""].append(file)
     often = sorted(begun, key=lambda start: -len(begun[start]))[:_MOST_FOLDERS]
-    for first, second in itertools.permutations(
-        [start for start in often if len(begun[start]) > 1], 2
-    ):
+    starts = [start for start in often if len(begun[start]) > 1]
+    for first, second in itertools.permutations(starts, 2):
         stems: defaultdict[str, list[PurePosixPath]] = defaultdict(list)
         for image in begun[first]:
             stems[image.stem[len(first) :]].append(image)
@@ -251,8 +248,9 @@ def _add_prefixes(files: Sequence[PurePosixPath], votes: _Votes) -> None:
 
 
 def _add_flat(votes: _Votes) -> None:
-    """Adds what rules have in common that lead from several folders of pictures to one of label
-    maps.
+    """Adds rules from several folders of pictures to one folder of label maps.
+
+    Each combines the rules of the single folders.
     """
     tops: defaultdict[_Rule, list[_Rule]] = defaultdict(list)
     for rule in votes:
@@ -262,15 +260,13 @@ def _add_flat(votes: _Votes) -> None:
             tops[_Rule(rule.ends, (top, labels), rule.starts)].append(rule)
     for flat, rules in tops.items():
         if len(rules) > 1:
-            members = [pair for rule in rules for pair in votes[rule]]
+            members = list(itertools.chain.from_iterable(votes[rule] for rule in rules))
             if len({labels for _, labels in members}) == len(members):
                 votes[flat] = members
 
 
 def _difference(one: PurePosixPath, other: PurePosixPath) -> tuple[str, str]:
-    """Returns what differs in two ways to a file, without the folders that both begin and end
-    with.
-    """
+    """Returns the parts that differ in two folders, without their common beginning and end."""
     first, second = list(one.parts), list(other.parts)
     while first and second and first[-1] == second[-1]:
         first.pop(), second.pop()
@@ -296,13 +292,16 @@ def _weight(
     folder: Path,
     looks: dict[Path, Look | None],
 ) -> float:
-    """Returns how likely a rule leads from pictures to label maps of classes; 0: it does not."""
+    """Returns a weight of a rule that rates whether it leads from pictures to label maps.
+
+    The weight is 0 if it does not.
+    """
     step = max(1, len(members) // _SAMPLES)
-    images, labels = (
-        [_look(folder / pair[side], looks) for pair in members[::step][:_SAMPLES]]
-        for side in (0, 1)
-    )
-    seen = [(image, label) for image, label in zip(images, labels, strict=True) if image and label]
+    seen: list[tuple[Look, Look]] = []
+    for picture, labels in members[::step][:_SAMPLES]:
+        image, label = _look(folder / picture, looks), _look(folder / labels, looks)
+        if image and label:
+            seen.append((image, label))
     if not seen or not all(label.could_be_labels for _, label in seen):
         return 0.0
     weight = 1.0
@@ -311,7 +310,7 @@ def _weight(
     if richer * 2 < len(seen):
         hints = bool(_LABEL_WORDS.search(labels_text)) + bool(_IMAGE_WORDS.search(images_text))
         hints -= bool(_LABEL_WORDS.search(images_text)) + bool(_IMAGE_WORDS.search(labels_text))
-        weight *= 0.3 if hints > 0 else 0.0  # flat pictures: then only the names can tell
+        weight *= 0.3 if hints > 0 else 0.0  # the pixels don't decide, so the names must
     weight *= 0.2 if any(label.lossy for _, label in seen) else 1.0
     weight *= 1.1 if _LABEL_WORDS.search(labels_text) else 1.0
     weight *= 1.1 if "trainids" in labels_text.lower() else 1.0
@@ -331,7 +330,7 @@ def _pairing(
     members: Sequence[tuple[PurePosixPath, PurePosixPath]],
     files: Sequence[PurePosixPath],
 ) -> Pairing:
-    """Writes a rule in the terms of a descriptor."""
+    """Converts a rule to the keys of a descriptor."""
     pairs = tuple((Path(image), Path(labels)) for image, labels in members)
     suffix, label_suffix = rule.ends
     first, second = rule.starts
@@ -345,24 +344,20 @@ def _pairing(
     images, labels = _common(pairs, 0), _common(pairs, 1)
     names: dict[str, str] = {}
     if not _mirrored(pairs, images, labels):
-        images = labels = Path(
-            os.path.commonpath([str(images), str(labels)]) if images != labels else images
-        )
+        if images != labels:
+            images = labels = Path(os.path.commonpath([str(images), str(labels)]))
         for image, label in pairs:
             names.update(_branch(image.parent, label.parent))
     if suffix is None and len({image.suffix for image, _ in pairs}) == 1 and images == labels:
-        # Beside or above the label maps lie pictures of other kinds, which are none of the
-        # dataset's.
-        known = {str(path) for pair in pairs for path in pair}
+        # Pictures of other kinds may lie among the label maps; they are not part of the dataset.
+        known = {str(path) for path in itertools.chain.from_iterable(pairs)}
         if any(str(file) not in known and Path(file).is_relative_to(images) for file in files):
             suffix = pairs[0][0].suffix
     return Pairing(images, labels, suffix, label_suffix, names, tuple(sorted(pairs)), first, second)
 
 
 def _common(pairs: Sequence[tuple[Path, Path]], side: int) -> Path:
-    """Returns the folder above all files of a side that keeps whatever both sides' folders end
-    with.
-    """
+    """Returns the common folder of one side, above the parts that are equal on both sides."""
     tops = set()
     for pair in pairs:
         own, other = list(pair[side].parent.parts), list(pair[1 - side].parent.parts)
@@ -375,7 +370,7 @@ def _common(pairs: Sequence[tuple[Path, Path]], side: int) -> Path:
 
 
 def _mirrored(pairs: Sequence[tuple[Path, Path]], images: Path, labels: Path) -> bool:
-    """Whether label maps lie below ``labels`` as their pictures lie below ``images``."""
+    """Returns whether the tree below ``labels`` is the same as the tree below ``images``."""
     return all(
         image.is_relative_to(images)
         and label.is_relative_to(labels)
@@ -385,7 +380,7 @@ def _mirrored(pairs: Sequence[tuple[Path, Path]], images: Path, labels: Path) ->
 
 
 def _branch(one: Path, other: Path) -> dict[str, str]:
-    """Returns the names of folders that differ on two ways; one folder may stand for several."""
+    """Returns a mapping of the folders that differ; one folder may become several."""
     if len(one.parts) == len(other.parts):
         return {a: b for a, b in zip(one.parts, other.parts, strict=True) if a != b}
     first, second = _difference(PurePosixPath(one), PurePosixPath(other))

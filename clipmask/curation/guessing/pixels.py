@@ -1,4 +1,4 @@
-"""What a file's pixels look like: a photograph, ids or colours."""
+"""Examination of pixels: whether a file is a photograph, or label ids or colours."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from clipmask.data.label_format import RGB
 from clipmask.errors import UserError
 
 LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
-MOST_VALUES = 4096  # different ones that a label map may have, smoothed edges included
+MOST_VALUES = 4096  # the largest number of different values of a label map with smoothed edges
 ID_MODES = ("L", "P", "1", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 _COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
-_CLEAR = 1 << 24  # stands for a transparent pixel among packed colours
-# share of pixels with neighbours of their own value, from which a lossy file may hold labels
+_CLEAR = 1 << 24  # marks a transparent pixel among packed colours
+# A lossy file may hold labels if at least this share of pixels has only equal neighbours.
 _FLAT = 0.5
-# share of black pixels that touch another colour, from which black is drawn as borders
+# Black is a border colour if at least this share of the black pixels touches another colour.
 _VOID_WIDTH = 0.6
 
 
 class Look(NamedTuple):
-    """A file at a glance.
+    """Statistics of the pixels of one file.
 
     Attributes:
-        mode: Pillow's.
-        lossy: whether its format is.
-        values: how many different ones it has.
-        flat: the share of pixels that have the value of all their neighbours.
+        mode: Pillow's mode.
+        lossy: whether the file format is lossy.
+        values: the number of different values.
+        flat: the share of pixels whose neighbours all have the same value.
     """
 
     mode: str
@@ -45,14 +45,14 @@ class Look(NamedTuple):
 
     @property
     def could_be_labels(self) -> bool:
-        """Whether it may be a label map: one saved as JPEG is flat but along its edges."""
+        """Whether the file may be a label map; one in a lossy format is flat except at edges."""
         if self.mode not in ID_MODES + _COLOR_MODES:
             return False
         return self.flat >= _FLAT if self.lossy else self.values <= MOST_VALUES
 
 
 def look(path: Path) -> Look | None:
-    """Returns how a file looks; None if it can't be read."""
+    """Computes the statistics of a file; None if it can't be read."""
     try:
         with Image.open(path) as image:
             lossy, values = image.format in LOSSY, _values(image)
@@ -63,7 +63,7 @@ def look(path: Path) -> Look | None:
 
 
 def _look_at_bands(path: Path) -> Look | None:
-    """Returns how a TIFF file looks that has more bands than Pillow knows; None if it is none."""
+    """Computes the statistics of a TIFF file that Pillow can't read; None for other files."""
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return None
     try:
@@ -86,19 +86,19 @@ def _values(image: Image.Image) -> NDArray[np.uint32]:
 
 @dataclass
 class LabelPixels:
-    """What the label maps of a sample hold.
+    """Statistics of the pixels of several label maps.
 
     Attributes:
-        files: how many could be read.
-        modes: Pillow's modes and how many files have each.
-        ids: pixels of each id or index, of files with one channel.
-        colors: pixels of each colour, of all files whose pixels have one.
-        id_colors: the colours that palettes give each index that occurs.
-        solid: pixels of each colour all of whose eight neighbours have it too, as no smoothed edge
-            has.
-        transparent: pixels that are transparent; they count in no colour.
-        borders: black pixels that touch another colour.
-        lossy: how many files have a format that changes colours.
+        files: the number of files that could be read.
+        modes: Pillow's modes, with the number of files.
+        ids: the number of pixels of each id or index, in files with one channel.
+        colors: the number of pixels of each colour, in all files with colours.
+        id_colors: for each index that occurs, its colours in the palettes.
+        solid: for each colour, the number of pixels whose eight neighbours have the same colour; it
+            is 0 for the colours of smoothed edges.
+        transparent: the number of transparent pixels, which have no colour.
+        borders: the number of black pixels that touch another colour.
+        lossy: the number of files in a lossy format.
     """
 
     files: int = 0
@@ -113,24 +113,22 @@ class LabelPixels:
 
     @property
     def one_channel(self) -> bool:
-        """Whether the files hold one number a pixel; one stray file among ten does not count."""
+        """Whether at least 90 % of the files have one number per pixel."""
         count = sum(number for mode, number in self.modes.items() if mode in ID_MODES)
         return count >= 0.9 * self.files
 
     @property
     def one_palette(self) -> bool:
-        """Whether an index has the same colour in all files."""
+        """Whether each index has the same colour in all files."""
         return all(len(colors) == 1 for colors in self.id_colors.values())
 
     @property
     def black_is_border(self) -> bool:
-        """Whether black is drawn as thin lines and edges, as between things that nobody
-        labelled.
-        """
+        """Whether black occurs as thin lines and edges only, such as unlabelled borders."""
         return self.colors[0, 0, 0] > 0 and self.borders >= _VOID_WIDTH * self.colors[0, 0, 0]
 
     def add(self, path: Path) -> None:
-        """Counts a file; one that can't be read is passed over."""
+        """Adds the pixels of a file; a file that can't be read is skipped."""
         try:
             with Image.open(path) as opened:
                 image = ImageOps.exif_transpose(opened)
@@ -147,7 +145,7 @@ class LabelPixels:
             return
 
     def _add_wide(self, path: Path) -> None:
-        """Counts a TIFF file of 64 bits."""
+        """Adds the pixels of a 64-bit TIFF file."""
         wide = read_wide_labels(path) if path.suffix.lower() in TIFF_SUFFIXES else None
         if wide is not None and (wide == wide.astype(np.int32)).all():
             self._add_ids(Image.fromarray(wide.astype(np.int32)))
@@ -160,11 +158,9 @@ class LabelPixels:
         self.ids.update(
             {int(value): int(count) for value, count in zip(values, counts, strict=True)}
         )
-        palette = (
-            np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
-            if image.mode == "P"
-            else None
-        )
+        palette = None
+        if image.mode == "P":
+            palette = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
         solid = _solid(pixels)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             if palette is None:
@@ -190,7 +186,7 @@ class LabelPixels:
 
 
 def _solid(pixels: NDArray[Any]) -> dict[Any, int]:
-    """Counts the pixels of each value that have it in common with their eight neighbours."""
+    """Counts, for each value, the pixels whose eight neighbours have the same value."""
     if min(pixels.shape) < 3:
         return {}
     alike = np.ones((pixels.shape[0] - 2, pixels.shape[1] - 2), bool)
@@ -202,8 +198,9 @@ def _solid(pixels: NDArray[Any]) -> dict[Any, int]:
 
 
 def _touching(inside: NDArray[np.bool_]) -> int:
-    """Counts the pixels of a region within two pixels of another one, the picture's edge not
-    counted.
+    """Counts the pixels of a region that are at most two pixels from its border.
+
+    The edge of the picture is not a border.
     """
     core = inside.copy()
     for _ in range(2):
@@ -219,7 +216,7 @@ def _touching(inside: NDArray[np.bool_]) -> int:
 
 
 def read_sample(paths: Iterable[Path]) -> LabelPixels:
-    """Counts what some label maps hold."""
+    """Computes the statistics of several label maps."""
     pixels = LabelPixels()
     for path in paths:
         pixels.add(path)

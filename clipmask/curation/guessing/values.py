@@ -1,6 +1,4 @@
-"""Which values of the label files are classes, which one is void, and what the classes are
-called.
-"""
+"""Guessing which values of the label files are classes, which are void, and the class names."""
 
 from __future__ import annotations
 
@@ -21,22 +19,23 @@ from clipmask.data.label_format import RGB
 from clipmask.errors import UserError
 
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
-_MANY = 64  # colours, from which those that hardly occur are taken for smoothed edges
-_HARDLY = 0.001  # share of all pixels
-_SELDOM = 0.03  # share of all pixels that a smoothed edge's colour may have
-# distance in RGB from the line between two colours, up to which one counts as their blend
+_MANY = 64  # with more colours than this, very rare ones count as smoothed edges
+_HARDLY = 0.001  # largest share of all pixels of a very rare colour
+_SELDOM = 0.03  # largest share of all pixels of a smoothed edge's colour
+# largest distance in RGB from the line between two colours at which a colour is their blend
 _BLEND = 12.0
 _MOST_TOLERANCE = 60.0
-_MAIN, _CELL = 0.005, 16  # of them: the least share, and the side of a cell of colours counted
-_AREA = 0.3  # share of a colour's pixels amid their own colour, from which no edge makes it
-_APART = 40.0  # distance in RGB of two classes in files of a lossy format
+# for main colours of lossy files: their least share of all pixels, and the side of the cells of RGB
+# in which colours are counted together
+_MAIN, _CELL = 0.005, 16
+# A colour is not an edge if at least this share of its pixels has only neighbours of this colour.
+_AREA = 0.3
+_APART = 40.0  # least distance in RGB of two classes in lossy files
 
 
 @dataclass(frozen=True)
 class GuessedClass:
-    """A class: its name, what it is in the files, and its share of the pixels that were looked at,
-    0 to 1.
-    """
+    """A guessed class: its name, id or colour in the files, and share of the pixels (0..1)."""
 
     name: str
     id: int | None = None
@@ -46,18 +45,18 @@ class GuessedClass:
 
 @dataclass(frozen=True)
 class Guess:
-    """What the label files seem to hold.
+    """The guessed content of the label files.
 
     Attributes:
         encoding: as in a descriptor.
-        classes: in the order of class ids.
-        ignore_ids: of void, where files hold ids.
-        void_colors: of void, where they hold colours.
-        transparent: what transparent pixels are: void, a class's name, or None where there are
-            none.
-        tolerance: the distance up to which a colour counts as the nearest class; above 0 where
+        classes: the classes in the order of their class ids.
+        ignore_ids: the ids of void, in files of ids.
+        void_colors: the colours of void, in files of colours.
+        transparent: the meaning of transparent pixels: void or a class's name; None: there are no
+            such pixels.
+        tolerance: the largest distance at which a colour counts as the nearest class; above 0 if
             edges are smoothed.
-        why: sentences that say what was concluded from what: "encoding", "classes" and "void".
+        why: the reasons for "encoding", "classes" and "void", as sentences.
     """
 
     encoding: Literal["ids", "palette", "rgb"]
@@ -70,22 +69,22 @@ class Guess:
 
 
 def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
-    """Concludes what label files hold.
+    """Guesses the content of label files.
 
     Args:
-        pixels: what was found in a sample of them.
-        names: what a file beside them says.
+        pixels: the statistics of a sample of the files.
+        names: the file of class names, if there is one.
 
     Raises:
         UserError: none of the files could be read, or all pixels are void.
     """
     if not pixels.files:
-        raise UserError("none of the label maps that were tried could be read")
+        raise UserError("none of the label maps could be read")
     modes = ", ".join(f"{count} of mode {mode}" for mode, count in pixels.modes.most_common())
     seen = f"{pixels.files} label maps were read: {modes}"
     one_channel = pixels.one_channel
     if pixels.lossy:
-        why = "; some are JPEGs, so colours near a class's count as it"
+        why = "; some are JPEGs, so colours that are similar to a class's count as this class"
         guess = _guess_colors(pixels, names, "rgb", seen + why)
     elif (
         one_channel
@@ -93,19 +92,18 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
         and len(pixels.ids) > 2
         and smoothed_edges(pixels)
     ):
-        guess = _guess_colors(
-            pixels, names, "rgb", seen + "; greys with smoothed edges, so they are read as colours"
-        )
+        why = "; they are grey with smoothed edges, so they are read as colours"
+        guess = _guess_colors(pixels, names, "rgb", seen + why)
     elif one_channel and pixels.one_palette:
-        guess = _guess_ids(pixels, names, seen + "; one channel, so their values are ids")
+        why = "; they have one channel, so their values are ids"
+        guess = _guess_ids(pixels, names, seen + why)
     elif one_channel:
-        guess = _guess_colors(
-            pixels, names, "palette", seen + "; their palettes differ, so their colours count"
-        )
+        why = "; their palettes differ, so they are read by their colours"
+        guess = _guess_colors(pixels, names, "palette", seen + why)
     else:
         guess = _guess_colors(pixels, names, "rgb", seen + ", which hold colours")
     if not guess.classes:
-        raise UserError("the label maps that were read hold nothing but void")
+        raise UserError("all pixels of the label maps that were read are void")
     return guess
 
 
@@ -125,36 +123,31 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     colors = _palette_colors(pixels, classes)
     shown = ", ".join(map(str, found[:20])) + (", ..." if len(found) > 20 else "")
     total = sum(pixels.ids.values())
-    return Guess(
-        "ids",
-        tuple(
-            GuessedClass(
-                named.get(value) or f"class_{place}",
-                value,
-                colors[place] if colors else None,
-                pixels.ids.get(value, 0) / total,
-            )
-            for place, value in enumerate(classes)
-        ),
-        (ignore, *(value for value in void_names if value != ignore)),
-        (),
-        {"encoding": why, "classes": f"ids found: {shown}{from_list}", "void": reason},
-    )
+    guessed = []
+    for place, value in enumerate(classes):
+        name = named.get(value) or f"class_{place}"
+        color = colors[place] if colors else None
+        guessed.append(GuessedClass(name, value, color, pixels.ids.get(value, 0) / total))
+    ignore_ids = (ignore, *(value for value in void_names if value != ignore))
+    reasons = {"encoding": why, "classes": f"ids found: {shown}{from_list}", "void": reason}
+    return Guess("ids", tuple(guessed), ignore_ids, (), reasons)
 
 
 def _begin_at_one(found: Sequence[int], names: NameFile) -> bool:
-    """Whether names without ids stand for 1, 2, ...: 0 was not found, and the largest id is as
-    large as there are names, so that it would have none if the first stood for 0.
+    """Returns whether names without ids have the ids 1, 2, ... instead of 0, 1, ....
 
-    Where 0 was found too, either 0 or the largest id has no name, and nothing says which.
+    They do if the id 0 was not found, and the largest id equals the number of names: it would have
+    no name if the first name had the id 0. If 0 was found too, either 0 or the largest id has no
+    name, and nothing says which.
     """
     ids = [value for value in found if value not in (-1, 255)]
     return names.by_place and bool(ids) and min(ids) > 0 and max(ids) == len(names.names)
 
 
 def _palette_colors(pixels: LabelPixels, ids: Sequence[int]) -> list[RGB] | None:
-    """Returns the colour that palettes give each id; None if some have none, or equal ones, or all
-    are grey.
+    """Returns the colour of each id in the palettes.
+
+    The result is None if an id has no colour, if two ids have the same, or if all are grey.
     """
     colors = [min(pixels.id_colors[value]) for value in ids if pixels.id_colors.get(value)]
     grey = all(red == green == blue for red, green, blue in colors)
@@ -162,24 +155,23 @@ def _palette_colors(pixels: LabelPixels, ids: Sequence[int]) -> list[RGB] | None
 
 
 def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]:
-    """Returns the id of void, and why."""
+    """Guesses the id of void; returns it with the reason."""
     if void_names:
         return void_names[0], f"the file of names calls {void_names[0]} void"
     if -1 in found:
-        return -1, "-1 occurs: void by custom"
+        return -1, "-1 occurs, which is usually void"
     others = [value for value in found if value != 255]
     if 255 not in found:
-        return 255, "255 by custom; it did not occur"
-    # Masks of a drawing program, 0 and 255, or levels of grey spread up to white: there 255 is a
-    # class.
+        return 255, "255, the usual id; it does not occur"
+    # In masks of 0 and 255, and in grey levels that are spread up to white, 255 is a class.
     if not others or (others != [0] and max(others) <= 2 * len(others) + 32):
-        return 255, "255 occurs, far from the other ids: void by custom"
+        return 255, "255 occurs, far from the other ids; it is usually void"
     free = next(value for value in range(254, -1, -1) if value not in found)
-    return free, f"255 seems to be a class here, as in masks of 0 and 255; {free} stands for none"
+    return free, f"255 seems to be a class here, as in masks of 0 and 255; {free} does not occur"
 
 
 def _named_ids(pixels: LabelPixels, names: NameFile | None) -> dict[int, str | None]:
-    """Returns the name of each id that a file gives; None for void."""
+    """Returns the name of each id in a file of names; None for void."""
     if names is None:
         return {}
     by_color = {min(colors): value for value, colors in pixels.id_colors.items()}
@@ -203,64 +195,55 @@ def _guess_colors(
     total = sum(pixels.colors.values())
     edges = smoothed_edges(pixels) - listed.keys()
     found = [color for color, _ in pixels.colors.most_common()]
-    clean = [color for color in found if color not in edges]
-    kept = [
-        c
-        for c in clean
-        if len(clean) <= _MANY or c in listed or pixels.colors[c] >= _HARDLY * total
-    ]
+    kept = [color for color in found if color not in edges]
+    if len(kept) > _MANY:
+        kept = [c for c in kept if c in listed or pixels.colors[c] >= _HARDLY * total]
     reason = f"{len(found)} colours were found"
     if len(kept) < len(found):
         reason += (
-            f", of which {len(found) - len(kept)} hardly occur, as smoothed edges do: they count as"
-            " the nearest class, or as void"
+            f", of which {len(found) - len(kept)} are very rare, as the colours of smoothed edges"
+            " are: they count as the nearest class, or as void"
         )
-    void, void_reason = _void_colors(
-        pixels, {c: item.is_void for c, item in listed.items()}, is_camvid
-    )
-    order = [c for c in listed if c not in void] + sorted(
-        c for c in kept if c not in void and c not in listed
-    )
+    listed_void = {color: item.is_void for color, item in listed.items()}
+    void, void_reason = _void_colors(pixels, listed_void, is_camvid)
+    order = [color for color in listed if color not in void]
+    order += sorted(color for color in kept if color not in void and color not in listed)
     if known:
-        order = [c for c in CAMVID.values() if c in kept]
-        reason += "; all are CamVid's, and so are the names"
-    classes = tuple(
-        GuessedClass(
-            listed[c].name if c in listed else known.get(c, f"class_{place}"),
-            color=c,
-            share=pixels.colors[c] / total,
-        )
-        for place, c in enumerate(order)
-    )
+        order = [color for color in CAMVID.values() if color in kept]
+        reason += "; all are CamVid's, so the names are CamVid's too"
+    classes: list[GuessedClass] = []
+    for place, color in enumerate(order):
+        name = listed[color].name if color in listed else known.get(color, f"class_{place}")
+        classes.append(GuessedClass(name, color=color, share=pixels.colors[color] / total))
     transparent = None
     if pixels.transparent and len(classes) < 2:
         transparent = "background"
-        classes = (GuessedClass(transparent), *classes)
-        reason += "; transparent pixels are what is around the one class"
+        classes.insert(0, GuessedClass(transparent))
+        reason += "; transparent pixels are the background of the one class"
     elif pixels.transparent:
         transparent = "void"
-        void_reason += "; so are transparent pixels, unless you give transparent: a class's name"
+        void_reason += "; transparent pixels are void too, unless transparent: names a class"
     tolerance = _tolerance([*order, *void]) if pixels.lossy or len(kept) < len(found) else 0.0
-    why_all = {"encoding": why, "classes": reason, "void": void_reason}
-    return Guess(encoding, classes, (255,), tuple(void), why_all, transparent, tolerance)
+    reasons = {"encoding": why, "classes": reason, "void": void_reason}
+    return Guess(encoding, tuple(classes), (255,), tuple(void), reasons, transparent, tolerance)
 
 
 def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
-    """Returns the colours that are blends of two others along their edges: rare, and nowhere more
-    than a line.
+    """Returns the colours of smoothed edges.
+
+    They are blends of two other colours, rare, and form lines but no areas.
 
     Args:
-        pixels: what was found; ``solid`` tells areas from lines.
+        pixels: the statistics of the label maps; ``solid`` distinguishes areas from lines.
     """
     if pixels.lossy:
         return set(pixels.colors) - set(_main_colors(pixels))
     total = sum(pixels.colors.values())
-    areas = np.array(
-        [color for color, count in pixels.colors.items() if pixels.solid[color]], float
-    )
-    lines = [
-        c for c, count in pixels.colors.items() if not pixels.solid[c] and count < _SELDOM * total
-    ]
+    areas = np.array([color for color in pixels.colors if pixels.solid[color]], float)
+    lines = []
+    for color, count in pixels.colors.items():
+        if not pixels.solid[color] and count < _SELDOM * total:
+            lines.append(color)
     if not lines or len(areas) < 2 or len(areas) > _MANY:
         return set()
     tested = np.array(lines, float)
@@ -270,14 +253,15 @@ def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
         share = ((tested - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
         blended |= np.linalg.norm(tested - one - share[:, None] * along, axis=1) <= _BLEND
     found = {color for color, is_blend in zip(lines, blended.tolist(), strict=True) if is_blend}
-    if found:  # then what occurs still less is a blend of three or more, where edges meet
+    if found:  # even rarer colours are blends of three or more, where edges meet
         found |= {color for color in lines if pixels.colors[color] < _HARDLY * total}
     return found
 
 
 def _main_colors(pixels: LabelPixels) -> list[RGB]:
-    """Returns the colours that lossy files are about: of those near each other the most frequent,
-    without blends of two others.
+    """Returns the main colours of lossy files.
+
+    Of similar colours, the most frequent is a main colour; blends of two others are not.
     """
     colors = np.array(list(pixels.colors), float)
     counts = np.array(list(pixels.colors.values()), float)
@@ -300,7 +284,7 @@ def _main_colors(pixels: LabelPixels) -> list[RGB]:
 
 
 def _is_blend(color: np.ndarray, areas: np.ndarray) -> bool:
-    """Whether a colour lies near the line between two of ``areas`` (N, 3)."""
+    """Returns whether a colour lies near the line between two of ``areas`` (N, 3)."""
     for one, other in itertools.combinations(areas, 2):
         along = other - one
         share = ((color - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
@@ -310,7 +294,7 @@ def _is_blend(color: np.ndarray, areas: np.ndarray) -> bool:
 
 
 def _tolerance(colors: Sequence[RGB]) -> float:
-    """Returns a distance within which each colour's surroundings are its own."""
+    """Returns a tolerance that is at most half the distance between any two colours."""
     table = np.array(colors, float)
     distance = np.linalg.norm(table[:, None] - table, axis=-1)
     apart = distance[~np.eye(len(table), dtype=bool)]
@@ -320,27 +304,26 @@ def _tolerance(colors: Sequence[RGB]) -> float:
 def _void_colors(
     pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool
 ) -> tuple[list[RGB], str]:
-    """Returns the colours of void, and why.
+    """Guesses the colours of void; returns them with the reason.
 
     Args:
-        pixels: what was found.
-        listed: whether the file of names calls a colour void.
-        is_camvid: all colours are CamVid's.
+        pixels: the statistics of the label maps.
+        listed: the colours in the file of names -> whether the file calls them void.
+        is_camvid: whether all colours are CamVid's.
     """
     named = [color for color, is_void in listed.items() if is_void]
     if named:
         return named, "the file of names calls it void"
     others = set(pixels.colors) - {BLACK, VOC_BORDER}
     if VOC_BORDER in pixels.colors and VOC_BORDER not in listed and others <= _voc_colors():
-        return [
-            VOC_BORDER
-        ], "224, 224, 192 is the border in Pascal VOC, whose colours all others are"
+        reason = "224, 224, 192 is the border in Pascal VOC, and all other colours are VOC's"
+        return [VOC_BORDER], reason
     if BLACK in pixels.colors and BLACK not in listed:
         if is_camvid:
-            return [BLACK], "black is void in CamVid, whose colours all others are"
+            return [BLACK], "black is void in CamVid, and all other colours are CamVid's"
         if len(others) > 1 and pixels.black_is_border:
-            return [BLACK], "black is drawn as thin lines and edges, as what nobody labelled"
-        return [], "none; if black is what nobody labelled, move [0, 0, 0] from the classes to here"
+            return [BLACK], "black occurs as thin lines and edges only, like unlabelled borders"
+        return [], "none; if black means unlabelled, move [0, 0, 0] from the classes to here"
     return [], "none was found"
 
 
@@ -349,17 +332,16 @@ def _voc_colors() -> set[RGB]:
 
 
 def rename(guess: Guess, names: Sequence[str]) -> Guess:
-    """Returns a guess with names in place of those that were found, in the order of its classes.
+    """Returns a guess with other class names, given in the order of its classes.
 
-    A class that is called void, unlabeled or the like becomes void.
+    A class with a name such as void or unlabeled becomes void.
 
     Raises:
-        UserError: there are not as many names as classes.
+        UserError: the number of names differs from the number of classes.
     """
     if len(names) != len(guess.classes):
-        shown = ", ".join(
-            str(item.id if item.color is None else list(item.color)) for item in guess.classes
-        )
+        values = [item.id if item.color is None else list(item.color) for item in guess.classes]
+        shown = ", ".join(map(str, values))
         raise UserError(
             f"--names has {len(names)} names, but {len(guess.classes)} classes were found: {shown}"
         )
@@ -372,13 +354,13 @@ def rename(guess: Guess, names: Sequence[str]) -> Guess:
         return replace(guess, classes=classes)
     why = {**guess.why, "void": "--names says so"}
     ids = tuple(item.id for item in void if item.id is not None)
-    colors = tuple(
-        item.color for item in void if item.color is not None and guess.encoding != "ids"
-    )
+    colors: tuple[RGB, ...] = ()
+    if guess.encoding != "ids":
+        colors = tuple(item.color for item in void if item.color is not None)
     kept = tuple(id for id in guess.ignore_ids if id not in ids)
-    transparent = (
-        "void" if any(item.name == guess.transparent for item in void) else guess.transparent
-    )
+    transparent = guess.transparent
+    if any(item.name == transparent for item in void):
+        transparent = "void"
     return replace(
         guess,
         classes=classes,

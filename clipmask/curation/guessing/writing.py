@@ -1,4 +1,4 @@
-"""The text of a descriptor, with comments for the person who corrects it."""
+"""Writing of a guessed descriptor, with comments for the person who corrects it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from clipmask.curation.guessing.values import GuessedClass
 
 
 def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
-    """Writes a descriptor.
+    """Returns the text of a descriptor.
 
     Args:
-        guess: what was concluded.
-        name: of the dataset.
-        place: the folder that the file will lie in; paths are relative to it.
+        guess: the guess about the folder.
+        name: the name of the dataset.
+        place: the folder of the file; paths are relative to it.
     """
     pairing, values = guess.pairing, guess.values
     total = len(pairing.pairs)
     lines = [
         (
-            f"# Written by clipmask-data init, which looked at {guess.folder} and read"
-            f" {guess.num_sampled} of its {total} label maps."
+            f"# Written by clipmask-data init for {guess.folder}, from {guess.num_sampled} of its"
+            f" {total} label maps."
         ),
         (
-            "# Correct it, then: clipmask-data check reads all, train_net.py --dataset trains. All"
-            " paths are relative to this file."
+            "# Correct it, check it with clipmask-data check, and train with train_net.py"
+            " --dataset. All paths are relative to this file."
         ),
         f"name: {_scalar(name)}",
         f"images: {_scalar(_relative(guess.folder / pairing.images, place))}",
@@ -38,39 +38,34 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
     ]
     if pairing.image_suffix is not None:
         lines.append(f"image_suffix: {_scalar(pairing.image_suffix)}")
-    lines.append(
-        f"label_suffix: {_scalar(pairing.label_suffix)}  # stands in place of a picture's suffix"
-    )
+    lines.append(f"label_suffix: {_scalar(pairing.label_suffix)}  # replaces the picture's suffix")
     if pairing.image_prefix or pairing.label_prefix:
         if pairing.image_prefix:
             lines.append(f"image_prefix: {_scalar(pairing.image_prefix)}")
         lines.append(
-            f"label_prefix: {_scalar(pairing.label_prefix)}  # stands in place of a picture's"
-            " prefix"
+            f"label_prefix: {_scalar(pairing.label_prefix)}  # replaces the picture's prefix"
         )
     if pairing.flat:
-        lines.append(
-            "labels_flat: true  # all label maps lie in one folder, whatever the pictures' folders"
-        )
+        lines.append("labels_flat: true  # all label maps lie in one folder")
     if pairing.label_folders:
         lines += [
-            "# Where a picture's path has the first folder, its label map's has the second:",
+            "# The second folder replaces the first in the path of a label map:",
             f"label_folders: {_mapping(pairing.label_folders)}",
         ]
     lines += ["", f"# {values.why['encoding']}.", f"encoding: {values.encoding}"]
-    lines += ["", f"# Void, pixels that count nowhere: {values.why['void']}."]
+    lines += ["", f"# Void (pixels without a class): {values.why['void']}."]
     if values.encoding == "ids":
         ids = values.ignore_ids
         lines.append(f"ignore_id: {ids[0] if len(ids) == 1 else list(ids)}")
     else:
         lines.append(f"void_colors: {json.dumps([list(color) for color in values.void_colors])}")
     if values.transparent is not None:
-        lines.append(f"transparent: {_scalar(values.transparent)}  # what transparent pixels are")
+        lines.append(f"transparent: {_scalar(values.transparent)}  # what transparent pixels mean")
     if values.tolerance:
         lines += [
             (
-                "# Colours of smoothed edges count as the nearest class up to this distance, and as"
-                " void beyond it:"
+                "# Up to this distance, colours of smoothed edges count as the nearest class;"
+                " beyond it, they are void:"
             ),
             f"color_tolerance: {values.tolerance:g}",
             "others: void",
@@ -89,12 +84,10 @@ def descriptor_text(guess: FolderGuess, name: str, place: Path) -> str:
 
 
 def _class_comment(guess: FolderGuess) -> list[str]:
-    """Returns what stands above the classes."""
-    origin = (
-        f"from {guess.names_from}"
-        if guess.names_from
-        else "PLACEHOLDERS: put the true names in their place"
-    )
+    """Returns the comment above the classes."""
+    origin = "PLACEHOLDERS: replace them by the true names"
+    if guess.names_from:
+        origin = f"from {guess.names_from}"
     return [
         f"# Names are {origin}. CLIP reads them, so plain words are best.",
         f"# {guess.values.why['classes']}. A class may also have synonyms: [other names].",
@@ -102,7 +95,7 @@ def _class_comment(guess: FolderGuess) -> list[str]:
 
 
 def _class_line(item: GuessedClass, number: int, ids: bool) -> str:
-    """Returns a class with a hint that helps to tell which one it is."""
+    """Returns the line of a class, with a hint that helps to identify the class."""
     hint = f"{100 * item.share:.1f} % of the pixels" if item.share else "not found"
     if ids and item.id == number and item.color is None:
         return f"  - {_scalar(item.name)}  # id {number}, {hint}"
@@ -133,16 +126,15 @@ def _relative(path: Path, place: Path) -> str:
 
 
 def _mapping(values: dict[str, Any]) -> str:
-    return (
-        "{" + ", ".join(f"{_scalar(key)}: {_scalar(value)}" for key, value in values.items()) + "}"
-    )
+    items = ", ".join(f"{_scalar(key)}: {_scalar(value)}" for key, value in values.items())
+    return f"{{{items}}}"
 
 
 def _scalar(value: Any) -> str:
-    """Returns a value as YAML, a text in quotes only where it must."""
+    """Returns a value in YAML; a text has quotes only if YAML needs them."""
     if not isinstance(value, str):
         return json.dumps(value)
-    try:  # inside of a mapping, for that is where it is read with least room
+    try:  # in a mapping, where most characters need quotes
         plain = yaml.safe_load(f"{{key: {value}}}") == {"key": value} and "#" not in value
     except yaml.YAMLError:
         plain = False

@@ -132,7 +132,7 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
             {"a.json": '{"images": [{}], "annotations": [], "categories": []}'},
             "not as COCO's format says",
         ),
-        ({"a.json": '{"images": [], "annotations": [], "categories": []}'}, "are of no picture"),
+        ({"a.json": '{"images": [], "annotations": [], "categories": []}'}, "no picture"),
         ({"a.xml": "<annotations><image/></annotations>"}, "not as CVAT's format says"),
     ],
 )
@@ -151,7 +151,7 @@ def test_arrays_that_are_no_label_maps_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.npy: has the shape \(3, 30, 40\)"):
         convert(tmp_path / "data", None, tmp_path / "out", Options())
     np.save(tmp_path / "data/a.npy", np.zeros((4, 4), np.uint8))
-    with pytest.raises(UserError, match=r"a\.npy: is 4x4 .* its picture 40x30"):
+    with pytest.raises(UserError, match=r"a\.npy: is 4x4 .* picture is 40x30"):
         convert(tmp_path / "data", None, tmp_path / "out", Options())
 
 

@@ -77,9 +77,9 @@ def test_the_text_explains_itself(tmp_path: Path) -> None:
     TREES["camvid"](tmp_path)
     text = descriptor_text(guess_folder(tmp_path, sample=2), "mine", tmp_path)
     for words in (
-        "read 2 of its 6 label maps",
+        "2 of its 6 label maps",
         "PLACEHOLDERS",
-        "255 by custom",
+        "# Void (pixels without a class): 255",
         "clipmask-data check",
         "folders: train",
     ):

@@ -101,7 +101,7 @@ def test_left_and_right_pictures_are_no_labels(tmp_path: Path) -> None:
         save(photo(number + 9), tmp_path / f"right/{number}.jpg")
     with pytest.raises(
         UserError,
-        match=r"6 pictures, but none with what could be its label map.*looked for images/",
+        match=r"6 pictures, but no.*label map.*looked for images/",
     ):
         find_pairing(tmp_path)
 
@@ -119,9 +119,7 @@ def test_one_mask_for_each_class_is_not_taken_for_a_label_map(tmp_path: Path, pa
         save(photo(number), tmp_path / f"images/s{number}.jpg")
         for kind in ("crop", "weed", "soil"):
             save(grey(2), tmp_path / pattern.format(kind, f"s{number}"))
-    with pytest.raises(
-        UserError, match=r"one for each class.*clipmask-data convert .* --format masks"
-    ):
+    with pytest.raises(UserError, match=r"for each class.*clipmask-data convert .* --format masks"):
         find_pairing(tmp_path)
 
 

@@ -121,7 +121,7 @@ def test_smoothed_edges_are_no_classes(tmp_path: Path) -> None:
     pixels[0, :200] = np.random.default_rng(0).integers(0, 256, (200, 3))
     guess = _guess(tmp_path, Image.fromarray(pixels))
     assert {item.color for item in guess.classes} == set(COLORS)
-    assert "hardly occur" in guess.why["classes"]
+    assert "smoothed edges" in guess.why["classes"]
 
 
 def test_new_names_in_order_and_as_many(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_nothing_to_conclude_from(tmp_path: Path) -> None:
     assert pixels.files == 0
     with pytest.raises(UserError, match="could be read"):
         guess_values(pixels, None)
-    with pytest.raises(UserError, match="nothing but void"):
+    with pytest.raises(UserError, match="void"):
         guess_values(LabelPixels(files=1, modes=Counter(L=1), ids=Counter({255: 9})), None)
 
 
