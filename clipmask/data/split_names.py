@@ -31,10 +31,19 @@ def split_name(text: str) -> str | None:
     """Returns the split that a folder's or file's name has as a word in it: images_train ->
     train.
     """
-    words = {
-        SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SPLIT_NAMES
-    }
+    words = _splits_in(text)
     return words.pop() if len(words) == 1 else None
+
+
+def is_train_and_val(text: str) -> bool:
+    """Whether a name says that both are in it, as trainval and train_val do."""
+    joined = re.sub(r"train(?=val)", "train ", text.lower())
+    return _splits_in(joined) == {"train", "val"}
+
+
+def _splits_in(text: str) -> set[str]:
+    words = re.split(r"[^a-z]+", text.lower())
+    return {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
 
 
 def read_json_lists(file: Path) -> dict[str | None, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipmask.data.split_names import read_json_lists, split_name
+from clipmask.data.split_names import is_train_and_val, read_json_lists, split_name
 from clipmask.errors import UserError
 
 
@@ -26,6 +26,13 @@ from clipmask.errors import UserError
 )
 def test_names_of_splits(text: str, split: str | None) -> None:
     assert split_name(text) == split
+
+
+@pytest.mark.parametrize("text", ["trainval", "train_val", "train-validation", "TrainVal"])
+def test_train_and_val_together(text: str) -> None:
+    assert is_train_and_val(text)
+    assert not is_train_and_val("train")
+    assert not is_train_and_val("train_test")
 
 
 def _read(folder: Path, content: Any) -> dict[str | None, list[str]]:

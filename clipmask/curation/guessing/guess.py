@@ -14,7 +14,7 @@ from clipmask.curation.guessing.naming import NameFile, find_names
 from clipmask.curation.guessing.pairing import Pairing, find_pairing
 from clipmask.curation.guessing.pixels import read_sample
 from clipmask.curation.guessing.values import Guess, guess_values, rename
-from clipmask.data.split_names import read_json_lists, split_name
+from clipmask.data.split_names import is_train_and_val, read_json_lists, split_name
 from clipmask.data.splits import JSON, LISTS, Index, named_pictures, picture_index
 from clipmask.errors import UserError
 
@@ -40,6 +40,7 @@ class Splits:
 
 
 SHOWN: tuple[str, ...] = ("train", "val", "test")  # splits in the order in which they are written
+_BOTH = "trainval"  # lists of train and val together
 SHARES = Splits(
     {"train": 0.8, "val": 0.2}, "shares: no folders or lists of train and val were found"
 )
@@ -153,10 +154,10 @@ def _split_folders(pairing: Pairing) -> Splits | None:
     found: defaultdict[str, set[str]] = defaultdict(set)
     for image, _ in pairing.pairs:
         parts = image.parent.relative_to(pairing.images).parts
-        place = next((place for place, part in enumerate(parts) if split_name(part)), None)
+        place = next((place for place, part in enumerate(parts) if _split_of_folder(part)), None)
         if place is None:
             return None
-        found[split_name(parts[place]) or ""].add("/".join(parts[: place + 1]))
+        found[_split_of_folder(parts[place]) or ""].add("/".join(parts[: place + 1]))
     if (
         "train" not in found
         or len(found) < 2
@@ -167,6 +168,11 @@ def _split_folders(pairing: Pairing) -> Splits | None:
     return Splits(dict(sources), f"folders: {', '.join(sources.values())}")
 
 
+def _split_of_folder(name: str) -> str | None:
+    """Returns the split that a folder's name tells; train_val beside test is to be trained on."""
+    return "train" if is_train_and_val(name) else split_name(name)
+
+
 def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | None:
     """Finds lists of the pictures of each split.
 
@@ -175,27 +181,48 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
         passed: lists that name none of the pictures are added to it.
     """
     index = picture_index([image.relative_to(pairing.images) for image, _ in pairing.pairs])
-    tops = dict.fromkeys((Path(), pairing.images, *pairing.images.parents))
-    for inside in (top / place for top in tops for place in _LISTS):
+    ways = (pairing.images, *pairing.images.parents, pairing.labels, *pairing.labels.parents)
+    for inside in (top / place for top in dict.fromkeys((Path(), *ways)) for place in _LISTS):
         paths = sorted((folder / inside).glob("*.*"))
         for endings in (LISTS, (JSON,)):  # lists of both kinds are not mixed
             found: dict[str, Path] = {}
             for path in paths:
-                split, says_split = split_name(path.stem), "split" in path.stem.lower()
-                if path.suffix.lower() not in endings or not (split or says_split):
-                    continue
-                own = inside / path.name
-                listed = _listed_splits(path, split, index)
-                found |= {each: own for each in listed if each not in found}
-                # a train.json that lists no pictures may have any other purpose
-                if not listed and (says_split or JSON not in endings):
-                    passed.append(str(own))
+                if path.suffix.lower() in endings:
+                    _add_lists(path, inside / path.name, index, found, passed)
+            if _BOTH in found and "train" not in found:
+                found["train"] = found[_BOTH]
+            found.pop(_BOTH, None)
             if "train" in found and len(found) > 1:
                 lists = {each: found[each] for each in SHOWN if each in found}
                 files = ", ".join(dict.fromkeys(map(str, lists.values())))
                 return Splits(dict(lists), f"lists: {files}")
             passed += [str(own) for own in dict.fromkeys(found.values())]
     return None
+
+
+def _add_lists(
+    path: Path, own: Path, index: Index, found: dict[str, Path], passed: list[str]
+) -> None:
+    """Adds the splits that a file lists to ``found``, or the file to ``passed`` if it should be a
+    list, and names no picture.
+
+    Args:
+        path: of the file.
+        own: its path in the folder.
+        index: of the pictures.
+        found: split to file; trainval stands there as ``_BOTH``.
+        passed: files that are not understood.
+    """
+    is_json, says_split = path.suffix.lower() == JSON, "split" in path.stem.lower()
+    split = _BOTH if is_train_and_val(path.stem) else split_name(path.stem)
+    if not (split or says_split):
+        return
+    listed = _listed_splits(path, split, index)
+    for each in listed:
+        found.setdefault(each, own)
+    # train.json may be anything, and trainval.txt of pictures without labels is of no use
+    if not listed and split != _BOTH and (says_split or not is_json):
+        passed.append(str(own))
 
 
 def _listed_splits(path: Path, split: str | None, index: Index) -> list[str]:
@@ -214,7 +241,8 @@ def _listed_splits(path: Path, split: str | None, index: Index) -> list[str]:
     except UserError:
         return []
     named = {own or split: names for own, names in lists.items()}
-    return [own for own, names in named.items() if own in SHOWN and _names_some(names, index)]
+    known = (*SHOWN, _BOTH)
+    return [own for own, names in named.items() if own in known and _names_some(names, index)]
 
 
 def _names_some(lines: Sequence[str], index: Index) -> bool:

@@ -115,8 +115,8 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
         if not votes:
             raise UserError(f"{folder}: --labels {inside}: no file there has the name of a picture")
     tried: list[tuple[float, int, Pairing]] = []
-    # folder and name ending of binary label maps -> their pictures
-    masks: dict[str, set[PurePosixPath]] = {}
+    # folder and name ending of binary label maps -> pictures with these label maps
+    masks: dict[str, set[tuple[PurePosixPath, PurePosixPath]]] = {}
     looks: dict[Path, Look | None] = {}
     # Both directions of a rule match equally many files; the pixels of the files decide.
     rules = sorted(votes.items(), key=lambda item: (-len(item[1]), item[0].length, str(item[0])))
@@ -129,7 +129,7 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
             sample = [_look(folder / label, looks) for _, label in members[:9]]
             if all(found and found.values <= 2 for found in sample):
                 kind = f"{rule.parts[1]}/*{rule.ends[1]}".strip("/")
-                masks.setdefault(kind, set()).update(image for image, _ in members)
+                masks.setdefault(kind, set()).update(members)
     best = max(tried, key=lambda item: item[:2])[2] if tried else None
     refuse_padding(folder, files, len(best.pairs) if best else 0)
     if best is None:
@@ -143,19 +143,31 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
 
 
 def _refuse_mask_for_each_class(
-    folder: Path, best: Pairing, masks: Mapping[str, set[PurePosixPath]]
+    folder: Path,
+    best: Pairing,
+    masks: Mapping[str, set[tuple[PurePosixPath, PurePosixPath]]],
 ) -> None:
     """Refuses a folder in which each picture has several binary masks, one for each class."""
     pictures = {PurePosixPath(image) for image, _ in best.pairs}
-    kinds = [kind for kind, images in masks.items() if 2 * len(images & pictures) >= len(pictures)]
-    labels = {PurePosixPath(label) for _, label in best.pairs}
-    chosen = {kind for kind in kinds if any(label.match(kind) for label in labels)}
-    if chosen and len(chosen) < len(kinds):
+    taken = {PurePosixPath(labels) for _, labels in best.pairs}
+    binary: list[str] = []
+    others: list[str] = []
+    for kind, members in masks.items():
+        mine = [(image, labels) for image, labels in members if image in pictures]
+        # in films, a label map of another picture may have the same name in another folder
+        beside = {image for image, labels in mine if labels not in taken}
+        own = {image for image, labels in mine if labels in taken}
+        if 2 * len(beside) >= len(pictures):
+            others.append(kind)
+        elif 2 * len(own) >= len(pictures):
+            binary.append(kind)
+    if binary and others:
         raise UserError(
             f"{folder}: each picture has several masks of two values"
-            f" ({', '.join(sorted(kinds)[:6])}). If there is one mask for each class, combine them:"
-            f" clipmask-data convert {folder} --format masks --output FOLDER. If some are not"
-            " labels, but fields of view or the like, name the folder of the labels: --labels NAME"
+            f" ({', '.join(sorted(binary + others)[:6])}). If there is one mask for each class,"
+            f" combine them: clipmask-data convert {folder} --format masks --output FOLDER. If some"
+            " are not labels, but fields of view or the like, name the folder of the labels:"
+            " --labels NAME"
         )
 
 
@@ -316,6 +328,7 @@ def _weight(
     weight *= 1.1 if "trainids" in labels_text.lower() else 1.0
     weight *= 0.5 if _OTHER_WORDS.search(labels_text) else 1.0
     weight *= 0.9 if _LABEL_WORDS.search(images_text) else 1.0
+    weight *= 0.8 if _OTHER_WORDS.search(images_text) else 1.0
     return weight
 
 

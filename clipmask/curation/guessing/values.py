@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from clipmask.curation.guessing.instances import refuse_instances
 from clipmask.curation.guessing.known import voc_color
 from clipmask.curation.guessing.naming import Named, NameFile
 from clipmask.curation.guessing.pixels import LabelPixels
+from clipmask.curation.guessing.smoothing import (
+    HARDLY,
+    MANY,
+    are_smoothed_greys,
+    smoothed_edges,
+    tolerance_of,
+)
 from clipmask.data.datasets.camvid import CLASSES as CAMVID
 from clipmask.data.label_format import RGB
 from clipmask.errors import UserError
 
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
-_MANY = 64  # with more colours than this, very rare ones count as smoothed edges
-_HARDLY = 0.001  # largest share of all pixels of a very rare colour
-_SELDOM = 0.03  # largest share of all pixels of a smoothed edge's colour
-# largest distance in RGB from the line between two colours at which a colour is their blend
-_BLEND = 12.0
-_MOST_TOLERANCE = 60.0
-# for main colours of lossy files: their least share of all pixels, and the side of the cells of RGB
-# in which colours are counted together
-_MAIN, _CELL = 0.005, 16
-# A colour is not an edge if at least this share of its pixels has only neighbours of this colour.
-_AREA = 0.3
-_APART = 40.0  # least distance in RGB of two classes in lossy files
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,7 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
         one_channel
         and pixels.modes.keys() & {"L"}
         and len(pixels.ids) > 2
-        and smoothed_edges(pixels)
+        and are_smoothed_greys(pixels)
     ):
         why = "; they are grey with smoothed edges, so they are read as colours"
         guess = _guess_colors(pixels, names, "rgb", seen + why)
@@ -196,8 +187,8 @@ def _guess_colors(
     edges = smoothed_edges(pixels) - listed.keys()
     found = [color for color, _ in pixels.colors.most_common()]
     kept = [color for color in found if color not in edges]
-    if len(kept) > _MANY:
-        kept = [c for c in kept if c in listed or pixels.colors[c] >= _HARDLY * total]
+    if len(kept) > MANY:
+        kept = [c for c in kept if c in listed or pixels.colors[c] >= HARDLY * total]
     reason = f"{len(found)} colours were found"
     if len(kept) < len(found):
         reason += (
@@ -223,82 +214,9 @@ def _guess_colors(
     elif pixels.transparent:
         transparent = "void"
         void_reason += "; transparent pixels are void too, unless transparent: names a class"
-    tolerance = _tolerance([*order, *void]) if pixels.lossy or len(kept) < len(found) else 0.0
+    tolerance = tolerance_of([*order, *void]) if pixels.lossy or len(kept) < len(found) else 0.0
     reasons = {"encoding": why, "classes": reason, "void": void_reason}
     return Guess(encoding, tuple(classes), (255,), tuple(void), reasons, transparent, tolerance)
-
-
-def smoothed_edges(pixels: LabelPixels) -> set[RGB]:
-    """Returns the colours of smoothed edges.
-
-    They are blends of two other colours, rare, and form lines but no areas.
-
-    Args:
-        pixels: the statistics of the label maps; ``solid`` distinguishes areas from lines.
-    """
-    if pixels.lossy:
-        return set(pixels.colors) - set(_main_colors(pixels))
-    total = sum(pixels.colors.values())
-    areas = np.array([color for color in pixels.colors if pixels.solid[color]], float)
-    lines = []
-    for color, count in pixels.colors.items():
-        if not pixels.solid[color] and count < _SELDOM * total:
-            lines.append(color)
-    if not lines or len(areas) < 2 or len(areas) > _MANY:
-        return set()
-    tested = np.array(lines, float)
-    blended = np.zeros(len(lines), bool)
-    for one, other in itertools.combinations(areas, 2):
-        along = other - one
-        share = ((tested - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
-        blended |= np.linalg.norm(tested - one - share[:, None] * along, axis=1) <= _BLEND
-    found = {color for color, is_blend in zip(lines, blended.tolist(), strict=True) if is_blend}
-    if found:  # even rarer colours are blends of three or more, where edges meet
-        found |= {color for color in lines if pixels.colors[color] < _HARDLY * total}
-    return found
-
-
-def _main_colors(pixels: LabelPixels) -> list[RGB]:
-    """Returns the main colours of lossy files.
-
-    Of similar colours, the most frequent is a main colour; blends of two others are not.
-    """
-    colors = np.array(list(pixels.colors), float)
-    counts = np.array(list(pixels.colors.values()), float)
-    least = _MAIN * counts.sum()
-    main: list[NDArray[np.float64]] = []
-    while counts.size and len(main) < _MANY:
-        cells, cell = np.unique((colors // _CELL).astype(int), axis=0, return_inverse=True)
-        sums = np.bincount(cell.ravel(), counts, len(cells))
-        if sums.max() < least:
-            break
-        inside = cell.ravel() == sums.argmax()
-        color = colors[inside][counts[inside].argmax()]
-        key = (int(color[0]), int(color[1]), int(color[2]))
-        is_area = pixels.solid[key] >= _AREA * pixels.colors[key]
-        if is_area or not _is_blend(color, np.array(main)):
-            main.append(color)
-        far = np.linalg.norm(colors - color, axis=1) >= _APART
-        colors, counts = colors[far], counts[far]
-    return [(int(red), int(green), int(blue)) for red, green, blue in main]
-
-
-def _is_blend(color: np.ndarray, areas: np.ndarray) -> bool:
-    """Returns whether a colour lies near the line between two of ``areas`` (N, 3)."""
-    for one, other in itertools.combinations(areas, 2):
-        along = other - one
-        share = ((color - one) @ along / max(1.0, float(along @ along))).clip(0, 1)
-        if np.linalg.norm(color - one - share * along) <= _BLEND:
-            return True
-    return False
-
-
-def _tolerance(colors: Sequence[RGB]) -> float:
-    """Returns a tolerance that is at most half the distance between any two colours."""
-    table = np.array(colors, float)
-    distance = np.linalg.norm(table[:, None] - table, axis=-1)
-    apart = distance[~np.eye(len(table), dtype=bool)]
-    return float(min(_MOST_TOLERANCE, apart.min() // 2)) if apart.size else _MOST_TOLERANCE
 
 
 def _void_colors(

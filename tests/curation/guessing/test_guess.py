@@ -240,6 +240,35 @@ def test_json_files_may_be_lists_of_splits(tmp_path: Path, files: dict[str, Any]
     assert found == {"train": ["0", "2", "3"], "val": ["1"]}
 
 
+@pytest.mark.parametrize("place", ["", "labels/", "images/"])
+def test_trainval_beside_test_is_trained_on(tmp_path: Path, place: str) -> None:
+    """As in Oxford's pets, where the lists lie beside the labels and have columns."""
+    _scene(tmp_path / "data")
+    (tmp_path / f"data/{place}trainval.txt").write_text("0 1 1 1\n2 1 1 1\n")
+    (tmp_path / f"data/{place}test.txt").write_text("1 1 1 1\n3 1 1 1\n")
+    samples = _described(tmp_path / "data", tmp_path / "elsewhere").samples()
+    stems = {
+        split: [Path(record["file_name"]).stem for record in records]
+        for split, records in samples.items()
+    }
+    assert stems == {"train": ["0", "2"], "test": ["1", "3"]}
+    for split, number in (("train", 2), ("val", 0)):  # then the finer lists count
+        (tmp_path / f"data/{place}{split}.txt").write_text(f"{number}\n")
+    assert guess_folder(tmp_path / "data").splits.sources == {
+        split: Path(f"{place}{split}.txt") for split in ("train", "val", "test")
+    }
+
+
+def test_folders_of_train_and_val_together(tmp_path: Path) -> None:
+    """As in SUIM."""
+    for number in range(6):
+        top = "train_val" if number < 4 else "TEST"
+        save(photo(number), tmp_path / f"data/{top}/images/{number}.jpg")
+        save(colored(), tmp_path / f"data/{top}/masks/{number}.bmp")
+    samples = _described(tmp_path / "data", tmp_path / "here").samples()
+    assert {split: len(records) for split, records in samples.items()} == {"train": 4, "test": 2}
+
+
 @pytest.mark.parametrize("content", ['{"train": ["0"]}', '{"train": ["x"], "val": ["y"]}', "{"])
 def test_lists_that_are_not_understood_are_named(tmp_path: Path, content: str) -> None:
     _scene(tmp_path / "data")

@@ -123,6 +123,28 @@ def test_one_mask_for_each_class_is_not_taken_for_a_label_map(tmp_path: Path, pa
         find_pairing(tmp_path)
 
 
+def test_masks_of_other_pictures_are_no_further_classes(tmp_path: Path) -> None:
+    """As in DAVIS: frames of several films are called alike."""
+    for film in ("bear", "car", "dog"):
+        for number in range(4):
+            save(photo(number), tmp_path / f"JPEGImages/{film}/{number:05}.jpg")
+            save(grey(2), tmp_path / f"Annotations/{film}/{number:05}.png")
+    pairing = find_pairing(tmp_path)
+    assert (str(pairing.images), str(pairing.labels)) == ("JPEGImages", "Annotations")
+    assert len(pairing.pairs) == 12
+
+
+def test_photographs_come_before_pictures_of_depth(tmp_path: Path) -> None:
+    """As in Freiburg's forest."""
+    for number in range(COUNT):
+        save(photo(number), tmp_path / f"rgb/b{number}_Clipped.jpg")
+        save(photo(number).convert("L"), tmp_path / f"depth_gray/b{number}.tif")
+        save(photo(number), tmp_path / f"nir_color/b{number}.tif")
+        save(colored(), tmp_path / f"GT_color/b{number}_mask.png")
+    pairing = find_pairing(tmp_path)
+    assert (str(pairing.images), pairing.image_suffix) == ("rgb", "_Clipped.jpg")
+
+
 def test_the_folder_of_label_maps_may_be_named(tmp_path: Path) -> None:
     """As in DRIVE: fields of view beside the vessels, masks of two values both."""
     for number in range(COUNT):

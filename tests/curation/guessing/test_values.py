@@ -195,6 +195,19 @@ def test_smoothed_masks_of_one_channel_are_read_by_tolerance(tmp_path: Path) -> 
     assert guess.tolerance > 20
 
 
+@pytest.mark.parametrize("thin", [(0,), (2, 3), (9, 17, 12)])
+@pytest.mark.parametrize("areas", [(1, 4, 5), (0, 1, 255), (7, 26, 255)])
+def test_thin_classes_of_ids_are_no_smoothed_edges(
+    tmp_path: Path, thin: tuple[int, ...], areas: tuple[int, ...]
+) -> None:
+    """Each id lies between two others, as a blend of greys would."""
+    labels = np.repeat(np.array(areas, np.uint8), 20)[None].repeat(40, 0)
+    labels[list(range(5, 5 + 4 * len(thin), 4))] = np.array(thin, np.uint8)[:, None]
+    guess = _guess(tmp_path, Image.fromarray(labels))
+    assert guess.encoding == "ids"
+    assert [item.id for item in guess.classes] == sorted({*thin, *areas} - {255})
+
+
 def test_a_thin_class_is_no_smoothed_edge(tmp_path: Path) -> None:
     """Two pixels wide, but in no blend of its neighbours' colours."""
     pixels = np.asarray(colored()).copy()
