@@ -39,6 +39,14 @@ Register = Callable[..., str]
 PATIENCE = 3600
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that hold slow tests first, so that no process works long after the others
+    have ended.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def write_clip(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
     """Tells open_clip of a small model and writes random weights for it.
 

@@ -14,7 +14,7 @@ import pytest
 from tests.contract import needs_detectron2
 from tests.pages import checkout, run
 
-pytestmark = [needs_detectron2, pytest.mark.contract]
+pytestmark = [needs_detectron2, pytest.mark.contract, pytest.mark.slow]
 
 SIDES = ("builtin", "detectron2")
 TIMES = ("time", "data_time", "img/s", "eta_seconds", "max_mem")

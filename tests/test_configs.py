@@ -45,9 +45,11 @@ OFFLINE = [
 ABLATIONS = ROOT / "configs" / "ablations"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _registered() -> None:
-    """What the configs' own commands register; once, for a name can be registered only once."""
+    """What the configs' own commands register. Once a process, for a name can be registered only
+    once, and a process may run the tests of this file in several parts.
+    """
     for path in sorted((ROOT / "configs").rglob("*.py")):
         if path.parent.name != "lazy":  # configs of Detectron2's, in its own language
             register_file(path)

@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.pages import SHORT, blocks, checkout, commands, run
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "docs" / "detectron2.md"
 CODE = blocks(PAGE, "python")
 REGISTERED = next(block for block in CODE if block.startswith("# my_data.py"))

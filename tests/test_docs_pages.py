@@ -18,6 +18,8 @@ from clipmask.weights.names import OWN_MODEL, shipped_model
 from tests.conftest import ROOT
 from tests.pages import SHORT, blocks, checkout, commands, run
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / "docs"
 START, DATASETS, DEMO = (DOCS / f"{name}.md" for name in ("getting_started", "datasets", "demo"))
 # Of the training's arguments, those that an evaluation takes too.

@@ -27,6 +27,8 @@ from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint, trained_vocabularies
 from tests.conftest import PATIENCE, ROOT
 
+pytestmark = pytest.mark.slow
+
 Inputs = list[dict[str, Any]]
 FINE = Vocabulary.from_names(["road", "sky", "tree", "car", "pole"])
 COARSE = Vocabulary.from_metadata(

@@ -12,6 +12,8 @@ from tests.conftest import ROOT
 from tests.pages import SHORT, blocks, checkout, commands, run
 from tests.terms import terms
 
+pytestmark = pytest.mark.slow
+
 README = ROOT / "README.md"
 COMMANDS = commands(README)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable
@@ -90,13 +91,13 @@ def _open_onnx(path: Path, device: str) -> Runtime:
 
 
 def _open_openvino(path: Path, device: str) -> Runtime:
-    openvino = load_package("openvino", str(path))
+    core = _core(load_package("openvino", str(path)))
     # without the hint, OpenVINO may choose bfloat16
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     try:
-        model = openvino.Core().read_model(path)
+        model = core.read_model(path)
         description = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
-        compiled = openvino.compile_model(model, "CPU", settings)
+        compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise _damaged(path, "OpenVINO", error) from error
 
@@ -106,6 +107,17 @@ def _open_openvino(path: Path, device: str) -> Runtime:
         return next(iter(compiled.create_infer_request().infer(inputs).values()))
 
     return Runtime(run, description)
+
+
+@functools.cache
+def _core(openvino: Any) -> Any:
+    """Returns the process's only ``openvino.Core``.
+
+    Each core gives its thread a stack for signal handlers, and unmaps it when its last network is
+    gone. The end of a second core then puts back the first one's, which is unmapped, and the next
+    signal that Python handles (a loader's SIGCHLD, Ctrl-C) ends the process with SIGSEGV.
+    """
+    return openvino.Core()
 
 
 def _open_torch(path: Path, device: str) -> Runtime:

@@ -13,6 +13,8 @@ from tests.ablation.made import CLASSES, made_grid, made_result, write_pictures,
 from tests.conftest import ROOT
 from tests.pages import run
 
+pytestmark = pytest.mark.slow
+
 DATA = """
 from pathlib import Path
 from clipmask.d2 import DatasetCatalog, MetadataCatalog

@@ -11,6 +11,8 @@ import pytest
 from clipmask_tools import benchmark
 from tests.pages import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_networks_take_turns() -> None:
     from clipmask_tools.benchmarking.measure import paired, ratios

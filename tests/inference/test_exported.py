@@ -5,6 +5,8 @@ refusals.
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from clipmask.errors import UserError
 from clipmask.export.write import ENDINGS
 from tests.checkpoints import pixels
 from tests.closeness import assert_best, assert_same
+from tests.conftest import PATIENCE
 
 
 @pytest.mark.slow
@@ -81,10 +84,34 @@ def test_other_formats(exported: tuple[Path, Path], tmp_path: Path, format: str)
         Predictor.from_checkpoint(path, device="cuda")
     with pytest.raises(UserError, match="--compile"):
         Predictor.from_checkpoint(path, opts=["MODEL.COMPILE", "True"])
+    if format == "openvino":
+        _outlives_a_signal(path)
     for file in tmp_path.iterdir():
         file.write_bytes(b"nothing")
     with pytest.raises(UserError, match="damaged"):
         Predictor.from_checkpoint(path)
+
+
+# Python's handlers run on the stack for signals where a process has one; faulthandler sets one.
+SIGNAL = """
+import faulthandler, gc, os, signal, sys
+from pathlib import Path
+from clipmask.inference.runtimes import open_network
+faulthandler.enable()
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+networks = [open_network(Path(sys.argv[1])) for _ in range(2)]
+while networks:
+    del networks[0]
+    gc.collect()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def _outlives_a_signal(path: Path) -> None:
+    """A process that has let go of two networks still hears signals."""
+    command = [sys.executable, "-c", SIGNAL, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (result.returncode, result.stdout) == (0, "heard\n"), result.stderr
 
 
 @pytest.mark.slow
