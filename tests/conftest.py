@@ -89,6 +89,22 @@ def test_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of toy_street, drawn once for all processes of a test run."""
+    from filelock import FileLock
+
+    from clipmask.data.toy.dataset import load_toy_street
+
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with FileLock(root / "scenes.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPMASK_DATASETS", str(root))
+        load_toy_street("train")
+    return root / "toy_street"
+
+
 @pytest.fixture
 def tiny_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Random weights of a CLIP small enough for a test, as a local file; open_clip knows its name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,11 +58,19 @@ def commands(page: Path) -> list[str]:
     ]
 
 
-def checkout(folder: Path) -> Path:
-    """Makes ``folder`` look like a checkout with datasets and results of its own; returns it."""
+def checkout(folder: Path, scenes: Path | None = None) -> Path:
+    """Makes ``folder`` look like a checkout with datasets and results of its own; returns it.
+
+    Args:
+        folder: empty.
+        scenes: the drawn scenes of toy_street, which are then there already; None: the first
+            command that needs them draws them.
+    """
     for name in ("configs", "demo", "models", "train_net.py"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "datasets").mkdir()
+    if scenes:
+        shutil.copytree(scenes, folder / "datasets" / scenes.name, copy_function=os.link)
     return folder
 
 

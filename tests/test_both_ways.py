@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -34,13 +33,11 @@ print("told", json.dumps([told, DatasetCatalog.get("toy_street_sem_seg_val")]))
 
 
 @pytest.fixture(scope="module")
-def checkouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def checkouts(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> dict[str, Path]:
     """One for each implementation, in which the toy config was trained for 20 steps."""
-    folders = {side: checkout(tmp_path_factory.mktemp(side)) for side in SIDES}
+    folders = {side: checkout(tmp_path_factory.mktemp(side), scenes) for side in SIDES}
     for side, folder in folders.items():
         run(shlex.split(RUN), folder, side)
-        if side == SIDES[0]:  # drawing the scenes takes longer than the training
-            shutil.copytree(folder / "datasets", folders[SIDES[1]] / "datasets", dirs_exist_ok=True)
     return folders
 
 

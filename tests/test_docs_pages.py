@@ -27,11 +27,11 @@ OFFLINE = SHORT[9:]
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
     """A checkout with a trained toy model, a picture, a film, and 20 pictures whose label maps are
     in colours.
     """
-    folder = checkout(tmp_path_factory.mktemp("checkout"))
+    folder = checkout(tmp_path_factory.mktemp("checkout"), scenes)
     command = next(command for command in commands(START) if "configs/toy.yaml" in command)
     run([*shlex.split(command), *SHORT], folder)
     toy = folder / "datasets" / "toy_street"
