@@ -86,6 +86,11 @@ def _with_advice(message: str, folder: Path) -> str:
             f" Unpack it: clipmask-data convert {shlex.quote(str(folder))} --output FOLDER"
         )
     kind = annotations_in(folder, pictures) if pictures else None
+    if kind is None and "no label maps" in message:
+        return (
+            f"{message}. If there is a mask for each class, combine them: clipmask-data convert"
+            f" {shlex.quote(str(folder))} --format masks --output FOLDER"
+        )
     if kind is None:
         return message
     return (

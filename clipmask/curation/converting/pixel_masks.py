@@ -24,6 +24,7 @@ from clipmask.curation.guessing.pixels import look
 from clipmask.errors import UserError
 from clipmask.paths import refuse_bomb, refuse_special
 
+_MOST_DIGITS = 8  # of a number in a name that may be padded with zeros
 ARRAYS = (".npy", ".npz", ".mat")
 
 
@@ -45,7 +46,7 @@ def read_masks(
     """
     named = [path for path in pictures if "images" in path.parts]
     photos = named or [path for path in pictures if _is_photo(root / path)]
-    stems = {path.stem: path for path in photos}
+    stems = _by_name(photos)
     shapes: defaultdict[Path, list[Shape]] = defaultdict(list)
     names: set[str] = set()
     for path in sorted(set(pictures) - set(photos)):
@@ -65,6 +66,20 @@ def read_masks(
 def _is_photo(path: Path) -> bool:
     found = look(path)
     return found is not None and (found.lossy or found.values > 256)
+
+
+def _by_name(photos: Sequence[Path]) -> dict[str, Path]:
+    """Returns pictures by their names.
+
+    A number may be padded with zeros in the names of masks, as in CelebAMask-HQ's 0.jpg and
+    00000_hair.png.
+    """
+    stems = {path.stem: path for path in photos}
+    for stem, path in list(stems.items()):
+        if stem.isdigit():
+            for digits in range(len(stem) + 1, _MOST_DIGITS + 1):
+                stems.setdefault(stem.zfill(digits), path)
+    return stems
 
 
 def _owner(path: Path, stems: dict[str, Path]) -> tuple[Path, str] | None:

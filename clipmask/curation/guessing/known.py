@@ -52,16 +52,23 @@ def known_names(pixels: LabelPixels, pairing: Pairing) -> NameFile | None:
         classes = {named.id for named in names}
         void = [Named("void", id) for id in _CITYSCAPES_IDS if id not in classes]
         return NameFile(Path("the official ids of Cityscapes"), (*names, *void))
-    ids = {id for id in pixels.ids if id != 255}
-    if (
-        pixels.modes.keys() == {"P"}
-        and len(ids) > 1
-        and max(ids) < len(VOC)
-        and _has_voc_palette(pixels)
-    ):
+    if _is_voc(pixels, pairing):
         names = [Named(name, id) for id, name in enumerate(VOC)]
         return NameFile(Path("the palette of Pascal VOC"), tuple(names))
     return None
+
+
+def _is_voc(pixels: LabelPixels, pairing: Pairing) -> bool:
+    """Returns whether label maps are Pascal VOC's.
+
+    Many tools use its palette for other classes, so VOC's folder and its void borders have to be
+    there too, or most of its ids.
+    """
+    ids = {id for id in pixels.ids if id != 255}
+    if pixels.modes.keys() != {"P"} or len(ids) < 2 or max(ids) >= len(VOC):
+        return False
+    in_its_folder = 255 in pixels.ids and pairing.labels.name.startswith("SegmentationClass")
+    return (in_its_folder or 2 * len(ids) > len(VOC)) and _has_voc_palette(pixels)
 
 
 def _has_voc_palette(pixels: LabelPixels) -> bool:

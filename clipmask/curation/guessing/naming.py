@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clipmask.curation.guessing.name_tables import Row, read_json_names, read_table
 from clipmask.data.label_format import RGB
 
 FILES = (
@@ -21,6 +22,8 @@ FILES = (
     "classes.csv",
     "objectInfo150.txt",
 )
+_JSON = ("id2label.json", "config_v2.0.json", "config_v1.2.json", "seg_annotation_info.json")
+_OTHERS = re.compile(r"colou?r|class|label", re.IGNORECASE)  # in names of further tables of colours
 _VOID = {
     "void",
     "unlabelled",
@@ -30,10 +33,16 @@ _VOID = {
     "__ignore__",
     "ignore label",
     "don't care",
+    "unknown",
+    "undefined",
+    "no data",
+    "nodata",
 }
 _NUMBERED = re.compile(r"(\d+)\s*[:,;\t ]\s*(\D.*)")
 _COLOR_FIRST = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\S.*)")
-_COLOR_LAST = re.compile(r"(.*\D)[,:\t ]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*:*.*")
+_COLOR_LAST = re.compile(
+    r"(?:(\d+)[\s,:]+)?(\S.*?)[,:\s]\s*(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s*(?::.*)?"
+)
 
 
 class Named(NamedTuple):
@@ -81,14 +90,47 @@ def find_names(folders: Sequence[Path]) -> NameFile | None:
                     names, by_place = read_names(text), _is_plain(text)
                 if names:
                     return NameFile(path, names, by_place)
+        found = _in_json(folder) or _in_table_of_colors(folder)
+        if found is not None:
+            return found
     return None
+
+
+def _in_json(folder: Path) -> NameFile | None:
+    for name in _JSON:
+        path = folder / name
+        if path.is_file():
+            rows = read_json_names(path.read_text(encoding="utf-8-sig", errors="replace"))
+            if rows:
+                return NameFile(path, _named(rows))
+    return None
+
+
+def _in_table_of_colors(folder: Path) -> NameFile | None:
+    """Returns a table of names and colours of another name, such as RUGD's
+    RUGD_annotation-colormap.txt.
+    """
+    for path in sorted(folder.glob("*.*")):
+        if path.suffix.lower() not in (".txt", ".csv") or not _OTHERS.search(path.stem):
+            continue
+        names = read_names(path.read_text(encoding="utf-8-sig", errors="replace"))
+        if len(names) > 1 and all(named.color is not None for named in names):
+            return NameFile(path, names)
+    return None
+
+
+def _named(rows: Sequence[Row]) -> tuple[Named, ...]:
+    return tuple(
+        Named("void" if row.is_void else _clean(row.name), row.id, row.color) for row in rows
+    )
 
 
 def read_names(text: str) -> tuple[Named, ...]:
     """Reads class names, one per line.
 
     A line may be ``name``, ``3: name``, ``3,name``, ``r g b name`` (CamVid's label_colors.txt),
-    ``name,r,g,b`` or ``name:r,g,b::`` (CVAT's labelmap.txt). Headings, empty lines and lines that
+    ``name,r,g,b``, ``3 name r g b`` or ``name:r,g,b::`` (CVAT's labelmap.txt). If the first line
+    names columns, they may be in any order. Headings, empty lines and lines that
     begin with # are skipped. If all lines are only names, the number of a line (from 0) is its id;
     labelme's ``__ignore__`` in the first line is then not counted.
 
@@ -100,8 +142,8 @@ def read_names(text: str) -> tuple[Named, ...]:
     """
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
-    names: list[Named] = []
-    for place, line in enumerate(lines):
+    names = list(_named(read_table(lines)))
+    for place, line in enumerate(lines if not names else ()):
         if not (place == 0 and _is_heading(line, lines[1:])):
             names.append(_parsed(line))
     if all(named.id is None and named.color is None for named in names):
@@ -153,7 +195,8 @@ def _parsed(line: str) -> Named:
         return Named(_clean(match[4]), color=_rgb(match.groups()[:3]))
     match = _COLOR_LAST.fullmatch(line)
     if match:
-        return Named(_clean(match[1]), color=_rgb(match.groups()[1:]))
+        id = None if match[1] is None else int(match[1])
+        return Named(_clean(match[2]), id, _rgb(match.groups()[2:]))
     match = _NUMBERED.fullmatch(line)
     if match:
         return Named(_clean(match[2]), id=int(match[1]))

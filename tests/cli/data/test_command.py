@@ -225,3 +225,14 @@ def test_init_points_to_convert_where_there_are_annotations(
     error = capsys.readouterr().err
     assert "clipmask-data convert" in error
     assert "coco" in error
+
+
+def test_init_points_to_masks_of_one_class_where_names_do_not_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        save(np.random.default_rng(number).integers(0, 256, (24, 32, 3), np.uint8),
+             tmp_path / f"data/photos/{number}.jpg")  # fmt: skip
+        save((label_ids() == 1).astype(np.uint8), tmp_path / f"data/anno/{number:05}_hair.png")
+    assert main(["init", str(tmp_path / "data")]) == 2
+    assert "--format masks" in capsys.readouterr().err

@@ -22,9 +22,11 @@ from tests.curation.converting.exports import (
     EXPORTS,
     SIZE,
     STEMS,
+    WEED,
     area,
     coco_polygons,
     dump,
+    photo,
     photos,
     ring,
     truth,
@@ -220,6 +222,23 @@ def test_several_masks_of_one_class_are_one(tmp_path: Path) -> None:
     done, descriptor = _converted(root, tmp_path / "out", format="masks")
     assert done.names == ("background", "mask")
     assert (_labels(descriptor)["a"] == (truth() > 0)).all()
+
+
+def test_masks_may_have_zeros_before_the_numbers_of_pictures(tmp_path: Path) -> None:
+    """As in CelebAMask-HQ, whose masks lie in several folders."""
+    root = tmp_path / "data"
+    for number in (0, 7):
+        photo(root / f"CelebA-HQ-img/{number}.jpg")
+        for name, place in (("crop", CROP), ("weed", WEED)):
+            path = root / f"mask-anno/{number // 5}/{number:05}_{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(area(place) * np.uint8(255)).convert("RGB").save(path)
+    done, descriptor = _converted(root, tmp_path / "out", format="masks")
+    assert done.names == ("background", "crop", "weed")
+    labels = _labels(descriptor)
+    assert labels.keys() == {"0", "7"}
+    for found in labels.values():
+        np.testing.assert_array_equal(found, truth())
 
 
 def test_the_yaml_of_ultralytics_names_its_folder(tmp_path: Path) -> None:

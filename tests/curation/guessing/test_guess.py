@@ -161,6 +161,9 @@ def test_pascal_voc_is_known_by_its_palette(tmp_path: Path) -> None:
     assert descriptor.class_names[:3] == ("background", "aeroplane", "bicycle")
     assert len(descriptor.classes) == 21
     assert descriptor.ignore_ids == (255,)
+    # many tools use the palette for classes of the user's own
+    (tmp_path / "VOC/SegmentationClass").rename(tmp_path / "VOC/Annotations")
+    assert _described(tmp_path, tmp_path / "here").class_names == BARE
 
 
 def _write_ids(path: Path, labels: np.ndarray) -> None:
