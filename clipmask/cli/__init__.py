@@ -1,4 +1,4 @@
-"""The commands: what they share is how they explain themselves and how they end."""
+"""The commands, with the help format and exit statuses that they share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _P = ParamSpec("_P")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Examples as written, defaults beside each option; one without a value says in its text what
-    happens then.
+    """Formats help with the examples unchanged and the default of each option.
+
+    An option without a default value must describe its default in its own text.
     """
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -26,21 +27,19 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kwargs) -> int:
-    """Runs the body of a command and turns what ends it into an exit status.
+    """Runs the body of a command and converts its errors and signals to an exit status.
 
     Args:
-        function: the body; returns an exit status, None for 0.
-        args: its arguments.
-        kwargs: its keyword arguments.
+        function: the body; it returns an exit status, or None for 0.
+        args: the arguments of the body.
+        kwargs: the keyword arguments of the body.
 
     Returns:
-        The status of ``function``; 2 after a ``UserError``, printed on stderr as one paragraph
-        without a traceback; 130 after Ctrl-C; 75, which asks a scheduler to start the job again,
-        after another signal that a training took as a wish to end (its processes beside the main
-        one end with 0).
+        The status of ``function``; 2 after a ``UserError``, which is printed on stderr without a
+        traceback; 130 after Ctrl-C; 75 after another signal that ended a training, which asks a
+        scheduler to start the job again (only the main process returns it, the others return 0).
     """
-    # A hub that can't be reached is reported once, by the error, and not at each of its library's
-    # attempts.
+    # Only the final error reports a hub that can't be reached, not each attempt of its library.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         return function(*args, **kwargs) or 0
@@ -57,8 +56,9 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
 
 
 def _own_words(error: UserError) -> str:
-    """The message alone: an error from a data loader's process comes with that process's traceback
-    around it.
+    """Returns the message of an error without a traceback.
+
+    Errors from the worker process of a data loader contain the traceback of that process.
     """
     return str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
 
@@ -67,8 +67,7 @@ def _load_seam() -> None:
     importlib.import_module("clipmask.d2")
 
 
-# However a command is started, this package is imported before the command's own module, whose
-# imports would meet a Detectron2 that can't be used: here it ends every command, written or yet to
-# be written, in one line.
+# This package is imported before the module of any command. If Detectron2 is installed but can't be
+# used, the command ends here with one line, instead of a traceback from a later import.
 if _status := run_main(_load_seam):
     sys.exit(_status)

@@ -1,6 +1,4 @@
-"""``clipmask-embed``: CLIP's embeddings of class names as an .npz, for machines that have no
-CLIP.
-"""
+"""``clipmask-embed``: writes CLIP's embeddings of class names, for machines without CLIP."""
 
 from __future__ import annotations
 
@@ -35,13 +33,13 @@ examples:
   %(prog)s --dataset town.yaml roads.yaml --from camvid.npz cityscapes.npz --output both.npz
   %(prog)s --dataset fields_train --register my_data.py --pretrained CLIP.pt --output fields.npz
 
-Training takes the file with MODEL.CLIP.EMBEDDINGS camvid.npz, the demo with --embeddings mine.npz: rows are found by
-name. "a;b" are synonyms, whose embeddings are averaged.
+To use the file, train with MODEL.CLIP.EMBEDDINGS camvid.npz, or run the demo with --embeddings mine.npz. Rows are found
+by name. "a;b" are synonyms, whose embeddings are averaged.
 """  # noqa: E501
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line; defaults are those of a training."""
+    """Returns the parser of the command line; its defaults are those of the config."""
     clip = get_cfg().MODEL.CLIP
     parser = argparse.ArgumentParser(
         prog=program_name(),
@@ -55,12 +53,14 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         help=(
-            "registered datasets, or the YAML files of some: their class names are taken, and their"
-            " own prompts"
+            "registered datasets, or descriptors (YAML files), whose class names and prompts are"
+            " used"
         ),
     )
     names.add_argument(
-        "--names", metavar="NAMES", help='"road,sky,zebra crossing", or a .txt with one name a line'
+        "--names",
+        metavar="NAMES",
+        help='"road,sky,zebra crossing", or a .txt with one name per line',
     )
     parser.add_argument(
         "--register", nargs="+", action="extend", default=[], metavar="FILE.py",
@@ -82,7 +82,10 @@ def build_parser() -> argparse.ArgumentParser:
         dest="files",
         default=[],
         metavar="FILE.npz",
-        help="take each name's row from the first of these files that has it, all of one model, and ask no CLIP",  # noqa: E501
+        help=(
+            "take the row of each name from the first of these files that has it, without CLIP; all"
+            " must be of one model"
+        ),
     )
     parser.add_argument("--output", required=True, metavar="FILE.npz", help="the file to write")
     add_force(parser)
@@ -121,20 +124,20 @@ def _run(argv: Sequence[str] | None) -> None:
 
 
 def _join(output: Path, terms: Sequence[Term], files: Sequence[str]) -> None:
-    """Writes the rows that files of embeddings have for some names, and from which file each is."""
+    """Writes the rows of some names from several files of embeddings, with the name of the file."""
     sources = [FileSource(file) for file in files]
     widths = {source.width for source in sources}
     if len(widths) > 1:
         raise UserError(
-            f"--from {' '.join(files)}: rows of {sorted(widths)} numbers are not of one CLIP model"
+            f"--from {' '.join(files)}: the rows have {sorted(widths)} numbers, so they are not of"
+            " one CLIP model"
         )
     rows, origins = [], []
     for term in terms:
         found = [source for source in sources if source.has(term)]
         if not found:
             raise UserError(
-                f"--from {' '.join(files)}: none of them has a row for {term.text!r} or an alias"
-                " of it"
+                f"--from {' '.join(files)}: no file has a row for {term.text!r} or an alias of it"
             )
         rows.append(found[0].encode([term])[0])
         origins.append(found[0].path.name)
@@ -150,9 +153,7 @@ def _join(output: Path, terms: Sequence[Term], files: Sequence[str]) -> None:
 
 
 def _registered(dataset: str) -> str:
-    """Returns the name of a dataset that is registered, or the first of those that a descriptor
-    registers.
-    """
+    """Returns the name of a registered dataset; for a descriptor, that of its first split."""
     if not dataset.endswith((".yaml", ".yml")):
         return dataset
     return next(iter(register_descriptor(dataset).values()))

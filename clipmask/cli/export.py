@@ -1,6 +1,4 @@
-"""``clipmask-export``: a checkpoint becomes a network for ONNX Runtime, OpenVINO or
-``torch.export.load``.
-"""
+"""``clipmask-export``: exports a checkpoint for ONNX Runtime, OpenVINO or ``torch.export``."""
 
 from __future__ import annotations
 
@@ -38,9 +36,9 @@ from clipmask.weights.exported import describe
 from clipmask.weights.licenses import phrase
 from clipmask.weights.names import find_weights
 
-# of the pictures that a network for every size is tried on
+# the sizes of the pictures on which a network for any size is compared with the model
 FREE_SIZES = ((96, 128), (101, 139), (200, 72))
-COMPARED = 8  # of the pictures that ranges of 8 bits were taken from
+COMPARED = 8  # number of calibration pictures on which an 8-bit network is compared
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,9 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program_name(),
         description=(
-            "Write a network that takes pictures (B, 3, H, W), uint8 in RGB, and gives label maps"
-            " (B, H, W), uint8: normalisation and enlargement to the picture's size are inside. It"
-            " is compared with the model before it is kept."
+            "Write a network from pictures (B, 3, H, W), uint8, RGB, to label maps (B, H, W),"
+            " uint8. Normalisation and resizing are part of the network. It is compared with the"
+            " model before it is saved."
         ),
     )
     parser.add_argument(
@@ -63,18 +61,17 @@ def build_parser() -> argparse.ArgumentParser:
     add_force(parser)
     parser.add_argument("--format", choices=list(ENDINGS), default="onnx", help="default: onnx")
     parser.add_argument(
-        "--size", metavar="HxW", help="height and width of all pictures; default: any size"
+        "--size", metavar="HxW", help="the height and width of all pictures; default: any size"
     )
     parser.add_argument(
         "--free-vocabulary",
         action="store_true",
         help=(
-            "take CLIP's embeddings of the class names, float32 (K, D), as a second input named"
-            " text"
+            "add a second input named text: CLIP's embeddings of the class names, float32 (K, D)"
         ),
     )
     parser.add_argument(
-        "--scores", action="store_true", help="give scores, float32 (B, K, H, W), not labels"
+        "--scores", action="store_true", help="return scores, float32 (B, K, H, W), not labels"
     )
     parser.add_argument(
         "--half", action="store_true", help="store weights in 16 bits, half the size"
@@ -84,27 +81,25 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="PATH",
         help=(
-            "compute convolutions in 8 bits, with ranges taken from these pictures and folders,"
-            f" {MOST_PICTURES} of them at most; onnx alone"
+            "compute convolutions in 8 bits, calibrated on these pictures and folders (at most"
+            f" {MOST_PICTURES} pictures); only with onnx"
         ),
     )
     parser.add_argument(
         "--dataset",
         metavar="FILE.yaml",
         help=(
-            "score model and network on the labels of a dataset, a descriptor or a registered"
-            " name, and print the difference"
+            "compute the mIoU of model and network on a dataset (a descriptor or a registered"
+            " name), and print the difference"
         ),
     )
-    parser.add_argument(
-        "--split", metavar="NAME", help="which of the descriptor's splits; default: val"
-    )
+    parser.add_argument("--split", metavar="NAME", help="the split of the descriptor; default: val")
     parser.add_argument(
         "--verify",
         nargs="+",
         default=[],
         metavar="PICTURE",
-        help="compare and measure the time with these too",
+        help="also compare the results and times on these pictures",
     )
     parser.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys and values"
@@ -113,42 +108,41 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def read_size(text: str) -> tuple[int, int]:
-    """Reads ``480x640``, height and width in pixels; a ``UserError`` for anything else."""
+    """Reads a size such as ``480x640``, height and width in pixels.
+
+    Raises:
+        UserError: the text has another form.
+    """
     match = re.fullmatch(r"([1-9]\d*)[xX]([1-9]\d*)", text)
     if match is None:
-        raise UserError(f"--size {text}: say height x width in pixels, such as 480x640")
+        raise UserError(f"--size {text}: give height x width in pixels, such as 480x640")
     return int(match[1]), int(match[2])
 
 
 def _seen_size(predictor: Predictor, size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The size that the model sees of a picture; None where it sees the picture as it is."""
+    """Returns the size to which the model resizes pictures; None if it does not resize them."""
     if size is None:
         if predictor.cfg.INPUT.MIN_SIZE_TEST:
             raise UserError(
-                "this model sees pictures with a shorter side of"
-                f" {predictor.cfg.INPUT.MIN_SIZE_TEST} pixels (INPUT.MIN_SIZE_TEST). Name the size"
-                " of your pictures, --size HEIGHTxWIDTH, or let it see every picture as it is:"
-                " --opts INPUT.MIN_SIZE_TEST 0"
+                "this model resizes pictures to a shorter side of"
+                f" {predictor.cfg.INPUT.MIN_SIZE_TEST} pixels (INPUT.MIN_SIZE_TEST). Give the size"
+                " of your pictures, --size HEIGHTxWIDTH, or switch the resizing off: --opts"
+                " INPUT.MIN_SIZE_TEST 0"
             )
         return None
-    shown = (
-        TestMapper.from_config(predictor.cfg)
-        .from_array(np.zeros((*size, 3), np.uint8))["image"]
-        .shape
-    )
-    seen = (int(shown[1]), int(shown[2]))
+    mapper = TestMapper.from_config(predictor.cfg)
+    _, height, width = mapper.from_array(np.zeros((*size, 3), np.uint8))["image"].shape
+    seen = (int(height), int(width))
     return None if seen == size else seen
 
 
 def _check_kind(model: ClipMask, free_vocabulary: bool) -> None:
-    """Refuses what can't be exported."""
+    """Refuses a model that can't be exported."""
     if len(model.class_names) > 255:
-        raise UserError(
-            f"{len(model.class_names)} classes: label maps of exported networks hold up to 255"
-        )
+        raise UserError(f"{len(model.class_names)} classes: exported networks can have at most 255")
     if free_vocabulary and isinstance(model.mask_decoder.classifier, LinearClassifier):
         raise UserError(
-            "--free-vocabulary: this model has MODEL.CLIPMASK.CLASSIFIER linear, its classes are"
+            "--free-vocabulary: this model has MODEL.CLIPMASK.CLASSIFIER linear, so its classes are"
             " fixed"
         )
     if free_vocabulary and model.columns_of(model.vocabulary) is not None:
@@ -160,33 +154,40 @@ def _check_kind(model: ClipMask, free_vocabulary: bool) -> None:
 
 @torch.no_grad()
 def _rows(model: ClipMask) -> torch.Tensor:
-    """CLIP's embeddings of the class names (K, D), before they are centred."""
+    """Returns CLIP's embeddings of the class names (K, D), before they are centred."""
     return model.text.select(model.text(), model.vocabulary) + model.text.mean
 
 
 def _pictures(
     predictor: Predictor, paths: Sequence[str | Path], size: tuple[int, int] | None
 ) -> list[NDArray[np.uint8]]:
-    """Reads pictures, and resizes them to ``size`` where there is one."""
-    pictures = [Image.fromarray(to_pixels(path, predictor.image_format)) for path in paths]
-    return [
-        np.array(picture if size is None else picture.resize((size[1], size[0])))
-        for picture in pictures
-    ]
+    """Reads pictures and, if ``size`` is given, resizes them."""
+    pictures = []
+    for path in paths:
+        picture = Image.fromarray(to_pixels(path, predictor.image_format))
+        if size is not None:
+            picture = picture.resize((size[1], size[0]))
+        pictures.append(np.array(picture))
+    return pictures
 
 
 def _check_options(args: argparse.Namespace) -> str:
-    """Returns the precision, a key of ``LEAST_AGREEMENT``; refuses what does not go together."""
+    """Checks the options and returns the precision, a key of ``LEAST_AGREEMENT``.
+
+    Raises:
+        UserError: two options contradict each other.
+    """
     if args.half and args.int8:
-        raise UserError("--half and --int8 exclude each other: 8 bits are fewer than 16")
+        raise UserError("--half and --int8 exclude each other: choose 16 or 8 bits")
     if args.half and args.format == "torch":
         raise UserError(
-            "--half: for onnx and openvino, whose runtimes make 32 bits of 16 when they load a file"
+            "--half: works with onnx and openvino only, whose runtimes convert 16 to 32 bits when"
+            " they load a file"
         )
     if args.int8 and args.format != "onnx":
-        raise UserError("--int8: ONNX Runtime quantises, so --format onnx alone can have it")
+        raise UserError("--int8: works with --format onnx only, because ONNX Runtime quantises")
     if args.split and not args.dataset:
-        raise UserError("--split goes with --dataset FILE.yaml")
+        raise UserError("--split needs --dataset FILE.yaml")
     if args.int8:
         return "int8"
     return "half" if args.half else "full"
@@ -203,7 +204,7 @@ def _compared(
     rows: NDArray[np.float32] | None,
     precision: str,
 ) -> None:
-    """Compares the network with its model on pictures of each kind, and prints what was found."""
+    """Compares the network with its model on each kind of pictures, and prints the result."""
     for kind, pictures in shown.items():
         if pictures:
             agreement = compare(predictor, run, pictures, rows, timed=kind == "given")
@@ -212,14 +213,14 @@ def _compared(
 
 
 def _score(dataset: LabelledPictures, predictors: dict[str, Predictor]) -> str:
-    """Scores predictors on a dataset's labels.
+    """Computes the mIoU of two predictors on a dataset.
 
     Args:
-        dataset: with labels.
-        predictors: of the model and of the network, by what they are called.
+        dataset: a dataset with labels.
+        predictors: the name -> predictor of the model, and then of the network.
 
     Returns:
-        Their mIoU and the difference, for reading.
+        The mIoU of both and the difference, as text.
     """
     found = []
     for predictor in predictors.values():
@@ -237,16 +238,16 @@ def _score(dataset: LabelledPictures, predictors: dict[str, Predictor]) -> str:
 
 
 def _labelled(args: argparse.Namespace, predictor: Predictor) -> LabelledPictures | None:
-    """The dataset of ``--dataset``, whose classes must be the model's."""
+    """Returns the dataset of ``--dataset``, which must have the model's classes."""
     if not args.dataset:
         return None
     dataset = LabelledPictures(dataset_name(args.dataset, args.split))
     if not dataset.labelled:
-        raise UserError(f"--dataset {args.dataset}: has no labels to score with")
+        raise UserError(f"--dataset {args.dataset}: has no labels for a score")
     if dataset.classes != predictor.names:
         raise UserError(
-            f"--dataset {args.dataset}: its classes ({', '.join(dataset.classes)}) are others than"
-            f" the model's ({', '.join(predictor.names)})"
+            f"--dataset {args.dataset}: its classes ({', '.join(dataset.classes)}) differ from the"
+            f" model's ({', '.join(predictor.names)})"
         )
     return dataset
 
@@ -261,14 +262,14 @@ def _run(argv: Sequence[str] | None) -> None:
     model = predictor.model
     if not isinstance(model, ClipMask):
         raise UserError(
-            f"--weights {args.weights}: is exported already; name the checkpoint that it was made"
-            " from"
+            f"--weights {args.weights}: is an exported network; name the checkpoint from which it"
+            " was exported"
         )
     _check_kind(model, args.free_vocabulary)
     if predictor.image_format.channels != 3:
         raise UserError(
             f"--weights {args.weights}: takes {predictor.image_format.channels} bands; only models"
-            " of pictures in colour are exported"
+            " for colour pictures can be exported"
         )
     seen, given = _seen_size(predictor, size), _pictures(predictor, args.verify, size)
     dataset = _labelled(args, predictor)
@@ -297,13 +298,14 @@ def _run(argv: Sequence[str] | None) -> None:
         if calibration:
             quantize(made, calibration, rows)
         run = open_network(made).run
-        # 8 bits hold for pictures like those of the ranges: made ones are none
+        # An 8-bit network is only accurate on pictures like those of its calibration, so it is not
+        # compared on generated ones.
         shown = {"those": calibration[:COMPARED]} if calibration else {"made": _made(size)}
         _compared(predictor, run, {**shown, "given": given}, rows, precision)
         if dataset is not None:
             pair = {"model": predictor, "network": Predictor.from_checkpoint(made)}
             print(_score(dataset, pair))
-        # the named one last
+        # the file that the user named is moved last
         files = sorted(Path(folder).iterdir(), key=lambda file: file.suffix == output.suffix)
         total = sum(file.stat().st_size for file in files)
         for file in files:

@@ -1,6 +1,4 @@
-"""The one file that a command writes: its name, its folder, whether it may take another's place,
-and the names of classes in the line about it.
-"""
+"""Helpers for commands that write one file: checks of its path, writing, and short messages."""
 
 from __future__ import annotations
 
@@ -15,24 +13,21 @@ from clipmask.weights.checkpoint import write_atomically
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--force``, which ``output_file`` takes."""
-    parser.add_argument(
-        "--force", action="store_true", help="write over the output file if it is there already"
-    )
+    """Adds the option ``--force``, the argument of ``output_file``."""
+    parser.add_argument("--force", action="store_true", help="replace the output file if it exists")
 
 
 def output_file(name: str, endings: Sequence[str], force: bool, beside: Sequence[str] = ()) -> Path:
-    """Returns the path that ``--output`` names; called before the work, whose result is to go
-    there.
+    """Checks the path of ``--output`` before the work, and returns it.
 
     Args:
-        name: as the user gave it.
-        endings: that the file's kind may have; the first is suggested.
-        force: write over files that are there.
-        beside: endings of other files that are written beside it, under the same name.
+        name: the path as the user gave it.
+        endings: the suffixes that the file may have; the message suggests the first.
+        force: True: replace existing files.
+        beside: the suffixes of other files with the same name that are written too.
 
     Raises:
-        UserError: it ends otherwise; or something of that name is there, a link included.
+        UserError: it has another suffix; or a file or link of this name exists.
     """
     path = Path(name)
     if path.suffix not in endings:
@@ -42,31 +37,31 @@ def output_file(name: str, endings: Sequence[str], force: bool, beside: Sequence
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder of the file that ``--output`` names where it is missing.
+    """Creates the folder of the file of ``--output``, if it is missing.
 
     Raises:
-        UserError: it can't be made.
+        UserError: it can't be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--output {path}: its folder can't be made ({error})") from error
+        raise UserError(f"--output {path}: its folder can't be created ({error})") from error
 
 
 def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes the file, whole or not at all, into a folder that is made where it is missing.
+    """Writes a file atomically; a missing folder is created.
 
     Args:
-        path: from ``output_file``.
-        write: is given a binary file.
+        path: the result of ``output_file``.
+        write: a function that writes into a binary file.
 
     Raises:
-        UserError: folder or file can't be written.
+        UserError: the folder or the file can't be written.
     """
     make_folder(path)
     write_atomically(path, write)
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:
-    """Returns the first class names, for a line of text."""
+    """Returns the first ``most`` names for a message, followed by ... if there are more."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

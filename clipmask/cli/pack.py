@@ -1,6 +1,4 @@
-"""``clipmask-pack``: a checkpoint becomes one small file with all that is needed to use the
-model.
-"""
+"""``clipmask-pack``: packs a checkpoint into one small file that is enough to use the model."""
 
 from __future__ import annotations
 
@@ -23,9 +21,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program_name(),
         description=(
-            "Write a checkpoint's weights with their config, class names and text embedding as one"
-            " .safetensors file, without the optimiser: what the demo, --eval-only and"
-            " MODEL.WEIGHTS take."
+            "Write the weights, config, class names and text embedding of a checkpoint to one"
+            " .safetensors file, without the optimiser. The demo, --eval-only and MODEL.WEIGHTS"
+            " read this file."
         ),
     )
     parser.add_argument(
@@ -38,11 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="OWNER/NAME",
         help=(
             "upload the file, with a card that states classes and licences, to a repository of"
-            " Hugging Face's hub; hf auth login comes before"
+            " Hugging Face's hub; log in with hf auth login before"
         ),
     )
     parser.add_argument(
-        "--private", action="store_true", help="make a repository that is not there a private one"
+        "--private", action="store_true", help="if the repository is created, make it private"
     )
     parser.add_argument("--half", action="store_true", help="store float16, half the size")
     parser.add_argument(
@@ -51,9 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY VALUE",
         help=(
-            "config values to store in place of the training's; where T came from a file,"
-            " MODEL.CLIP.EMBEDDINGS '' says that new class names may go to the model"
-            " MODEL.CLIP.NAME, which made that file"
+            "config values to store instead of the training's; if T came from a file,"
+            " MODEL.CLIP.EMBEDDINGS '' makes the model MODEL.CLIP.NAME, which must be that of the"
+            " file, embed new class names"
         ),
     )
     return parser
@@ -63,7 +61,7 @@ def _run(argv: Sequence[str] | None) -> None:
     args = build_parser().parse_args(argv)
     if not args.output and not args.push_to_hub:
         raise UserError(
-            "nowhere to write to: say --output FILE.safetensors, --push-to-hub OWNER/NAME or both"
+            "no output: give --output FILE.safetensors, --push-to-hub OWNER/NAME or both"
         )
     output = output_file(args.output, [".safetensors"], args.force) if args.output else None
     checkpoint = load_checkpoint(args.weights)

@@ -1,4 +1,4 @@
-"""``--register``: Python files of the user's that register datasets, backbones and config keys."""
+"""``--register``: imports a user's Python files that register datasets, backbones and keys."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from clipmask.config import add_clipmask_config, extend_config, get_cfg
 from clipmask.errors import UserError
 from clipmask.shipped import find_config
 
-# how Detectron2's projects call what adds their keys to a config
+# the names of the functions with which Detectron2's projects add their keys to a config
 _ADDS_KEYS = re.compile(r"add_\w+_config")
 
 
 def register_file(path: str | Path) -> None:
-    """Imports a user's Python file, so that it registers what it has; its own folder is importable
-    from it.
+    """Imports a user's Python file, which registers datasets and other things.
 
-    A function in it called ``add_..._config``, written there or imported, adds keys to every config
-    that follows.
+    The file can import modules of its own folder. If it defines or imports functions named
+    ``add_..._config``, they add keys to all later configs.
 
     Args:
-        path: of the file, or the name of one that comes with the configs, such as
+        path: the path of the file, or the name of a bundled file, such as
             ``drives/camvid_drives.py``.
 
     Raises:
-        UserError: there is no such file, or it raises: then the line and the exception are named.
+        UserError: there is no such file, or it raises an exception; the message names the line and
+            the exception.
     """
     path = Path(find_config(path) or path).resolve()
     if not path.is_file():
@@ -44,23 +44,23 @@ def register_file(path: str | Path) -> None:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == str(path)
-        ]
-        line = (
-            error.lineno
-            if isinstance(error, SyntaxError) and error.filename == str(path)
-            else (lines or [None])[-1]
-        )
+        line = _failing_line(error, str(path))
         where = f"{path}, line {line}" if line else str(path)
         raise UserError(f"--register: {where}: {type(error).__name__}: {error}") from error
     _extend(module, path)
 
 
+def _failing_line(error: Exception, path: str) -> int | None:
+    """Returns the line of a file at which an exception was raised, or None if it is unknown."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return lines[-1] if lines else None
+
+
 def _extend(module: ModuleType, path: Path) -> None:
-    """Lets the config have the keys that the module's functions add, and tries them."""
+    """Adds the keys of the module's functions ``add_..._config`` to the config, and tests them."""
     for name, value in vars(module).items():
         if callable(value) and _ADDS_KEYS.fullmatch(name) and value is not add_clipmask_config:
             extend_config(value)

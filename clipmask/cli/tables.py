@@ -1,4 +1,4 @@
-"""Tables in a terminal: columns of text to the left, of numbers to the right."""
+"""Tables for a terminal; text is aligned to the left, numbers to the right."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from clipmask.escaping import escaped
 def format_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], most: int | None = None
 ) -> str:
-    """Returns rows under their headings, indented by two spaces.
+    """Formats a table, indented by two spaces.
 
     Args:
-        columns: headings.
-        rows: values as they are to be read; floats get two decimals.
-        most: rows that are shown, a line tells of the others; None: all.
+        columns: the headings.
+        rows: the values of each row; floats are shown with two decimals.
+        most: the largest number of rows that are shown; a last line counts the others. None: all.
     """
     shown = rows if most is None else rows[:most]
-    padded = [
-        _padded_column(heading, [row[place] for row in shown])
-        for place, heading in enumerate(columns)
-    ]
+    padded = []
+    for place, heading in enumerate(columns):
+        padded.append(_padded_column(heading, [row[place] for row in shown]))
     lines = ["  " + "  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
     if len(shown) < len(rows):
         lines.append(f"  ... and {len(rows) - len(shown)} more")
@@ -30,7 +29,7 @@ def format_table(
 
 
 def _padded_column(heading: str, values: Sequence[Any]) -> list[str]:
-    """Returns the heading, a rule and the values of a column, all as wide as the widest."""
+    """Returns the heading, a rule and the values of a column, padded to the same width."""
     texts = [heading, *(_text(value) for value in values)]
     width = max(map(len, texts))
     texts.insert(1, "-" * width)

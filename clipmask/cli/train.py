@@ -1,10 +1,9 @@
-"""``train_net.py`` and ``clipmask-train``: train or evaluate, in the words of Detectron2's training
-script.
-"""
+"""``train_net.py`` and ``clipmask-train``: train or evaluate, with Detectron2's options."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -24,18 +23,18 @@ examples:
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --num-gpus 8 OUTPUT_DIR runs/r50
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --resume OUTPUT_DIR runs/r50
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --eval-only MODEL.WEIGHTS runs/r50/model_best.pth
-  your own pictures, described by a YAML file (clipmask-data init writes one):
+  for your own pictures, described by a YAML file (clipmask-data init writes one):
   %(prog)s --dataset streets.yaml
   %(prog)s --dataset streets.yaml SOLVER.MAX_ITER 4000 OUTPUT_DIR runs/streets
   %(prog)s --dataset streets.yaml MODEL.WEIGHTS clipmask-street SOLVER.MAX_ITER 300
   %(prog)s --dataset streets.yaml --eval-only MODEL.WEIGHTS runs/streets/model_best.pth
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --dataset streets.yaml lanes.yaml --num-gpus 2
-  or registered in Python:
+  for datasets that are registered in Python:
   %(prog)s --config-file my.yaml --register my_data.py DATASETS.TRAIN "('mine_train',)" DATASETS.TEST "('mine_val',)"
-  two machines of 8 GPUs, on each, with --machine-rank 0 and 1:
+  for two machines with 8 GPUs each; run it on both, with --machine-rank 0 and 1:
   %(prog)s --config-file my.yaml --num-gpus 8 --num-machines 2 --machine-rank 0 --dist-url tcp://10.0.0.1:29500
 
-SOLVER.IMS_PER_BATCH is the batch of all devices together; SOLVER.MAX_IMS_PER_DEVICE lets fewer devices accumulate it.
+SOLVER.IMS_PER_BATCH is the batch of all devices together. With SOLVER.MAX_IMS_PER_DEVICE, fewer devices accumulate it.
 """  # noqa: E501
 
 
@@ -52,9 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--config-file",
         metavar="FILE",
         help=(
-            "config: a YAML file, or the name of one that comes along, with configs/ before it or"
-            " without, such as toy.yaml or camvid/clipmask_r50.yaml; may be left out with"
-            " --dataset: then custom.yaml, which starts from ImageNet's weights"
+            "config: a YAML file, or the name of a bundled one, with or without configs/ before it,"
+            " such as toy.yaml or camvid/clipmask_r50.yaml; with --dataset it is optional, and the"
+            " default is custom.yaml, which starts from ImageNet's weights"
         ),
         default=none,
     )
@@ -66,9 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE.yaml",
         help=(
             "descriptors of datasets: YAML files that name the folders of images and labels, the"
-            " classes and the splits. They are registered, and become DATASETS.TRAIN (their split"
-            " train) and DATASETS.TEST (val, or test where there is none) unless you give these as"
-            " KEY VALUE"
+            " classes and the splits. Their split train becomes DATASETS.TRAIN, and val (or test,"
+            " if there is no val) becomes DATASETS.TEST, unless you give these as KEY VALUE"
         ),
     )
     parser.add_argument(
@@ -78,10 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="FILE.py",
         help=(
-            "Python files to import first, in every process; there you register datasets through"
-            " DatasetCatalog and MetadataCatalog of clipmask.d2 (or detectron2.data), backbones in"
-            " its BACKBONE_REGISTRY, and a function add_..._config(cfg) adds the keys that they"
-            " read"
+            "Python files that are imported first, in every process. They may register datasets in"
+            " DatasetCatalog and MetadataCatalog of clipmask.d2 (or detectron2.data) and backbones"
+            " in its BACKBONE_REGISTRY; a function add_..._config(cfg) in them adds config keys"
         ),
     )
     parser.add_argument(
@@ -93,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--start-over",
         action="store_true",
         help=(
-            "begin again in an OUTPUT_DIR that holds a run; its files are moved to"
+            "start a new run in an OUTPUT_DIR that contains a run, whose files are moved to"
             " OUTPUT_DIR/earlier_N"
         ),
     )
@@ -103,35 +100,40 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="make faster code of the network with torch.compile first, MODEL.COMPILE as a key",
+        help="compile the network with torch.compile (the config key MODEL.COMPILE)",
     )
     parser.add_argument(
         "--num-gpus",
         type=int,
         default=1,
-        help="devices per machine; with MODEL.DEVICE cpu, processes",
+        help="number of devices per machine; with MODEL.DEVICE cpu, number of processes",
     )
-    parser.add_argument("--num-machines", type=int, default=1, help="machines in this run")
+    parser.add_argument(
+        "--num-machines", type=int, default=1, help="number of machines in this run"
+    )
     parser.add_argument(
         "--machine-rank", type=int, default=0, help="number of this machine, from 0"
     )
     parser.add_argument(
         "--dist-url",
         default="auto",
-        help="tcp://HOST:PORT of machine 0; auto: a free port, on one machine only",
+        help="tcp://HOST:PORT of machine 0; auto: a free port, for a single machine",
     )
     parser.add_argument(
-        "opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the file's"
+        "opts",
+        nargs="*",
+        default=[],
+        metavar="KEY VALUE",
+        help="config values that replace those of the file",
     )
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parses the command line; options may stand before, between and after the KEY VALUE pairs."""
+    """Parses the command line; options and KEY VALUE pairs may be in any order."""
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
-    # What follows the files of an option without another between is KEY VALUE pairs, though
-    # argparse can't know.
+    # argparse adds KEY VALUE pairs after the files of --register or --dataset to these files
     args.register, pairs = _leading(args.register, (".py",))
     args.dataset, more = _leading(args.dataset, (".yaml", ".yml"))
     args.opts = pairs + more + args.opts
@@ -142,46 +144,46 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _leading(words: list[str], endings: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Parts the file names at the start of ``words``, at least one, from what follows them."""
+    """Splits words after the file names at their start; the first word always counts as one."""
     files = [index == 0 or word.endswith(endings) for index, word in enumerate(words)]
     count = files.index(False) if False in files else len(files)
     return words[:count], words[count:]
 
 
 def register_datasets(paths: Sequence[str], *, eval_only: bool = False) -> list[str]:
-    """Registers descriptors and returns the KEY VALUE pairs that make them this run's datasets.
+    """Registers descriptors and returns the KEY VALUE pairs that select them as datasets.
 
     Args:
-        paths: of the descriptors.
-        eval_only: none of them needs a split to train on.
+        paths: the paths of the descriptors.
+        eval_only: True: no split for training is needed.
 
     Raises:
-        UserError: a descriptor is wrong; or none has a split ``train``, though one is needed.
+        UserError: a descriptor is wrong; or none has a split ``train``, but one is needed.
     """
+    if not paths:
+        return []
     registered = [register_descriptor(path) for path in paths]
     train = tuple(names["train"] for names in registered if "train" in names)
     tested = (names.get("val") or names.get("test") for names in registered)
-    if paths and not train and not eval_only:
+    if not train and not eval_only:
+        splits = ", ".join(itertools.chain.from_iterable(registered))
         raise UserError(
-            f"--dataset {' '.join(paths)}: no split is called train (there are"
-            f" {', '.join(name for names in registered for name in names)}): name one so, or say"
-            " which to train on with DATASETS.TRAIN"
+            f"--dataset {' '.join(paths)}: no split is called train (there are {splits}): rename"
+            " one, or choose the training data with DATASETS.TRAIN"
         )
-    pairs = {"DATASETS.TRAIN": train, "DATASETS.TEST": tuple(name for name in tested if name)}
-    words = []
-    for key, names in pairs.items():
-        words += [key, repr(names)]
-    return words if paths else []
+    test = tuple(name for name in tested if name)
+    return ["DATASETS.TRAIN", repr(train), "DATASETS.TEST", repr(test)]
 
 
 def set_environment(args: argparse.Namespace) -> None:
-    """Hands --dist-url and --machine-rank to the launcher, in the variables that it reads.
+    """Sets the environment variables of the launcher from --dist-url and --machine-rank.
 
-    Under torchrun and SLURM their own numbers go into ``args``: the processes are there already.
+    torchrun and SLURM have already started the processes, so their numbers replace those in
+    ``args``.
 
     Raises:
-        UserError: several machines without an address, or an address that is none; SLURM started
-            several tasks that can't be one run.
+        UserError: there are several machines but no address; the address is wrong; SLURM started
+            tasks that can't be the processes of one run.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         args.num_gpus = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -192,8 +194,8 @@ def set_environment(args: argparse.Namespace) -> None:
         return
     if not 0 <= args.machine_rank < args.num_machines:
         raise UserError(
-            f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} it is 0 to "  # noqa: E501
-            f"{args.num_machines - 1}"
+            f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines}, it must"
+            f" be 0 to {args.num_machines - 1}"
         )
     if args.dist_url != "auto":
         try:
@@ -203,7 +205,7 @@ def set_environment(args: argparse.Namespace) -> None:
             host, port = None, None
         if not host or not port:
             raise UserError(
-                f"--dist-url {args.dist_url}: say tcp://HOST:PORT of machine 0, or auto"
+                f"--dist-url {args.dist_url}: give tcp://HOST:PORT of machine 0, or auto"
             )
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
     elif args.num_machines > 1 and "MASTER_ADDR" not in os.environ:
@@ -216,18 +218,18 @@ def set_environment(args: argparse.Namespace) -> None:
 
 
 def _adopt_slurm(args: argparse.Namespace) -> None:
-    """Takes the numbers of ``srun``'s tasks, of which each is a process of the run."""
+    """Sets the numbers of devices and machines to those of ``srun``'s tasks."""
     tasks, machines = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
-    # where Fabric does not look at SLURM
+    # Fabric ignores SLURM in jobs with these names
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         raise UserError(
-            f"srun started {tasks} tasks in an interactive job, each of which would train by"
-            " itself: start one task with --num-gpus, or name the job otherwise (srun"
+            f"srun started {tasks} tasks in an interactive job, and each would be a separate"
+            " training: start one task with --num-gpus, or give the job another name (srun"
             " --job-name=train)"
         )
     if tasks % machines:
         raise UserError(
-            f"srun started {tasks} tasks on {machines} machines: give each the same number of tasks"
+            f"srun started {tasks} tasks on {machines} machines: start the same number on each"
         )
     args.num_gpus, args.num_machines = tasks // machines, machines
 
@@ -239,11 +241,13 @@ def _run(argv: Sequence[str] | None) -> int:
         register_file(path)
     train_given = "DATASETS.TRAIN" in args.opts[::2]
     datasets = register_datasets(args.dataset, eval_only=args.eval_only or train_given)
+    compiled = ["MODEL.COMPILE", "True"] if args.compile else []
     cfg = load_cfg(
         args.config_file or shipped_folder("configs") / "custom.yaml",
-        [*datasets, *(["MODEL.COMPILE", "True"] if args.compile else []), *args.opts],
+        [*datasets, *compiled, *args.opts],
     )
-    # Only now what takes seconds to import: a mistake in the command line is reported at once.
+    # These imports take seconds; they come last, so that a mistake in the command line is reported
+    # at once.
     from clipmask.engine.evaluation import evaluate_checkpoint
     from clipmask.engine.train import train
 
@@ -259,8 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        argv: arguments without the program's name; None takes ``sys.argv``. More than one process
-            needs None, for the others are started with this process's own command line.
+        argv: arguments without the program's name; None takes ``sys.argv``. With several processes
+            it must be None, because the others are started with this process's command line.
 
     Returns:
         The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.

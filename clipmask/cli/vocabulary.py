@@ -1,4 +1,4 @@
-"""Class names on the command line."""
+"""Reading of class names from the command line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from clipmask.errors import UserError
 
 
 def read_vocabulary(text: str, option: str = "--vocabulary") -> list[str]:
-    """Turns the value of an option into class names.
+    """Returns the class names in the value of an option.
 
     Args:
-        text: names between commas, or the path of a text file (.txt) with one name a line.
-        option: what the option is called, for messages.
+        text: names separated by commas, or the path of a text file (.txt) with one name per line.
+        option: the name of the option, for messages.
 
     Raises:
-        UserError: the file is missing or no text, or there are no names.
+        UserError: the file is missing or not text, or there are no names.
     """
     path = Path(text)
     if path.suffix.lower() != ".txt":

@@ -1,6 +1,4 @@
-"""Which files a command may write over: those that ClipMask has written itself, and nobody has
-changed since.
-"""
+"""Protection of files that ClipMask did not write, or that were changed since."""
 
 from __future__ import annotations
 
@@ -14,15 +12,17 @@ from types import TracebackType
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import write_atomically
 
-LIST = ".clipmask_results.json"  # in the output folder: what was written there, with size and time
+# the list of the results in an output folder, with their sizes and times
+LIST = ".clipmask_results.json"
 
 
 class OwnResults:
-    """The results in an output folder; what is added is noted in the folder's list at the end.
+    """The results in an output folder; as a context, it saves the list of results at the end.
 
     Args:
-        folder: where results go; it may be missing. None: a single file is written, and no list.
-        force: write over any file.
+        folder: the output folder, which may be missing; None: a single file is written, without a
+            list.
+        force: True: any file may be replaced.
     """
 
     def __init__(self, folder: Path | None, force: bool) -> None:
@@ -40,35 +40,35 @@ class OwnResults:
     ) -> None:
         if self.folder is not None and self.folder.is_dir() and self._known:
             content = json.dumps(self._known, indent=0, ensure_ascii=False).encode()
-            with contextlib.suppress(UserError):  # results count without their list
+            with contextlib.suppress(UserError):  # the results are valid without the list
                 write_atomically(self.folder / LIST, lambda file: file.write(content))
 
     def refuse_others(self, places: Iterable[Path]) -> None:
-        """Refuses to write over files that are not ClipMask's own.
+        """Refuses to replace files that ClipMask did not write.
 
         Args:
-            places: files and folders that are to be written.
+            places: the files and folders that will be written.
 
         Raises:
-            UserError: one of them is there and was not written by ClipMask, was changed since, or
-                is a link. With ``folder`` None this is any file that is there.
+            UserError: one of them exists, and ClipMask did not write it, or it was changed since,
+                or it is a link. If ``folder`` is None, every existing file is refused.
         """
         others = [place for place in places if not (self.force or self._free(place))]
         if others:
             more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
             what = "is a link" if others[0].is_symlink() else "is there already"
             raise UserError(
-                f"--output {others[0]}{more}: {what}{self._stranger}; name another, or say --force"
-                " to write over it"
+                f"--output {others[0]}{more}: {what}{self._reason}; name another, or use --force to"
+                " replace it"
             )
 
     def add(self, place: Path) -> None:
-        """Remembers that the command wrote this file or folder; the list is saved at the end."""
+        """Adds a file or folder that was written to the list of results."""
         if self.folder is not None:
             self._known[self._name(place)] = _state(place)
 
     @property
-    def _stranger(self) -> str:
+    def _reason(self) -> str:
         return "" if self.folder is None else ", and ClipMask did not write it"
 
     def _free(self, place: Path) -> bool:
@@ -83,7 +83,7 @@ class OwnResults:
 
 
 def _state(place: Path) -> list[int]:
-    """Size and time of a file; of a folder nothing, for its own files come and go."""
+    """Returns the size and time of a file; an empty list for a folder, whose files may change."""
     if place.is_dir():
         return []
     found = place.stat()

@@ -107,7 +107,7 @@ def test_mistakes_are_one_paragraph(tiny: list[str], capsys: pytest.CaptureFixtu
             [*tiny, "--names", "road", "--prompts", "a photo", "--output", "x.npz"],
             "MODEL.CLIP.PROMPTS ['a photo']",
         ),
-        ([*tiny, "--names", "road", "--output", "file/x.npz"], "its folder can't be made"),
+        ([*tiny, "--names", "road", "--output", "file/x.npz"], "its folder can't be"),
         (["--names", "road", "--model", "ViT-B16", "--output", "x.npz"], "near: "),
         (
             ["--names", "road", "--pretrained", "mine.pt", "--output", "x.npz"],

@@ -46,8 +46,8 @@ def test_half_changes_scores_by_rounding_alone(tmp_path: Path, small_cfg: CfgNod
     [
         ("missing.pth", "a.safetensors", "missing.pth: no such file"),
         ("model.pth", "a.pth", "name a file that ends in .safetensors"),
-        ("model.pth", "", "nowhere to write to"),
-        ("model.pth", "model.pth/a.safetensors", "its folder can't be made"),
+        ("model.pth", "", "--push-to-hub"),
+        ("model.pth", "model.pth/a.safetensors", "its folder can't be"),
     ],
 )
 def test_mistakes(

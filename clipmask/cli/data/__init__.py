@@ -1,1 +1,1 @@
-"""``clipmask-data``: a folder of labelled pictures is described, checked and shown."""
+"""``clipmask-data``: describes, converts, checks and shows a folder of labelled pictures."""

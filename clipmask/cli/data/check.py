@@ -1,6 +1,4 @@
-"""``clipmask-data check``: reads all pairs, prints what is wrong, and writes a report with
-pictures.
-"""
+"""``clipmask-data check``: reads all pairs, prints the problems, and writes a report."""
 
 from __future__ import annotations
 
@@ -33,40 +31,37 @@ from clipmask.data.cores import usable_cores
 from clipmask.errors import UserError
 
 REPORT, CHART = "report.json", "classes.png"  # in the output folder
-_ROWS = 10  # of a finding that are printed; the report has all
+_ROWS = 10  # number of rows of a finding that are printed; the report has all rows
 
 
 def check(subject: Subject, output: str | None, workers: int | None, *, force: bool = False) -> int:
-    """Checks a dataset.
+    """Checks a dataset, prints the findings, and writes a report.
 
     Args:
         subject: the dataset.
-        output: folder for report and pictures; None: the dataset's name with ``_check``.
-        workers: processes; 0: none but this; None: one for each core.
-        force: write over files that ClipMask did not write itself.
+        output: the folder for the report and pictures; None: the dataset's name with ``_check``.
+        workers: the number of processes; 0: only this process; None: one for each core.
+        force: True: replace files that ClipMask did not write.
 
     Returns:
-        1 if there is something that would stop a training, else 0.
+        1 if a finding would stop training, else 0.
 
     Raises:
-        UserError: the folder can't be used, or holds a file of a result's name that ClipMask did
-            not write; ``workers`` is negative.
+        UserError: the folder can't be used; a file in it has the name of a result, but ClipMask
+            did not write it; ``workers`` is negative.
     """
     if workers is not None and workers < 0:
-        raise UserError(f"--workers {workers}: it is 0 (read in this process) or more")
+        raise UserError(f"--workers {workers}: must be 0 (read in this process) or more")
     folder = output_folder(output or f"{subject.name}_check", subject)
     own = OwnResults(folder, force)
-    own.refuse_others([folder / REPORT, folder / CHART])  # before all is read
-    checked = _read_all(
-        subject, min(usable_cores() if workers is None else workers, len(subject.pairs))
-    )
+    own.refuse_others([folder / REPORT, folder / CHART])  # before the long reading
+    processes = usable_cores() if workers is None else workers
+    checked = _read_all(subject, min(processes, len(subject.pairs)))
     findings, tables = find_all(subject, checked), frequencies(subject, checked)
     _print_overview(subject, checked, tables)
     for finding in findings:
-        print(
-            f"\n{'STOPS TRAINING' if finding.stops else 'note'}: {finding.title}"
-            f" ({len(finding.rows)})"
-        )
+        level = "STOPS TRAINING" if finding.stops else "note"
+        print(f"\n{level}: {finding.title} ({len(finding.rows)})")
         print(f"  {finding.advice}\n")
         print(format_table(finding.columns, finding.rows, _ROWS))
     with own:
@@ -78,29 +73,29 @@ def check(subject: Subject, output: str | None, workers: int | None, *, force: b
 
 
 def output_folder(name: str, subject: Subject) -> Path:
-    """Makes the folder for results; a ``UserError`` where it would lie among the dataset's own
-    pictures.
+    """Creates the folder for results.
+
+    Raises:
+        UserError: it lies among the dataset's files, or it can't be created.
     """
     folder, files = Path(name), subject.files
     made = folder / "samples" / "0.png"
     if files is not None and (files.takes(made) or files.takes_label(made)):
         raise UserError(
-            f"--output {folder}: lies among the dataset's files, and what is written would count as"
-            " its pictures or label maps; name another folder"
+            f"--output {folder}: lies among the dataset's files, so the results would count as its"
+            " pictures or label maps; name another folder"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--output {folder}: can't be made ({error})") from error
+        raise UserError(f"--output {folder}: can't be created ({error})") from error
     return folder
 
 
 def _read_all(subject: Subject, workers: int) -> Checked:
-    """Reads all pairs under a progress bar on stderr; a redirected one is a line for each update,
-    so these are few.
-    """
+    """Reads all pairs, with a progress bar on stderr."""
     readings: list[Reading | None] = [None] * len(subject.pairs)
-    interval = 0.1 if sys.stderr.isatty() else 30.0
+    interval = 0.1 if sys.stderr.isatty() else 30.0  # in a file, each update is a new line
     task = functools.partial(read_pair, format=subject.format, image_format=subject.image_format)
     with tqdm(total=len(readings), unit=" images", desc="reading", mininterval=interval) as bar:
         for position, reading in map_robustly(task, subject.pairs, workers):
@@ -131,7 +126,7 @@ def _print_overview(subject: Subject, checked: Checked, tables: Mapping[str, Fre
 
 
 def _range(sizes: Mapping[tuple[int, int], int]) -> str:
-    """Says how large pictures are: one size, or from the smallest area to the largest."""
+    """Describes the sizes of pictures: one size, or the smallest and the largest area."""
     if not sizes:
         return "-"
     ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
@@ -151,12 +146,12 @@ def _write(
     findings: list[Finding],
     tables: Mapping[str, Frequencies],
 ) -> str:
-    """Writes report, chart and samples; returns their names for the closing line."""
-    samples = [
-        (folder / "samples" / f"{split}_{number:02}_{Path(pair.image).stem}.png", pair)
-        for split, pairs in samples_of_all_classes(subject, checked).items()
-        for number, pair in enumerate(pairs, 1)
-    ]
+    """Writes the report, the chart and the samples; returns their names for the last line."""
+    samples = []
+    for split, pairs in samples_of_all_classes(subject, checked).items():
+        for number, pair in enumerate(pairs, 1):
+            name = f"{split}_{number:02}_{Path(pair.image).stem}.png"
+            samples.append((folder / "samples" / name, pair))
     own.refuse_others(place for place, _ in samples)
     try:
         report = json.dumps(
@@ -185,20 +180,21 @@ def _report(
     subject: Subject, checked: Checked, findings: list[Finding], tables: Mapping[str, Frequencies]
 ) -> dict[str, Any]:
     sizes = picture_sizes(subject, checked)
+    splits: dict[str, dict[str, Any]] = {}
+    for split, table in tables.items():
+        counts = sizes[split].most_common()
+        splits[split] = {
+            "pictures": _pairs_of(subject, split),
+            "sizes": {f"{width}x{height}": count for (width, height), count in counts},
+            "void_pixels": table.void,
+            "classes": _class_report(subject.class_names, table),
+        }
     return {
         "dataset": subject.name,
         "classes": list(subject.classes),
         "stops_training": any(finding.stops for finding in findings),
         "findings": [finding.as_dict() for finding in findings],
-        "splits": {
-            split: {
-                "pictures": _pairs_of(subject, split),
-                "sizes": {f"{size[0]}x{size[1]}": n for size, n in sizes[split].most_common()},
-                "void_pixels": table.void,
-                "classes": _class_report(subject.class_names, table),
-            }
-            for split, table in tables.items()
-        },
+        "splits": splits,
     }
 
 
@@ -209,17 +205,15 @@ def _class_report(names: Sequence[str], table: Frequencies) -> list[dict[str, An
 
 
 def _pairs_of(subject: Subject, split: str) -> int:
-    """Returns how many labelled pictures a split has."""
+    """Returns the number of labelled pictures in a split."""
     return sum(split in pair.splits for pair in subject.pairs)
 
 
 def _verdict(findings: int, stops: int) -> str:
-    """Says how much was found and what of it stops training."""
+    """Returns the summary: the number of findings, and how many of them stop training."""
     if not findings:
-        return "all is well"
+        return "no problems found"
     if findings == 1:
         return f"1 kind of finding, which {'stops' if stops else 'does not stop'} training"
-    return (
-        f"{findings} kinds of findings, {stops or 'none'} of them stop{'s' if stops == 1 else ''}"
-        " training"
-    )
+    verb = "stops" if stops == 1 else "stop"
+    return f"{findings} kinds of findings, {stops or 'none'} of them {verb} training"

@@ -1,4 +1,4 @@
-"""``clipmask-data``: describe a folder of labelled pictures, check it, look at it."""
+"""``clipmask-data``: the command line of init, convert, check and show."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from clipmask.curation.converting.formats import FORMATS
 from clipmask.program import program_name
 
 EXAMPLES = """\
-examples, in the order that they are used:
-  %(prog)s init photos                     look at a folder, write photos.yaml
-  %(prog)s convert export --output mine    make label maps of polygons, COCO's, Labelme's, YOLO's and others
-  %(prog)s check photos.yaml               read every picture and label map, say what is wrong
-  %(prog)s show photos.yaml --split val    write labelled pictures to look at
+examples, in the usual order:
+  %(prog)s init photos                     examine a folder, write photos.yaml
+  %(prog)s convert export --output mine    make label maps from annotations of COCO, Labelme, YOLO and others
+  %(prog)s check photos.yaml               read every picture and label map, report problems
+  %(prog)s show photos.yaml --split val    write labelled pictures for inspection
 
-"%(prog)s COMMAND --help" says more about each.
+"%(prog)s COMMAND --help" describes each command.
 """  # noqa: E501
 INIT_EXAMPLES = """\
 examples:
   %(prog)s photos
   %(prog)s photos --names "road,sky,car" --output streets.yaml
 
-It finds images/ beside labels/, masks/ or the like, JPEGImages/ beside SegmentationClass/, train/ beside trainannot/,
-leftImg8bit/ beside gtFine/, a.jpg beside a_mask.png; train, val and test as folders or lists; class names in
-classes.txt, labels.txt, label_colors.txt, labelmap.txt, class_dict.csv or _classes.csv. What it concluded, and what
-it could not know, stands in the comments of the file that it writes.
+It finds images/ beside labels/, masks/ and similar folders, JPEGImages/ beside SegmentationClass/, train/ beside
+trainannot/, leftImg8bit/ beside gtFine/, a.jpg beside a_mask.png; train, val and test as folders or lists; class names
+in classes.txt, labels.txt, label_colors.txt, labelmap.txt, class_dict.csv or _classes.csv. The comments in the file
+that it writes give the reasons for each guess.
 """  # noqa: E501
 CONVERT_EXAMPLES = """\
 examples:
@@ -44,7 +44,7 @@ examples:
   %(prog)s photos.yaml --output report --workers 2
   %(prog)s my_train my_val --register my_data.py
 
-exit status: 0 nothing would stop a training, 1 something would, 2 a mistake in the command or the descriptor.
+exit status: 0 no finding would stop training, 1 some finding would, 2 a mistake in the command or the descriptor.
 """  # noqa: E501
 SHOW_EXAMPLES = """\
 examples:
@@ -55,8 +55,8 @@ examples:
 exit status: 0; 1 if some of the chosen pictures could not be read; 2 a mistake in the command or the descriptor.
 """  # noqa: E501
 _OTHERS = (
-    "write over files that are there already; without, only what ClipMask itself wrote into the"
-    " folder is replaced"
+    "replace existing files; without this option, only files that ClipMask wrote into the folder"
+    " are replaced"
 )
 
 
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program_name(),
         description=(
-            "Your own labelled pictures: describe them in a YAML file, check them, look at them."
+            "Describe your own labelled pictures in a YAML file, check them, and look at them."
         ),
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
@@ -83,14 +83,14 @@ def _add_init(commands: argparse._SubParsersAction) -> None:
         "init",
         help="write a descriptor for a folder of pictures and label maps",
         description=(
-            "Look at a folder and write a descriptor: the YAML file that train_net.py --dataset"
-            " takes.\nIt says in comments what it concluded from what, and what you should change."
+            "Examine a folder and write a descriptor: the YAML file for train_net.py --dataset.\n"
+            "Its comments give the reasons for each value, and say what you should change."
         ),
         epilog=INIT_EXAMPLES,
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "folder", metavar="FOLDER", help="with pictures and label maps somewhere in it"
+        "folder", metavar="FOLDER", help="a folder that contains pictures and label maps"
     )
     parser.add_argument(
         "--output",
@@ -101,89 +101,86 @@ def _add_init(commands: argparse._SubParsersAction) -> None:
         "--names",
         metavar="NAMES",
         help=(
-            'class names, "road,sky,...", in the order in which the classes are listed (default:'
-            " those of a file of names in FOLDER, else class_0, class_1, ...)"
+            'class names, "road,sky,...", in the order of the classes that are found (default:'
+            " those in a file of names in FOLDER, else class_0, class_1, ...)"
         ),
     )
     parser.add_argument(
         "--labels",
         metavar="NAME",
-        help="what the folders of the label maps are called (default: found out)",
+        help="the name of the folders of label maps (default: guessed)",
     )
     parser.add_argument(
         "--sample",
         type=int,
         default=200,
         metavar="N",
-        help="label maps that are read to find the classes",
+        help="the number of label maps that are read to find the classes",
     )
-    _add_force(parser, "write over the output file if it is there already")
+    _add_force(parser, "replace the output file if it exists")
     parser.set_defaults(run=_init)
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "convert",
-        help="make label maps and a descriptor of polygons, RLE or masks of one class each",
+        help="make label maps and a descriptor from polygons, RLE or masks of one class each",
         description=(
             "Read the annotations of another tool and write label maps of ids, lists of the splits"
-            " and the\ndescriptor that reads them. Pictures stay where they are."
+            " and a\ndescriptor. The pictures are not copied."
         ),
         epilog=CONVERT_EXAMPLES,
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "source", metavar="SOURCE", help="a file of annotations, or a folder with them"
+        "source", metavar="SOURCE", help="a file of annotations, or a folder that contains some"
     )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="the output folder")
     parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="what is written goes there"
-    )
-    parser.add_argument(
-        "--images", metavar="FOLDER", help="folder of the pictures (default: where SOURCE leads to)"
+        "--images", metavar="FOLDER", help="the folder of the pictures (default: that of SOURCE)"
     )
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="of the annotations (default: found out; masks has to be said)",
+        help="the format of the annotations (default: detected, except masks)",
     )
     parser.add_argument(
         "--names",
         metavar="NAMES",
         help=(
-            'class names, "road,sky,...", in the order of their ids (default: those of the'
-            " annotations, by name)"
+            'class names, "road,sky,...", in the order of their ids (default: those in the'
+            " annotations, in their order there)"
         ),
     )
     parser.add_argument(
         "--labels",
         metavar="COLUMN",
-        help="of Parquet files: the column of the label pictures (default: by their names)",
+        help="for Parquet files: the column of the label maps (default: guessed from the names)",
     )
     parser.add_argument(
         "--background",
         default="background",
         metavar="NAME",
-        help="the class of pixels without annotation; void: they count nowhere",
+        help="the class of pixels without annotation; void: they have no class",
     )
     parser.add_argument(
         "--overlap",
         choices=("smaller", "later"),
         default="smaller",
-        help="which of two shapes counts where they overlap: the smaller, or the later in the file",
+        help="which of two overlapping shapes is on top: the smaller, or the later in the file",
     )
-    _add_force(parser, "write into a folder that has something in it")
+    _add_force(parser, "write into a folder that is not empty")
     parser.set_defaults(run=_convert)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "check",
-        help="read every picture and label map and report what is wrong",
+        help="read every picture and label map and report problems",
         description=(
-            "Read every picture and label map as training does, and report what would stop or"
-            " mislead it,\nhow often each class occurs and how large the pictures are: as text, as"
-            " report.json, as a bar chart\n(classes.png), and as sample pictures in which every"
-            " class is seen."
+            "Read every picture and label map as training does. Report the problems for a training,"
+            " how often\neach class occurs, and the sizes of the pictures: as text, as report.json,"
+            " as a bar chart\n(classes.png), and as sample pictures that show every class."
         ),
         epilog=CHECK_EXAMPLES,
         formatter_class=HelpFormatter,
@@ -192,13 +189,13 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help="what is written goes there (default: the dataset's name with _check, here)",
+        help="the output folder (default: the dataset's name with _check, here)",
     )
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="processes that read; 0: none but this (default: one for each core)",
+        help="the number of reading processes; 0: only this one (default: one for each core)",
     )
     _add_force(parser, _OTHERS)
     parser.set_defaults(run=_check)
@@ -207,7 +204,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 def _add_show(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "show",
-        help="write labelled pictures to look at",
+        help="write labelled pictures for inspection",
         description=(
             "Write pictures beside their labels, with class names and a legend, and a contact sheet"
             " of all."
@@ -218,15 +215,15 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     _add_sources(parser)
     parser.add_argument("--split", metavar="NAME", help="the split to show (default: all)")
     parser.add_argument(
-        "--number", type=int, default=8, metavar="N", help="pictures of each split, drawn by chance"
+        "--number", type=int, default=8, metavar="N", help="the number of pictures of each split"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the draw: equal seeds, equal pictures"
+        "--seed", type=int, default=0, metavar="N", help="the seed of the random choice of pictures"
     )
     parser.add_argument(
         "--output",
         metavar="FOLDER",
-        help="what is written goes there (default: the dataset's name with _shown, here)",
+        help="the output folder (default: the dataset's name with _shown, here)",
     )
     _add_force(parser, _OTHERS)
     parser.set_defaults(run=_show)
@@ -249,11 +246,11 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="FILE.py",
-        help="Python files that register datasets, imported first, as in train_net.py",
+        help="Python files that register datasets, which are imported first, as in train_net.py",
     )
 
 
-# Each imports what it needs when it runs: --help and mistakes are answered at once.
+# Each function imports its modules when it runs, so that --help and errors appear at once.
 def _init(args: argparse.Namespace) -> int:
     from clipmask.cli.data.init import init
 

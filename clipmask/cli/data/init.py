@@ -1,4 +1,4 @@
-"""``clipmask-data init``: a folder becomes a descriptor."""
+"""``clipmask-data init``: writes a descriptor for a folder."""
 
 from __future__ import annotations
 
@@ -30,24 +30,26 @@ def init(
     sample: int,
     force: bool,
 ) -> int:
-    """Writes a descriptor, and prints what was concluded from what.
+    """Writes a descriptor, and prints the guesses with their reasons.
 
     Args:
-        folder: with pictures and label maps.
-        output: the YAML file; None: the folder's name, here.
-        names: of the classes, between commas; None: from a file of names, or placeholders.
-        labels: what the folders of the label maps are called; None: finds out.
-        sample: label maps that are read to find the classes.
-        force: overwrite the file.
+        folder: a folder that contains pictures and label maps.
+        output: the YAML file; None: the folder's name, in the current folder.
+        names: the class names, separated by commas; None: they come from a file of names, or are
+            placeholders.
+        labels: the name of the folders of label maps; None: it is guessed.
+        sample: the number of label maps that are read to find the classes.
+        force: True: replace an existing file.
 
     Returns:
         0.
 
     Raises:
-        UserError: nothing is found; the file is there, or can't be written; a value makes no sense.
+        UserError: no pairs are found; the file exists, or can't be written; a value is out of
+            range.
     """
     if sample < 1:
-        raise UserError(f"--sample {sample}: read at least one label map")
+        raise UserError(f"--sample {sample}: must be 1 or more")
     name = re.sub(r"[^\w.-]+", "_", Path(folder).resolve().name).strip("._") or "dataset"
     path = output_file(output or f"{name}.yaml", [".yaml", ".yml"], force)
     try:
@@ -63,26 +65,24 @@ def init(
     guess, descriptor = _write(guess, name, path)
     seed = seed_of_descriptor(descriptor, sample)
     if seed:
-        why = (
-            f"{guess.splits.why}; seed {seed}, with which no split lacks a class that it could have"
-        )
+        why = f"{guess.splits.why}; with seed {seed}, the splits lack as few classes as possible"
         splits = dataclasses.replace(guess.splits, seed=seed, why=why)
         guess, descriptor = _write(dataclasses.replace(guess, splits=splits), name, path)
     _print_conclusions(guess, descriptor)
-    first = "" if guess.names_from else " First put the true names in place of class_0, ... in it."
+    first = "" if guess.names_from else " First replace class_0, ... in it by the true names."
     print(f"\n{path} is written.{first} Then:")
     print(f"  clipmask-data check {shlex.quote(str(path))}")
     return 0
 
 
 def _with_advice(message: str, folder: Path) -> str:
-    """Points to ``convert`` where a folder without label maps has annotations of another kind."""
+    """Returns a message that points to ``convert``, if the folder has other annotations."""
     if not folder.is_dir() or "clipmask-data convert" in message:
         return message
     pictures = find_pictures(folder)
     if not pictures and (files := parquet_files(folder)):
         return (
-            f"{folder}: no picture in it, but {files[0].relative_to(folder)}, which may hold some."
+            f"{folder}: contains no picture, but {files[0].relative_to(folder)} may contain some."
             f" Unpack it: clipmask-data convert {shlex.quote(str(folder))} --output FOLDER"
         )
     kind = annotations_in(folder, pictures) if pictures else None
@@ -95,14 +95,15 @@ def _with_advice(message: str, folder: Path) -> str:
         return message
     return (
         f"{folder}: {len(pictures)} pictures without label maps, but with annotations ({kind})."
-        f" Make label maps of them: clipmask-data convert {shlex.quote(str(folder))} --output"
+        f" Make label maps from them: clipmask-data convert {shlex.quote(str(folder))} --output"
         " FOLDER"
     )
 
 
 def _write(guess: FolderGuess, name: str, path: Path) -> tuple[FolderGuess, Descriptor]:
-    """Writes the file, once it has been read back; where lists of splits don't fit the pictures,
-    with shares.
+    """Writes the descriptor after checking that it can be read.
+
+    If the lists of the splits don't fit the pictures, shares replace them.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,9 +117,8 @@ def _write(guess: FolderGuess, name: str, path: Path) -> tuple[FolderGuess, Desc
             read_descriptor(draft).samples()
         except UserError as error:
             if guess.splits.sources == SHARES.sources:
-                raise UserError(
-                    str(error).replace(draft, f"that init made for {guess.folder}")
-                ) from error
+                message = str(error).replace(draft, f"that init made for {guess.folder}")
+                raise UserError(message) from error
             why = f"shares: {guess.splits.why} don't fit the pictures"
             guess = dataclasses.replace(guess, splits=dataclasses.replace(SHARES, why=why))
             return _write(guess, name, path)
@@ -135,56 +135,38 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
     pairing, values = guess.pairing, guess.values
     samples = descriptor.samples()
     counts = ", ".join(f"{split} {len(records)}" for split, records in samples.items())
-    pictures = (
-        "any picture"
-        if pairing.image_suffix is None
-        else f"{pairing.image_prefix}*{pairing.image_suffix}"
-    )
-    folders = "".join(f", {a} -> {b}" for a, b in pairing.label_folders.items())
+    pictures = "any picture"
+    if pairing.image_suffix is not None:
+        pictures = f"{pairing.image_prefix}*{pairing.image_suffix}"
+    labels = f"{pairing.label_prefix}*{pairing.label_suffix}"
+    for first, second in pairing.label_folders.items():
+        labels += f", {first} -> {second}"
     found = len(descriptor.pairs())
-    rows = [
-        ("pictures", f"{guess.folder / pairing.images} ({pictures})"),
-        (
-            "label maps",
-            (
-                f"{guess.folder / pairing.labels}"
-                f" ({pairing.label_prefix}*{pairing.label_suffix}{folders})"
-            ),
-        ),
-        ("pairs", f"{found - descriptor.num_unlabelled} of {found} pictures have a label map"),
-        *(
-            [("pixels", f"{guess.depth.format.as_metadata()}: {guess.depth.why}")]
-            if guess.depth.format.as_metadata()
-            else []
-        ),
-        ("encoding", f"{values.encoding}: {values.why['encoding']}"),
-        (
-            "classes",
-            (
-                f"{len(values.classes)}: {shortened(descriptor.class_names, 12)}"
-                f" ({values.why['classes']})"
-            ),
-        ),
-        (
-            "names",
-            (
-                f"from {guess.names_from}"
-                if guess.names_from
-                else "placeholders, for nothing told them"
-            ),
-        ),
-        ("void", _void(guess)),
-        ("splits", f"{counts} ({guess.splits.why})"),
-    ]
-    for what, text in rows:
+    classes = f"{len(values.classes)}: {shortened(descriptor.class_names, 12)}"
+    names = "placeholders, because no file of names was found"
+    if guess.names_from:
+        names = f"from {guess.names_from}"
+    rows = {
+        "pictures": f"{guess.folder / pairing.images} ({pictures})",
+        "label maps": f"{guess.folder / pairing.labels} ({labels})",
+        "pairs": f"{found - descriptor.num_unlabelled} of {found} pictures have a label map",
+    }
+    image_format = guess.depth.format.as_metadata()
+    if image_format:
+        rows["pixels"] = f"{image_format}: {guess.depth.why}"
+    rows |= {
+        "encoding": f"{values.encoding}: {values.why['encoding']}",
+        "classes": f"{classes} ({values.why['classes']})",
+        "names": names,
+        "void": _void(guess),
+        "splits": f"{counts} ({guess.splits.why})",
+    }
+    for what, text in rows.items():
         print(f"{what:<12}{text}")
 
 
 def _void(guess: FolderGuess) -> str:
     values = guess.values
-    shown = (
-        ", ".join(map(str, values.ignore_ids))
-        if values.encoding == "ids"
-        else ", ".join(map(str, values.void_colors)) or "no colour"
-    )
+    void = values.ignore_ids if values.encoding == "ids" else values.void_colors
+    shown = ", ".join(map(str, void)) or "no colour"
     return f"{shown}: {values.why['void']}"

@@ -1,6 +1,4 @@
-"""Pictures about a dataset: truth beside the image, a sheet of many, and how often the classes
-occur.
-"""
+"""Pictures of a dataset: images with their labels, contact sheets, and a chart of the classes."""
 
 from __future__ import annotations
 
@@ -23,14 +21,14 @@ from clipmask.visualizer import overlay, palette
 from clipmask.visualizer.lettering import load_font
 
 _GAP = 6  # pixels between pictures
-_NOTHING = -1  # a label that is not painted
+_NOTHING = -1  # the label of pixels that are not painted
 _PAPER = (24, 24, 28)
 _CELL = 320  # pixels of a picture's longer side on a sheet
 _COLUMNS = 4  # pictures in a row of a sheet
 
 
 class Sample(NamedTuple):
-    """A picture (H, W, 3) and its label map (H, W), where void is -1."""
+    """A picture (H, W, 3) and its label map (H, W), in which void is -1."""
 
     image: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -41,7 +39,7 @@ def read_sample(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLA
     """Reads a pair for drawing.
 
     Raises:
-        UserError: one of the files is wrong, see ``read_image`` and ``read_labels``.
+        UserError: as for ``read_image`` and ``read_labels``.
     """
     image = shown(read_image(pair.image, image_format=image_format))
     labels = read_labels(pair.labels, format, image.shape[:2])
@@ -50,7 +48,7 @@ def read_sample(pair: Pair, format: LabelFormat, image_format: ImageFormat = PLA
 
 
 def class_colors(subject: Subject) -> list[list[int]]:
-    """Returns the dataset's colours, or some that differ well."""
+    """Returns the dataset's colours, or those of a fixed palette if it has none."""
     return subject.colors or palette(subject.class_names)
 
 
@@ -60,24 +58,21 @@ def truth_over(sample: Sample, subject: Subject) -> NDArray[np.uint8]:
 
 
 def truth_beside(sample: Sample, subject: Subject) -> NDArray[np.uint8]:
-    """Draws the picture, and beside it the labels over the picture; a legend below both."""
+    """Draws the picture beside the picture with its labels, and a legend below."""
     height, width = sample.labels.shape
     image = np.full((height, 2 * width + _GAP, 3), _PAPER, np.uint8)
     labels = np.full(image.shape[:2], _NOTHING, np.int64)
-    image[:, :width], image[:, -width:], labels[:, -width:] = (
-        sample.image,
-        sample.image,
-        sample.labels,
-    )
+    image[:, :width] = sample.image
+    image[:, -width:] = sample.image
+    labels[:, -width:] = sample.labels
     return overlay(image, labels, subject.class_names, class_colors(subject))
 
 
 def contact_sheet(samples: Sequence[Sample], subject: Subject) -> NDArray[np.uint8]:
-    """Draws many pictures in rows, small, with labels over them, their names, and one legend of
-    all.
+    """Draws many small pictures with their labels and names, and one legend for all.
 
     Args:
-        samples: one or more.
+        samples: one or more samples.
         subject: the dataset.
     """
     small = [_shrunk(sample) for sample in samples]
@@ -108,7 +103,7 @@ def contact_sheet(samples: Sequence[Sample], subject: Subject) -> NDArray[np.uin
 
 
 def _shrunk(sample: Sample) -> Sample:
-    """Returns a picture no larger than a cell of the sheet; labels keep whole ids."""
+    """Resizes a sample to the size of a cell of the sheet; a smaller one is not changed."""
     height, width = sample.labels.shape
     scale = min(1.0, _CELL / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -118,7 +113,7 @@ def _shrunk(sample: Sample) -> Sample:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Returns the end of a name, which tells files apart, where the whole has no room."""
+    """Shortens a name to the given width in pixels; its end, where file names differ, is kept."""
     if isinstance(font, ImageFont.ImageFont):
         text = text.encode("latin-1", "replace").decode("latin-1")
     shown = text
@@ -128,10 +123,10 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
 
 
 def draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path: Path) -> None:
-    """Draws two bars a class and split: its share of the pixels, and of the images.
+    """Draws two bars for each class and split: the share of the pixels and of the images.
 
     Args:
-        tables: of each split.
+        tables: the class frequencies of each split.
         subject: the dataset.
         path: the PNG file.
     """
@@ -140,8 +135,7 @@ def draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path: 
 
 
 def _draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path: Path) -> None:
-    # The object API leaves pyplot's global state, and the backend that the user's own program
-    # chose, alone.
+    # The object API does not change pyplot's global state and the backend of the user's program.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -156,12 +150,10 @@ def _draw_frequencies(tables: Mapping[str, Frequencies], subject: Subject, path:
     thick = 0.84 / len(tables)
     for axes, what in zip(figure.subplots(1, 2, sharey=True), ("pixels", "images"), strict=True):
         for number, (split, table) in enumerate(tables.items()):
-            shares = (
-                table.shares
-                if what == "pixels"
-                else [100 * n / max(1, table.images_read) for n in table.images]
-            )
-            heights = np.array(shares)[order]
+            shares = np.array(table.shares)
+            if what == "images":
+                shares = 100 * np.array(table.images) / max(1, table.images_read)
+            heights = shares[order]
             places = np.arange(len(names)) + (number - (len(tables) - 1) / 2) * thick
             axes.barh(
                 places,

@@ -1,4 +1,4 @@
-"""``clipmask-data show``: labelled pictures to look at."""
+"""``clipmask-data show``: writes labelled pictures for inspection."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def show(
 
     Args:
         subject: the dataset.
-        split: the one to show; None: all.
-        number: pictures of each split, at most.
-        output: folder; None: the dataset's name with ``_shown``.
-        seed: of the choice.
-        force: write over files that ClipMask did not write itself.
+        split: the split to show; None: all splits.
+        number: the largest number of pictures of each split.
+        output: the output folder; None: the dataset's name with ``_shown``.
+        seed: the seed of the random choice.
+        force: True: replace files that ClipMask did not write.
 
     Returns:
-        1 if some of the chosen could not be read, else 0.
+        1 if some of the chosen pictures could not be read, else 0.
 
     Raises:
-        UserError: there is no such split; ``number`` or ``seed`` makes no sense; the folder can't
-            be used, or holds a file of a result's name that ClipMask did not write.
+        UserError: there is no such split; ``number`` or ``seed`` is out of range; the folder can't
+            be used; a file in it has the name of a result, but ClipMask did not write it.
     """
     if number < 1 or seed < 0:
         raise UserError(
-            f"--number {number}, --seed {seed}: at least one picture, and a seed of 0 or more"
+            f"--number {number}, --seed {seed}: the number must be 1 or more, the seed 0 or more"
         )
     if split is not None and split not in subject.splits:
-        raise UserError(f"--split {split}: there is {', '.join(subject.splits)}")
+        raise UserError(f"--split {split}: the splits are {', '.join(subject.splits)}")
     folder = output_folder(output or f"{subject.name}_shown", subject)
     broken, written, sheets = 0, 0, 0
     with OwnResults(folder, force) as own:
@@ -76,7 +76,7 @@ def show(
 
 
 def draw_pairs(pairs: list[Pair], number: int, seed: int) -> list[Pair]:
-    """Picks ``number`` of the pairs at random, or all if there are fewer, and keeps their order."""
+    """Chooses ``number`` of the pairs (or all, if there are fewer) at random, in their order."""
     chosen = np.random.default_rng(seed).permutation(len(pairs))[:number]
     return [pairs[position] for position in sorted(chosen)]
 

@@ -1,1 +1,1 @@
-"""``demo/demo.py`` and ``clipmask-demo``: pictures, films and cameras are segmented."""
+"""``demo/demo.py`` and ``clipmask-demo``: segment pictures, films and a camera's picture."""

@@ -1,4 +1,4 @@
-"""Colours of classes from a file: ``--colors``."""
+"""Reading of a file of class colours, for ``--colors``."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def read_colors(path: Path) -> dict[str, list[int]]:
     """Reads the colours of some classes.
 
     Args:
-        path: a mapping of class names to ``[r, g, b]`` or ``"#rrggbb"`` as .json, .yaml or .yml;
-            any other file is text with a class a line, ``name: [r, g, b]`` or ``r g b name``, in
-            which ``#`` begins a comment line.
+        path: a .json, .yaml or .yml file with a mapping of class names to ``[r, g, b]`` or
+            ``"#rrggbb"``; or a text file with one class per line, ``name: [r, g, b]`` or ``r g b
+            name``, in which ``#`` begins a comment line.
 
     Returns:
-        Class name to [r, g, b], 0..255.
+        Class name -> [r, g, b], each 0..255.
 
     Raises:
-        UserError: the file is missing or no text, holds no colours, or something that is none.
+        UserError: the file is missing or not text, has no colours, or has a wrong value.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -39,7 +39,7 @@ def read_colors(path: Path) -> dict[str, list[int]]:
     content = _parsed(path, text) if whole else _lines(path, text)
     if not content:
         raise UserError(
-            f"--colors {path}: holds no colour; write a class a line, such as 'road: [128, 64,"
+            f"--colors {path}: holds no colour; write one class per line, such as 'road: [128, 64,"
             " 128]'"
         )
     return {str(name).strip(): _color(path, str(name), value) for name, value in content.items()}
@@ -68,9 +68,8 @@ def _lines(path: Path, text: str) -> Mapping[Any, Any]:
         if match is not None:
             colors[match[4]] = [int(match[channel]) for channel in (1, 2, 3)]
         elif name.strip():
-            colors[name.strip()] = (
-                [int(part) for part in re.findall(r"\d+", value)] if "#" not in value else value
-            )
+            numbers = [int(part) for part in re.findall(r"\d+", value)]
+            colors[name.strip()] = value if "#" in value else numbers
         else:
             raise UserError(
                 f"--colors {path}, line {number}: {line!r} is neither 'name: [r, g, b]' nor 'r g b"

@@ -1,6 +1,4 @@
-"""``demo/demo.py`` and ``clipmask-demo``: segments pictures, folders, films and the webcam's
-picture.
-"""
+"""``demo/demo.py`` and ``clipmask-demo``: the command line of the demo."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from clipmask.visualizer import Drawing
 from clipmask.weights.names import OWN_MODEL
 
 EXAMPLES = """\
-examples, with the model that comes along (street scenes):
+examples, with the bundled model (street scenes):
   %(prog)s --input street.jpg
   %(prog)s --input a.jpg 'drive/*.png' photos/ --recursive --output results
   %(prog)s --input photos/ --save overlay,labels,json --opacity 0.7
@@ -33,14 +31,14 @@ examples, with the model that comes along (street scenes):
   %(prog)s --video-input drive.mp4 --output drive_overlay.mp4
   %(prog)s --video-input drive.mp4 --every 5 --smooth
   %(prog)s --webcam --device cpu
-with your own:
+with your own model:
   %(prog)s --weights output/streets/model_best.pth --input a.jpg
   %(prog)s --weights output/streets/model_best.pth --dataset streets.yaml --output checked
   %(prog)s --weights model_final.pth --input a.jpg --vocabulary "road,sky,zebra crossing" --embeddings mine.npz
   %(prog)s --config-file configs/camvid/clipmask_r50.yaml --weights weights.pth --input a.jpg
 
-A checkpoint of train_net.py knows its config and its classes, so --weights is enough. --config-file is for weights
-alone, such as Detectron2 writes. Quote patterns, and they may match more files than a command line holds.
+A checkpoint of train_net.py contains its config and its classes, so --weights is enough. --config-file is for files
+with only weights, such as those of Detectron2. Quote patterns: they may match more files than fit on a command line.
 """  # noqa: E501
 
 
@@ -60,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="MODEL",
         help=(
-            "a checkpoint of train_net.py, a folder with one, hf-hub:owner/name, or the name of a"
-            " model that comes along (default: with --config-file its MODEL.WEIGHTS, else"
+            "a checkpoint of train_net.py, a folder that contains one, hf-hub:owner/name, or the"
+            " name of a bundled model (default: with --config-file its MODEL.WEIGHTS, else"
             f" {OWN_MODEL})"
         ),
     )
@@ -74,8 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--device",
         metavar="NAME",
         help=(
-            "cuda, cuda:1, mps or cpu (default: MODEL.DEVICE of the config; the CPU where that is"
-            " absent)"
+            "cuda, cuda:1, mps or cpu (default: MODEL.DEVICE of the config; the CPU if that device"
+            " is absent)"
         ),
     )
     model.add_argument(
@@ -91,28 +89,29 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="*",
         default=[],
         metavar="KEY VALUE",
-        help="config values over the file's (default: none)",
+        help="config values that replace those of the file (default: none)",
     )
     model.add_argument(
         "--vocabulary",
         metavar="NAMES",
         help=(
-            'class names to look for, "road,sky,zebra crossing" or a .txt with one a line (default:'
+            'the class names, "road,sky,zebra crossing", or a .txt with one per line (default:'
             " those of the training)"
         ),
     )
     model.add_argument(
         "--embeddings",
         metavar="FILE.npz",
-        help="text embeddings of the vocabulary (default: CLIP makes them)",
+        help="text embeddings of the vocabulary (default: CLIP computes them)",
     )
     model.add_argument(
-        "--batch-size", type=int, default=1, help="pictures of one size that are computed together"
+        "--batch-size", type=int, default=1, help="number of equal-sized pictures in a batch"
     )
     model.add_argument(
         "--tta",
         action="store_true",
-        help="average over the mirror image and several sizes, TEST.AUG in the config; slower",
+        help="test-time augmentation: average over the mirror image and several sizes (TEST.AUG in"
+        " the config); slower",
     )
     model.add_argument(
         "--sliding-window",
@@ -120,14 +119,14 @@ def build_parser() -> argparse.ArgumentParser:
         const="",
         metavar="HxW",
         help=(
-            "segment in overlapping windows of that height and width in pixels, those of"
-            " TEST.SLIDING_WINDOW.SIZE if none are said (default: pictures are seen whole)"
+            "segment in overlapping windows of this height and width in pixels; without a value,"
+            " those of TEST.SLIDING_WINDOW.SIZE (default: pictures are segmented as a whole)"
         ),
     )
     model.add_argument(
         "--compile",
         action="store_true",
-        help="make faster code of the network with torch.compile first, which takes minutes",
+        help="compile the network with torch.compile first, which takes minutes",
     )
     source = parser.add_argument_group("what to segment, one of")
     source.add_argument(
@@ -140,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--video-input",
         metavar="FILE",
         help=(
-            "a film; what is written of it has its size, rate and number of frames, and no sound"
+            "a film; the result has the same size, rate and number of frames, but no sound"
             " (default: none)"
         ),
     )
@@ -150,21 +149,22 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         const=0,
         metavar="N",
-        help="the camera of that number, 0 if none is said, in a window; q ends it (default: none)",
+        help="show the camera with this number (0 without a value) in a window; q ends it (default:"
+        " none)",
     )
     source.add_argument(
         "--dataset",
         metavar="FILE.yaml",
         help=(
-            "the pictures of a dataset that a descriptor describes, or of a registered one by its"
-            " name; its classes are looked for, and its labels tell what is right (default: none)"
+            "the pictures of a dataset, given by its descriptor or its registered name; its classes"
+            " are used, and the results are compared with its labels (default: none)"
         ),
     )
     source.add_argument(
-        "--split", metavar="NAME", help="which of the descriptor's splits (default: val)"
+        "--split", metavar="NAME", help="the split of the descriptor (default: val)"
     )
     source.add_argument(
-        "--recursive", action="store_true", help="take the folders in --input's folders too"
+        "--recursive", action="store_true", help="search the subfolders of --input's folders too"
     )
     film = parser.add_argument_group("films and the webcam")
     film.add_argument(
@@ -172,8 +172,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help=(
-            "segment one of N frames; films written last as long, with 1/N of the frames and of the"
-            " rate (default: 1, each frame)"
+            "segment every N-th frame; the written film has the same duration, and 1/N of the"
+            " frames and of the rate (default: 1, every frame)"
         ),
     )
     film.add_argument(
@@ -183,9 +183,9 @@ def build_parser() -> argparse.ArgumentParser:
         const=STRENGTH,
         metavar="STRENGTH",
         help=(
-            "average the class scores over time, along the motion in the picture, which takes"
-            f" flicker away; 0 (none) to below 1 (longest memory), {STRENGTH:g} if none is said"
-            " (default: each frame by itself)"
+            "average the class scores over time, along the motion in the picture, to reduce"
+            f" flicker; from 0 (none) to below 1 (longest memory); {STRENGTH:g} without a value"
+            " (default: no smoothing)"
         ),
     )
     result = parser.add_argument_group("results")
@@ -193,84 +193,84 @@ def build_parser() -> argparse.ArgumentParser:
         "--output",
         metavar="PATH",
         help=(
-            "a folder, made if missing, or a file for one picture or a film; a name that"
-            " ends in / is a folder (default:"
-            f" {DEFAULT_OUTPUT})"
+            "a folder, which is created if it is missing, or a file for one picture or a film; a"
+            f" name that ends in / is a folder (default: {DEFAULT_OUTPUT})"
         ),
     )
     result.add_argument(
         "--force",
         action="store_true",
         help=(
-            "write over files that are there already; without, only results that the demo itself"
-            " wrote into a folder are replaced"
+            "replace existing files; without this option, only results that the demo wrote into a"
+            " folder are replaced"
         ),
     )
     result.add_argument(
         "--save",
         metavar="KINDS",
         help=(
-            "some of overlay; labels (a PNG of class ids, which are places in the list of class"
-            " names); color (each class in its plain colour); scores (an .npz with names and"
-            " float16 scores, classes x height x width, 2 bytes each before compression: 3.8 MB for"
-            " 11 classes at 480x360); json (classes, shares, boxes; of films a line a frame);"
-            " server_ids (labels in the ids of a benchmark's server, where the dataset has them, as"
-            " Cityscapes); comparison (picture, truth, prediction and errors, with --dataset)"
-            " (default: overlay; comparison with --dataset)"
+            "one or more of: overlay; labels (a PNG of class ids, which are positions in the list"
+            " of class names); color (each class in its plain colour); scores (an .npz with names"
+            " and float16 scores, classes x height x width, 2 bytes each before compression: 3.8 MB"
+            " for 11 classes at 480x360); json (classes, shares, boxes; for films one line per"
+            " frame); server_ids (labels in the ids of the benchmark's server, for datasets that"
+            " have them, such as Cityscapes); comparison (picture, truth, prediction and errors,"
+            " with --dataset) (default: overlay; comparison with --dataset)"
         ),
     )
     result.add_argument(
         "--colors",
         metavar="FILE",
         help=(
-            "colours of some or all classes: .yaml or .json that map names to [r, g, b], or text"
-            " with a class a line, 'name: [r, g, b]' or 'r g b name'; or the word dataset, for"
-            " those of the model's dataset (default: those of --dataset, else fixed ones by name"
-            " that colour-blind readers can tell apart)"
+            "the colours of some or all classes: a .yaml or .json file that maps names to [r, g,"
+            " b], or text with one class per line, 'name: [r, g, b]' or 'r g b name'; or the word"
+            " dataset, for those of the model's dataset (default: those of --dataset, else fixed"
+            " colours by name that colour-blind readers can distinguish)"
         ),
     )
     result.add_argument(
         "--paint-background",
         action="store_true",
-        help="paint a class called background too, which is left clear",
+        help="paint a class called background too, which is otherwise not painted",
     )
     result.add_argument(
-        "--opacity", type=float, default=0.5, help="of the overlay's colours, 0 to 1"
+        "--opacity", type=float, default=0.5, help="the opacity of the overlay's colours, 0 to 1"
     )
     return parser
 
 
 def _check(args: argparse.Namespace) -> list[str]:
-    """Returns the kinds of ``--save``; raises a ``UserError`` for options that make no sense
-    together.
+    """Checks the options and returns the kinds of ``--save``.
+
+    Raises:
+        UserError: a value is out of range, or two options contradict each other.
     """
     given = [name for name, value in _sources(args).items() if value is not None]
     if len(given) != 1:
         what = f"{' and '.join(given)} exclude each other" if given else "nothing to segment"
         raise UserError(
-            f"{what}: say one of --input PATH ..., --dataset FILE.yaml, --video-input FILE or"
+            f"{what}: give one of --input PATH ..., --dataset FILE.yaml, --video-input FILE or"
             " --webcam (--help has examples)"
         )
     if args.embeddings and not args.vocabulary and not args.dataset:
         raise UserError(
-            '--embeddings goes with --vocabulary "name,name,...", the names to take from the file'
+            '--embeddings needs --vocabulary "name,name,...", the names to read from the file'
         )
     if args.vocabulary and args.dataset:
         raise UserError(
-            "--vocabulary and --dataset exclude each other: the dataset's classes are looked for"
+            "--vocabulary and --dataset exclude each other: the dataset's classes are used"
         )
     if args.split and not args.dataset:
-        raise UserError("--split goes with --dataset FILE.yaml")
+        raise UserError("--split needs --dataset FILE.yaml")
     if args.webcam is not None and args.output:
-        raise UserError("--webcam shows a window and writes nothing: leave --output away")
-    if (args.input is not None or args.dataset) and (
-        args.every is not None or args.smooth is not None
-    ):
+        raise UserError("--webcam shows a window and writes nothing: remove --output")
+    of_pictures = args.input is not None or args.dataset
+    if of_pictures and (args.every is not None or args.smooth is not None):
         raise UserError(
-            "--every and --smooth go with --video-input or --webcam; pictures are no film"
+            "--every and --smooth need --video-input or --webcam; they can't be used for pictures"
         )
     if args.every is not None and args.every < 1:
-        raise UserError(f"--every {args.every}: must be 1 (each frame) or more")
+        raise UserError(f"--every {args.every}: must be 1 (every frame) or more")
     if args.smooth is not None and not 0 <= args.smooth < 1:
         raise UserError(
             f"--smooth {args.smooth:g}: must be at least 0 (no smoothing) and below 1, such as"
@@ -281,9 +281,11 @@ def _check(args: argparse.Namespace) -> list[str]:
     save = default if args.save is None else args.save
     kinds = list(dict.fromkeys(kind.strip() for kind in save.split(",") if kind.strip()))
     if not kinds or not set(kinds) <= set(KINDS):
-        raise UserError(f"--save {args.save}: name some of {', '.join(KINDS)}, between commas")
+        raise UserError(
+            f"--save {args.save}: name one or more of {', '.join(KINDS)}, separated by commas"
+        )
     if "comparison" in kinds and not args.dataset:
-        raise UserError("--save comparison: what it compares with are the labels of a --dataset")
+        raise UserError("--save comparison: it compares with labels, so it needs --dataset")
     return kinds
 
 
@@ -305,7 +307,7 @@ def _run(argv: Sequence[str] | None) -> int:
         dataset = LabelledPictures(dataset_name(args.dataset, args.split))
     if dataset is not None and not dataset.labelled and "comparison" in kinds:
         raise UserError(
-            f"--dataset {args.dataset}: has no labels to compare with; say --save overlay"
+            f"--dataset {args.dataset}: has no labels to compare with; use --save overlay"
         )
 
     def load() -> Predictor:
@@ -334,7 +336,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes ``sys.argv``.
 
     Returns:
-        The exit status: 0; 1 where some pictures could not be read; 2 for a user's mistake; 130 for
+        The exit status: 0; 1 if some pictures could not be read; 2 for a user's mistake; 130 for
         Ctrl-C.
     """
     return run_main(_run, argv)

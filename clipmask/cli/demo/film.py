@@ -1,4 +1,4 @@
-"""The demo's loops over a film and over the webcam's pictures."""
+"""The demo's loops over the frames of a film and over a camera's pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clipmask.inference import Predictor
 
 
 class Moment(NamedTuple):
-    """Where a frame stands in its film: its number, from 0, and its time in seconds."""
+    """The position of a frame in its film: its number, from 0, and its time in seconds."""
 
     frame: int
     time: float
@@ -40,31 +40,30 @@ def segment_film(
     smooth: float | None = None,
     force: bool = False,
 ) -> int:
-    """Segments a film; what is written of it lasts as long, has its size, and one frame for each
-    that was segmented.
+    """Segments a film; the result has the same duration and size.
 
     Args:
-        load: makes the predictor; called when the film is open.
+        load: a function that builds the predictor; it is called after the film is opened.
         source: the film.
         output: a folder, or a file for a single film.
-        kinds: what to write, some of ``film_results.FILM_KINDS``.
-        every: of how many frames one is segmented; the films written then have ``1 / every`` of the
-            rate.
-        smooth: strength of smoothing over time; None for none.
-        force: write over files that ClipMask did not write itself.
+        kinds: the kinds of results, some of ``film.results.FILM_KINDS``.
+        every: every ``every``-th frame is segmented; the rate of the result is ``1 / every`` of the
+            film's rate.
+        smooth: the strength of smoothing over time; None: no smoothing.
+        force: True: replace files that ClipMask did not write.
 
     Returns:
         130 if Ctrl-C ended it, else 0.
 
     Raises:
-        UserError: the film can't be read, or none can be written, or a result would take the place
-            of a file that ClipMask did not write.
+        UserError: the film can't be read, the result can't be written, or it would replace a file
+            that ClipMask did not write.
     """
     smoothing = None if smooth is None else Smoothing(smooth)
     single = is_file(output, CODECS, Image.registered_extensions())
     if single and (len(kinds) > 1 or not set(kinds) <= {"overlay", "color"}):
         raise UserError(
-            f"--output {output}: names one film, but --save {','.join(kinds)} makes other files;"
+            f"--output {output}: names one film, but --save {','.join(kinds)} writes other files;"
             " name a folder"
         )
     protect(output, [source], single)
@@ -87,17 +86,17 @@ def segment_film(
             tally.add(result)
             bar.update()
         if not results.frames:
-            raise KeyboardInterrupt  # before anything was made
+            raise KeyboardInterrupt  # before the first frame
         stopped = stop()
         results.close()
         for place in results.places:
             own.add(place)
     _report(results, tally, every, smooth)
     if stopped:
-        print("interrupted: the film ends there, and plays", file=sys.stderr)
+        print("interrupted: the written film ends there, but can be played", file=sys.stderr)
     elif video.announced and video.read < video.announced:
         print(
-            f"{source} announces {video.announced} frames; {video.read} can be read",
+            f"{source} announces {video.announced} frames, but only {video.read} can be read",
             file=sys.stderr,
         )
     return 130 if stopped else 0
@@ -106,8 +105,9 @@ def segment_film(
 def _frames(
     video: Video, every: int, stop: Callable[[], bool], moments: deque[Moment]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yields every ``every``-th frame, and notes of each where it stands, until ``stop`` says
-    so.
+    """Yields every ``every``-th frame and appends its position to ``moments``.
+
+    It ends when ``stop`` returns True.
     """
     for frame in islice(video, 0, None, every):
         if stop():
@@ -117,10 +117,12 @@ def _frames(
 
 
 def _report(results: FilmResults, tally: Tally, every: int, smooth: float | None) -> None:
-    """Prints the closing line: how many frames went where, and what is most in them."""
+    """Prints the last line: the number of frames, the files, and the most frequent classes."""
     notes = [f"{results.size[1]}x{results.size[0]}", f"{results.rate:.4g} per second"]
-    notes += [f"one of {every} frames of the film, lasting as long"] if every > 1 else []
-    notes += [f"smoothed by {smooth:g}"] if smooth is not None else []
+    if every > 1:
+        notes.append(f"one of {every} frames of the film, with the same duration")
+    if smooth is not None:
+        notes.append(f"smoothed by {smooth:g}")
     print(
         f"{results.frames} frame{'s' * (results.frames > 1)} ->"
         f" {', '.join(map(str, results.places))} ({', '.join(notes)}); most frequent:"
@@ -135,13 +137,13 @@ def show_webcam(
     every: int = 1,
     smooth: float | None = None,
 ) -> int:
-    """Segments what a camera sees, in a window, until that is closed.
+    """Segments the picture of a camera and shows it in a window, until the window is closed.
 
     Args:
-        load: makes the predictor; called when camera and window are there.
-        camera: its number.
-        every: of how many of the camera's frames one is segmented and shown.
-        smooth: strength of smoothing over time; None for none.
+        load: a function that builds the predictor; it is called after camera and window are opened.
+        camera: the number of the camera.
+        every: every ``every``-th frame is segmented and shown.
+        smooth: the strength of smoothing over time; None: no smoothing.
 
     Returns:
         0.
@@ -156,7 +158,7 @@ def show_webcam(
         window = Window("ClipMask")
         stack.callback(window.close)
         predictor = load()
-        predictor.batch_size = 1  # a batch would be shown late
+        predictor.batch_size = 1  # a larger batch would delay the picture
         for result in predictor.stream(islice(video, 0, None, every), smoothing=smoothing):
             if not window.show(result.overlay()):
                 break

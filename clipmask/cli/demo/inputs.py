@@ -1,4 +1,4 @@
-"""Which pictures the demo is to read."""
+"""Search for the pictures that the demo reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clipmask.paths import user_path
 
 
 class Input(NamedTuple):
-    """A picture and the folder that its result goes to, relative to the output folder."""
+    """A picture, and the folder of its result, relative to the output folder."""
 
     path: Path
     folder: Path
@@ -27,20 +27,20 @@ def find_pictures(
     exclude: Path | None = None,
     option: str = "--input",
 ) -> list[Input]:
-    """Finds the pictures that files, quoted patterns and folders name.
+    """Finds the pictures given by files, quoted patterns and folders.
 
     Args:
         patterns: paths of files and folders, and patterns with ``*``, ``?``, ``[...]`` or ``**``.
-        recursive: take the folders in folders too.
-        exclude: a folder inside of searched ones that is passed over: earlier results.
-        option: that names them, for messages.
+        recursive: True: search subfolders too.
+        exclude: a folder that is not searched, such as that of earlier results.
+        option: the name of the option, for messages.
 
     Returns:
-        Each picture once, sorted within each pattern. One found below a folder keeps its place
-        there.
+        Each picture once, sorted within each pattern. The result of a picture in a subfolder has
+        the same subfolder.
 
     Raises:
-        UserError: one of the patterns leads to no picture.
+        UserError: a pattern matches no picture.
     """
     found: dict[Path, Input] = {}
     for pattern in patterns:
@@ -62,11 +62,8 @@ def _expand(pattern: str, recursive: bool, exclude: Path | None, option: str) ->
         raise UserError(f"{option} {pattern}: no such file or folder")
     matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
-    pictures = [
-        Input(match, Path())
-        for match in matches
-        if match.is_file() and (named or _is_picture(match))
-    ]
+    files = [match for match in matches if match.is_file()]
+    pictures = [Input(file, Path()) for file in files if named or _is_picture(file)]
     if not pictures:
         raise UserError(f"{option} {pattern}: the pattern matches no picture")
     return pictures
@@ -75,9 +72,8 @@ def _expand(pattern: str, recursive: bool, exclude: Path | None, option: str) ->
 def _in_folder(folder: Path, recursive: bool, exclude: Path | None, option: str) -> list[Input]:
     everything = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
     if exclude is not None and exclude.resolve() != folder.resolve():
-        everything = [
-            path for path in everything if exclude.resolve() not in path.resolve().parents
-        ]
+        excluded = exclude.resolve()
+        everything = [path for path in everything if excluded not in path.resolve().parents]
     pictures = everything if recursive else [path for path in everything if path.parent == folder]
     if not pictures:
         films = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)

@@ -1,4 +1,4 @@
-"""The model of the demo, its classes and their colours."""
+"""Loading of the demo's model, its classes and their colours."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from clipmask.weights.names import OWN_MODEL, shipped_model
 
 
 def view_opts(args: argparse.Namespace) -> list[str]:
-    """Returns ``--tta``, ``--compile`` and ``--sliding-window`` as config keys and values in turn.
+    """Returns the config keys and values, alternating, of ``--tta``, ``--compile`` and
+    ``--sliding-window``.
 
     Raises:
-        UserError: the window's size is not height x width.
+        UserError: the size of the window is not height x width.
     """
     opts = ["TEST.AUG.ENABLED", "True"] if args.tta else []
     opts += ["MODEL.COMPILE", "True"] if args.compile else []
@@ -38,7 +39,7 @@ def view_opts(args: argparse.Namespace) -> list[str]:
     size = re.fullmatch(r"(\d+)[xX](\d+)", args.sliding_window)
     if size is None:
         raise UserError(
-            f"--sliding-window {args.sliding_window}: say height x width in pixels, such as"
+            f"--sliding-window {args.sliding_window}: give height x width in pixels, such as"
             " 512x1024"
         )
     return [*opts, "TEST.SLIDING_WINDOW.SIZE", f"[{int(size[1])}, {int(size[2])}]"]
@@ -52,11 +53,11 @@ def load_predictor(
     Args:
         args: the arguments of the demo.
         drawing: how overlays are drawn.
-        dataset: its classes and colours are used. None: the classes of the model and a fixed
-            palette.
+        dataset: the dataset whose classes and colours are used; None: the classes of the model and
+            a fixed palette.
 
     Raises:
-        UserError: there is no model, or it can't segment the classes; a colour belongs to no class.
+        UserError: there is no model, or it can't segment the classes; no colour belongs to a class.
     """
     names = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     chosen = None if args.colors in (None, "dataset") else read_colors(user_path(args.colors))
@@ -70,8 +71,8 @@ def load_predictor(
         colors = colors or predictor.dataset_colors
         if not colors:
             raise UserError(
-                "--colors dataset: the model's checkpoint knows no colours; leave it away, or name"
-                " a file"
+                "--colors dataset: the model's checkpoint has no colours; remove the option, or"
+                " name a file"
             )
     elif chosen is not None:
         _check_names(args.colors, chosen, predictor.names)
@@ -82,22 +83,24 @@ def load_predictor(
 
 
 def _load(args: argparse.Namespace) -> Predictor:
-    opts = [*view_opts(args), *args.opts, *(["MODEL.DEVICE", args.device] if args.device else [])]
-    given = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("MODEL.WEIGHTS")
+    opts = [*view_opts(args), *args.opts]
+    if args.device:
+        opts += ["MODEL.DEVICE", args.device]
     if args.weights is not None and not args.weights.strip():
-        raise UserError("--weights '': names no file; leave it away for the model that comes along")
-    weights = args.weights or given
+        raise UserError("--weights '': names no file; remove it to use the bundled model")
+    weights = args.weights
+    if not weights:
+        weights = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("MODEL.WEIGHTS")
     if args.config_file:
-        cfg = load_cfg(args.config_file, [*opts, *(["MODEL.WEIGHTS", weights] if weights else [])])
+        if weights:
+            opts += ["MODEL.WEIGHTS", weights]
+        cfg = load_cfg(args.config_file, opts)
         predictor = Predictor.from_config(cfg, batch_size=args.batch_size)
-        # A config of a training names the weights that it started from, which are not those that it
-        # made.
-        chosen, why = (
-            cfg.MODEL.WEIGHTS,
-            f"MODEL.WEIGHTS of {args.config_file}; another: --weights FILE",
-        )
+        # The weights in a training's config are those at its start, so the line names the source.
+        chosen = cfg.MODEL.WEIGHTS
+        why = f"MODEL.WEIGHTS of {args.config_file}; to use others: --weights FILE"
     else:
-        chosen, why = weights or shipped_model(OWN_MODEL), "which comes along"
+        chosen, why = weights or shipped_model(OWN_MODEL), "the bundled model"
         predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
     where = chosen if weights else f"{chosen}, {why}"
     classes = f"{len(predictor.names)} classes: {shortened(shown_names(predictor.names))}"
@@ -107,13 +110,15 @@ def _load(args: argparse.Namespace) -> Predictor:
 
 
 def _check_names(file: str, colors: Mapping[str, object], names: tuple[str, ...]) -> None:
-    """Reports names in a file of colours that are not class names."""
+    """Prints the names in a file of colours that are not class names; refuses a file without any
+    class name.
+    """
     known = {name.casefold() for name in (*names, *shown_names(names))}
     unknown = [name for name in colors if name.casefold() not in known]
     if len(unknown) == len(colors):
         raise UserError(
-            f"--colors {file}: has no colour for any of the classes,"
+            f"--colors {file}: has no colour for any of the classes"
             f" {', '.join(shown_names(names))}; it has {shortened(unknown)}"
         )
     if unknown:
-        print(f"--colors {file}: no class is called {shortened(unknown)}", file=sys.stderr)
+        print(f"--colors {file}: no class has the name {shortened(unknown)}", file=sys.stderr)

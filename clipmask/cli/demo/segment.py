@@ -1,9 +1,8 @@
-"""The demo's loop over pictures, and what it shares with that over films: the bar, the count, what
---output means.
-"""
+"""The demo's loop over pictures, and helpers that the loop over films uses too."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -25,43 +24,38 @@ from clipmask.inference import Picture, Predictor, Segmentation
 from clipmask.inference.segmentation import ENDINGS, result_name, server_id_table
 from clipmask.paths import user_path
 
-# What looks like the ending of a file; v2 and 1.5 are ends of folders' names.
+# the form of a file's suffix; the ends of folder names such as model.v2 and run1.5 don't match
 _ENDING = re.compile(r"\.(?!v\d)[a-z][a-z0-9]{2,3}")
 
 
 class Tally:
-    """Counts pixels of each class over many results.
+    """Counts the pixels of each class over many results.
 
     Args:
-        names: of the classes.
+        names: the class names.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names, self.pixels = names, np.zeros(len(names), dtype=np.int64)
 
     def add(self, result: Segmentation) -> None:
-        """Counts one result."""
+        """Adds the pixels of one result."""
         self.pixels += result.pixels
 
     def most_frequent(self, count: int = 3) -> str:
-        """Returns the classes with most pixels and their percentage, for reading."""
-        order = [k for k in np.argsort(-self.pixels, kind="stable")[:count] if self.pixels[k]]
-        return ", ".join(
-            f"{self.names[k].split(';')[0]} {100 * self.pixels[k] / self.pixels.sum():.1f}%"
-            for k in order
-        )
+        """Returns the most frequent classes with their percentages, as text."""
+        parts = []
+        for k in np.argsort(-self.pixels, kind="stable")[:count]:
+            if self.pixels[k]:
+                share = 100 * self.pixels[k] / self.pixels.sum()
+                parts.append(f"{self.names[k].split(';')[0]} {share:.1f}%")
+        return ", ".join(parts)
 
 
 def progress_bar(total: int | None, unit: str) -> tqdm:
-    """A progress bar on stderr; a redirected one is a line for each update, so these come
-    seldom.
-    """
-    return tqdm(
-        total=total,
-        unit=f" {unit}",
-        desc="segmenting",
-        mininterval=0.1 if sys.stderr.isatty() else 30.0,
-    )
+    """Returns a progress bar on stderr."""
+    interval = 0.1 if sys.stderr.isatty() else 30.0  # in a file, each update is a new line
+    return tqdm(total=total, unit=f" {unit}", desc="segmenting", mininterval=interval)
 
 
 def segment_pictures(
@@ -73,46 +67,43 @@ def segment_pictures(
     dataset: LabelledPictures | None = None,
     force: bool = False,
 ) -> int:
-    """Segments pictures.
+    """Segments pictures and saves the results.
 
     Args:
-        load: makes the predictor; called when it is known where results go.
+        load: a function that builds the predictor; it is called after the output is checked.
         inputs: the pictures.
         output: a folder, or a file for a single picture.
-        kinds: what to save of each, some of ``KINDS``.
-        dataset: what the pictures are from, if they have labels.
-        force: write over files that ClipMask did not write itself.
+        kinds: the kinds of results, some of ``KINDS``.
+        dataset: the dataset of the pictures, if they have labels.
+        force: True: replace files that ClipMask did not write.
 
     Returns:
         1 if some of the pictures could not be read, else 0.
 
     Raises:
-        UserError: a result can't be written, or would take the place of a file that ClipMask
-            did not write; or the model has no server ids to write.
+        UserError: a result can't be written, or would replace a file that ClipMask did not write;
+            or the model has no server ids, which ``kinds`` asks for.
     """
     paths = [picture.path for picture in inputs]
-    fitting = (
-        {ENDINGS[kinds[0]]}
-        if len(kinds) == 1 and kinds[0] in ENDINGS
-        else Image.registered_extensions()
-    )
-    single = is_file(
-        output,
-        fitting,
-        {*Image.registered_extensions(), *CODECS, *ENDINGS.values()} - {*fitting},
-    )
+    fitting = {*Image.registered_extensions()}
+    others = {*CODECS, *ENDINGS.values()} - fitting
+    if len(kinds) == 1 and kinds[0] in ENDINGS:
+        others = {*fitting, *others} - {ENDINGS[kinds[0]]}
+        fitting = {ENDINGS[kinds[0]]}
+    single = is_file(output, fitting, others)
     if single and (len(inputs) > 1 or len(kinds) > 1):
         what = f"{len(inputs)} pictures" if len(inputs) > 1 else f"{' and '.join(kinds)}"
         raise UserError(
             f"--output {output}: names one file, but there are {what} to write; name a folder"
         )
     protect(output, paths, single)
-    targets = {
-        str(path): [output if single else output / result_name(str(stem), kind) for kind in kinds]
-        for path, stem in zip(paths, result_names(inputs), strict=True)
-    }
+    targets: dict[str, list[Path]] = {}
+    for path, stem in zip(paths, result_names(inputs), strict=True):
+        targets[str(path)] = [output / result_name(str(stem), kind) for kind in kinds]
+    if single:
+        targets = {str(path): [output] for path in paths}
     own = OwnResults(None if single else output, force)
-    own.refuse_others(place for places in targets.values() for place in places)
+    own.refuse_others(itertools.chain.from_iterable(targets.values()))
     predictor = load()
     if "server_ids" in kinds:
         server_id_table(predictor.names, predictor.server_ids)
@@ -151,27 +142,32 @@ def segment_pictures(
 
 
 def output_path(text: str) -> Path:
-    """Returns the path that ``--output`` names; one that ends in ``/`` is made a folder at once, so
-    that it may be called as a file would be.
+    """Returns the path of ``--output``.
+
+    If it ends in ``/``, the folder is created, so that its name may look like that of a file.
 
     Raises:
-        UserError: the folder can't be made.
+        UserError: the folder can't be created.
     """
     path = user_path(text)
     if text.endswith(("/", os.sep)):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--output {text}: can't be made ({error})") from error
+            raise UserError(f"--output {text}: can't be created ({error})") from error
     return path
 
 
 def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> bool:
-    """Whether ``--output`` is to be a file, by its ending; what is a folder already stays one.
+    """Returns whether ``--output`` means a file: it has a suffix and is not an existing folder.
+
+    Args:
+        output: the path.
+        endings: the suffixes of this result.
+        others: the suffixes of other results.
 
     Raises:
-        UserError: its ending is of the ``others``, which this result can't be written as, or looks
-            like that of another kind of file.
+        UserError: it has a suffix of ``others`` or of another kind of file.
     """
     ending = output.suffix.lower()
     if output.is_dir() or ending in endings or not ending:
@@ -179,19 +175,16 @@ def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> 
     if ending in others or _ENDING.fullmatch(ending):
         shown = ", ".join(endings) if ".png" not in endings else ".png, .jpg and others"
         raise UserError(
-            f"--output {output}: this result is written as {shown}, or into a folder; for a folder"
-            f" of that name write {output}/"
+            f"--output {output}: this result is written as {shown}, or into a folder; to name a"
+            f" folder, write {output}/"
         )
     return False
 
 
 def protect(output: Path, inputs: Sequence[Path], single: bool) -> None:
-    """Refuses to write over what is read, and into what is no folder."""
-    if (
-        single
-        and output.is_file()
-        and any(output.samefile(path) for path in inputs if path.is_file())
-    ):
+    """Refuses an output that is one of the inputs, or lies below a file."""
+    existing = [path for path in inputs if path.is_file()]
+    if single and output.is_file() and any(output.samefile(path) for path in existing):
         raise UserError(f"--output {output}: is the input itself; choose another name")
     for folder in output.parents if single else (output, *output.parents):
         if folder.exists() and not folder.is_dir():

@@ -1,6 +1,4 @@
-"""``--dataset`` of the demo: the pictures of a registered dataset, its classes, and what its labels
-say of results.
-"""
+"""``--dataset`` of the demo: the pictures, classes and labels of a registered dataset."""
 
 from __future__ import annotations
 
@@ -25,17 +23,17 @@ from clipmask.vocabulary import shown_names
 
 
 class LabelledPictures:
-    """A dataset's pictures, and the scores of what is predicted for them.
+    """The pictures of a dataset, and the scores of their predictions.
 
     Args:
-        name: of the dataset, which is registered.
+        name: the name of a registered dataset.
 
     Attributes:
-        inputs: its pictures; those in folders keep their place in the results.
+        inputs: the pictures; the results have the same subfolders.
         labelled: whether there are labels.
 
     Raises:
-        UserError: it is not registered, its files are not there, or its metadata are wrong.
+        UserError: the dataset is not registered, its files are missing, or its metadata are wrong.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,11 +41,10 @@ class LabelledPictures:
         paths = [Path(record["file_name"]) for record in records]
         root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
         self.inputs = [Input(path, path.parent.absolute().relative_to(root)) for path in paths]
-        self._files = {
-            str(record["file_name"]): record["sem_seg_file_name"]
-            for record in records
-            if "sem_seg_file_name" in record
-        }
+        self._files: dict[str, str] = {}
+        for record in records:
+            if "sem_seg_file_name" in record:
+                self._files[str(record["file_name"])] = record["sem_seg_file_name"]
         self.name, self.labelled = name, bool(self._files)
         self.vocabulary = dataset_vocabulary(name)
         self.classes = self.vocabulary.names
@@ -55,35 +52,33 @@ class LabelledPictures:
         self._confusion = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
 
     def truth(self, result: Segmentation) -> NDArray[Any] | None:
-        """Reads the truth of a picture, (H, W) class ids or void; None where there is none.
+        """Reads the ground truth for a result, (H, W) class ids or void; None if there is none.
 
         Raises:
-            UserError: the label map can't be read, or does not fit the picture.
+            UserError: the label map can't be read, or has another size than the picture.
         """
         height, width = result.labels.shape
         return self.labels(str(result.source), (height, width))
 
     def labels(self, picture: str | Path, size: tuple[int, int]) -> NDArray[Any] | None:
-        """Reads the truth of a picture, (H, W); None where there is none.
+        """Reads the ground truth of a picture, (H, W) class ids or void; None if there is none.
 
         Args:
-            picture: its path, as it stands in ``inputs``.
+            picture: the path of the picture, as in ``inputs``.
             size: H and W.
 
         Raises:
-            UserError: see ``truth``.
+            UserError: as for ``truth``.
         """
         file = self._files.get(str(picture))
         return None if file is None else self._read(file, size=size)
 
     def add(self, truth: NDArray[Any], result: Segmentation) -> None:
-        """Counts what is right in a picture."""
+        """Adds a result and its ground truth to the scores."""
         self._confusion += count_pixels(truth, result.labels, len(self.classes))
 
     def notice(self) -> str:
-        """Returns mIoU and share of right pixels over all pictures that were counted, for
-        reading.
-        """
+        """Returns the mIoU and the pixel accuracy of all added results, as text."""
         found = scores(self._confusion)
         return (
             f"mIoU {found.mean_iou:.1f} over these pictures, {found.accuracy:.1f}% of their"
@@ -91,17 +86,17 @@ class LabelledPictures:
         )
 
     def prepare(self, predictor: Predictor, embeddings: str | None) -> dict[str, list[int]]:
-        """Makes the dataset's classes, and its server ids, the predictor's.
+        """Sets the classes and server ids of a predictor to those of the dataset.
 
         Args:
-            predictor: is changed.
-            embeddings: see ``Predictor.set_vocabulary``.
+            predictor: the predictor, which is changed.
+            embeddings: as for ``Predictor.set_vocabulary``.
 
         Returns:
-            Class name to the dataset's colour, [r, g, b]; empty where it has none.
+            Class name -> the dataset's colour, [r, g, b]; empty if it has no colours.
 
         Raises:
-            UserError: the model can't be asked for these classes.
+            UserError: the model can't use these classes.
         """
         metadata = MetadataCatalog.get(self.name)
         if predictor.names != self.classes or embeddings is not None:
@@ -110,35 +105,32 @@ class LabelledPictures:
         ids, colors = server_ids(self.name), metadata.get("stuff_colors", None)
         if ids is not None:
             predictor.server_ids = dict(zip(predictor.names, ids, strict=True))
-        return (
-            {}
-            if colors is None
-            else dict(zip(predictor.names, np.asarray(colors).tolist(), strict=True))
-        )
+        if colors is None:
+            return {}
+        return dict(zip(predictor.names, np.asarray(colors).tolist(), strict=True))
 
     def _set_vocabulary(self, predictor: Predictor, embeddings: str | None) -> None:
-        own = dict(zip(shown_names(predictor.names), predictor.names, strict=True))
-        known = [own.get(name) for name in shown_names(self.classes)]
+        trained = dict(zip(shown_names(predictor.names), predictor.names, strict=True))
+        known = [trained.get(name) for name in shown_names(self.classes)]
         try:
             predictor.set_vocabulary(self.vocabulary, embeddings)
         except MissingText as error:
             if None in known:
                 raise UserError(
                     f"--dataset {self.name}: its classes ({', '.join(shown_names(self.classes))})"
-                    f" are others than the model's ({', '.join(own)}), and can't be looked for:"
-                    f" {error}"
+                    f" differ from the model's ({', '.join(trained)}), and the model can't use"
+                    f" them: {error}"
                 ) from error
-            # the same classes without their synonyms
+            # these are the model's classes with other synonyms
             predictor.set_vocabulary([name for name in known if name])
 
 
 def dataset_name(dataset: str, split: str | None) -> str:
-    """Registers a descriptor and returns the name of one of its splits; the name of what is
-    registered already stays.
+    """Returns the name of a registered dataset; a descriptor is registered first.
 
     Args:
-        dataset: path of a YAML file, or a name.
-        split: of a descriptor; None: ``val``.
+        dataset: the path of a descriptor (YAML file), or the name of a registered dataset.
+        split: the split of a descriptor; None: ``val``.
 
     Raises:
         UserError: the descriptor is wrong, or has no such split; or a split is given for a name.
@@ -158,6 +150,6 @@ def dataset_name(dataset: str, split: str | None) -> str:
         return f"{dataset}_{split}"
     if split is not None:
         raise UserError(
-            f"--split goes with a descriptor; {dataset} names a dataset with its split already"
+            f"--split needs a descriptor; {dataset} is the name of a dataset with its split"
         )
     return dataset

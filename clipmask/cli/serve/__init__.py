@@ -1,1 +1,1 @@
-"""``clipmask serve``: a web page on which people segment their own pictures and films."""
+"""``clipmask serve``: serves a web page on which visitors segment pictures and films."""

@@ -26,11 +26,10 @@ examples:
   %(prog)s
   %(prog)s --weights output/custom --port 8000
   %(prog)s --weights hf-hub:owner/name --device cpu --max-megapixels 4
-  %(prog)s --host 0.0.0.0          everyone who reaches this machine may use it
+  %(prog)s --host 0.0.0.0          everyone who can reach this machine may use it
 
-What visitors upload, and what is made of it, lies in a folder of its own below the system's temporary one, which is
-removed at the end.
-"""  # noqa: E501
+Uploads and results are stored in a temporary folder, which is removed at the end.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,51 +48,58 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", metavar="NAME", help="cuda, cuda:1, mps or cpu (default: the config's)"
     )
     parser.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config values over the model's"
+        "--opts",
+        nargs="*",
+        default=[],
+        metavar="KEY VALUE",
+        help="config values that replace those of the model",
     )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="the address to listen at; 127.0.0.1: this machine alone",
+        help="the address of the page; 127.0.0.1: only this machine can reach it",
     )
-    parser.add_argument(
-        "--port", type=int, default=7860, help="the port to listen at; 0: a free one"
+    parser.add_argument("--port", type=int, default=7860, help="the port; 0: a free one")
+    _add_limit(parser, "--max-megabytes", float, limits.megabytes, "the largest size of an upload")
+    _add_limit(
+        parser, "--max-megapixels", float, limits.megapixels, "the largest size of a picture"
     )
-    parser.add_argument(
-        "--max-megabytes", type=float, default=limits.megabytes, metavar="N", help="of an upload"
+    _add_limit(parser, "--max-frames", int, limits.frames, "the largest number of frames of a film")
+    _add_limit(
+        parser, "--max-pictures", int, limits.pictures, "the largest number of pictures at once"
     )
-    parser.add_argument(
-        "--max-megapixels", type=float, default=limits.megapixels, metavar="N", help="of a picture"
+    _add_limit(
+        parser, "--max-seconds", float, limits.seconds, "the time limit for pictures or a film"
     )
-    parser.add_argument(
-        "--max-frames", type=int, default=limits.frames, metavar="N", help="of a film"
-    )
-    parser.add_argument(
-        "--max-pictures", type=int, default=limits.pictures, metavar="N", help="at once"
-    )
-    parser.add_argument(
-        "--max-seconds",
-        type=float,
-        default=limits.seconds,
-        metavar="N",
-        help="of several pictures or a film",
-    )
-    parser.add_argument(
-        "--max-waiting", type=int, default=limits.waiting, metavar="N", help="visitors in the queue"
+    _add_limit(
+        parser, "--max-waiting", int, limits.waiting, "the largest number of waiting visitors"
     )
     return parser
 
 
+def _add_limit(
+    parser: argparse.ArgumentParser,
+    name: str,
+    type: type[int] | type[float],
+    default: float,
+    help: str,
+) -> None:
+    parser.add_argument(name, type=type, default=default, metavar="N", help=help)
+
+
 def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
-    """Serves the model as a web page made with gradio, until ``until`` returns; returns 0.
+    """Serves a web page for the model, made with gradio, until ``until`` returns.
 
     Args:
-        args: of the command line.
-        until: is given the page's address once it answers.
+        args: the arguments of the command line.
+        until: a function that is called with the address of the page when it is ready.
+
+    Returns:
+        0.
 
     Raises:
-        UserError: gradio is not installed, the model can't be loaded, a limit is no positive
-            number, or the port is taken.
+        UserError: gradio is not installed, the model can't be loaded, a limit is not positive, or
+            the port is taken.
     """
     limits = Limits(
         megabytes=args.max_megabytes,
@@ -107,8 +113,8 @@ def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
         if not value > 0:
             raise UserError(f"--max-{limit} {value:g}: must be above 0")
     with tempfile.TemporaryDirectory(prefix="clipmask-") as folder:
-        # Read by gradio when it is imported, or first used: where it keeps files, and that it
-        # reports to nobody.
+        # gradio reads these when it is imported or first used: its folder for files, and that it
+        # sends no usage statistics
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         load_gradio()
         predictor = Predictor.from_pretrained(args.weights, args.device, args.opts)
@@ -136,7 +142,7 @@ def _launch(page: Any, args: argparse.Namespace, limits: Limits) -> None:
         )
     except OSError as error:
         raise UserError(
-            f"--host {args.host} --port {args.port}: can't be listened at ({error})"
+            f"--host {args.host} --port {args.port}: can't be used ({error})"
         ) from error
 
 

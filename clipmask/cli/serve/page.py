@@ -1,4 +1,4 @@
-"""The page: what stands on it and what its parts do; gradio makes the HTML and the HTTP of it."""
+"""The web page: its elements and their functions, built with gradio."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from clipmask.data.toy.scene import draw_scene
 from clipmask.errors import MissingText, UserError
 from clipmask.inference import Segmentation
 
-# Nothing is fetched from elsewhere: the fonts are those of the visitor's machine.
+# fonts of the visitor's machine, so that nothing is downloaded from other sites
 FONTS = ("system-ui", "sans-serif")
 CSS = (
     ".patch {display: inline-block; width: 1.2em; height: 1.2em} .legend td {padding: 0.1em 0.6em}"
     " .legend, .legend tr, .legend td {border: 0 !important}"
 )
-# All routes wait in one queue: the model serves one visitor at a time.
+# all functions share one queue, because the model serves one visitor at a time
 ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
 _Result = TypeVar("_Result")
 
 
 def load_gradio() -> Any:
-    """Returns the module gradio.
+    """Imports gradio and returns the module.
 
     Raises:
         UserError: it is not installed.
@@ -42,11 +42,11 @@ def load_gradio() -> Any:
 
 
 def build_page(service: Service, folder: Path, about: str) -> Any:
-    """Returns the page as gradio's ``Blocks``; ``launch`` serves it.
+    """Builds the page as gradio's ``Blocks``, whose method ``launch`` serves it.
 
     Args:
-        service: what segments.
-        folder: where results for downloads are written.
+        service: the service that segments.
+        folder: the folder for results that visitors download.
         about: a line about the model.
     """
     gr = load_gradio()
@@ -56,7 +56,7 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
     def segment(picture: str | None, names: str, opacity: float) -> tuple[Any, ...]:
         if not picture:
             raise gr.Error("choose a picture first", print_exception=False)
-        result = _in_the_users_words(gr, service, lambda: service.segment(Path(picture), names))
+        result = _with_errors_shown(gr, service, lambda: service.segment(Path(picture), names))
         labels = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(picture).stem}_labels.png"
         result.save(labels, "labels")
         return result.overlay(opacity, legend=False), legend(result), str(labels), result
@@ -71,16 +71,16 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
     ) -> tuple[str, str]:
         if not film:
             raise gr.Error("choose a film first", print_exception=False)
-        # what browsers play
+        # all browsers can play .webm
         target = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(film).stem}_overlay.webm"
 
         def report(done: int, total: int) -> None:
             progress((done, max(done, total)), unit="frames")
 
-        said = _in_the_users_words(
+        summary = _with_errors_shown(
             gr, service, lambda: service.segment_film(Path(film), names, target, report)
         )
-        return str(target), said
+        return str(target), summary
 
     def segment_several(
         pictures: list[str] | None,
@@ -95,22 +95,22 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
             progress((done, total), unit="pictures")
 
         paths = [Path(picture) for picture in pictures]
-        results, left_out = _in_the_users_words(
+        results, left_out = _with_errors_shown(
             gr, service, lambda: service.segment_several(paths, names, report)
         )
         target = Path(tempfile.mkdtemp(dir=folder)) / "segmented.zip"
         shown = write_zip(results, target, opacity)
-        said = [f"{len(results)} of {len(paths)} pictures", *left_out]
-        return shown, str(target), "\n\n".join(said)
+        lines = [f"{len(results)} of {len(paths)} pictures", *left_out]
+        return shown, str(target), "\n\n".join(lines)
 
     theme = gr.themes.Default(font=list(FONTS), font_mono=["monospace"])
     with gr.Blocks(title="ClipMask", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        page.clipmask_look = {"theme": theme, "css": CSS}  # launch takes it
+        page.clipmask_look = {"theme": theme, "css": CSS}  # arguments for launch
         gr.Markdown(f"# ClipMask\n\n{about}")
         names = gr.Textbox(
             service.names,
             label="Class names",
-            info="what to look for, between commas",
+            info="the classes, separated by commas",
             elem_id="names",
             lines=2,
         )
@@ -127,7 +127,7 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
                     start = gr.Button("Segment", variant="primary", elem_id="segment")
                     gr.Examples([[str(example)]], picture, label="Example")
                 with gr.Column():
-                    # and none that sends the picture to someone else's site
+                    # without the button that sends the picture to another site
                     buttons = ["download", "fullscreen"]
                     overlay = gr.Image(
                         label="Classes",
@@ -183,11 +183,11 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
                     go = gr.Button("Segment the film", variant="primary", elem_id="segment-film")
                 with gr.Column():
                     segmented = gr.Video(label="Classes", elem_id="segmented", interactive=False)
-                    said = gr.Markdown(elem_id="said")
+                    film_summary = gr.Markdown(elem_id="said")
             go.click(
                 segment_film,
                 [film, names],
-                [segmented, said],
+                [segmented, film_summary],
                 api_name="segment_film",
                 **ONE_AT_A_TIME,
             )
@@ -197,21 +197,21 @@ def build_page(service: Service, folder: Path, about: str) -> Any:
 def write_zip(
     results: Sequence[Segmentation], target: Path, opacity: float
 ) -> list[tuple[NDArray[np.uint8], str]]:
-    """Writes overlays and label maps of several pictures into one file.
+    """Writes the overlays and label maps of several pictures into one .zip file.
 
     Args:
-        results: of files.
-        target: the .zip.
-        opacity: of the overlays' colours.
+        results: the results of picture files.
+        target: the .zip file.
+        opacity: the opacity of the overlays' colours.
 
     Returns:
-        The overlays without their legends, and what their pictures are called.
+        The overlays without legends, each with the name of its picture.
     """
     stems = [Path(str(result.source)).stem for result in results]
     drawn = []
     with zipfile.ZipFile(target, "w") as archive:
         for number, (result, stem) in enumerate(zip(results, stems, strict=True)):
-            # pictures of several folders may have one name
+            # pictures from different folders may have the same name
             name = stem if stems.count(stem) == 1 else f"{stem}_{number + 1}"
             for what in ("overlay", "labels"):
                 made = target.with_name("one.png")
@@ -223,24 +223,24 @@ def write_zip(
 
 
 def _path_of_upload(payload: Any) -> str | None:
-    """Hands a picture's file on as it came, in place of gradio's own step.
+    """Returns the path of an uploaded picture; it replaces gradio's own preprocessing.
 
-    Gradio would decode it first: a file that is too large or broken has to meet the service's
-    checks instead.
+    Gradio would decode the picture, but the service must check it before, because it may be too
+    large or damaged.
     """
     return None if payload is None else payload.path
 
 
-def _in_the_users_words(gr: Any, service: Service, work: Callable[[], _Result]) -> _Result:
-    """Runs ``work``; a user's mistake is shown on the page in the words of the command line."""
+def _with_errors_shown(gr: Any, service: Service, work: Callable[[], _Result]) -> _Result:
+    """Calls ``work``; the message of a ``UserError`` is shown on the page."""
     try:
         return work()
     except MissingText as error:
-        # what the command line says speaks of options that a visitor does not have
-        said = (
+        # the usual message names options of the command line, which a visitor does not have
+        message = (
             f"Names that the model was not trained on need CLIP, which could not be loaded here."
             f" Those it was trained on work without it: {service.names}"
         )
-        raise gr.Error(said, print_exception=False, duration=None) from error
+        raise gr.Error(message, print_exception=False, duration=None) from error
     except UserError as error:
         raise gr.Error(str(error), print_exception=False, duration=None) from error

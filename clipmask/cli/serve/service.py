@@ -1,6 +1,4 @@
-"""What the web page asks for: one model for all visitors, one picture or film at a time, and limits
-for both.
-"""
+"""The service behind the web page: one model for all visitors, with limits for uploads."""
 
 from __future__ import annotations
 
@@ -22,20 +20,20 @@ from clipmask.film.video import USUAL_RATE, Video
 from clipmask.inference import Predictor, Segmentation
 from clipmask.vocabulary import shown_names
 
-MAX_NAMES = 64  # class names of one visit
+MAX_NAMES = 64  # largest number of class names in one request
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a visitor may ask for.
+    """Limits for the requests of a visitor.
 
     Attributes:
-        megabytes: of an upload.
-        megapixels: of a picture, width x height / 1e6; of a frame too.
-        frames: of a film; what comes after is left out.
-        pictures: that are given together.
-        seconds: that several pictures or a film may take; what is not begun then is left out.
-        waiting: visitors that wait while another one is served.
+        megabytes: the largest size of an upload.
+        megapixels: the largest size of a picture or frame, width x height / 1e6.
+        frames: the largest number of frames of a film; later frames are left out.
+        pictures: the largest number of pictures in one request.
+        seconds: the time limit for several pictures or a film; the rest is left out.
+        waiting: the largest number of visitors in the queue.
     """
 
     megabytes: float = 32
@@ -47,20 +45,21 @@ class Limits:
 
 
 class Service:
-    """The model of a page. Several threads may call it; they are served one after the other.
+    """Segments the uploads of visitors. Threads that call it are served one after the other.
 
     Args:
-        predictor: of the model.
-        limits: of what is asked for.
+        predictor: the predictor.
+        limits: the limits for requests.
 
     Attributes:
-        names: what the names' box holds at first: those of the training.
+        limits: as given.
+        names: the class names of the training, separated by commas.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits) -> None:
         self._predictor, self.limits = predictor, limits
         self._trained = predictor.names
-        # Whoever came first is served first; together they would only take longer.
+        # Requests run one after the other; in parallel, each would take longer.
         self._turn = threading.Lock()
         self.names = ", ".join(shown_names(self._trained))
 
@@ -69,15 +68,14 @@ class Service:
 
         Args:
             picture: the uploaded file.
-            names: of the classes, between commas.
+            names: the class names, separated by commas.
 
         Raises:
-            UserError: the file is no picture or is beyond the limits, or the names can't be looked
-                for.
+            UserError: the file is not a picture or exceeds a limit, or the names can't be used.
         """
         self._check_picture(picture)
         with self._turn, named_by_the_visitor(picture):
-            return self._predictor(picture, vocabulary=self._asked(names))
+            return self._predictor(picture, vocabulary=self._class_names(names))
 
     def segment_several(
         self, pictures: Sequence[Path], names: str, report: Callable[[int, int], object]
@@ -86,21 +84,22 @@ class Service:
 
         Args:
             pictures: the uploaded files.
-            names: of the classes, between commas.
-            report: is given the pictures that are done, and how many there are, after each.
+            names: the class names, separated by commas.
+            report: a function that is called after each picture, with the number of finished and of
+                all pictures.
 
         Returns:
-            The results, and for each picture that was left out a sentence that says why.
+            The results, and for each picture that was left out a sentence with the reason.
 
         Raises:
-            UserError: there are too many, none of them can be segmented, or the names can't be
-                looked for.
+            UserError: there are too many pictures, none of them can be segmented, or the names
+                can't be used.
         """
         if len(pictures) > self.limits.pictures:
             raise UserError(
-                f"{len(pictures)} pictures: at most {self.limits.pictures} are taken at once"
+                f"{len(pictures)} pictures: at most {self.limits.pictures} are allowed at once"
             )
-        asked = self._asked(names)
+        classes = self._class_names(names)
         results: list[Segmentation] = []
         left_out: list[str] = []
         with self._turn:
@@ -112,7 +111,7 @@ class Service:
                 try:
                     self._check_picture(picture)
                     with named_by_the_visitor(picture):
-                        results.append(self._predictor(picture, vocabulary=asked))
+                        results.append(self._predictor(picture, vocabulary=classes))
                 except UserError as error:
                     left_out.append(str(error))
                 report(done + 1, len(pictures))
@@ -127,35 +126,35 @@ class Service:
 
         Args:
             film: the uploaded file.
-            names: of the classes, between commas.
+            names: the class names, separated by commas.
             target: the film to write.
-            report: is given the frames that are done, and how many there are, after each.
+            report: a function that is called after each frame, with the number of finished and of
+                all frames.
 
         Returns:
-            What was done, for reading.
+            A summary, as text.
 
         Raises:
-            UserError: the file is no film or is beyond the limits, or the names can't be looked
-                for.
+            UserError: the file is not a film or exceeds a limit, or the names can't be used.
         """
-        asked = self._asked(names)
+        classes = self._class_names(names)
         try:
             video = Video(film)
-        except UserError as error:  # which speaks of the command line's option
+        except UserError as error:  # its message names an option of the command line
             raise UserError(
-                f"{film.name}: no frame can be read; it is no film, damaged, or of a kind that is"
-                " not known here"
+                f"{film.name}: no frame can be read; it is not a film, is damaged, or has an"
+                " unknown format"
             ) from error
         with self._turn:
             try:
-                return self._write_film(video, asked, target, report)
+                return self._write_film(video, classes, target, report)
             finally:
                 video.close()
 
     def _write_film(
         self,
         video: Video,
-        asked: tuple[str, ...],
+        classes: tuple[str, ...],
         target: Path,
         report: Callable[[int, int], object],
     ) -> str:
@@ -168,7 +167,7 @@ class Service:
         frames: Iterator[NDArray[np.uint8]] = islice(video, most)
         late = False
         try:
-            for result in self._predictor.stream(frames, vocabulary=asked):
+            for result in self._predictor.stream(frames, vocabulary=classes):
                 results.write(result, results.frames, video.time)
                 report(results.frames, total)
                 late = time.monotonic() > end
@@ -178,38 +177,38 @@ class Service:
         finally:
             results.discard()
         announced = video.announced or 0
-        said = f"{results.frames} frames"
+        summary = f"{results.frames} frames"
         if announced > results.frames:
-            said += f"; the first {results.frames} of {announced}"
-        return said + (f": {self._out_of_time()}" if late and announced > results.frames else "")
+            summary += f"; the first {results.frames} of {announced}"
+            if late:
+                summary += f": {self._out_of_time()}"
+        return summary
 
     def _out_of_time(self) -> str:
-        return f"the {self.limits.seconds:g} seconds that one visit may take are over"
+        return f"the time limit of {self.limits.seconds:g} seconds is reached"
 
-    def _asked(self, text: str) -> tuple[str, ...]:
-        """The names that a visitor wrote; an empty box means those of the training."""
+    def _class_names(self, text: str) -> tuple[str, ...]:
+        """Returns the class names that a visitor wrote; those of the training for an empty text."""
         names = tuple(name.strip() for name in text.split(",") if name.strip())
         if not names or list(names) == shown_names(self._trained):
             return self._trained
         if len(names) > MAX_NAMES:
-            raise UserError(
-                f"{len(names)} class names: at most {MAX_NAMES} can be looked for at once"
-            )
+            raise UserError(f"{len(names)} class names: at most {MAX_NAMES} are allowed at once")
         return names
 
     def _check_picture(self, picture: Path) -> None:
-        """Refuses a picture by what its head announces, before it is decoded."""
+        """Refuses a picture that exceeds a limit, before it is decoded."""
         size = picture.stat().st_size / 1e6
         if size > self.limits.megabytes:
             raise UserError(
-                f"{picture.name}: has {size:.1f} MB; at most {self.limits.megabytes:g} are taken"
+                f"{picture.name}: has {size:.1f} MB; at most {self.limits.megabytes:g} are allowed"
                 " here"
             )
         try:
             with Image.open(picture) as opened:
                 width, height = opened.size
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{picture.name}: is no picture that can be read ({error})") from error
+            raise UserError(f"{picture.name}: can't be read as a picture ({error})") from error
         self._check_size(height, width)
 
     def _check_size(self, height: int, width: int) -> None:
@@ -217,13 +216,13 @@ class Service:
         if pixels > self.limits.megapixels:
             raise UserError(
                 f"{width}x{height} are {pixels:.1f} megapixels; at most {self.limits.megapixels:g}"
-                " are taken here"
+                " are allowed here"
             )
 
 
 @contextmanager
 def named_by_the_visitor(upload: Path) -> Iterator[None]:
-    """Has errors name an upload as its visitor does: not by where it lies on this machine."""
+    """Replaces the path of an upload in error messages by the name that the visitor gave it."""
     try:
         yield
     except MissingText:
@@ -233,7 +232,7 @@ def named_by_the_visitor(upload: Path) -> Iterator[None]:
 
 
 def legend(result: Segmentation) -> str:
-    """Returns the classes of a result with colour and share, the largest first, as HTML."""
+    """Returns the classes of a result with colours and shares, the largest first, as HTML."""
     rows = []
     shown = shown_names(result.names)
     shares = list(result.shares.values())
@@ -249,7 +248,7 @@ def legend(result: Segmentation) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Names are what a visitor wrote: they must not become part of the page."""
+    """Escapes a text for HTML, because visitors write the class names."""
     from html import escape
 
     return escape(text)

@@ -31,7 +31,7 @@ def test_check_of_a_sound_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[
     for name in COLORS:
         assert name in told
     assert told.splitlines()[-1].startswith(
-        "all is well; report.json, classes.png, 6 labelled pictures in samples/"
+        "no problems found; report.json, classes.png, 6 labelled pictures in samples/"
     )
     report = json.loads(Path("made_check/report.json").read_text())
     assert (report["stops_training"], report["findings"]) == (False, [])

@@ -141,7 +141,7 @@ def test_colors_of_classes(weights: str, capsys: pytest.CaptureFixture[str]) -> 
         )
         for index, expected in enumerate(first):
             assert (color[labels == index] == expected).all()
-    assert "no class is called zebra" in capsys.readouterr().err
+    assert "zebra" in capsys.readouterr().err
     Path("others.txt").write_text("1 2 3 zebra\n")
     assert "has no colour for any of the classes" in _error(
         capsys, *words, "--colors", "others.txt"
@@ -172,7 +172,7 @@ def test_without_a_model_it_runs_the_one_that_comes_along(
     lines = [line for line in captured.err.splitlines() if line.startswith("model: ")]
     assert len(lines) == 1
     own = shipped_model(OWN_MODEL)
-    assert f"models/{own.name}, which comes along (11 classes: sky, building" in lines[0]
+    assert f"models/{own.name}, the bundled model (11 classes: sky, building" in lines[0]
     assert json.loads(Path("output/demo/a_classes.json").read_text())["names"] == [
         "tree",
         "road",
@@ -191,7 +191,7 @@ def test_a_config_s_own_model_is_named(
     Path("own.yaml").write_text(small_cfg.dump())
     words = ["--input", "a.png", "--config-file", "own.yaml", "--device", "cpu"]
     assert main(words) == 0
-    assert f"model: {weights}, MODEL.WEIGHTS of own.yaml; another" in capsys.readouterr().err
+    assert f"model: {weights}, MODEL.WEIGHTS of own.yaml" in capsys.readouterr().err
     assert main([*words, "--weights", weights]) == 0
     assert f"model: {weights} (5 classes: " in capsys.readouterr().err
 
@@ -245,7 +245,7 @@ def test_a_dataset_with_faults(weights: str, capsys: pytest.CaptureFixture[str])
     assert captured.out.startswith("2 pictures -> ")
     assert captured.err.splitlines()[-1] == "1 of 3 could not be read: data/images/a/1.png"
     assert "has the splits val" in _error(capsys, *words, "--split", "test")
-    assert "--split goes with a descriptor" in _error(
+    assert "--split needs a descriptor" in _error(
         capsys, *words[:3], "toy_street_sem_seg_val", "--split", "val"
     )
 
@@ -297,7 +297,7 @@ def test_a_single_picture_into_a_named_file(
     assert "2 pictures" in _error(capsys, *words, "c.png", "--input", "a.png", "b.png")
     assert "film.mp4" in _error(capsys, *words, "film.mp4")
     assert main([*words, "c.jpg", "--save", "labels"]) == 2
-    assert ".jpg would change the labels" in capsys.readouterr().err
+    assert ".jpg" in capsys.readouterr().err
     assert "is a file, not a folder" in _error(capsys, *words, f"{weights}/results")
 
 
@@ -379,7 +379,7 @@ def test_views_are_the_configs_keys_by_another_name(
         "--output",
         "seen.png",
     ]
-    assert "512: say height x width" in _error(capsys, *words, "--sliding-window", "512")
+    assert "512: give height x width" in _error(capsys, *words, "--sliding-window", "512")
     assert "TEST.SLIDING_WINDOW.SIZE [8, 64]" in _error(capsys, *words, "--sliding-window", "8x64")
     assert not Path("seen.png").exists()
     assert main([*words, "--tta", "--sliding-window", "32x32"]) == 0
@@ -417,8 +417,8 @@ def test_mistakes_are_one_paragraph(weights: str, capsys: pytest.CaptureFixture[
             ["--weights", weights, *picture, "--vocabulary", "a", "--dataset", "b.yaml"],
             "exclude each other",
         ),
-        (["--weights", weights, *picture, "--split", "val"], "--split goes with --dataset"),
-        (["--weights", weights, *picture, "--save", "comparison"], "labels of a --dataset"),
+        (["--weights", weights, *picture, "--split", "val"], "--split needs --dataset"),
+        (["--weights", weights, *picture, "--save", "comparison"], "--save comparison: "),
         (["--weights", weights, *picture, "--save", "server_ids"], "no server ids"),
         (["--weights", weights, *picture, "--save", "json", "--output", "a.png"], "--output a.png"),
         (["--weights", weights, *picture, "--colors", "gone.txt"], "--colors gone.txt"),
