@@ -214,7 +214,9 @@ def test_two_processes_score_as_one(
     d2: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     which = request.node.callspec.params["d2"]
-    torch.multiprocessing.spawn(_one_of_two, (which, tmp_path), nprocs=2)
+    torch.multiprocessing.start_processes(
+        _one_of_two, (which, tmp_path), nprocs=2, start_method="fork"
+    )
     labels, predictions = _four()
     alone = score(d2, dataset(d2, tmp_path / "alone", labels, 3), predictions, 3)
     together = json.loads((tmp_path / "result0.json").read_text())["sem_seg"]

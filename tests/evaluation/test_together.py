@@ -97,7 +97,7 @@ def _one_of_two(rank: int, root: Path) -> None:
 def test_two_processes_score_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPMASK_DATASETS", str(tmp_path))
     draw_tree(tmp_path, ("val",), images=3)
-    torch.multiprocessing.spawn(_one_of_two, (tmp_path,), nprocs=2)
+    torch.multiprocessing.start_processes(_one_of_two, (tmp_path,), nprocs=2, start_method="fork")
     alone = score_cityscapes(tmp_path / "alone")
     together = json.loads((tmp_path / "result0.json").read_text())
     assert set(together) == set(alone)

@@ -430,18 +430,18 @@ def test_a_traced_model_refuses_images_of_another_size(small_model: ClipMask) ->
 
 
 @pytest.mark.slow
-def test_compiled_without_a_break(
-    small_model: ClipMask, make_inputs: Callable[..., Inputs]
-) -> None:
+def test_compiled_without_a_break(small_cfg: CfgNode, make_inputs: Callable[..., Inputs]) -> None:
     """``eager`` traces as any backend does, and makes no code: an error where a graph would
     break.
     """
-    compiled = copy.deepcopy(small_model)
+    small_cfg.MODEL.CLIPMASK.DEC_LAYERS = 2  # tracing takes long, and all layers are alike
+    original = build_model(small_cfg, NAMES).eval()
+    compiled = copy.deepcopy(original)
     compiled.compile_network(backend="eager")
-    for sizes in (((64, 96),), ((33, 71),), ((64, 96), (61, 47))):
+    for sizes in (((64, 96),), ((64, 96), (61, 47))):
         inputs = make_inputs(*sizes)
         with torch.no_grad():
-            pairs = zip(compiled(inputs), small_model(inputs), strict=True)
+            pairs = zip(compiled(inputs), original(inputs), strict=True)
         for one, other in pairs:
             assert_same(one["sem_seg"], other["sem_seg"])
     inputs = make_inputs((64, 96), (64, 96))
