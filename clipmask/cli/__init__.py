@@ -42,7 +42,9 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
     # Only the final error reports a hub that can't be reached, not each attempt of its library.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
-        return function(*args, **kwargs) or 0
+        status = function(*args, **kwargs) or 0
+        sys.stdout.flush()
+        return status
     except UserError as error:
         rank = os.environ.get("LOCAL_RANK", "0")
         where = "" if rank == "0" else f" (process {rank})"
@@ -53,6 +55,22 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return 141  # as the shell names an end by SIGPIPE
+
+
+def _reader_is_gone() -> bool:
+    """Returns whether the program that reads the output has ended, as ``head`` does. What is still
+    to be printed then goes nowhere.
+    """
+    try:
+        print(flush=True)  # what failed before is not tried again
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _own_words(error: UserError) -> str:

@@ -324,6 +324,28 @@ def test_how_a_command_ends(capsys) -> None:
         run_main(lambda: 1 // 0)
 
 
+def test_a_reader_that_ends_first_is_no_error() -> None:
+    """As in clipmask-data check photos.yaml | head."""
+    code = (
+        "import sys; from clipmask.cli import run_main;"
+        " sys.exit(run_main(lambda: [print('word' * 1000) for _ in range(1000)] and None))"
+    )
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+    def other_pipe() -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):  # of a worker, say
+        run_main(other_pipe)
+
+
 def test_torchrun_knows_the_numbers(monkeypatch) -> None:
     for name, value in {
         "TORCHELASTIC_RUN_ID": "x",

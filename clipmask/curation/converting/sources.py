@@ -24,6 +24,7 @@ from clipmask.data.split_names import split_name
 from clipmask.errors import UserError
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+LINES = (".ndjson", ".jsonl")
 _JSON: dict[str, tuple[Callable[[Any], bool], Callable[[Path, str | None], Annotations]]] = {
     "panoptic": (is_panoptic, read_panoptic),  # before coco, which has these keys too
     "coco": (is_coco, read_coco),
@@ -59,6 +60,11 @@ def read_source(
     """
     if source.suffix.lower() in ARCHIVES:
         raise UserError(f"{source}: is packed; unpack it, and name the folder")
+    if source.suffix.lower() in LINES:
+        raise UserError(
+            f"{source}: has a JSON object on each line, as Labelbox exports, which is not read;"
+            " export in COCO's format, or masks as PNGs"
+        )
     if source.suffix.lower() in (".yaml", ".yml"):  # the descriptor of Ultralytics
         format = "yolo"
     if format in ("yolo", "npy", "masks"):

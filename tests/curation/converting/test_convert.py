@@ -253,6 +253,13 @@ def test_the_yaml_of_ultralytics_names_its_folder(tmp_path: Path) -> None:
     assert done.names == ("background", "crop", "weed")
 
 
+def test_lines_of_json_are_named_for_what_they_are(tmp_path: Path) -> None:
+    photos(tmp_path)
+    (tmp_path / "export.ndjson").write_text('{"data_row": {}}\n{"data_row": {}}\n')
+    with pytest.raises(UserError, match="Labelbox"):
+        _converted(tmp_path / "export.ndjson", tmp_path / "out")
+
+
 def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "export.zip").write_bytes(b"PK")
     photos(tmp_path)
