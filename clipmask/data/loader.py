@@ -25,7 +25,7 @@ from clipmask.data.cores import usable_cores
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.order import AUGMENTATION, EpochOrder, Order, WeightedOrder, stream
 from clipmask.data.records import PackedRecords, Record
-from clipmask.data.workers import GIVE_UP_S, outlive_signals
+from clipmask.data.workers import GIVE_UP_S, worker_setup
 from clipmask.errors import UserError
 
 Mapper = Callable[[Record], Record]
@@ -98,7 +98,7 @@ def build_train_loader(
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
-        worker_init_fn=outlive_signals,
+        worker_init_fn=worker_setup(),
         timeout=_patience(cfg),
         # starting workers draws from this generator; torch's own generator must not advance
         generator=torch.Generator(),
@@ -140,7 +140,7 @@ def build_test_loader(
         collate_fn=_as_list,
         num_workers=_num_workers(cfg),
         pin_memory=pin_memory,
-        worker_init_fn=outlive_signals,
+        worker_init_fn=worker_setup(),
         timeout=_patience(cfg),
         generator=torch.Generator(),
     )

@@ -7,24 +7,26 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import c_bool
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
+from multiprocessing.sharedctypes import RawValue
 
 from clipmask.data import workers
 
 
-def _worker(pipe: Connection, outlive: int) -> None:
+def _worker(pipe: Connection, outlive: int, over: c_bool | None) -> None:
     workers.OUTLIVE_S = outlive
-    workers.outlive_signals()
+    workers.outlive_signals(over=over)
     pipe.send("ready")
     pipe.recv()
 
 
 @contextmanager
-def _process(outlive: int) -> Iterator[tuple[ForkProcess, Connection]]:
+def _process(outlive: int, over: c_bool | None = None) -> Iterator[tuple[ForkProcess, Connection]]:
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe()
-    process = fork.Process(target=_worker, args=(theirs, outlive))
+    process = fork.Process(target=_worker, args=(theirs, outlive, over))
     process.start()
     assert ours.recv() == "ready"
     yield process, ours
@@ -51,3 +53,12 @@ def test_sigterm_ends_it_in_time() -> None:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGTERM)
     assert process.exitcode == -signal.SIGALRM
+
+
+def test_sigterm_of_a_run_that_exits_ends_it_at_once() -> None:
+    over = RawValue(c_bool, False)
+    with _process(3600, over) as (process, _):
+        assert process.pid is not None
+        over.value = True
+        os.kill(process.pid, signal.SIGTERM)
+    assert process.exitcode == 1
