@@ -1,3 +1,4 @@
-"""Benchmarks and experiments, run from the repository's root as ``python -m clipmask_tools.NAME``;
-not installed.
+"""Benchmarks and experiments, which are not installed with the package.
+
+Run them from the repository's root: ``python -m clipmask_tools.NAME``.
 """

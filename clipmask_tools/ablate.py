@@ -1,12 +1,10 @@
-"""Trains a grid of configs and seeds, compares the results seed by seed, and writes them into
-docs/results.md.
+"""Trains a grid of configs and seeds, and writes the compared results into docs/results.md.
 
-python -m clipmask_tools.ablate run configs/ablations/grid.yaml --jobs 4  # trains what has no
-                                                                          result yet, four at once
-python -m clipmask_tools.ablate table configs/ablations/grid.yaml         # prints the tables of
-                                                                          what is there
-python -m clipmask_tools.ablate page                                      # writes tables and plots
-                                                                          into docs/results.md
+python -m clipmask_tools.ablate run GRID.yaml --jobs 4   trains runs without a result, four at a
+                                                         time
+python -m clipmask_tools.ablate table GRID.yaml          prints tables of the results
+python -m clipmask_tools.ablate page                     writes tables and plots into
+                                                         docs/results.md
 """
 
 from __future__ import annotations
@@ -38,15 +36,15 @@ examples:
   %(prog)s table configs/ablations/grid.yaml
   %(prog)s page --check
 
-The same command again goes on where it was stopped: runs with a result file are skipped, a run that was interrupted
-continues from its last checkpoint. A run that fails is reported, and the others go on.
+The same command continues an interrupted grid: runs with a result file are skipped, and an interrupted run continues
+from its last checkpoint. If a run fails, it is reported, and the others continue.
 """  # noqa: E501
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Train a grid of configs and seeds, and compare what comes out.",
+        description="Train a grid of configs and seeds, and compare the results.",
         epilog=EXAMPLES,
         formatter_class=HelpFormatter,
     )
@@ -54,8 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
         "command",
         choices=("run", "table", "page"),
         help=(
-            "run: train what has no result yet; table: print a grid's tables; page: write those"
-            " that docs/results.md asks for into it, with their plots"
+            "run: train the runs without a result; table: print the tables of a grid; page: write"
+            " the tables and plots that docs/results.md names into it"
         ),
     )
     parser.add_argument(
@@ -65,22 +63,24 @@ def build_parser() -> argparse.ArgumentParser:
         help="configs and seeds, see configs/ablations/grid.yaml",
     )
     parser.add_argument(
-        "--runs", type=_names, metavar="A,B", help="some of the grid's; all where left out"
+        "--runs", type=_names, metavar="A,B", help="some runs of the grid; default: all"
     )
-    parser.add_argument("--seeds", type=_numbers, metavar="0,1", help="in place of the grid's")
+    parser.add_argument(
+        "--seeds", type=_numbers, metavar="0,1", help="seeds that replace those of the grid"
+    )
     parser.add_argument(
         "--jobs",
         type=int,
-        help="runs at once, each on a GPU or CPU core of its own; as many as there are",
+        help="number of parallel runs, each on its own GPU or CPU core; default: one per device",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("output"), help="where the runs' own folders go"
+        "--output", type=Path, default=Path("output"), help="the folder of the runs' folders"
     )
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, help="of the result files, a folder a grid"
+        "--results", type=Path, default=RESULTS, help="the folder of the result files"
     )
     parser.add_argument(
-        "--check", action="store_true", help="page: write nothing, tell whether it is up to date"
+        "--check", action="store_true", help="page: only check whether it is up to date"
     )
     parser.add_argument(
         "opts", nargs="*", default=[], metavar="KEY VALUE", help="run: config values for every run"
@@ -97,7 +97,7 @@ def _numbers(text: str) -> list[int]:
         return [int(number) for number in _names(text)]
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: whole numbers with commas between, such as 0,1,2"
+            f"{text!r}: must be whole numbers separated by commas, such as 0,1,2"
         ) from error
 
 
@@ -112,7 +112,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    # as Ctrl-C: the runs are to end with this command
+    # SIGTERM has the same effect as Ctrl-C, so that the runs end with this command
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     grid = read_grid(args.grid)
     chosen = grid.choose(args.runs, args.seeds)
@@ -131,7 +131,7 @@ def _train(args: argparse.Namespace) -> int:
     print(f"results: {args.results / grid.name}")
     if failed:
         print(
-            f"failed: {', '.join(job.name for job in failed)}; the same command tries them again",
+            f"failed: {', '.join(job.name for job in failed)}; repeat the command to retry them",
             file=sys.stderr,
         )
     return 1 if failed else 0
@@ -142,8 +142,7 @@ def _print(args: argparse.Namespace) -> int:
     results = read_results(args.results, grid)
     if not results:
         raise UserError(
-            f"{args.results / grid.name}: no results yet; clipmask_tools.ablate run {args.grid}"
-            " makes them"
+            f"{args.results / grid.name}: no results yet; run clipmask_tools.ablate run {args.grid}"
         )
     tables = (fold_table, fold_class_table) if grid.folds else (score_table, class_table)
     print("\n\n".join(make(grid, results) for make in (*tables, provenance)))
@@ -157,7 +156,7 @@ def _write(args: argparse.Namespace) -> int:
         if PAGE.read_text(encoding="utf-8") == text:
             return 0
         print(
-            f"{PAGE} is not what the result files say; run python -m clipmask_tools.ablate page",
+            f"{PAGE} differs from the result files; run python -m clipmask_tools.ablate page",
             file=sys.stderr,
         )
         return 1
@@ -168,9 +167,7 @@ def _write(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; ``argv`` are its arguments, None takes ``sys.argv``. Returns the exit
-    status.
-    """
+    """Runs the command and returns its exit status; ``argv`` None takes ``sys.argv``."""
     return run_main(_run, argv)
 
 

@@ -1,10 +1,10 @@
-"""Measures ClipMask beside its peers, part by part, and as it grows.
+"""Benchmarks ClipMask against other networks, by its parts, and at growing sizes.
 
     pip install -e '.[benchmark]' && python -m clipmask_tools.benchmark
 
-Networks are stepped in turn on the same tensors, so that ratios hold where a machine's speed
-drifts; memory is measured in a process each. Leave the machine alone meanwhile: with all sections
-it takes about half an hour on two CPU cores.
+The networks run alternately on the same tensors, so that their ratios stay valid if the speed of
+the machine drifts. Memory is measured in one process per network. Do not use the machine for other
+work meanwhile: all sections take about half an hour on two CPU cores.
 """
 
 from __future__ import annotations
@@ -49,45 +49,50 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__.split("\n\n")[0], formatter_class=HelpFormatter
     )
     parser.add_argument(
-        "--sections", default=",".join(SECTIONS), metavar="A,B", help="what to measure"
+        "--sections", default=",".join(SECTIONS), metavar="A,B", help="the measurements"
     )
     parser.add_argument(
-        "--networks", default=",".join(NETWORKS), metavar="A,B", help="ClipMask and which peers"
+        "--networks", default=",".join(NETWORKS), metavar="A,B", help="the compared networks"
     )
     parser.add_argument(
-        "--modes", default=",".join(MODES), metavar="A,B", help="of the peers: train, infer"
+        "--modes", default=",".join(MODES), metavar="A,B", help="modes of the comparison"
     )
     parser.add_argument(
         "--sizes",
         default="360x480:11,512x1024:19",
         metavar="HxW:K,...",
-        help="pictures, height x width : classes",
+        help="height x width of the pictures : number of classes",
     )
+    parser.add_argument("--rounds", type=int, default=5, help="number of measured rounds")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="the device")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="that count, of all paired measurements"
+        "--precision", default="fp32", choices=list(PRECISIONS), help="the computing precision"
     )
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where")
-    parser.add_argument(
-        "--precision", default="fp32", choices=list(PRECISIONS), help="of the computation"
-    )
-    parser.add_argument(
-        "--threads", type=int, help="of torch on a CPU; its own choice where left out"
-    )
+    parser.add_argument("--threads", type=int, help="number of CPU threads; default: torch's")
     parser.add_argument(
         "--output",
         default="output/benchmark",
         metavar="FOLDER",
-        help="of benchmark.json, .md and plots",
+        help="the folder of benchmark.json, .md and plots",
     )
     return parser
 
 
 def listed(text: str, known: Sequence[str], option: str) -> list[str]:
-    """Reads names with commas between them; a ``UserError`` where one is not known."""
+    """Reads names separated by commas.
+
+    Args:
+        text: the value of an option.
+        known: the names that are allowed.
+        option: the name of the option, for messages.
+
+    Raises:
+        UserError: there is no name, or one is unknown.
+    """
     values = [value.strip() for value in text.split(",") if value.strip()]
     wrong = [value for value in values if value not in known]
     if wrong or not values:
-        raise UserError(f"{option} {text}: choose of {', '.join(known)}")
+        raise UserError(f"{option} {text}: choose from {', '.join(known)}")
     return values
 
 
@@ -98,8 +103,9 @@ def _sizes(text: str) -> list[tuple[tuple[int, int], int]]:
             size, classes = part.split(":")
             height, width = size.lower().split("x")
             found.append(((int(height), int(width)), int(classes)))
-        if min(min(height, width, classes) for (height, width), classes in found) < 1:
-            raise ValueError(text)
+        for (rows, columns), count in found:
+            if min(rows, columns, count) < 1:
+                raise ValueError(text)
     except ValueError as error:
         raise UserError(
             f"--sizes {text}: write HEIGHTxWIDTH:CLASSES, e.g. 512x1024:19,360x480:11"
@@ -110,7 +116,7 @@ def _sizes(text: str) -> list[tuple[tuple[int, int], int]]:
 def _compare(
     names: Sequence[str], mode: str, setting: Setting, rounds: int, threads: int | None
 ) -> dict[str, Any]:
-    """One table: all networks in one mode at one setting."""
+    """Measures all networks in one mode at one setting."""
     calls = {name: setting.call(build_network(name, setting.num_classes), mode) for name in names}
     times = paired(calls, rounds, f"{mode} {setting.size[0]}x{setting.size[1]}")
     calls.clear()
@@ -166,8 +172,8 @@ def _run(argv: Sequence[str] | None) -> None:
 
     def parts() -> dict[str, Any]:
         return {
-            "train": {**_told(small), "seconds": training_parts(small, args.rounds)},
-            "infer": {**_told(wide), "seconds": inference_parts(wide, args.rounds)},
+            "train": {**_described(small), "seconds": training_parts(small, args.rounds)},
+            "infer": {**_described(wide), "seconds": inference_parts(wide, args.rounds)},
         }
 
     def peers() -> Iterator[list[dict[str, Any]]]:
@@ -178,7 +184,7 @@ def _run(argv: Sequence[str] | None) -> None:
 
     measure: dict[str, Callable[[], Any]] = {
         "parts": parts,
-        "text": lambda: {**_told(wide), **added_by_text(wide, 3 * args.rounds)},
+        "text": lambda: {**_described(wide), **added_by_text(wide, 3 * args.rounds)},
         "large": lambda: large_picture(args.device, PRECISIONS[args.precision], args.threads),
         "growth": lambda: measure_growth(
             curves(args.device, PRECISIONS[args.precision]), args.threads
@@ -193,13 +199,13 @@ def _run(argv: Sequence[str] | None) -> None:
     for section in sections:
         for result in peers() if section == "peers" else [measure[section]()]:
             found[section] = result
-            _write(folder, found)  # what is measured is kept, whatever comes after it
+            _write(folder, found)  # now, so that a later failure loses no measurement
         release_memory()
     print((folder / "benchmark.md").read_text())
     print(f"figures and plots: {folder}")
 
 
-def _told(setting: Setting) -> dict[str, Any]:
+def _described(setting: Setting) -> dict[str, Any]:
     return {"size": setting.size, "num_classes": setting.num_classes}
 
 

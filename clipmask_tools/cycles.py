@@ -1,14 +1,14 @@
-"""Kills trainings at random moments and resumes them, and compares what they end in.
+"""Kills trainings at random moments, resumes them, and compares the results.
 
-python -m clipmask_tools.cycles --cycles 200                # one process, two loader workers
-python -m clipmask_tools.cycles --cycles 50 --processes 2
-python -m clipmask_tools.cycles --change                    # 1, 2 and 4 processes, and 1 -> 4 -> 2
+    python -m clipmask_tools.cycles --cycles 200              one process, two loader workers
+    python -m clipmask_tools.cycles --cycles 50 --processes 2
+    python -m clipmask_tools.cycles --change                  1, 2 and 4 processes, and 1 -> 4 -> 2
 
-A cycle is a kill -9 at a moment drawn evenly from the time that the whole run takes, and a
-``--resume``. A run that reached its end is compared with one that nothing disturbed: weights,
-optimiser and the lines of metrics.json but for their times; then the next run begins. ``--change``
-compares the losses of runs on other numbers of processes. The model is that of the toy config, made
-narrow, on a backbone that timm has for tests. The exit status is 1 where something differed.
+A cycle is a kill -9 at a random moment within the duration of the whole run, and a ``--resume``. A
+finished run is compared with an undisturbed one: weights, optimiser, and the lines of metrics.json
+except their times. Then the next run begins. ``--change`` compares the losses of runs with
+different numbers of processes. The model is a narrow version of the toy config's, on a test
+backbone of timm. The exit status is 1 if results differ.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from typing import Any
 
 from clipmask_tools.faulting.bench import MODULES, Bench
 
-TIMES = ("time", "data_time", "img/s", "eta_seconds")  # of a line of metrics.json
-TOLERANCE = 1e-4  # relative, of losses that are added up in another order
+TIMES = ("time", "data_time", "img/s", "eta_seconds")  # keys of times in metrics.json
+TOLERANCE = 1e-4  # relative; losses of several processes are summed in another order
 
 
 class Runs:
-    """Trainings of one kind, each in a folder of its own.
+    """Trainings with the same settings, each in its own folder.
 
     Args:
-        folder: empty.
-        processes: of each training.
-        workers: of each loader.
-        steps: of each training.
+        folder: an empty folder.
+        processes: the number of processes of each training.
+        workers: the number of worker processes of each loader.
+        steps: the number of steps of each training.
     """
 
     def __init__(self, folder: Path, processes: int, workers: int, steps: int) -> None:
@@ -49,30 +49,38 @@ class Runs:
         self.opts += ["SOLVER.IMS_PER_BATCH", "4", "MODEL.CLIPMASK.DROPOUT", "0.1"]
 
     def bench(self) -> Bench:
-        """A folder for the next training."""
+        """Creates the folder of the next training and returns its ``Bench``."""
         self.number += 1
         folder = self.folder / f"{self.number:03d}"
         folder.mkdir()
         return Bench(folder)
 
     def start(self, bench: Bench, processes: int = 0, more: Sequence[str] = ()) -> int:
-        """Starts or goes on with a training; returns the process, which leads a group."""
+        """Starts or resumes a training; returns the id of its process, which leads a group."""
         processes = processes or self.processes
         before = os.setsid if processes == 1 else None
         return bench.start(*self.opts, *more, "--resume", before=before, processes=processes)
 
     def result(self, bench: Bench) -> tuple[bytes, list[dict[str, Any]]]:
-        """What a training ended in: its last checkpoint, and its lines without their times."""
-        lines = (bench.run / "metrics.json").read_text().splitlines()
-        kept = [
-            {key: value for key, value in json.loads(line).items() if key not in TIMES}
-            for line in lines
-        ]
+        """Returns the last checkpoint of a training, and its metrics without the times."""
+        kept = []
+        for line in (bench.run / "metrics.json").read_text().splitlines():
+            values = json.loads(line)
+            kept.append({key: value for key, value in values.items() if key not in TIMES})
         return bench.weights(), kept
 
 
 def kill_and_resume(runs: Runs, cycles: int, draw: random.Random) -> bool:
-    """Makes that many kills; returns whether every training ended as the undisturbed one."""
+    """Kills and resumes trainings.
+
+    Args:
+        runs: the trainings.
+        cycles: the number of kills.
+        draw: the generator of the moments.
+
+    Returns:
+        Whether every training has the same result as an undisturbed one.
+    """
     bench = runs.bench()
     began = time.monotonic()
     status = bench.end(runs.start(bench)).status
@@ -105,7 +113,7 @@ def kill_and_resume(runs: Runs, cycles: int, draw: random.Random) -> bool:
 
 
 def _ends_within(process: int, seconds: float) -> bool:
-    """Waits; tells whether the process ended, which leaves its status to be asked for."""
+    """Waits for the end of a process; returns whether it ended in time. Its status stays unread."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -115,9 +123,9 @@ def _ends_within(process: int, seconds: float) -> bool:
 
 
 def change_processes(runs: Runs, steps: int) -> bool:
-    """Trains on 1, 2 and 4 processes, and on 1, 4 and 2 in turn; compares all losses.
+    """Trains with 1, 2 and 4 processes, and with 1, then 4, then 2; compares all losses.
 
-    Dropout is off, and statistics of batches are frozen: every process has its own.
+    Dropout is off and the batch statistics are frozen, because each process has its own.
     """
     off = ["MODEL.CLIPMASK.DROPOUT", "0.0", "MODEL.BACKBONE.NORM", "FrozenBN"]
     losses = {}
@@ -126,7 +134,7 @@ def change_processes(runs: Runs, steps: int) -> bool:
         for part, processes in enumerate(plan, 1):
             until = ["SOLVER.MAX_ITER", str(steps)]
             if part < len(plan):
-                # stopped there, with the schedule of the whole
+                # the training is stopped at this step, but its schedule is that of all steps
                 until += ["SOLVER.CHECKPOINT_PERIOD", str(steps * part // len(plan))]
             process = runs.start(bench, processes, [*off, *until])
             if part < len(plan):
@@ -149,7 +157,7 @@ def change_processes(runs: Runs, steps: int) -> bool:
 
 
 def _stop_after(bench: Bench, process: int, steps: int) -> None:
-    """Asks a training to end when it has logged that many steps."""
+    """Sends SIGTERM to a training after it has logged a number of steps."""
     bench.wait_for(lambda: bench.logged_steps() >= steps, process)
     os.kill(process, signal.SIGTERM)
 
@@ -161,12 +169,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--cycles", type=int, default=20, help="kills, each with a --resume")
-    parser.add_argument("--processes", type=int, default=1, help="of each training")
-    parser.add_argument("--workers", type=int, default=2, help="of each loader")
-    parser.add_argument("--steps", type=int, default=30, help="of each training")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--change", action="store_true", help="compare numbers of processes")
+    parser.add_argument("--cycles", type=int, default=20, help="number of kills")
+    parser.add_argument("--processes", type=int, default=1, help="processes of each training")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of each loader")
+    parser.add_argument("--steps", type=int, default=30, help="steps of each training")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument(
+        "--change", action="store_true", help="compare different numbers of processes instead"
+    )
     args = parser.parse_args(argv)
     for module in MODULES:
         importlib.import_module(module)

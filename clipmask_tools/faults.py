@@ -1,10 +1,10 @@
-"""Breaks runs on purpose, in some hundred ways, and prints what was left of each.
+"""Breaks runs in more than a hundred ways, and prints the effect of each fault.
 
-python -m clipmask_tools.faults                     # all of them, in temporary folders
-python -m clipmask_tools.faults --only kill full    # those whose names hold one of these words
-python -m clipmask_tools.faults --output docs/faults.md
+    python -m clipmask_tools.faults                     all faults, in temporary folders
+    python -m clipmask_tools.faults --only kill full    faults whose names contain one of the words
+    python -m clipmask_tools.faults --output docs/faults.md
 
-The exit status is 1 if a fault cost more than it had to, or was not told in one clear line.
+The exit status is 1 if a fault caused an avoidable loss, or was not reported in one clear line.
 """
 
 from __future__ import annotations
@@ -32,21 +32,20 @@ than had to be, and one line said what was wrong, not a traceback.
 
 
 def all_faults() -> list[Fault]:
-    """Returns each fault's name and its trial."""
-    rooms = (stops, files, inputs, together, values)
-    return [fault for room in rooms for fault in room.faults()]
+    """Returns the name of each fault and its trial."""
+    found: list[Fault] = []
+    for module in (stops, files, inputs, together, values):
+        found.extend(module.faults())
+    return found
 
 
 def table(rows: Sequence[tuple[str, Outcome]]) -> str:
-    """Returns a Markdown table."""
+    """Returns the outcomes of faults as a Markdown table."""
     lines = ["| fault | what happened | what was lost | verdict |", "|---|---|---|---|"]
     for name, outcome in rows:
         cells = (name, outcome.happened, outcome.lost, "good" if outcome.good else "BAD")
-        lines.append(
-            "| "
-            + " | ".join(cell.replace("|", "&#124;").replace("\n", " ") for cell in cells)
-            + " |"
-        )
+        escaped = [cell.replace("|", "&#124;").replace("\n", " ") for cell in cells]
+        lines.append(f"| {' | '.join(escaped)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -58,16 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="WORD", help="faults whose names hold one of these"
+        "--only", nargs="+", default=[], metavar="WORD", help="faults with one of these words"
     )
-    parser.add_argument("--output", metavar="FILE.md", help="write the table into this file too")
+    parser.add_argument("--output", metavar="FILE.md", help="also write the table to this file")
     parser.add_argument("--list", action="store_true", help="only print the names")
     args = parser.parse_args(argv)
-    chosen = [
-        fault
-        for fault in all_faults()
-        if not args.only or any(word in fault[0] for word in args.only)
-    ]
+    chosen = all_faults()
+    if args.only:
+        chosen = [fault for fault in chosen if any(word in fault[0] for word in args.only)]
     if args.list:
         print("\n".join(name for name, _ in chosen))
         return 0

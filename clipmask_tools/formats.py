@@ -1,12 +1,12 @@
-"""Measures a model in every format that it can have: PyTorch, ONNX, OpenVINO, ``torch.export``.
+"""Compares a model in all export formats: PyTorch, ONNX, OpenVINO, ``torch.export``.
 
     pip install -e '.[export]'
     python -m clipmask_tools.formats --dataset camvid_sem_seg_val --int8 CamVid/train
 
-Each format segments the same pictures as PyTorch does, in one process and in turn: agreement of
-labels, the largest difference of a score, mIoU, processor time. It prints a table and writes it
-with all figures (JSON) and a chart; formats that an earlier run on the same pictures has put into
-the folder stay in them.
+All formats segment the same pictures, alternately in one process. Measured are the agreement of the
+labels with PyTorch's, the largest difference of a score, the mIoU and the processor time. The table
+is printed, and written with all figures (JSON) and a chart. Formats that an earlier run on the same
+pictures measured are kept in these files.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from clipmask.cli.demo.truth import LabelledPictures, dataset_name
 from clipmask.cli.export import read_size
 from clipmask.errors import UserError
 from clipmask.export.quantize import spread_evenly
+from clipmask.inference import Predictor
 from clipmask.inference.pixels import to_pixels
 from clipmask_tools.benchmark import listed
 from clipmask_tools.benchmarking.format_report import draw_formats, format_table, merged
@@ -56,19 +57,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset", required=True, metavar="NAME", help="a descriptor or a registered name"
     )
-    parser.add_argument("--split", metavar="NAME", help="of a descriptor; val where left out")
+    parser.add_argument("--split", metavar="NAME", help="the split of a descriptor; default: val")
     parser.add_argument(
-        "--int8", nargs="+", default=[], metavar="PATH", help="pictures for the ranges of 8 bits"
+        "--int8", nargs="+", default=[], metavar="PATH", help="calibration pictures for 8 bits"
     )
-    parser.add_argument("--formats", default=",".join(FORMATS), metavar="A,B", help="which")
-    parser.add_argument("--pictures", type=int, metavar="N", help="of the dataset; all if left out")
     parser.add_argument(
-        "--sizes", default="360x480,512x1024", metavar="HxW,...", help="at which time is taken"
+        "--formats", default=",".join(FORMATS), metavar="A,B", help="the compared formats"
     )
-    parser.add_argument("--rounds", type=int, default=20, help="of all formats, at each size")
-    parser.add_argument("--threads", type=int, default=1, help="of all runtimes")
     parser.add_argument(
-        "--output", default="output/formats", metavar="FOLDER", help="of formats.json, .md, .png"
+        "--pictures", type=int, metavar="N", help="number of pictures; default: all"
+    )
+    parser.add_argument(
+        "--sizes", default="360x480,512x1024", metavar="HxW,...", help="sizes of the time tests"
+    )
+    parser.add_argument("--rounds", type=int, default=20, help="number of rounds at each size")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads")
+    parser.add_argument(
+        "--output",
+        default="output/formats",
+        metavar="FOLDER",
+        help="the folder of formats.json, .md and .png",
     )
     return parser
 
@@ -114,14 +122,14 @@ def _run(argv: Sequence[str] | None) -> None:
 
 
 def _read(dataset: LabelledPictures, count: int) -> tuple[list[Frame], list[Truth]]:
-    """Up to ``count`` pictures from all of a dataset, with their label maps."""
+    """Reads up to ``count`` pictures, spread evenly over a dataset, and their label maps."""
     frames: list[Frame] = []
     truths: list[Truth] = []
     for path in spread_evenly([item.path for item in dataset.inputs], count):
         frame = to_pixels(path)
         truth = dataset.labels(path, (frame.shape[0], frame.shape[1]))
         if truth is None:
-            raise UserError(f"{dataset.name}: {path} has no labels to score with")
+            raise UserError(f"{dataset.name}: {path} has no labels for a score")
         frames.append(frame)
         truths.append(truth)
     if len({frame.shape for frame in frames}) > 1:
@@ -132,7 +140,7 @@ def _read(dataset: LabelledPictures, count: int) -> tuple[list[Frame], list[Trut
 def _agreement(
     source: Source, names: Sequence[str], frames: Sequence[Frame], truths: Sequence[Truth]
 ) -> dict[str, Any]:
-    """What formats answer beside PyTorch, and what they take, by name."""
+    """Returns, for each format, its agreement with PyTorch and its restrictions."""
     size = (frames[0].shape[0], frames[0].shape[1])
     predictors = {name: make(source, name, size)[0] for name in names}
     rows: dict[str, Any] = agreement(predictors, frames, truths)
@@ -145,19 +153,15 @@ def _agreement(
 def _times(
     source: Source, names: Sequence[str], frames: Sequence[Frame], size: tuple[int, int]
 ) -> tuple[dict[str, Any], dict[str, int | None]]:
-    """Times at one size, with PyTorch's divided by each; and the bytes of the files."""
-    made = {name: make(source, name, size) for name in names}
+    """Returns the times at one size and the speed relative to PyTorch; and the sizes of files."""
+    predictors: dict[str, Predictor] = {}
+    sizes: dict[str, int | None] = {}
+    for name in names:
+        predictors[name], sizes[name] = make(source, name, size)
     resized = [np.array(Image.fromarray(frame).resize((size[1], size[0]))) for frame in frames]
-    times = processor_seconds(
-        {name: predictor for name, (predictor, _) in made.items()}, resized, len(resized)
-    )
-    return (
-        {
-            "seconds": {name: spread(values) for name, values in times.items()},
-            "speed": ratios(times, EAGER),
-        },
-        {name: total for name, (_, total) in made.items()},
-    )
+    times = processor_seconds(predictors, resized, len(resized))
+    seconds = {name: spread(values) for name, values in times.items()}
+    return {"seconds": seconds, "speed": ratios(times, EAGER)}, sizes
 
 
 def _write(folder: Path, found: dict[str, Any], earlier: dict[str, Any]) -> None:

@@ -1,11 +1,11 @@
-"""Trains with evaluations for many steps, and prints how the memory of the process goes.
+"""Measures the memory of a long training with evaluations, to find leaks.
 
-python -m clipmask_tools.measure_memory --steps 10000
-python -m clipmask_tools.measure_memory --steps 2000 --every 500 --workers 2
+    python -m clipmask_tools.measure_memory --steps 10000
+    python -m clipmask_tools.measure_memory --steps 2000 --every 500 --workers 2
 
-The model is that of the faults, as narrow as it goes; every ``--every`` steps it is evaluated and
-pictures are drawn. Memory is what the main process holds in RAM (VmRSS of /proc, in MiB), read
-after each line of metrics.json, and of its children together. So Linux alone has it.
+The model is the very narrow one of ``clipmask_tools.faults``. Every ``--every`` steps it is
+evaluated and pictures are drawn. Memory is the resident memory of the main process, and of all its
+children together (VmRSS in /proc, in MiB), after each line of metrics.json. It works on Linux only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from clipmask_tools.faulting.bench import MODULES, Bench
 
 
 def resident(process: int) -> float:
-    """MiB of a process in RAM; 0 where it has ended."""
+    """Returns the resident memory of a process in MiB; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -33,7 +33,7 @@ def resident(process: int) -> float:
 
 
 def children(process: int) -> list[int]:
-    """The processes that a process has started and that still run."""
+    """Returns the ids of the running child processes of a process."""
     try:
         text = Path(f"/proc/{process}/task/{process}/children").read_text()
     except OSError:
@@ -42,13 +42,13 @@ def children(process: int) -> list[int]:
 
 
 def measure(steps: int, every: int, workers: int, folder: Path) -> list[tuple[int, float, float]]:
-    """Trains, and returns step, MiB of the main process and of its children at each log line.
+    """Trains, and returns (step, MiB of the main process, MiB of its children) at each log line.
 
     Args:
-        steps: of the training.
-        every: steps between evaluations, and between lines.
-        workers: processes of the loader.
-        folder: empty.
+        steps: the number of steps.
+        every: the number of steps between evaluations, and between log lines.
+        workers: the number of worker processes of the loader.
+        folder: an empty folder.
 
     Raises:
         SystemExit: the training failed.
@@ -81,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--steps", type=int, default=10000, help="of the training")
+    parser.add_argument("--steps", type=int, default=10000, help="number of steps")
     parser.add_argument("--every", type=int, default=500, help="steps between evaluations")
-    parser.add_argument("--workers", type=int, default=0, help="processes of the loader")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes of the loader")
     args = parser.parse_args(argv)
     for module in MODULES:
         importlib.import_module(module)

@@ -1,13 +1,13 @@
-"""Measures what a large list of records costs a training: time to its first step, and memory.
+"""Measures the cost of a large dataset for a training: time to the first step, and memory.
 
-python -m clipmask_tools.measure_records                      # 100, 100,000 and 1,000,000 records
-python -m clipmask_tools.measure_records --records 1000000 --files 2000 --workers 2
+    python -m clipmask_tools.measure_records             100, 100,000 and 1,000,000 records
+    python -m clipmask_tools.measure_records --records 1000000 --files 2000 --workers 2
 
-The time is that of a training, with the toy config's model made narrow, in a process of its own.
-The memory is that of the training loader alone, which reads ``--samples`` samples: of the main
-process the most that it had, of the loader's processes what each has for itself (its private
-pages), after the first batch and after the last. The records are dicts of file names, as a
-dataset's function returns them; they lead to a few files that are drawn first.
+The time is that of a training in a separate process, with a narrow version of the toy config's
+model. The memory is that of the training loader only, which reads ``--samples`` samples: the
+largest memory of the main process, and the private memory of each worker process, after the first
+and after the last batch. The records are dicts of file names, as a dataset's function returns them.
+They name a few files, which are drawn first.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ for name, count in (("many_train", {count}), ("many_val", 4)):
 
 
 class Cost(NamedTuple):
-    """What a training set took.
+    """The cost of a training set.
 
     Attributes:
-        first_line: seconds from the start of a training to its first line of losses.
-        cpu: seconds of processor time of its main process until then.
-        main: MiB, the most that the main process of a loader had.
-        workers: MiB of each loader process's private memory, after the first batch and the last.
+        first_line: the seconds from the start of a training to its first line of losses.
+        cpu: the processor time of its main process until then, in seconds.
+        main: the largest memory of the main process of a loader, in MiB.
+        workers: the private memory of each worker process after the first and the last batch, in
+            MiB.
     """
 
     first_line: float
@@ -60,14 +61,14 @@ class Cost(NamedTuple):
 
 
 def measure(folder: Path, count: int, files: int, workers: int, samples: int) -> Cost:
-    """Trains for three steps on ``count`` records, then goes through a loader of them.
+    """Measures a training of three steps on ``count`` records, and then a loader of them.
 
     Args:
-        folder: empty.
-        count: records of the training set.
-        files: that they lead to.
-        workers: of the loader.
-        samples: that the loader reads.
+        folder: an empty folder.
+        count: the number of records of the training set.
+        files: the number of different files that the records name.
+        workers: the number of worker processes of the loader.
+        samples: the number of samples that the loader reads.
     """
     write_dataset(folder / "data", files)
     module = folder / "many.py"
@@ -77,13 +78,13 @@ def measure(folder: Path, count: int, files: int, workers: int, samples: int) ->
     first, cpu = train(folder, module, workers)
     words = [sys.executable, "-m", "clipmask_tools.measure_records", "--of", str(module)]
     words += ["--workers", str(workers), "--samples", str(samples)]
-    told = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    main, own = json.loads(told.splitlines()[-1])
-    return Cost(first, cpu, main, own)
+    output = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    main, private = json.loads(output.splitlines()[-1])
+    return Cost(first, cpu, main, private)
 
 
 def train(folder: Path, module: Path, workers: int) -> tuple[float, float]:
-    """Trains; returns the seconds, and those of the main process, to the first line of losses."""
+    """Trains; returns the seconds to the first line of losses, and the processor seconds."""
     words = [sys.executable, str(ROOT / "train_net.py"), "--config-file"]
     words += [str(ROOT / "configs" / "toy.yaml"), "--register", str(module), *NARROW]
     words += ["DATASETS.TRAIN", "('many_train',)", "DATASETS.TEST", "()", "TEST.EVAL_PERIOD", "0"]
@@ -103,10 +104,11 @@ def train(folder: Path, module: Path, workers: int) -> tuple[float, float]:
 
 
 def load(module: Path, workers: int, samples: int, batch: int = 64) -> Memory:
-    """Goes through the training loader of a module's dataset in this process.
+    """Reads all samples of the training loader of a module's dataset in this process.
 
     Returns:
-        MiB: the most of this process, and of each loader process the first and the last.
+        The largest memory of this process, and for each worker process its private memory after the
+        first and the last batch, in MiB.
     """
     from clipmask.cli.register import register_file
     from clipmask.config import load_cfg
@@ -127,7 +129,7 @@ Memory = tuple[float, list[tuple[float, float]]]
 
 
 def private_mib(process: int) -> float:
-    """Returns the memory that a process shares with no other, in MiB; 0 where it is gone."""
+    """Returns the private memory of a process in MiB; 0 if it has ended."""
     try:
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
     except OSError:
@@ -137,13 +139,12 @@ def private_mib(process: int) -> float:
 
 
 def children(process: int) -> list[int]:
-    """Returns the processes that a process has started."""
+    """Returns the ids of the child processes of a process."""
     try:
-        return [
-            int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        ]
+        text = Path(f"/proc/{process}/task/{process}/children").read_text()
     except OSError:
         return []
+    return list(map(int, text.split()))
 
 
 def _processor_seconds(process: int) -> float:
@@ -159,10 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--records", type=int, nargs="+", default=[100, 100_000, 1_000_000])
-    parser.add_argument("--files", type=int, default=1000, help="that the records lead to")
-    parser.add_argument("--workers", type=int, default=2, help="loader processes")
-    parser.add_argument("--samples", type=int, default=20_000, help="that the loader reads")
-    parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)  # the loader's own process
+    parser.add_argument("--files", type=int, default=1000, help="number of different files")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of the loader")
+    parser.add_argument("--samples", type=int, default=20_000, help="samples of the loader")
+    parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)  # for the loader's process
     args = parser.parse_args(argv)
     if args.of:
         print(json.dumps(load(args.of, args.workers, args.samples)))

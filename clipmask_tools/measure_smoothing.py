@@ -1,14 +1,13 @@
-"""Measures what smoothing over time does to a film: flicker and mIoU with and without it, over a
-folder of its frames.
+"""Measures the flicker and the mIoU of a film with and without smoothing over time.
 
-    python -m clipmask_tools.measure_smoothing --weights model.pth --frames drive --labels
-    drive_labels --ignore-id 11
+    python -m clipmask_tools.measure_smoothing --weights model.pth --frames drive \\
+        --labels drive_labels --ignore-id 11
 
-Flicker is the share of points whose class differs from the one that they had in the frame before.
-Where they were is found by optical flow, finer than that of the smoothing itself; a point that the
-flow back misses by a pixel or more, such as one that was hidden, counts nowhere. With label maps
-flicker is given once more for the points at which the truth stays the same: there, each change is
-an error.
+Flicker is the share of points whose class differs from their class in the frame before. The place
+of a point in the frame before is found by optical flow, which is finer than that of the smoothing.
+Points for which the flow back is wrong by a pixel or more, such as points that were hidden, are
+left out. With label maps, the flicker is also given for the points at which the truth stays the
+same; each change there is an error.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from clipmask.inference import Predictor
 
 
 class Tracks:
-    """Where the points of a frame were in the frame before.
+    """The places of the points of a frame in the frame before.
 
     Args:
         before: uint8 (H, W, 3), RGB.
         now: the next frame.
 
     Attributes:
-        known: bool (H, W), the points whose place before is known.
+        known: bool (H, W), whether the place of a point in the frame before is known.
     """
 
     def __init__(self, before: NDArray[np.uint8], now: NDArray[np.uint8]) -> None:
@@ -60,33 +59,34 @@ class Tracks:
         self.known = inside & (np.hypot(missed[..., 0], missed[..., 1]) < 1)
 
     def changed(self, before: NDArray[np.uint8], now: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Where label maps (H, W) of the two frames differ at the same point."""
+        """Returns where the label maps (H, W) of the two frames differ at the same point."""
         return now != self._cv2.remap(before, self._x, self._y, self._cv2.INTER_NEAREST)
 
 
 class Measure:
-    """Flicker and mIoU of one way to segment a film.
+    """Computes the flicker and the mIoU of one segmentation of a film.
 
     Args:
-        classes: K.
+        classes: K, the number of classes.
     """
 
     def __init__(self, classes: int) -> None:
         self._confusion = np.zeros((classes, classes), dtype=np.int64)
-        self._changed, self._steady = [0, 0], [0, 0]  # pixels that changed, and all
+        # (pixels that changed, all pixels), over all points and over those with the same truth
+        self._changed, self._steady = [0, 0], [0, 0]
         self._labels: NDArray[np.uint8] | None = None
         self.seconds = 0.0
 
     def add(
         self, labels: NDArray[np.uint8], truth: Any, tracks: Tracks | None, steady: Any
     ) -> None:
-        """Counts a frame.
+        """Adds a frame.
 
         Args:
-            labels: (H, W), predicted.
+            labels: (H, W), the prediction.
             truth: (H, W), or None; ids outside the classes are void.
-            tracks: to the frame before; None at the first.
-            steady: bool (H, W), points at which the truth stayed what it was; or None.
+            tracks: the tracks to the frame before; None for the first frame.
+            steady: bool (H, W), the points at which the truth did not change; or None.
         """
         if tracks is not None and self._labels is not None:
             changed = tracks.changed(self._labels, labels)
@@ -102,7 +102,7 @@ class Measure:
             self._confusion += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
     def row(self, name: str, frames: int) -> str:
-        """The line of the table; a dash where there is no truth."""
+        """Returns the line of the table, with a dash for values that need the truth."""
         hits = np.diag(self._confusion)
         union = self._confusion.sum(0) + self._confusion.sum(1) - hits
         seen = self._confusion.sum(1) > 0
@@ -123,34 +123,31 @@ def measure(
     ignore: int,
     strengths: Sequence[float],
 ) -> list[str]:
-    """Segments frames in order, without smoothing and with each strength of it.
+    """Segments frames in order, without smoothing and with each strength.
 
     Args:
-        predictor: the model.
-        frames: of one film, in order.
-        labels: label maps of the same frames, or None.
-        ignore: id of void in them.
-        strengths: of smoothing.
+        predictor: the predictor.
+        frames: the frames of one film, in order.
+        labels: the label maps of the frames, or None.
+        ignore: the void id in the label maps.
+        strengths: the strengths of smoothing.
 
     Returns:
-        The lines of a table: mIoU, flicker, flicker where the truth is steady, in percent; and the
-        milliseconds a frame that smoothing takes.
+        The lines of a table: mIoU, flicker, and flicker where the truth does not change, in
+        percent; and the time of smoothing in milliseconds per frame.
     """
-    ways = {
-        "no smoothing": None,
-        **{f"strength {value:g}": Smoothing(value) for value in strengths},
-    }
+    ways: dict[str, Smoothing | None] = {"no smoothing": None}
+    for value in strengths:
+        ways[f"strength {value:g}"] = Smoothing(value)
     measures = {name: Measure(len(predictor.names)) for name in ways}
     image: Any = None
     truth: Any = None
     for index, path in enumerate(tqdm(frames, unit=" frames", disable=not sys.stderr.isatty())):
         result = predictor(str(path))
         scores = torch.from_numpy(result.scores())
-        tracks = (
-            None
-            if image is None or image.shape != result.image.shape
-            else Tracks(image, result.image)
-        )
+        tracks = None
+        if image is not None and image.shape == result.image.shape:
+            tracks = Tracks(image, result.image)
         now, steady = None, None
         if labels is not None:
             now = read_labels(
@@ -174,35 +171,33 @@ def _run(argv: Sequence[str] | None) -> None:
         "--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py"
     )
     parser.add_argument(
-        "--frames", required=True, metavar="FOLDER", help="pictures; their names give their order"
+        "--frames", required=True, metavar="FOLDER", help="the frames, in the order of their names"
     )
     parser.add_argument(
         "--labels",
         metavar="FOLDER",
-        help="label maps of the same names as .png, pixel values are ids (default: none)",
+        help="label maps, .png files of ids with the names of the frames (default: none)",
     )
-    parser.add_argument("--ignore-id", type=int, default=255, help="of void in the label maps")
+    parser.add_argument("--ignore-id", type=int, default=255, help="the void id in the label maps")
     parser.add_argument(
-        "--strengths", type=float, nargs="+", default=[STRENGTH], help="of smoothing, each measured"
+        "--strengths", type=float, nargs="+", default=[STRENGTH], help="strengths of smoothing"
     )
     args = parser.parse_args(argv)
     frames = [picture.path for picture in find_pictures([args.frames])]
-    labels = (
-        None if args.labels is None else [Path(args.labels) / f"{path.stem}.png" for path in frames]
-    )
+    labels = None
+    if args.labels is not None:
+        labels = [Path(args.labels) / f"{path.stem}.png" for path in frames]
     predictor = Predictor.from_checkpoint(args.weights)
     if len(predictor.names) > 254:
         raise UserError(
-            f"{args.weights} has {len(predictor.names)} classes; up to 254 can be measured"
+            f"{args.weights} has {len(predictor.names)} classes; at most 254 are possible"
         )
     print(f"{len(frames)} frames of {args.frames}")
     print("\n".join(measure(predictor, frames, labels, args.ignore_id, args.strengths)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; ``argv`` are its arguments, None takes ``sys.argv``. Returns the exit
-    status.
-    """
+    """Runs the command and returns its exit status; ``argv`` None takes ``sys.argv``."""
     return run_main(_run, argv)
 
 

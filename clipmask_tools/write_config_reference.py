@@ -1,9 +1,8 @@
-"""Writes docs/configuration.md, the reference of all config keys, from clipmask/config.py and its
-comments.
+"""Writes docs/configuration.md, the reference of all config keys, from clipmask/config.py.
 
-python -m clipmask_tools.write_config_reference            # writes the page
-python -m clipmask_tools.write_config_reference --check    # exit status 1 if the page is not what
-                                                           would be written
+python -m clipmask_tools.write_config_reference            writes the page
+python -m clipmask_tools.write_config_reference --check    exit status 1 if the page is out of
+                                                           date
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ another type, is an error that names the nearest. A key whose default is a dicti
 (`MODEL.BACKBONE.TIMM_ARGS.pad_type same`) or together (`MODEL.BACKBONE.TIMM_ARGS "{'pad_type': 'same'}"`).
 
 Keys marked D2 are Detectron2's too, with its name, type and default. `configs/base.yaml`, from which all configs of
-ClipMask start, sets some of them otherwise: the third column. A value outside of what its key takes (the fourth) is an
-error before anything begins.
+ClipMask start, sets other values for some of them (the third column). A value that its key does not allow (the fourth
+column) is an error before a run begins.
 """  # noqa: E501
 
 
 UNREAD_HEAD = """
 ## Keys of Detectron2 that ClipMask does not read
 
-A file may hold them at Detectron2's defaults, which say nothing. Where Detectron2 is not installed, other values are an
-error that names them. Where it is, those of backbones count, and the others are named in a warning.
+A file may hold them at Detectron2's defaults, without effect. If Detectron2 is not installed, other values are an error
+that names them. If it is installed, backbones read their own keys, and a warning names all others.
 
 | key | default | why |
 |---|---|---|
@@ -51,8 +50,7 @@ error that names them. Where it is, those of backbones count, and the others are
 
 
 def described_keys() -> dict[str, tuple[str, bool]]:
-    """Returns the comment of each key, and whether only ClipMask has it, in the order of the
-    source.
+    """Returns the comment of each key, and whether the key is ClipMask's own, in source order.
 
     Raises:
         ValueError: a key has no comment.
@@ -81,7 +79,7 @@ def described_keys() -> dict[str, tuple[str, bool]]:
 
 
 def _comment_above(lines: list[str], number: int) -> str:
-    """Returns the lines of comment directly above line ``number`` (from 1) as one."""
+    """Returns the comment directly above line ``number`` (from 1) as one line."""
     found: list[str] = []
     for line in reversed(lines[: number - 1]):
         if not line.lstrip().startswith("#"):
@@ -91,17 +89,17 @@ def _comment_above(lines: list[str], number: int) -> str:
 
 
 def page() -> str:
-    """Returns the page's text.
+    """Returns the text of the page.
 
     Raises:
-        ValueError: a key has no comment, or its line is not understood.
+        ValueError: a key has no comment, or the line of a key can't be parsed.
     """
     defaults, described = leaf_keys(config.own_cfg()), described_keys()
     if missing := defaults.keys() - described.keys():
         raise ValueError(f"{config.__file__}: not understood: {', '.join(sorted(missing))}")
     base = leaf_keys(config.load_cfg(ROOT / "configs" / "base.yaml"))
     sections: dict[str, list[str]] = {}
-    for key in sorted(described, key=_section):  # stable: within a section the order of the source
+    for key in sorted(described, key=_section):  # stable, so keys keep their order in a section
         meaning, own = described[key]
         section = _section(key)[1]
         name = f"`{key}`" if own else f"`{key}` D2"
@@ -121,7 +119,7 @@ def page() -> str:
 
 
 def _unread() -> str:
-    """Returns the section of Detectron2's other keys."""
+    """Returns the section of the keys that ClipMask does not read."""
     rows = [
         f"| `{key}` D2 | {_shown(default)} | {why_unread(key)} |" for key, default in UNREAD.items()
     ]
@@ -129,7 +127,7 @@ def _unread() -> str:
 
 
 def _section(key: str) -> tuple[int, str]:
-    """Returns the place of a key's section and its title."""
+    """Returns the position of a key's section on the page, and its title."""
     parts = key.split(".")[:-1]
     order = ("MODEL", "DATASETS", "DATALOADER", "INPUT", "SOLVER", "TEST")
     return (order.index(parts[0]), ".".join(parts[:2])) if parts else (len(order), "The run")
@@ -143,7 +141,7 @@ def main() -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; tell whether the page is up to date"
+        "--check", action="store_true", help="only check whether the page is up to date"
     )
     args = parser.parse_args()
     text = page()
@@ -153,7 +151,7 @@ def main() -> int:
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
         return 0
     print(
-        f"{PAGE} is not what its keys say; run python -m clipmask_tools.write_config_reference",
+        f"{PAGE} is out of date; run python -m clipmask_tools.write_config_reference",
         file=sys.stderr,
     )
     return 1

@@ -1,3 +1,1 @@
-"""What ``clipmask_tools.ablate`` is made of: grids of configs and seeds, runs, result files, tables
-and plots.
-"""
+"""The parts of ``clipmask_tools.ablate``: grids, runs, result files, tables and plots."""

@@ -1,6 +1,4 @@
-"""Statistics over seeds: means, deviations and paired differences with their confidence
-intervals.
-"""
+"""Statistics over seeds: means, standard deviations, and paired differences with intervals."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ CONFIDENCE = 0.95
 
 
 class Summary(NamedTuple):
-    """Of the values of some seeds: their mean, their standard deviation (nan of one) and their
-    number.
-    """
+    """The mean, the standard deviation (nan for one value) and the number of some values."""
 
     mean: float
     deviation: float
@@ -25,13 +21,13 @@ class Summary(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Of two variants on the seeds that both have.
+    """The difference between two variants on their common seeds.
 
     Attributes:
-        mean: of the differences, the second's value taken from the first's.
-        low, high: the ends of the 95 % interval of that mean, by Student's t; nan where one seed
-            tells of none.
-        number: of the seeds.
+        mean: the mean of the differences, first minus second.
+        low, high: the ends of the 95 % confidence interval of the mean, by Student's t; nan for a
+            single seed.
+        number: the number of seeds.
     """
 
     mean: float
@@ -41,26 +37,25 @@ class Difference(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
 def summarize(values: Mapping[int, float]) -> Summary:
-    """Returns mean and deviation of the finite values; ``values`` maps seeds to them."""
+    """Returns the mean and standard deviation of the finite values, which are given by seed."""
     known = [value for value in values.values() if math.isfinite(value)]
     if not known:
         return Summary(math.nan, math.nan, 0)
-    return Summary(
-        statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else math.nan, len(known)
-    )
+    deviation = statistics.stdev(known) if len(known) > 1 else math.nan
+    return Summary(statistics.fmean(known), deviation, len(known))
 
 
 def paired(values: Mapping[int, float], others: Mapping[int, float]) -> Difference:
-    """Compares two variants seed by seed, which takes out what a seed does to both.
+    """Compares two variants seed by seed, which removes the effect that a seed has on both.
 
     Args:
-        values: seed to value of the one.
-        others: of the other, whose values are subtracted.
+        values: seed -> value of the first variant.
+        others: seed -> value of the second variant, which is subtracted.
     """
     both = [values[seed] - others[seed] for seed in values if seed in others]
     mean, deviation, number = summarize(dict(enumerate(both)))

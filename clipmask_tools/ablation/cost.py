@@ -1,4 +1,4 @@
-"""What a model costs: its parameters, and the floating-point operations of one test image."""
+"""The cost of a model: its parameters, and the floating-point operations for one test image."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from clipmask.data.catalog import load_dataset
 
 
 class Cost(NamedTuple):
-    """Of a model.
+    """The cost of a model.
 
     Attributes:
-        parameters: all.
-        trainable: of them; a frozen stem has the rest.
-        flops: of one image, multiplications and additions counted as two.
-        size: (height, width) of that image, as the model sees it.
+        parameters: the number of all parameters.
+        trainable: the number of trainable parameters, without those of a frozen stem.
+        flops: the operations for one image; a multiplication with an addition counts as two.
+        size: the (height, width) of this image at the input of the model.
     """
 
     parameters: int
@@ -30,25 +30,26 @@ class Cost(NamedTuple):
 
 
 def measure_cost(cfg: CfgNode) -> Cost:
-    """Builds a run's model with random weights and counts, on the first image of its first test
-    dataset.
+    """Counts the cost of a run's model on the first image of its first test dataset.
+
+    The model is built with random weights.
 
     Raises:
-        UserError: the dataset is not there, or the config can't be built.
+        UserError: the dataset is missing, or the model can't be built.
     """
-    own = cfg.clone()
-    own.defrost()
-    own.MODEL.BACKBONE.WEIGHTS, own.MODEL.WEIGHTS, own.MODEL.DEVICE = "random", "", "cpu"
-    own.MODEL.CLIP.EMBEDDINGS = "random"
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.WEIGHTS, cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = "random", "", "cpu"
+    cfg.MODEL.CLIP.EMBEDDINGS = "random"
     record = dict(load_dataset(cfg.DATASETS.TEST[0], labelled=True).records[0])
-    sample = TestMapper.from_config(own)({**record, "text": None})
-    model = build_model(own).eval()
+    sample = TestMapper.from_config(cfg)({**record, "text": None})
+    model = build_model(cfg).eval()
     trainable = sum(
         parameter.numel() for parameter in model.parameters() if parameter.requires_grad
     )
-    # the counter stumbles over weights that want gradients where none are made
+    # the counter fails on weights that require gradients in a pass without gradients
     model.requires_grad_(False)
-    # The plain kernel: not every release of torch knows what the fused ones of CPUs cost.
+    # the plain kernel, because not every release of torch can count the fused ones of CPUs
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model([sample])
     parameters = sum(parameter.numel() for parameter in model.parameters())

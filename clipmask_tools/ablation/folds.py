@@ -1,5 +1,7 @@
-"""Tables of a grid with folds: every variant on each drive that it was trained without, and the
-mean over them; and of what all runs are tested on besides.
+"""Tables of a grid with folds, in which each fold leaves one drive out of the training.
+
+They show every variant on each left-out drive with the mean over the folds, and the scores on
+further test datasets.
 """
 
 from __future__ import annotations
@@ -16,38 +18,35 @@ Results = Mapping[str, Mapping[int, Result]]  # variant -> seed -> result
 
 
 def fold_table(grid: Grid, results: Results) -> str:
-    """Returns the mIoU of each variant in each fold, the mean over the folds, and how far that is
-    from the grid's base.
+    """Returns a table of the mIoU of each variant in each fold, with means and differences.
+
+    The differences are those of the mean over the folds to that of the grid's base.
 
     Args:
-        grid: with folds.
-        results: from ``read_results``. A variant's mean is of the seeds that have every fold.
+        grid: a grid with folds.
+        results: the result of ``read_results``. The mean of a variant is that of the seeds that
+            have all folds.
     """
     base = fold_means(grid, results, grid.against)
     rows = []
     for name, title in _titles(grid).items():
-        own = [results.get(f"{name}_{fold}", {}) for fold in grid.folds]
-        if not any(own):
+        by_fold = [results.get(f"{name}_{fold}", {}) for fold in grid.folds]
+        if not any(by_fold):
             continue
         means = fold_means(grid, results, name)
         difference = "" if name == grid.against else shown_difference(paired(means, base))
-        cells = [shown(summarize(mean_iou(runs))) for runs in own]
-        rows.append(
-            [
-                title,
-                str(max(len(runs) for runs in own)),
-                *cells,
-                shown(summarize(means)),
-                difference,
-            ]
-        )
+        seeds = max(len(runs) for runs in by_fold)
+        cells = [shown(summarize(mean_iou(runs))) for runs in by_fold]
+        rows.append([title, str(seeds), *cells, shown(summarize(means)), difference])
     head = ["", "seeds", *grid.folds, "mean of the folds", "difference, 95 % interval"]
     return table(head, rows)
 
 
 def fold_class_table(grid: Grid, results: Results) -> str:
-    """Returns the IoU of each class, the mean over folds and seeds; ``grid`` and ``results`` as
-    above.
+    """Returns a table of the IoU of each class, as the mean over folds and seeds.
+
+    Args:
+        grid, results: as for ``fold_table``.
     """
     first = next(iter(next(iter(results.values())).values()))
     classes = list(first.iou(first.dataset))
@@ -58,19 +57,22 @@ def fold_class_table(grid: Grid, results: Results) -> str:
             continue
         means = []
         for wanted in classes:
-            values = [value for of_fold in runs for value in class_iou(of_fold, wanted).values()]
+            values: list[float] = []
+            for of_fold in runs:
+                values.extend(class_iou(of_fold, wanted).values())
             means.append(shown(summarize(dict(enumerate(values)))).split(" ")[0])
         rows.append([title, *means])
     return table(["IoU", *classes], rows)
 
 
 def dataset_table(grid: Grid, results: Results, dataset: str) -> str:
-    """Returns mIoU and the IoU of each class on one dataset, variants by rows.
+    """Returns a table of the mIoU and the IoU of each class on one dataset, one row per variant.
 
     Args:
-        grid: of the runs. Where it has folds, a seed's value is the mean over its folds.
-        results: from ``read_results``; runs that were not tested on the dataset are left out.
-        dataset: one that the runs were tested on, by whichever key.
+        grid: the grid of the runs. If it has folds, the value of a seed is the mean over its folds.
+        results: the result of ``read_results``; runs that were not tested on the dataset are left
+            out.
+        dataset: a dataset on which the runs were tested.
     """
     means: dict[str, dict[int, float]] = {}
     classes: dict[str, dict[str, dict[int, float]]] = {}  # variant -> class -> seed -> IoU
@@ -81,52 +83,51 @@ def dataset_table(grid: Grid, results: Results, dataset: str) -> str:
             continue
         means[name] = _over_folds([mean_iou(of_fold, dataset) for of_fold in runs])
         first = next(iter(next(of_fold for of_fold in runs if of_fold).values()))
-        classes[name] = {
-            wanted: _over_folds([class_iou(of_fold, wanted, dataset) for of_fold in runs])
-            for wanted in first.iou(dataset)
-        }
+        classes[name] = {}
+        for wanted in first.iou(dataset):
+            by_fold = [class_iou(of_fold, wanted, dataset) for of_fold in runs]
+            classes[name][wanted] = _over_folds(by_fold)
     if not means:
         return f"*No run was tested on `{dataset}` yet.*"
     base = means.get(grid.against, {})
     rows = []
     for name, values in means.items():
         difference = "" if name == grid.against else shown_difference(paired(values, base))
-        own = [shown(summarize(of_class)).split(" ")[0] for of_class in classes[name].values()]
-        rows.append([titles[name], str(len(values)), shown(summarize(values)), difference, *own])
+        cells = [shown(summarize(of_class)).split(" ")[0] for of_class in classes[name].values()]
+        rows.append([titles[name], str(len(values)), shown(summarize(values)), difference, *cells])
     names = next(iter(classes.values()))
     return table(["", "seeds", "mIoU", "difference, 95 % interval", *names], rows)
 
 
 def _runs_on(grid: Grid, results: Results, name: str, dataset: str) -> list[dict[int, Result]]:
-    """Returns, for each fold of a variant, seed to the result that has scores on ``dataset``."""
-    full_names = [f"{name}_{fold}" for fold in grid.folds] or [name]
-    return [
-        {
-            seed: result
-            for seed, result in results.get(full_name, {}).items()
-            if dataset in result.scores
-        }
-        for full_name in full_names
-    ]
+    """Returns, for each fold of a variant, the results with scores on ``dataset`` by seed."""
+    found = []
+    for full_name in [f"{name}_{fold}" for fold in grid.folds] or [name]:
+        runs = results.get(full_name, {})
+        found.append({seed: run for seed, run in runs.items() if dataset in run.scores})
+    return found
 
 
 def _over_folds(by_fold: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """Returns seed to the mean over the folds, for the seeds that have a value in some fold."""
-    seeds = sorted({seed for values in by_fold for seed in values})
+    """Returns, for each seed, the mean over the folds in which it has a value."""
     means = {}
-    for seed in seeds:
+    for seed in sorted(set().union(*by_fold)):
         known = [values[seed] for values in by_fold if seed in values]
         means[seed] = math.fsum(known) / len(known)
     return means
 
 
 def fold_means(grid: Grid, results: Results, name: str) -> dict[int, float]:
-    """Returns seed to the mean of mIoU over the folds, for the seeds that have all of them."""
+    """Returns the mean mIoU over the folds by seed, for the seeds that have all folds."""
     by_fold = [mean_iou(results.get(f"{name}_{fold}", {})) for fold in grid.folds]
-    seeds = [seed for seed in by_fold[0] if all(seed in values for values in by_fold)]
-    return {seed: math.fsum(values[seed] for values in by_fold) / len(by_fold) for seed in seeds}
+    means = {}
+    for seed in by_fold[0]:
+        values = [of_fold[seed] for of_fold in by_fold if seed in of_fold]
+        if len(values) == len(by_fold):
+            means[seed] = math.fsum(values) / len(values)
+    return means
 
 
 def _titles(grid: Grid) -> dict[str, str]:
-    """Name to title of each variant, without its folds."""
+    """Returns the title of each variant by its name without the fold."""
     return {name.removesuffix(f"_{each.fold}"): each.title for name, each in grid.variants.items()}

@@ -1,18 +1,17 @@
-"""The grid: which configs are trained with which seeds, and against which one they are measured.
+"""Grid files: which configs are trained with which seeds, and to which run they are compared.
 
-against: full                 # the run that the others are compared with, seed by seed
+against: full                 # the run to which all others are compared, seed by seed
 seeds: [0, 1, 2]
-register: [camvid_text.py]    # Python files for --register, relative to the grid's own folder; may
-                              be left out
+register: [camvid_text.py]    # optional: Python files for --register, relative to the grid
 runs:                         # in the order of the tables
   full: full model            # name: title; the config is NAME.yaml beside the grid
-  text: {title: "images' own text", also_test: [camvid_text_sem_seg_val]}   # datasets tested when
-                                                                            training is over
+  # also_test: datasets on which the trained model is tested too
+  text: {title: "images' own text", also_test: [camvid_text_sem_seg_val]}
   recipe: {title: our recipe, config: ../camvid/clipmask_mobilenetv2.yaml}
-  random: {title: random text, config: full.yaml, text: random}   # T without meaning, a draw a
-                                                                  seed: see text.py
-folds: [0001TP, 0006R0]       # all runs once for each; "{fold}" in their DATASETS is its name; may
-                              be left out
+  # text: embeddings T without meaning, other ones for each seed, see text.py
+  random: {title: random text, config: full.yaml, text: random}
+folds: [0001TP, 0006R0]       # optional: all runs are repeated for each fold, whose name
+                              # replaces "{fold}" in their DATASETS
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ _RUN_KEYS = {"title", "config", "also_test", "text"}
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the tables.
+    """A run of the grid, which is a row of the tables.
 
     Attributes:
-        name: of the run, in commands and files.
-        title: in tables and plots.
-        config: path of the YAML file.
-        also_test: datasets that the trained model is tested on besides the config's own
+        name: the name of the run, in commands and files.
+        title: the title in tables and plots.
+        config: the path of the YAML file.
+        also_test: further datasets on which the trained model is tested, besides the config's
             DATASETS.TEST.
-        text: the control that takes the meaning out of T, one of ``CONTROLS``; empty: T as the
-            config says.
-        fold: what "{fold}" in the config's datasets stands for; empty: nothing.
+        text: the control that removes the meaning of T, one of ``CONTROLS``; empty: T is that of
+            the config.
+        fold: the text that replaces "{fold}" in the config's datasets; empty: no fold.
     """
 
     name: str
@@ -57,16 +56,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid file's content.
+    """The content of a grid file.
 
     Attributes:
-        path: of the file.
-        against: name of the variant that the others are compared with.
-        seeds: of every variant.
-        register: Python files that register its datasets.
-        variants: by their names, in the order of the tables; where there are folds, one for each,
+        path: the path of the file.
+        against: the name of the variant to which the others are compared.
+        seeds: the seeds of every variant.
+        register: the Python files that register the datasets.
+        variants: the variants by name, in the order of the tables; with folds, one for each fold,
             ``NAME_FOLD``.
-        folds: what the variants are trained without and tested on, in turn; empty: there are none.
+        folds: the names of the folds; each is left out of the training and tested. Empty: none.
     """
 
     path: Path
@@ -78,7 +77,7 @@ class Grid:
 
     @property
     def name(self) -> str:
-        """What its folders are called: the name of the folder that the file is in."""
+        """The name of the grid, which is that of the file's folder."""
         return self.path.resolve().parent.name
 
     def choose(
@@ -87,11 +86,11 @@ class Grid:
         """Returns the (variant, seed) pairs to run, all variants of a seed before the next seed.
 
         Args:
-            names: of some variants; None: all.
-            seeds: in place of the grid's; None: those.
+            names: the names of some variants; None: all.
+            seeds: seeds that replace those of the grid; None: those of the grid.
 
         Raises:
-            UserError: there is no such variant, or no such seed can be.
+            UserError: there is no such variant, or a seed is not a whole number of 0 or more.
         """
         unknown = [name for name in names or () if name not in self.variants]
         if unknown:
@@ -100,21 +99,21 @@ class Grid:
                 f" {', '.join(self.variants)}"
             )
         _check_seeds(seeds or self.seeds, "--seeds")
-        chosen = [
-            variant for name, variant in self.variants.items() if names is None or name in names
-        ]
-        return [
-            (variant, seed)
-            for seed, variant in itertools.product(dict.fromkeys(seeds or self.seeds), chosen)
-        ]
+        variants = list(self.variants.values())
+        if names is not None:
+            variants = [self.variants[name] for name in self.variants if name in names]
+        pairs: list[tuple[Variant, int]] = []
+        for seed in dict.fromkeys(seeds or self.seeds):
+            pairs.extend((variant, seed) for variant in variants)
+        return pairs
 
 
 def read_grid(path: str | Path) -> Grid:
     """Reads a grid file.
 
     Raises:
-        UserError: the file is missing or no YAML, a key is unknown or missing, a value is wrong, or
-            a config or a Python file is not there; the message names file and key.
+        UserError: the file is missing or not YAML, a key is unknown or missing, a value is wrong,
+            or a config or Python file is missing; the message names the file and the key.
     """
     path = Path(path)
     content = _mapping(path, _load(path), "the file", _KEYS, needed={"against", "seeds", "runs"})
@@ -124,7 +123,7 @@ def read_grid(path: str | Path) -> Grid:
     variants = {str(name): _variant(path, str(name), value) for name, value in runs.items()}
     if content["against"] not in variants:
         raise UserError(
-            f"grid {path}: against is {content['against']!r}, which is no run; there are"
+            f"grid {path}: against is {content['against']!r}, which is not a run; the runs are"
             f" {', '.join(runs)}"
         )
     seeds = content["seeds"]
@@ -139,7 +138,7 @@ def read_grid(path: str | Path) -> Grid:
 
 
 def _unfolded(variants: dict[str, Variant], folds: Sequence[str]) -> dict[str, Variant]:
-    """Every variant once for each fold, under the name ``NAME_FOLD``."""
+    """Returns a copy of every variant for each fold, with the name ``NAME_FOLD``."""
     unfolded = {}
     for (name, variant), fold in itertools.product(variants.items(), folds):
         unfolded[f"{name}_{fold}"] = replace(variant, name=f"{name}_{fold}", fold=fold)
@@ -200,7 +199,6 @@ def _file(path: Path, name: Any, where: str) -> Path:
 
 
 def _check_seeds(seeds: Sequence[Any], where: str) -> None:
-    if not seeds or any(
-        isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds
-    ):
-        raise UserError(f"{where} {list(seeds)}: must be whole numbers from 0, one at least")
+    whole = [isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds]
+    if not whole or not all(whole):
+        raise UserError(f"{where} {list(seeds)}: must be one or more whole numbers of 0 or more")

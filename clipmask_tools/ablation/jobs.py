@@ -1,6 +1,4 @@
-"""A run of the grid as processes of ``train_net.py``: training, then the tests on further
-datasets.
-"""
+"""Execution of a run of the grid by ``train_net.py``: the training, then further tests."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from clipmask_tools.ablation.results import result_path
 from clipmask_tools.ablation.text import write_control
 
 ROOT = Path(__file__).resolve().parents[2]
-LOG = "console.txt"  # in a run's folder: what its processes print
+LOG = "console.txt"  # in the folder of a run: the output of its processes
 
 
 @dataclass(frozen=True)
@@ -31,40 +29,37 @@ class Slot:
     """A device that takes one run at a time.
 
     Attributes:
-        number: of the GPU, or of the CPU core.
-        gpu: which of the two it is.
+        number: the number of the GPU or of the CPU core.
+        gpu: whether it is a GPU.
     """
 
     number: int
     gpu: bool
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables of a process on this device: one thread, and of the GPUs this one
-        alone.
-        """
-        # Torch counts the GPUs that this process sees; where it sees some, the number stands for
-        # the n-th of those.
-        seen = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-        own = {
-            "CUDA_VISIBLE_DEVICES": (
-                (seen[self.number] if seen else str(self.number)) if self.gpu else ""
-            )
-        }
-        return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **own}
+        """Returns the environment variables of a process with one thread and only this device."""
+        # With CUDA_VISIBLE_DEVICES, ``number`` counts the GPUs in that list.
+        visible = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+        device = ""
+        if self.gpu:
+            device = visible[self.number] if visible else str(self.number)
+        variables = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        return {**os.environ, **variables, "CUDA_VISIBLE_DEVICES": device}
 
     def pin(self, process: subprocess.Popen[bytes]) -> None:
-        """Keeps a process, and what it will start, to this core; a GPU's may use all."""
+        """Restricts a process and its children to this CPU core; no effect for a GPU."""
         if not self.gpu and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(process.pid, {self.number})
 
 
 def slots(device: str, jobs: int | None) -> list[Slot]:
-    """Returns the devices to run on: GPUs where there are some and ``device`` is cuda, else the
-    CPU's cores.
+    """Returns the devices for the runs: the GPUs if ``device`` is cuda, else the CPU cores.
+
+    Without a GPU, the result is the CPU cores for any ``device``.
 
     Args:
         device: MODEL.DEVICE of the runs.
-        jobs: how many at once; None: all devices.
+        jobs: the number of parallel runs; None: all devices.
 
     Raises:
         UserError: there are fewer devices than jobs, or ``device`` is one of several GPUs.
@@ -73,21 +68,19 @@ def slots(device: str, jobs: int | None) -> list[Slot]:
 
     if device.startswith("cuda:"):
         raise UserError(
-            f"MODEL.DEVICE {device}: a grid gives each run a GPU of its own; leave it at cuda, and"
-            f" choose GPUs by CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')}"
+            f"MODEL.DEVICE {device}: each run of a grid gets its own GPU; set it to cuda, and"
+            f" choose GPUs with CUDA_VISIBLE_DEVICES={device.removeprefix('cuda:')}"
         )
     gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
-    cores = (
-        sorted(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else list(range(usable_cores()))
-    )
-    found = [Slot(number, True) for number in range(gpus)] or [
-        Slot(number, False) for number in cores
-    ]
+    found = [Slot(number, True) for number in range(gpus)]
+    if not found:
+        cores = list(range(usable_cores()))
+        if hasattr(os, "sched_getaffinity"):
+            cores = sorted(os.sched_getaffinity(0))
+        found = [Slot(number, False) for number in cores]
     if jobs is not None and not 1 <= jobs <= len(found):
         raise UserError(
-            f"--jobs {jobs}: each job has a device of its own, and this process may use"
+            f"--jobs {jobs}: each job needs its own device, but this process may use only"
             f" {len(found)} {'GPU' if gpus else 'CPU core'}(s)"
         )
     return found[:jobs]
@@ -95,17 +88,17 @@ def slots(device: str, jobs: int | None) -> list[Slot]:
 
 @dataclass
 class Job:
-    """A run that is to be made or finished.
+    """A run of the grid that is executed.
 
     Attributes:
-        variant: of the grid.
-        seed: of the run.
-        folder: OUTPUT_DIR.
-        result: the file that its result goes to.
-        cfg: of the run.
-        stages: arguments of the ``train_net.py`` processes to come, one after the other.
-        slot: the device that it runs on now.
-        process: the one that runs now.
+        variant: the variant of the grid.
+        seed: the seed of the run.
+        folder: OUTPUT_DIR of the run.
+        result: the path of the result file.
+        cfg: the config of the run.
+        stages: the arguments of the ``train_net.py`` processes that are left, in order.
+        slot: the current device.
+        process: the current process.
     """
 
     variant: Variant
@@ -119,11 +112,11 @@ class Job:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The name of the run for messages."""
         return f"{self.variant.name} seed {self.seed}"
 
     def start(self, slot: Slot) -> None:
-        """Starts its next process on ``slot``."""
+        """Starts the next process on a device."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(ROOT / "train_net.py"), *self.stages[0]]
         with (self.folder / LOG).open("ab") as log:
@@ -138,8 +131,9 @@ class Job:
         slot.pin(self.process)
 
     def ended(self) -> int | None:
-        """Returns the exit status of its current process, None while it runs; after a status of 0
-        the next stage is due.
+        """Returns the exit status of the current process, or None while it runs.
+
+        A status of 0 removes the first of ``stages``.
         """
         assert self.process is not None
         status = self.process.poll()
@@ -148,9 +142,7 @@ class Job:
         return status
 
     def stop(self, patience: float) -> None:
-        """Ends its process, if it does not end by itself within ``patience`` seconds, as after
-        Ctrl-C.
-        """
+        """Ends the process, if it does not end by itself within ``patience`` seconds."""
         if self.process is None:
             return
         try:
@@ -160,11 +152,11 @@ class Job:
             self.process.wait()
 
     def error_line(self) -> str:
-        """Returns the line in which its process said why it failed."""
+        """Returns the line of the log with the error of the process, or else the last line."""
         lines = (self.folder / LOG).read_text(errors="replace").split("\n")
         lines = [line.strip() for line in lines if line.strip()]
         errors = [line for line in lines[-30:] if line.startswith("error")]
-        return (errors or lines or ["it said nothing"])[-1]
+        return (errors or lines or ["there is no output"])[-1]
 
 
 def make_jobs(
@@ -174,23 +166,24 @@ def make_jobs(
     output: Path,
     results: Path,
 ) -> list[Job]:
-    """Returns a job for each (variant, seed), whether its result is there or not.
+    """Returns a job for each (variant, seed), including those that have a result.
 
     Args:
         grid: the grid.
-        chosen: from ``Grid.choose``.
+        chosen: the result of ``Grid.choose``.
         opts: KEY VALUE pairs for every run.
-        output: folder of all runs' folders.
-        results: folder of all grids' results.
+        output: the folder of all runs' folders.
+        results: the folder of all grids' results.
 
     Raises:
-        UserError: a config is wrong, or a pair is, or sets what the grid sets.
+        UserError: a config or a pair is wrong, or a pair sets a key that the grid sets.
     """
+    forbidden = {"SEED", "OUTPUT_DIR"} & set(opts[::2])
+    if forbidden:
+        keys = ", ".join(sorted(forbidden))
+        raise UserError(f"{keys}: the grid sets it; use --seeds and --output")
     jobs = []
     for variant, seed in chosen:
-        own = {"SEED", "OUTPUT_DIR"} & set(opts[::2])
-        if own:
-            raise UserError(f"{', '.join(sorted(own))}: the grid sets it; use --seeds and --output")
         folder = output / grid.name / f"{variant.name}_seed{seed}"
         pairs = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
         cfg = load_cfg(variant.config, pairs)
@@ -202,7 +195,7 @@ def make_jobs(
             cfg = load_cfg(variant.config, pairs)
         if not cfg.DATASETS.TEST:
             raise UserError(
-                f"{variant.config}: DATASETS.TEST is empty; a run of a grid is judged by it"
+                f"{variant.config}: DATASETS.TEST is empty; a grid needs it to score its runs"
             )
         common = ["--config-file", str(variant.config)]
         if grid.register:
@@ -220,7 +213,7 @@ def make_jobs(
 
 
 def _fold_pairs(cfg: CfgNode, fold: str) -> list[str]:
-    """DATASETS.TRAIN and TEST of a fold."""
+    """Returns the KEY VALUE pairs of DATASETS.TRAIN and TEST for a fold."""
     pairs = []
     for key in ("TRAIN", "TEST"):
         names = tuple(name.replace("{fold}", fold) for name in cfg.DATASETS[key])
@@ -229,8 +222,9 @@ def _fold_pairs(cfg: CfgNode, fold: str) -> list[str]:
 
 
 def _control_file(cfg: CfgNode, variant: Variant, seed: int, folder: Path) -> Path:
-    """The run's own embeddings without meaning, a draw a seed; written once, so that a resumed run
-    has the same.
+    """Returns the file of embeddings without meaning for a run; it depends on the seed.
+
+    It is written only once, so that a resumed run has the same embeddings.
     """
     path = folder / f"{variant.text}_text.npz"
     if not path.is_file():
@@ -245,15 +239,15 @@ def _control_file(cfg: CfgNode, variant: Variant, seed: int, folder: Path) -> Pa
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
-    """Looks at the datasets and embeddings of all jobs once, before hours of training.
+    """Checks the datasets and embeddings of all jobs before hours of training.
 
     Raises:
-        UserError: a dataset is not registered or its files are not there, or a file of embeddings
-            is not.
+        UserError: a dataset is not registered, or its files or a file of embeddings are missing.
     """
-    train = {name for job in jobs for name in job.cfg.DATASETS.TRAIN}
-    test = {name for job in jobs for name in (*job.cfg.DATASETS.TEST, *job.variant.also_test)}
-    for name in sorted(train | test):
+    names: set[str] = set()
+    for job in jobs:
+        names.update(job.cfg.DATASETS.TRAIN, job.cfg.DATASETS.TEST, job.variant.also_test)
+    for name in sorted(names):
         load_dataset(name, labelled=True)
     for file in sorted({job.cfg.MODEL.CLIP.EMBEDDINGS for job in jobs} - {"", "random"}):
         FileSource(file)

@@ -1,13 +1,13 @@
-"""docs/results.md: the text between its marks is written from the runs' result files, not by hand.
+"""Writing of docs/results.md: the blocks between its marks come from the result files.
 
     <!-- ablate: scores configs/ablations/grid.yaml -->
     ...
     <!-- /ablate -->
 
-The mark names what belongs there (``scores``, ``classes``, ``curves``, ``differences``, ``folds``,
-``dataset``, ``unseen``, ``published``) and the files that it is made of, from the repository's
-root; after ``dataset`` a dataset's name follows. Where there is no result yet, the block says how
-to get it.
+The mark names the kind of the block (``scores``, ``classes``, ``curves``, ``differences``,
+``folds``, ``dataset``, ``unseen``, ``published``) and the files from which it is made, relative to
+the repository's root. After ``dataset``, the name of a dataset follows. Without results, the block
+says how to get them.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class Page:
     """A page with marked blocks.
 
     Args:
-        path: of the Markdown file.
-        root: of the repository, from where the marks name files.
-        results: folder of the result files, in which plots are drawn too.
+        path: the path of the Markdown file.
+        root: the root of the repository, to which the files in marks are relative.
+        results: the folder of the result files and plots.
 
     Raises:
-        UserError: the page could not show plots of that folder, which is not below its own.
+        UserError: the folder of the results is not below that of the page, so the page could not
+            show the plots.
     """
 
     def __init__(self, path: Path, root: Path, results: Path) -> None:
@@ -73,10 +74,10 @@ class Page:
         }
 
     def text(self) -> str:
-        """Returns the page as it ought to be; no file is written.
+        """Returns the text of the page with new blocks, without writing it.
 
         Raises:
-            UserError: a mark is not understood, a block is not closed, or a result file is damaged.
+            UserError: a mark is unknown, a block is not closed, or a result file is damaged.
         """
         before = self._path.read_text(encoding="utf-8")
         if before.count("<!-- ablate:") != len(_BLOCK.findall(before)):
@@ -88,9 +89,7 @@ class Page:
         )
 
     def draw(self) -> list[Path]:
-        """Draws the plots that the page shows, as far as there are results, and returns their
-        files.
-        """
+        """Draws the plots of the page for which there are results, and returns their files."""
         drawn = []
         for match in _BLOCK.finditer(self._path.read_text(encoding="utf-8")):
             kind, *files = match["words"].split()
@@ -108,14 +107,14 @@ class Page:
         kind, *files = words.split() or [""]
         if kind not in self._kinds or not files:
             raise UserError(
-                f"{self._path}: <!-- ablate: {words} -->: not understood; say one of"
-                f" {', '.join(self._kinds)} and the files that it is made of"
+                f"{self._path}: <!-- ablate: {words} -->: not understood; write one of"
+                f" {', '.join(self._kinds)} and the files from which it is made"
             )
         try:
             return self._kinds[kind](*files)
         except TypeError as error:
             raise UserError(
-                f"{self._path}: <!-- ablate: {words} -->: {kind} takes other files ({error})"
+                f"{self._path}: <!-- ablate: {words} -->: {kind} needs other files ({error})"
             ) from error
 
     def _read(self, file: str) -> tuple[Grid, Results]:
@@ -127,9 +126,9 @@ class Page:
 
     def _scores(self, file: str) -> str:
         grid, found = self._read(file)
-        return (
-            f"{score_table(grid, found)}\n\n{provenance(grid, found)}" if found else _not_run(file)
-        )
+        if not found:
+            return _not_run(file)
+        return f"{score_table(grid, found)}\n\n{provenance(grid, found)}"
 
     def _folds(self, file: str) -> str:
         grid, found = self._read(file)
@@ -169,36 +168,38 @@ class Page:
         return f"{unseen_table(grid, found, with_all.get(trained.against))}\n\n{provenance(grid, found)}"  # noqa: E501
 
     def _published(self, file: str, key: str, grid_file: str) -> str:
-        """A table of published figures from ``file``, with our runs of ``grid_file`` below; ``-``:
-        none of ours.
+        """Returns a table of published figures and, below, of our runs.
+
+        Args:
+            file: a YAML file of published figures.
+            key: the key of the figures in it.
+            grid_file: the grid of our runs; ``-``: none.
         """
         content = yaml.safe_load((self._root / file).read_text(encoding="utf-8"))[key]
         classes: list[str] = content["classes"]
+        head = ["IoU", *(name.lower() for name in classes), "mean of all"]
         rows = [[name, *map(str, figures), ""] for name, figures in content["rows"].items()]
-        grid, found = self._read(grid_file) if grid_file != "-" else (None, {})
-        rows += [
-            _own_row(grid, name, runs, classes) for name, runs in found.items() if grid is not None
-        ]
-        text = table(["IoU", *(name.lower() for name in classes), "mean of all"], rows)
-        if grid is None:
-            return text
-        return (
-            f"{text}\n\n{provenance(grid, found)}" if found else f"{text}\n\n{_not_run(grid_file)}"
-        )
+        if grid_file == "-":
+            return table(head, rows)
+        grid, found = self._read(grid_file)
+        rows += [_own_row(grid, name, runs, classes) for name, runs in found.items()]
+        origin = provenance(grid, found) if found else _not_run(grid_file)
+        return f"{table(head, rows)}\n\n{origin}"
 
 
 def _own_row(
     grid: Grid, name: str, runs: Mapping[int, Result], classes: Sequence[str]
 ) -> list[str]:
-    """Ours: IoU of the classes and of all, the mean over seeds."""
+    """Returns the row of one of our variants: the IoU of some classes and the mIoU, over seeds."""
     figures: list[Any] = [class_iou(runs, wanted) for wanted in classes]
     cells = [shown(summarize(values)) for values in [*figures, mean_iou(runs)]]
     return [f"ClipMask, {grid.variants[name].title}", *cells]
 
 
 def _drawn(kind: str, grid: Grid, found: Results) -> bool:
-    """Whether there is enough for a plot: differences need something to differ and what it differs
-    from.
+    """Returns whether there are enough results for a plot.
+
+    Differences need the variant of comparison and at least one other.
     """
     return bool(found) and (kind != "differences" or (grid.against in found and len(found) > 1))
 

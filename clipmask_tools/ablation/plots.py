@@ -1,4 +1,4 @@
-"""Plots of a grid's results: learning curves, and where each variant gains and loses."""
+"""Plots of a grid's results: learning curves, and the differences of each class."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Results = Mapping[str, Mapping[int, Result]]
-_COLUMNS = 5  # panels in a row, at most
+_COLUMNS = 5  # largest number of panels in a row
 _OWN, _BASE = "#1f6fb4", "0.45"
 
 
 def draw_curves(grid: Grid, results: Results, path: Path) -> None:
-    """Draws mIoU over the steps, a panel for each variant with the one that it is compared with in
-    grey.
+    """Draws the mIoU over the steps, in one panel for each variant.
 
-    Lines are means over the seeds, bands reach one standard deviation up and down.
+    The variant of comparison is drawn in grey in each panel. Lines are means over the seeds, and
+    bands show one standard deviation.
 
     Args:
-        grid: with the titles.
-        results: from ``read_results``.
+        grid: the grid.
+        results: the result of ``read_results``.
         path: the PNG file.
     """
     names = [name for name in results if name != grid.against] or list(results)
@@ -51,7 +51,7 @@ def draw_curves(grid: Grid, results: Results, path: Path) -> None:
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
     for axes in panels.flat[max(0, len(names) - columns) : len(names)]:
-        axes.tick_params(labelbottom=True)  # also where the panel below is empty
+        axes.tick_params(labelbottom=True)  # needed if the panel below is empty
     figure.supxlabel("steps", fontsize=10)
     figure.supylabel("mIoU, %", fontsize=10)
     if grid.against in results:
@@ -60,14 +60,13 @@ def draw_curves(grid: Grid, results: Results, path: Path) -> None:
 
 
 def draw_differences(grid: Grid, results: Results, path: Path) -> None:
-    """Draws each variant's IoU less that of the one it is compared with, by class, as a coloured
-    table.
+    """Draws a coloured table of the differences in IoU to the variant of comparison, by class.
 
-    Numbers are means of the paired differences; bold ones have a 95 % interval that leaves 0 out.
+    Numbers are means of the paired differences; bold ones have a 95 % interval that excludes 0.
 
     Args:
-        grid: with the titles.
-        results: from ``read_results``; the one to compare with and another are among them.
+        grid: the grid.
+        results: the result of ``read_results``, with the variant of comparison and another one.
         path: the PNG file.
     """
     base = results[grid.against]
@@ -76,16 +75,15 @@ def draw_differences(grid: Grid, results: Results, path: Path) -> None:
     columns: dict[str, Callable[[Mapping[int, Result]], dict[int, float]]] = {"mIoU": mean_iou}
     for wanted in first.iou(first.dataset):
         columns[wanted] = functools.partial(class_iou, wanted=wanted)
-    cells = [
-        [paired(values(results[name]), values(base)) for values in columns.values()]
-        for name in names
-    ]
-    means = np.array([[cell.mean for cell in row] for row in cells])
-    # The few largest differences may leave the scale: their numbers are written, and the many small
-    # ones show.
-    limit = (
-        max(1.0, float(np.nanpercentile(np.abs(means), 90))) if np.isfinite(means).any() else 1.0
-    )
+    cells: list[list[Difference]] = []
+    means = np.full((len(names), len(columns)), np.nan)
+    for row, name in enumerate(names):
+        cells.append([paired(values(results[name]), values(base)) for values in columns.values()])
+        means[row] = [cell.mean for cell in cells[row]]
+    # The few largest differences may exceed the colour scale, so that small ones are visible.
+    limit = 1.0
+    if np.isfinite(means).any():
+        limit = max(limit, float(np.nanpercentile(np.abs(means), 90)))
     figure = _figure(0.62 * len(columns) + 3.4, 0.36 * len(names) + 1.6)
     axes = figure.subplots()
     axes.imshow(means, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
@@ -105,7 +103,7 @@ def draw_differences(grid: Grid, results: Results, path: Path) -> None:
     )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    # the mean stands apart from what it is the mean of
+    # a gap between the mIoU and the classes
     axes.axvline(0.5, color="white", linewidth=4)
     for row, differences in enumerate(cells):
         for column, difference in enumerate(differences):
@@ -119,7 +117,7 @@ def draw_differences(grid: Grid, results: Results, path: Path) -> None:
 
 
 def _curve(axes: Axes, runs: Mapping[int, Result], color: str) -> None:
-    """Draws the mean and the band of one variant's curves."""
+    """Draws the mean and the band of the curves of one variant."""
     points: dict[int, dict[int, float]] = {}
     for seed, result in runs.items():
         for step, value in result.curve:
@@ -142,7 +140,7 @@ def _write(axes: Axes, column: int, row: int, difference: Difference, limit: flo
 
 
 def _figure(width: float, height: float) -> Figure:
-    # The object API leaves pyplot's global state alone.
+    # the object API does not change pyplot's global state
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
@@ -152,5 +150,5 @@ def _save(figure: Figure, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    # No date and no version in the file: the same results make the same bytes.
+    # without a date and a version, equal results give equal bytes
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""One small JSON file for each finished run: what was trained, on what, and what came out.
+"""Result files: one small JSON file for each finished run, with its settings and scores.
 
     {"run": "no_text", "seed": 0, "settings": {...}, "iterations": 600, "images_per_step": 4,
      "seconds_per_step": 0.48, "training_seconds": 288, "hardware": {...}, "versions": {...},
@@ -7,9 +7,9 @@
      "boundary_iou": {"road": 58.4, ...}, "scores": {dataset: {"classes": [...], "confusion":
          [[...], ...]}}}
 
-``confusion`` counts pixels, truth by prediction; all other scores follow from it. ``boundary_iou``,
-in percent, is of the classes that the dataset shows by which the run is judged. Nothing in the file
-tells where the run was: files are named without their folders.
+``confusion`` counts pixels, truth (rows) by prediction (columns); the other scores are computed
+from it. ``boundary_iou``, in percent, is that of the classes in the first test dataset. Files are
+named without their folders, so that the result does not depend on the machine.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from clipmask_tools.ablation.cost import measure_cost
 from clipmask_tools.ablation.grid import Grid, Variant
 from clipmask_tools.ablation.settings import differences, settings
 
-# Settings that differ by the grid's own doing: a control's text is drawn for each seed (the second
-# key stands in results of earlier versions), and folds have datasets of their own.
+# Settings that the grid itself changes: controls have other embeddings for each seed (the second
+# key is in results of earlier versions), and each fold has its own datasets.
 _DRAWN = ("MODEL.CLIP.EMBEDDINGS", "MODEL.CLIP.CONTROL_DRAW")
 _OF_FOLDS = ("DATASETS.TRAIN", "DATASETS.TEST")
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run; see the module for the fields."""
+    """The result of a finished run; the docstring of the module describes the fields."""
 
     run: str
     seed: int
@@ -66,29 +66,26 @@ class Result:
 
     @property
     def dataset(self) -> str:
-        """The one that the run is judged by, the first of DATASETS.TEST."""
+        """The dataset of the main score, the first of DATASETS.TEST."""
         return next(iter(self.scores))
 
     def of(self, dataset: str) -> Scores:
-        """Returns IoU of each class, their mean and the share of right pixels, in percent."""
+        """Returns the IoU of each class, the mIoU and the pixel accuracy, in percent."""
         return scores(np.array(self.scores[dataset]["confusion"], dtype=np.int64))
 
     @property
     def mean_boundary_iou(self) -> float:
-        """Over the classes, in percent; nan where none was measured."""
+        """The mean boundary IoU of the classes, in percent; nan if it was not measured."""
         return statistics.fmean(self.boundary_iou.values()) if self.boundary_iou else math.nan
 
     def iou(self, dataset: str) -> dict[str, float]:
-        """Returns the IoU of each class by its name, in percent; nan for one that the truth
-        lacks.
-        """
-        return dict(
-            zip(self.scores[dataset]["classes"], self.of(dataset).iou.tolist(), strict=True)
-        )
+        """Returns the IoU by class name, in percent; nan for classes that the truth lacks."""
+        names = self.scores[dataset]["classes"]
+        return dict(zip(names, self.of(dataset).iou.tolist(), strict=True))
 
 
 def result_path(folder: Path, grid: Grid, name: str, seed: int) -> Path:
-    """Returns where the result of a run belongs: ``folder``/GRID/NAME_seedN.json."""
+    """Returns the path of the result of a run, ``folder``/GRID/NAME_seedN.json."""
     return folder / grid.name / f"{name}_seed{seed}.json"
 
 
@@ -97,22 +94,22 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
 
     Args:
         folder: OUTPUT_DIR of ``train_net.py``.
-        cfg: the config that the run was given.
-        variant: of the grid.
-        seed: of the run.
+        cfg: the config of the run.
+        variant: the variant of the grid.
+        seed: the seed of the run.
 
     Raises:
-        UserError: the folder lacks something that a finished run has.
+        UserError: the folder lacks a file or an entry of a finished run.
     """
     lines = _json_lines(folder / "metrics.json")
-    # Steps after the last checkpoint stand there twice where a run was interrupted: the later ones
-    # made the model.
+    # After an interruption, the steps since the last checkpoint are there twice; the later ones
+    # count.
     times = {line["iteration"] + 1: line["time"] for line in lines if line.get("time")}
     if not times:
         raise UserError(
-            f"{folder / 'metrics.json'}: no step's time is in it; was SOLVER.MAX_ITER reached?"
+            f"{folder / 'metrics.json'}: has no time of a step; was SOLVER.MAX_ITER reached?"
         )
-    # a line's time is the mean over the steps since the line before
+    # the time in a line is the mean over the steps since the line before
     since = np.diff([0, *sorted(times)])
     key = score_name(cfg.DATASETS.TEST)
     curve = {
@@ -148,12 +145,11 @@ def collect(folder: Path, cfg: CfgNode, variant: Variant, seed: int) -> Result:
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Writes a result file, one line a field."""
+    """Writes a result file with one line per field."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    items = (
-        f" {json.dumps(name)}: {json.dumps(value, sort_keys=name != 'scores')}"
-        for name, value in asdict(result).items()
-    )
+    items = []
+    for name, value in asdict(result).items():
+        items.append(f" {json.dumps(name)}: {json.dumps(value, sort_keys=name != 'scores')}")
     text = "{\n" + ",\n".join(items) + "\n}\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
@@ -169,39 +165,37 @@ def read_result(path: Path) -> Result:
     except (OSError, ValueError, TypeError) as error:
         needed = ", ".join(field.name for field in fields(Result))
         raise UserError(
-            f"result file {path}: {error}; it must be a JSON object of {needed}. Delete it to run"
-            " it anew"
+            f"result file {path}: {error}; it must be a JSON object of {needed}. To repeat the run,"
+            " delete the file"
         ) from error
 
 
 def read_results(folder: Path, grid: Grid) -> dict[str, dict[int, Result]]:
-    """Reads all results of a grid that are there.
+    """Reads all existing results of a grid.
 
     Args:
-        folder: of all grids' results.
+        folder: the folder of all grids' results.
         grid: the grid.
 
     Returns:
-        Name of the variant to seed to result, in the grid's order; variants without a result are
-        left out.
+        Name of the variant -> seed -> result, in the order of the grid; variants without a result
+        are left out.
 
     Raises:
-        UserError: a file is damaged or renamed, or two runs had other budgets, so that one table of
-            them would mislead.
+        UserError: a file is damaged or renamed, or two runs have different budgets, so that a
+            common table would be misleading.
     """
     found: dict[str, dict[int, Result]] = {}
+    every: list[Result] = []
     for name in grid.variants:
-        own = [
-            _read_named(path) for path in sorted((folder / grid.name).glob(f"{name}_seed*.json"))
-        ]
-        if own:
-            found[name] = {
-                result.seed: result for result in sorted(own, key=lambda result: result.seed)
-            }
-    every = [result for of_seeds in found.values() for result in of_seeds.values()]
+        paths = (folder / grid.name).glob(f"{name}_seed*.json")
+        runs = sorted(map(_read_named, sorted(paths)), key=lambda result: result.seed)
+        if runs:
+            found[name] = {result.seed: result for result in runs}
+            every += found[name].values()
     for result in every[1:]:
         same = next(iter(found[result.run].values()))
-        if not grid.folds:  # whose rows are recipes: they may differ in anything
+        if not grid.folds:  # with folds, the rows are recipes, which may differ in everything
             _refuse_mixed(grid, every[0], result, budget=True)
         _refuse_mixed(grid, same, result, budget=False)
     return found
@@ -211,8 +205,8 @@ def _read_named(path: Path) -> Result:
     result = read_result(path)
     if path.name != f"{result.run}_seed{result.seed}.json":
         raise UserError(
-            f"result file {path}: it says that it is of {result.run}, seed {result.seed}; give it"
-            " back its name, or delete it"
+            f"result file {path}: it is the result of {result.run}, seed {result.seed}; restore its"
+            " name, or delete it"
         )
     return result
 
@@ -220,13 +214,13 @@ def _read_named(path: Path) -> Result:
 def _refuse_mixed(grid: Grid, first: Result, second: Result, *, budget: bool) -> None:
     drawn = any(grid.variants[result.run].text for result in (first, second))
     left_out = set(_DRAWN if drawn else ()) | set(_OF_FOLDS if grid.folds else ())
-    own, other = (_without(result.settings, left_out) for result in (first, second))
-    differ = differences(own, other, budget=budget)
+    one, other = (_without(result.settings, left_out) for result in (first, second))
+    differ = differences(one, other, budget=budget)
     if differ:
         raise UserError(
             f"results of {grid.path}: {first.run} (seed {first.seed}) and {second.run} (seed"
-            f" {second.seed}) can't stand in one table, they were made with different settings:"
-            f" {'; '.join(differ[:4])}. Delete those that are out of date and run them anew"
+            f" {second.seed}) can't be in one table, because their settings differ:"
+            f" {'; '.join(differ[:4])}. Delete outdated results and repeat their runs"
         )
 
 
@@ -235,10 +229,10 @@ def _without(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Returns what the runs of this process are computed on.
+    """Returns the hardware of the runs.
 
     Args:
-        device: MODEL.DEVICE; cuda means a GPU only where there is one.
+        device: MODEL.DEVICE; without a GPU, cuda means the CPU.
     """
     if device.startswith("cuda") and torch.cuda.is_available():
         return {"device": "cuda", "name": torch.cuda.get_device_name(), "count": 1}
@@ -255,11 +249,10 @@ def _cpu_name() -> str:
 
 
 def _confusion(folder: Path, dataset: str) -> dict[str, Any]:
-    """Reads the confusion matrix that an evaluation wrote."""
-    header, *rows = csv.reader(
-        _read(folder / "inference" / dataset / "confusion_matrix.csv").splitlines()
-    )
-    return {"classes": header[1:], "confusion": [[int(cell) for cell in row[1:]] for row in rows]}
+    """Reads the confusion matrix of an evaluation."""
+    text = _read(folder / "inference" / dataset / "confusion_matrix.csv")
+    header, *rows = csv.reader(text.splitlines())
+    return {"classes": header[1:], "confusion": [list(map(int, row[1:])) for row in rows]}
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
@@ -267,7 +260,7 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in _read(path).splitlines()]
     except ValueError as error:
         raise UserError(
-            f"{path}: a line is no JSON ({error}); take that line out, or delete the run's folder"
+            f"{path}: a line is not JSON ({error}); remove this line, or delete the run's folder"
         ) from error
 
 
@@ -281,8 +274,6 @@ def _read(path: Path) -> str:
 
 
 def stored_settings(folder: Path) -> dict[str, Any] | None:
-    """Returns the settings that an unfinished run in ``folder`` goes by; None where there is no
-    run.
-    """
+    """Returns the settings of an unfinished run in ``folder``; None if there is no run."""
     path = folder / "config.yaml"
     return settings(stored_cfg(path.read_text(encoding="utf-8"), path)) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Runs jobs, as many at once as there are devices; goes on where an earlier command stopped."""
+"""Parallel execution of jobs on several devices, which continues interrupted runs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from clipmask_tools.ablation.jobs import LOG, Job, Slot
 from clipmask_tools.ablation.results import collect, read_result, stored_settings, write_result
 from clipmask_tools.ablation.settings import differences, settings
 
-_LOOK = 0.5  # seconds between two looks at the processes
-_PATIENCE = 3.0  # seconds in which a process that got Ctrl-C too may end by itself
+_LOOK = 0.5  # seconds between two checks of the processes
+_PATIENCE = 3.0  # seconds for a process to end by itself after Ctrl-C
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
     """Returns the jobs without a result.
 
     Raises:
-        UserError: a result, or what an earlier command left of a run, was made with other settings.
+        UserError: a result or an unfinished run has other settings than the job.
     """
     left = []
     for job in jobs:
-        own = settings(job.cfg)
+        now = settings(job.cfg)
         if job.result.is_file():
             before, what = read_result(job.result).settings, str(job.result)
         else:
-            before, what = stored_settings(job.folder) or own, f"the unfinished run in {job.folder}"
+            before, what = stored_settings(job.folder) or now, f"the unfinished run in {job.folder}"
             left.append(job)
-        differ = differences(before, own)
+        differ = differences(before, now)
         if differ:
             raise UserError(
                 f"{what} was made with other settings than this command's: {'; '.join(differ[:4])}"
@@ -41,12 +41,12 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 
 
 def run_jobs(jobs: Sequence[Job], slots: Sequence[Slot]) -> list[Job]:
-    """Runs jobs to their end, one on each device at a time, and writes their results.
+    """Runs jobs, one on each device at a time, and writes their results.
 
-    Where this is interrupted, the processes of all jobs are ended first.
+    If it is interrupted, it ends the processes of all jobs.
 
     Args:
-        jobs: without results, in the order in which they start.
+        jobs: the jobs without results, in the order of their start.
         slots: the devices.
 
     Returns:
@@ -73,7 +73,7 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[Slot]) -> list[Job]:
                     bar.update()
         except BaseException:
             _say(
-                f"stopping {len(running)} run(s); the same command goes on from their last"
+                f"stopping {len(running)} run(s); repeat the command to continue from their last"
                 " checkpoints"
             )
             for job in running:
@@ -89,8 +89,10 @@ def _begin(job: Job, slot: Slot) -> None:
 
 
 def _proceed(job: Job, failed: list[Job]) -> bool:
-    """Lets a job go on: if its process has ended, starts its next stage, or writes its result, or
-    adds it to those that failed. Returns whether the job still runs.
+    """Checks the process of a job, and returns whether the job still runs.
+
+    If the process has ended, it starts the next stage, or writes the result, or adds the job to
+    ``failed``.
     """
     status = job.ended()
     if status is None:

@@ -1,6 +1,4 @@
-"""What a run was told, without what only its machine knows: paths become file names with a hash of
-the content.
-"""
+"""The settings of a run, independent of its machine: paths become file names with a hash."""
 
 from __future__ import annotations
 
@@ -13,13 +11,12 @@ from fvcore.common.config import CfgNode
 
 from clipmask.config import get_cfg, leaf_keys
 
-# Where a run writes, on what it computes, how much it says and draws: nothing that its result
-# follows from.
+# Keys that do not affect the result: output folder, device, logging and pictures.
 _LEFT_OUT = {
     *("OUTPUT_DIR", "SEED", "MODEL.DEVICE", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS"),
     *("SOLVER.LOG_PERIOD", "SOLVER.CHECKPOINT_PERIOD", "TEST.NUM_PICTURES"),
 }
-# Sections in which the rows of a table must be alike: what an ablation changes is the model.
+# Sections that must be equal in all rows of a table, because an ablation changes the model only.
 _BUDGET = (
     *(
         "SOLVER.",
@@ -35,19 +32,18 @@ _BUDGET = (
 
 
 def settings(cfg: CfgNode) -> dict[str, Any]:
-    """Returns the keys of a config that are not at ClipMask's defaults and that a result depends
-    on.
+    """Returns the keys of a config that affect the result and differ from ClipMask's defaults.
 
     Args:
-        cfg: of a run.
+        cfg: the config of a run.
 
     Returns:
-        Dotted key to plain value; a value that names a file is ``name (sha256 0123456789ab)``.
+        Dotted key -> plain value; the path of a file becomes ``name (sha256 0123456789ab)``.
     """
     defaults = leaf_keys(get_cfg())
     found = {}
     for key, value in sorted(leaf_keys(cfg).items()):
-        # as plain values, because a config that was written and read has lists in place of tuples
+        # as plain values, because a config that was saved and loaded has lists instead of tuples
         if key not in _LEFT_OUT and _plain(value) != _plain(defaults.get(key)):
             found[key] = _plain(value)
     return found
@@ -56,12 +52,12 @@ def settings(cfg: CfgNode) -> dict[str, Any]:
 def differences(
     first: dict[str, Any], second: dict[str, Any], *, budget: bool = False
 ) -> list[str]:
-    """Says where two settings differ: ``KEY first, second``.
+    """Returns the differences between two settings, as texts ``KEY first, second``.
 
     Args:
-        first, second: from ``settings``.
-        budget: look only at data, schedule, tests, backbone and weights, which the rows of a table
-            share.
+        first, second: results of ``settings``.
+        budget: True: compare only data, schedule, tests, backbone and weights, which must be equal
+            in all rows of a table.
     """
     keys = sorted(first.keys() | second.keys())
     return [

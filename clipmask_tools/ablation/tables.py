@@ -15,12 +15,11 @@ _UNKNOWN = "–"
 
 
 def score_table(grid: Grid, results: Results) -> str:
-    """Returns mIoU and mBIoU of each variant, how far from the one that all are compared with, and
-    what it costs.
+    """Returns a table of the mIoU, mBIoU, differences and costs of each variant.
 
     Args:
-        grid: with the titles.
-        results: from ``read_results``.
+        grid: the grid.
+        results: the result of ``read_results``.
     """
     change = "difference, 95 % interval"
     head = [
@@ -42,24 +41,27 @@ def score_table(grid: Grid, results: Results) -> str:
         sharp = mean_boundary_iou(runs)
         for dataset in first.scores:
             if first.of(dataset).iou.shape != first.of(first.dataset).iou.shape:
-                continue  # of other classes: a table of its own
-            own = dataset == first.dataset
-            title = grid.variants[name].title if own else f"– tested on `{dataset}`"
-            values, judge = mean_iou(runs, dataset), name == grid.against and own
+                continue  # datasets with other classes have another table
+            is_main = dataset == first.dataset
+            is_base = name == grid.against and is_main
+            title = grid.variants[name].title if is_main else f"– tested on `{dataset}`"
+            values = mean_iou(runs, dataset)
             row = [title, str(len(runs)), shown(summarize(values))]
-            row.append("" if judge else shown_difference(paired(values, mean_iou(base))))
-            if own:
-                row.append(shown(summarize(sharp)))
-                row.append(
-                    "" if judge else shown_difference(paired(sharp, mean_boundary_iou(base)))
-                )
-            rows.append([*row, *costs] if own else [*row, *[""] * 5])
+            row.append("" if is_base else shown_difference(paired(values, mean_iou(base))))
+            if is_main:
+                difference = shown_difference(paired(sharp, mean_boundary_iou(base)))
+                row += [shown(summarize(sharp)), "" if is_base else difference, *costs]
+            else:
+                row += [""] * 5
+            rows.append(row)
     return table(head, rows)
 
 
 def class_table(grid: Grid, results: Results) -> str:
-    """Returns the mean IoU of each class over the seeds, variants by rows; ``grid`` and ``results``
-    as above.
+    """Returns a table of the mean IoU of each class over the seeds, one row per variant.
+
+    Args:
+        grid, results: as for ``score_table``.
     """
     classes = list(_first(next(iter(results.values()))).iou(_dataset(results)))
     rows = []
@@ -70,21 +72,19 @@ def class_table(grid: Grid, results: Results) -> str:
 
 
 def mean_iou(runs: Mapping[int, Result], dataset: str | None = None) -> dict[int, float]:
-    """Returns seed to mIoU on ``dataset``; None: the one that the runs are judged by."""
+    """Returns the mIoU on ``dataset`` by seed; None: the dataset of the main score."""
     return {seed: result.of(dataset or result.dataset).mean_iou for seed, result in runs.items()}
 
 
 def mean_boundary_iou(runs: Mapping[int, Result]) -> dict[int, float]:
-    """Returns seed to mBIoU on the dataset that the runs are judged by, nan where it was not
-    measured.
-    """
+    """Returns the mBIoU on the dataset of the main score by seed; nan if it was not measured."""
     return {seed: result.mean_boundary_iou for seed, result in runs.items()}
 
 
 def class_iou(
     runs: Mapping[int, Result], wanted: str, dataset: str | None = None
 ) -> dict[int, float]:
-    """Returns seed to the IoU of the class ``wanted``, nan where the dataset has none such."""
+    """Returns the IoU of a class by seed; nan if the dataset does not have this class."""
     return {
         seed: result.iou(dataset or result.dataset).get(wanted, math.nan)
         for seed, result in runs.items()
@@ -92,27 +92,29 @@ def class_iou(
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a Markdown table; a bar in a cell is written so that it stays in the cell."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines
-    )
+    """Returns a Markdown table; bars in the cells are escaped."""
+    lines = []
+    for cells in (head, ["---"] * len(head), *rows):
+        escaped = [cell.replace("|", "&#124;") for cell in cells]
+        lines.append(f"| {' | '.join(escaped)} |")
+    return "\n".join(lines)
 
 
 def shown(summary: Summary) -> str:
-    """Writes ``71.23 ± 0.45``; of one seed its value alone."""
+    """Formats a summary as ``71.23 ± 0.45``, or ``71.23`` for one seed."""
     if not math.isfinite(summary.deviation):
         return _number(summary.mean)
     return f"{_number(summary.mean)} ± {_number(summary.deviation)}"
 
 
 def shown_difference(difference: Difference) -> str:
-    """Writes ``-1.20 (-2.01 to -0.39)``, in bold where the interval leaves 0 out; without an
-    interval the mean.
+    """Formats a difference as ``-1.20 (-2.01 to -0.39)``, in bold if the interval excludes 0.
+
+    Without an interval, it is the mean only.
     """
     if not math.isfinite(difference.mean):
         return _UNKNOWN
-    if not difference.high > difference.low:  # of one seed, or of seeds that all say the same
+    if not difference.high > difference.low:  # one seed, or equal differences for all seeds
         return f"{difference.mean:+.2f}"
     text = f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
     return f"**{text}**" if difference.clear else text
@@ -123,7 +125,7 @@ def _number(value: float) -> str:
 
 
 def _time(runs: Mapping[int, Result]) -> str:
-    """Of the fastest seed: other work on the machine only ever adds."""
+    """Returns the time of the fastest seed, because other work on the machine only adds time."""
     return f"{min(result.seconds_per_step for result in runs.values()):.2f}"
 
 
@@ -136,21 +138,23 @@ def _dataset(results: Results) -> str:
 
 
 def provenance(grid: Grid, results: Results) -> str:
-    """Says in a few lines what the runs of a grid were made of, and which of its variants have
-    none.
+    """Returns a few lines about the settings and hardware of the runs, and the missing variants.
 
     Args:
-        grid: with the titles.
-        results: from ``read_results``, at least one.
+        grid: the grid.
+        results: the result of ``read_results``, with at least one run.
     """
-    runs = [result for of_seeds in results.values() for result in of_seeds.values()]
+    runs: list[Result] = []
+    for by_seed in results.values():
+        runs.extend(by_seed.values())
     first = runs[0]
 
     def each(value: Callable[[Result], object], between: str = ", ") -> str:
         return between.join(dict.fromkeys(str(value(result)) for result in runs))
 
-    given = first.settings
-    views = "with test-time augmentation" if given.get("TEST.AUG.ENABLED") else "single scale"
+    views = "single scale"
+    if first.settings.get("TEST.AUG.ENABLED"):
+        views = "with test-time augmentation"
     lines = [
         (
             f"{each(lambda run: run.iterations)} steps of {each(lambda run: run.images_per_step)}"
@@ -179,7 +183,7 @@ def _crop(run: Result) -> str:
 
 
 def _trained_on(run: Result, folds: Sequence[str]) -> str:
-    """Returns the training datasets; ``{fold}`` stands for the name of the run's fold."""
+    """Returns the training datasets, with ``{fold}`` instead of the name of the run's fold."""
     names = [_without_fold(name, folds) for name in run.settings["DATASETS.TRAIN"]]
     return ", ".join(f"`{name}`" for name in names)
 

@@ -1,13 +1,12 @@
-"""Controls of the text: files of embeddings without CLIP's meaning, so that a gain by CLIP can be
-told from others.
+"""Ablation controls: text embeddings without meaning, to separate CLIP's effect from others.
 
-    random      row k becomes  mu + |T_k - mu| u(name_k),  u a direction that name and draw alone
-                determine: what the model sees, T - mu, has about CLIP's norms (rows are brought
-                back to unit length), not its directions
-    shuffled    every name gets the row of another name: CLIP's own vectors, all of them, under
+    random      row k becomes  mu + |T_k - mu| u(name_k),  normalised to unit length. u is a random
+                direction that depends only on the name and the draw. So T - mu, the model's input,
+                has about the norms of CLIP's rows but not their directions.
+    shuffled    every name gets the row of another name, so that all of CLIP's rows are used, with
                 wrong names
 
-What one draw brings may be its luck, so every seed of a grid has a draw of its own.
+Every seed of a grid has its own draw, because a single draw may be good or bad by chance.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ CONTROLS = ("random", "shuffled")
 def write_control(
     path: Path, cfg: CfgNode, datasets: Sequence[str], control: str, draw: int
 ) -> None:
-    """Writes an .npz for MODEL.CLIP.EMBEDDINGS.
+    """Writes a control as an .npz file for MODEL.CLIP.EMBEDDINGS.
 
     Args:
-        path: the file; its folder is made.
-        cfg: of the run; MODEL.CLIP says where T comes from.
-        datasets: whose names get rows.
+        path: the file; its folder is created.
+        cfg: the config of the run; MODEL.CLIP is the source of T.
+        datasets: the datasets whose class names get rows.
         control: one of ``CONTROLS``.
-        draw: from 0.
+        draw: the number of the draw, from 0.
 
     Raises:
-        UserError: T can't be had, or there is one name alone.
+        UserError: T is not available, or there is only one name.
     """
     terms = union(dataset_vocabulary(name) for name in datasets)
     clip = cfg.MODEL.CLIP
@@ -54,8 +53,12 @@ def write_control(
 
 
 def random_rows(T: Tensor, terms: Sequence[Term], draw: int) -> Tensor:
-    """Returns random directions about the mean of T (R, D), as far from it as the rows of T; (R, D)
-    of unit length.
+    """Returns the rows of the control ``random``, (R, D) of unit length.
+
+    Args:
+        T: (R, D), CLIP's rows.
+        terms: the names of the rows.
+        draw: the number of the draw.
     """
     mean = T.mean(0)
     directions = torch.stack([_direction(term.text, T.shape[1], draw) for term in terms])
@@ -63,14 +66,20 @@ def random_rows(T: Tensor, terms: Sequence[Term], draw: int) -> Tensor:
 
 
 def shuffled_rows(T: Tensor, terms: Sequence[Term], draw: int) -> Tensor:
-    """Returns the rows of T (R, D) so that no name keeps its own: one circle through all, by names
-    and draw alone.
+    """Returns the rows of the control ``shuffled``, (R, D): no name keeps its own row.
+
+    The rows move along one circle through all names, which depends on the names and the draw only.
+
+    Args:
+        T: (R, D), CLIP's rows.
+        terms: the names of the rows.
+        draw: the number of the draw.
 
     Raises:
-        UserError: there is one name alone.
+        UserError: there is only one name.
     """
     if len(terms) < 2:
-        raise UserError(f"shuffled text needs two names or more; there is {terms[0].text} alone")
+        raise UserError(f"shuffled text needs two names or more; there is only {terms[0].text}")
     circle = sorted(range(len(terms)), key=lambda row: _digest(terms[row].text, draw))
     shuffled = torch.empty_like(T)
     for row, other in zip(circle, circle[1:] + circle[:1], strict=True):

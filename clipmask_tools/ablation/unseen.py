@@ -1,6 +1,4 @@
-"""The open-vocabulary experiment: how well classes are found that were void in training, by their
-names alone.
-"""
+"""The open-vocabulary experiment: scores on classes that were void in training."""
 
 from __future__ import annotations
 
@@ -15,20 +13,18 @@ from clipmask_tools.ablation.results import Result
 from clipmask_tools.ablation.tables import class_iou, shown, shown_difference, table
 
 Results = Mapping[str, Mapping[int, Result]]
-_MOST = 3  # classes that another is told to be taken for
+_MOST = 3  # number of confused classes that are listed for each class
 
 
 def unseen_table(grid: Grid, results: Results, full: Mapping[int, Result] | None = None) -> str:
-    """Returns the IoU of each unseen class on the dataset that knows all names.
+    """Returns a table of the IoU of each unseen class on the dataset with all classes.
 
     Args:
-        grid: its variants were trained on some classes and then tested on a dataset with more.
-        results: from ``read_results``.
-        full: runs that were trained with all classes and scored on that dataset, for comparison.
+        grid: a grid whose variants were trained on some classes and tested on more.
+        results: the result of ``read_results``.
+        full: runs that were trained with all classes and tested on this dataset, for comparison.
     """
-    first = _first(
-        results[grid.against] if grid.against in results else next(iter(results.values()))
-    )
+    first = _first(results.get(grid.against) or next(iter(results.values())))
     dataset = list(first.scores)[-1]
     seen = first.scores[first.dataset]["classes"]
     unseen = [name for name in first.scores[dataset]["classes"] if name not in seen]
@@ -56,11 +52,11 @@ def unseen_table(grid: Grid, results: Results, full: Mapping[int, Result] | None
 
 
 def chance(result: Result, dataset: str, wanted: str) -> tuple[float, float]:
-    """Returns the IoU of a class, in percent, for who knows nothing of the picture.
+    """Returns the IoU of a class, in percent, for two predictions that ignore the picture.
 
-    With p the class' share of the pixels, one who draws every pixel's class by lot among all K, q =
-    1 / K each, has p q / (p + q - p q); one who calls every pixel so has p, the most that is to be
-    had without looking.
+    p is the share of the class. If each pixel gets one of the K classes at random, q = 1 / K, the
+    IoU is p q / (p + q - p q). If all pixels get the class, the IoU is p, the largest value without
+    looking at the picture.
     """
     counts = np.array(result.scores[dataset]["confusion"], dtype=np.float64).sum(axis=1)
     p, q = counts[result.scores[dataset]["classes"].index(wanted)] / counts.sum(), 1 / len(counts)
@@ -68,14 +64,16 @@ def chance(result: Result, dataset: str, wanted: str) -> tuple[float, float]:
 
 
 def taken_for(runs: Mapping[int, Result], dataset: str, wanted: str) -> list[tuple[str, float]]:
-    """Returns what the pixels of a class were taken for: classes and percent of its pixels, the
-    most frequent first.
+    """Returns the predictions for the pixels of a class: classes with percentages of its pixels.
+
+    The most frequent class comes first.
     """
     classes: Sequence[str] = _first(runs).scores[dataset]["classes"]
-    row = sum(
-        np.array(run.scores[dataset]["confusion"])[classes.index(wanted)] for run in runs.values()
-    )
-    shares = 100 * np.asarray(row) / max(1, np.sum(row))
+    place = classes.index(wanted)
+    row = np.zeros(len(classes), dtype=np.int64)
+    for run in runs.values():
+        row += np.array(run.scores[dataset]["confusion"])[place]
+    shares = 100 * row / max(1, row.sum())
     return [(classes[index], float(shares[index])) for index in np.argsort(-shares, kind="stable")]
 
 
@@ -93,14 +91,17 @@ def _taken(grid: Grid, results: Results, unseen: Sequence[str], dataset: str) ->
 
 
 def _mean(runs: Mapping[int, Result], classes: Sequence[str], dataset: str) -> dict[int, float]:
-    """Seed to the mean IoU of ``classes``."""
+    """Returns the mean IoU of ``classes`` by seed."""
     every = [class_iou(runs, wanted, dataset) for wanted in classes]
-    return {seed: float(np.nanmean([values[seed] for values in every])) for seed in runs}
+    means = {}
+    for seed in runs:
+        means[seed] = float(np.nanmean([values[seed] for values in every]))
+    return means
 
 
 def _full(classes: Sequence[str], full: Mapping[int, Result] | None, dataset: str) -> str:
-    own = {seed: run for seed, run in (full or {}).items() if dataset in run.scores}
-    return shown(summarize(_mean(own, classes, dataset) if own else {0: math.nan}))
+    runs = {seed: run for seed, run in (full or {}).items() if dataset in run.scores}
+    return shown(summarize(_mean(runs, classes, dataset) if runs else {0: math.nan}))
 
 
 def _first(runs: Mapping[int, Result]) -> Result:

@@ -41,7 +41,7 @@ def test_all_runs_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match=r"no run more; there are full, less"):
         grid.choose(["more"], None)
-    with pytest.raises(UserError, match=r"--seeds \[-1\]: must be whole numbers"):
+    with pytest.raises(UserError, match=r"--seeds \[-1\]: must be .*whole numbers"):
         grid.choose(None, [-1])
 
 
@@ -51,10 +51,10 @@ def test_all_runs_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
         (
             "against: full",
             "against: fool",
-            r"against is 'fool', which is no run; there are full, less",
+            r"against is 'fool', which is not a run; .*full, less",
         ),
         ("seeds: [0, 1]", "seeds: 2", r"seeds is 2; it must be a list"),
-        ("seeds: [0, 1]", "seeds: []", r"seeds \[\]: must be whole numbers"),
+        ("seeds: [0, 1]", "seeds: []", r"seeds \[\]: must be .*whole numbers"),
         (
             "seeds: [0, 1]",
             "seed: [0, 1]",

@@ -34,7 +34,7 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"run": "full"')
-    with pytest.raises(UserError, match=r"a.json: .*Delete it to run it anew"):
+    with pytest.raises(UserError, match=r"a.json: .*[Dd]elete the file"):
         read_result(tmp_path / "a.json")
     (tmp_path / "a.json").write_text('{"run": "full"}')
     with pytest.raises(UserError, match=r"a.json: .*seed"):
@@ -125,7 +125,7 @@ def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
     cfg = load_cfg(ROOT / "configs" / "toy.yaml")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "metrics.json").write_text('{"iteration": 1')
-    with pytest.raises(UserError, match=r"metrics.json: a line is no JSON"):
+    with pytest.raises(UserError, match=r"metrics.json: a line is not JSON"):
         collect(tmp_path / "broken", cfg, grid.variants["full"], 0)
     with pytest.raises(UserError, match=r"metrics.json: No such file.*is not finished"):
         collect(tmp_path, cfg, grid.variants["full"], 0)
@@ -148,7 +148,7 @@ def test_a_renamed_file_is_refused(tmp_path: Path) -> None:
     grid = made_grid(tmp_path / "grid")
     write_results(tmp_path, grid, made_result())
     (tmp_path / "grid" / "full_seed0.json").rename(tmp_path / "grid" / "less_seed0.json")
-    with pytest.raises(UserError, match=r"less_seed0.json: it says that it is of full, seed 0"):
+    with pytest.raises(UserError, match=r"less_seed0.json: .*full, seed 0"):
         read_results(tmp_path, grid)
 
 
@@ -166,7 +166,7 @@ def test_rows_of_a_table_share_a_budget(tmp_path: Path, changes: dict, message: 
         tmp_path, grid, made_result(), made_result("less", settings={**other.settings, **changes})
     )
     with pytest.raises(
-        UserError, match=rf"full \(seed 0\) and less \(seed 0\) can't stand in one table.*{message}"
+        UserError, match=rf"full \(seed 0\) and less \(seed 0\) can't be in one table.*{message}"
     ):
         read_results(tmp_path, grid)
 
