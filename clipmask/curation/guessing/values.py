@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,6 +22,7 @@ from clipmask.data.datasets.camvid import CLASSES as CAMVID
 from clipmask.data.label_format import RGB
 from clipmask.errors import UserError
 
+_LEVELS_APART = 16  # least difference of two levels of grey that are classes
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
 
 
@@ -105,6 +107,9 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     if names is not None and _begin_at_one(found, names):
         named = {value + 1: name for value, name in named.items()}
         from_list = f"; {names.path.name} has a name for each of 1 to {len(names.names)}"
+    elif names is not None and (levels := _levels(found, names)):
+        named = dict(zip(levels, named.values(), strict=True))
+        from_list = f"; {names.path.name} has as many names, taken in this order"
     if not named:
         refuse_instances(found)
     void_names = [value for value, name in named.items() if name is None]
@@ -122,6 +127,18 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     ignore_ids = (ignore, *(value for value in void_names if value != ignore))
     reasons = {"encoding": why, "classes": f"ids found: {shown}{from_list}", "void": reason}
     return Guess("ids", tuple(guessed), ignore_ids, (), reasons)
+
+
+def _levels(found: Sequence[int], names: NameFile) -> list[int]:
+    """Returns ids that take the names of a list in its order, because they lie beyond it.
+
+    These are the levels of masks such as 0 and 255. The result is empty for other ids, and where
+    there are not as many as names.
+    """
+    ignore, _ = _void_id(found, [])
+    ids = [value for value in found if value != ignore]
+    fits = names.by_place and len(ids) == len(names.names) and ids and ids[-1] >= len(ids)
+    return ids if fits else []
 
 
 def _begin_at_one(found: Sequence[int], names: NameFile) -> bool:
@@ -155,7 +172,8 @@ def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]
     if 255 not in found:
         return 255, "255, the usual id; it does not occur"
     # In masks of 0 and 255, and in grey levels that are spread up to white, 255 is a class.
-    if not others or (others != [0] and max(others) <= 2 * len(others) + 32):
+    near = any(upper - lower < _LEVELS_APART for lower, upper in itertools.pairwise(others))
+    if not others or (others != [0] and max(others) <= 2 * len(others) + 32) or near:
         return 255, "255 occurs, far from the other ids; it is usually void"
     free = next(value for value in range(254, -1, -1) if value not in found)
     return free, f"255 seems to be a class here, as in masks of 0 and 255; {free} does not occur"

@@ -38,6 +38,8 @@ def _ids(*values: int) -> Image.Image:
         ((7, 8, 11, 255), [7, 8, 11], 255),
         ((0, 255), [0, 255], 254),
         ((0, 127, 254, 255), [0, 127, 254, 255], 253),
+        ((0, 85, 170, 255), [0, 85, 170, 255], 254),
+        ((0, 5, 12, 80, 147, 255), [0, 5, 12, 80, 147], 255),  # few of many classes
     ],
 )
 def test_ids(tmp_path: Path, values: tuple[int, ...], classes: list[int], ignore: int) -> None:
@@ -266,6 +268,17 @@ def test_a_list_begins_at_one_where_ids_do(tmp_path: Path, values: tuple[int, ..
     guess = _listed(tmp_path, *values)
     assert {item.id: item.name for item in guess.classes} == {1: "sky", 2: "road", 3: "car"}
     assert "1 to 3" in guess.why["classes"]
+
+
+@pytest.mark.parametrize("values", [(0, 127, 255), (0, 100, 200), (3, 17, 40, 255)])
+def test_a_list_of_as_many_names_fits_levels_in_their_order(
+    tmp_path: Path, values: tuple[int, ...]
+) -> None:
+    guess = _listed(tmp_path, *values)
+    assert {item.id: item.name for item in guess.classes} == dict(
+        zip(values, ("sky", "road", "car"), strict=False)
+    )
+    assert "in this order" in guess.why["classes"]
 
 
 @pytest.mark.parametrize("values", [(0, 1, 2), (1, 2), (0, 1, 2, 3)])
