@@ -140,10 +140,15 @@ def refuse_earlier_run(folder: Path) -> None:
         )
 
 
-def set_aside(folder: Path) -> Path | None:
+def set_aside(folder: Path, config: str) -> Path | None:
     """Moves the files of an earlier run into a new folder ``earlier_N`` of OUTPUT_DIR.
 
-    log.txt stays and is continued.
+    log.txt stays and is continued. A config.yaml that stands alone may be the user's own file; it
+    is moved too, unless the new run would write the same.
+
+    Args:
+        folder: OUTPUT_DIR.
+        config: the text of config.yaml that the new run will write.
 
     Returns:
         The new folder; None where there was nothing to move.
@@ -152,8 +157,7 @@ def set_aside(folder: Path) -> Path | None:
         UserError: a file can't be moved.
     """
     files = [path for pattern in _RUN_FILES for path in sorted(folder.glob(pattern))]
-    # that alone tells nothing that the new one does not
-    if not any(path.name != "config.yaml" for path in files):
+    if not files or (files == [folder / "config.yaml"] and _holds(files[0], config)):
         return None
     number = 1
     while (aside := folder / f"earlier_{number}").exists():
@@ -168,6 +172,13 @@ def set_aside(folder: Path) -> Path | None:
         ) from error
     logger.info("what an earlier run had left in %s was moved to %s", folder, aside)
     return aside
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 class RunFolder:

@@ -68,7 +68,7 @@ def prepare(
             )
     if fabric.is_global_zero:
         if checkpoint is None:
-            set_aside(folder)
+            set_aside(folder, dump_cfg(cfg))
         write_config(cfg, folder)
     _log_run(cfg, state)
     return state, source

@@ -95,16 +95,24 @@ def test_only_checkpoints_keep_a_new_run_out(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("A: 1")
     (tmp_path / "notes.txt").write_text("of the user")
     refuse_earlier_run(tmp_path)
-    assert set_aside(tmp_path) is None
+    assert set_aside(tmp_path, "A: 1") is None
     (tmp_path / "metrics.json").write_text("{}")
     refuse_earlier_run(tmp_path)
-    aside = set_aside(tmp_path)
+    aside = set_aside(tmp_path, "A: 1")
     assert aside is not None
     assert {path.name for path in aside.iterdir()} == {"config.yaml", "metrics.json"}
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", aside.name}
     _save(tmp_path, 1)
     with pytest.raises(UserError, match="--start-over"):
         refuse_earlier_run(tmp_path)
+
+
+def test_a_config_of_the_user_is_kept(tmp_path: Path) -> None:
+    assert set_aside(tmp_path, "A: 1") is None
+    (tmp_path / "config.yaml").write_text("A: 1  # chosen by hand")
+    aside = set_aside(tmp_path, "A: 1")
+    assert aside is not None
+    assert (aside / "config.yaml").read_text() == "A: 1  # chosen by hand"
 
 
 HOLDER = "import sys, pathlib; from clipmask.engine.folder import run_folder\n" \
