@@ -9,6 +9,7 @@ from clipmask.curation.guessing.pairing import Pairing
 from clipmask.curation.guessing.pixels import LabelPixels
 from clipmask.data.datasets.cityscapes import CLASSES as CITYSCAPES
 from clipmask.data.label_format import RGB
+from clipmask.errors import UserError
 
 VOC = (
     "background",
@@ -45,7 +46,17 @@ def known_names(pixels: LabelPixels, pairing: Pairing) -> NameFile | None:
     Args:
         pixels: the values in the label maps.
         pairing: the names of the files and folders.
+
+    Raises:
+        UserError: the dataset is recognised, but its label maps can't be read.
     """
+    first = pairing.pairs[0][1].name
+    if first.startswith("ADE_") and first.endswith("_seg.png"):
+        raise UserError(
+            f"{first}: the label maps of ADE20K's full release hold a class in red and green and an"
+            " instance in blue, which is not read; use the label maps of the scene parsing"
+            " benchmark, ADEChallengeData2016"
+        )
     is_kitti = (pairing.images.name, pairing.labels.name) == ("image_2", "semantic")
     if is_kitti or pairing.label_suffix.endswith("_gtFine_labelIds.png"):
         names = [Named(name, item.label_id) for name, item in CITYSCAPES.items()]

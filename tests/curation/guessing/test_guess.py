@@ -132,6 +132,15 @@ def test_ade20k_is_known_by_its_file_of_names(tmp_path: Path) -> None:
     assert descriptor.ignore_ids == (0,)
 
 
+def test_the_full_release_of_ade20k_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """Its colours are of instances, each of which would be a class."""
+    for number in range(3):
+        save(photo(number), tmp_path / f"training/ADE_train_{number:08}.jpg")
+        save(colored(), tmp_path / f"training/ADE_train_{number:08}_seg.png")
+    with pytest.raises(UserError, match="ADEChallengeData2016"):
+        guess_folder(tmp_path)
+
+
 def test_kitti_is_known_by_its_folders_and_has_the_ids_of_cityscapes(tmp_path: Path) -> None:
     """Beside the ids of classes it has their colours, and 16-bit numbers of instances."""
     table = np.array([0, 7, 23, 26])
