@@ -63,6 +63,9 @@ def known_names(pixels: LabelPixels, pairing: Pairing) -> NameFile | None:
         classes = {named.id for named in names}
         void = [Named("void", id) for id in _CITYSCAPES_IDS if id not in classes]
         return NameFile(Path("the official ids of Cityscapes"), (*names, *void))
+    if pairing.label_suffix.endswith("_gtFine_labelTrainIds.png"):
+        names = [Named(name, place) for place, name in enumerate(CITYSCAPES)]
+        return NameFile(Path("the official train ids of Cityscapes"), tuple(names))
     if _is_voc(pixels, pairing):
         names = [Named(name, id) for id, name in enumerate(VOC)]
         return NameFile(Path("the palette of Pascal VOC"), tuple(names))

@@ -12,10 +12,12 @@ import itertools
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from clipmask.curation.guessing.mask_per_class import refuse_masks_per_class
+from clipmask.curation.guessing.other_files import other_files
 from clipmask.curation.guessing.padding import refuse_padding
 from clipmask.curation.guessing.pixels import Look, look
 from clipmask.data.files import files_below
@@ -107,7 +109,7 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
     if not files:
         raise UserError(
             f"{folder}: no picture in it or its subfolders (looked for"
-            f" {', '.join(sorted(PICTURE_SUFFIXES))})"
+            f" {', '.join(sorted(PICTURE_SUFFIXES))}){other_files(folder)}"
         )
     votes = _votes(files)
     if inside is not None:
@@ -138,37 +140,8 @@ def find_pairing(folder: Path, inside: str | None = None) -> Pairing:
             f" names with few different values); looked for {LOOKED_FOR}."
             " Rename the files or folders, or write the YAML file by hand"
         )
-    _refuse_mask_for_each_class(folder, best, masks)
+    refuse_masks_per_class(folder, best.pairs, masks)
     return best
-
-
-def _refuse_mask_for_each_class(
-    folder: Path,
-    best: Pairing,
-    masks: Mapping[str, set[tuple[PurePosixPath, PurePosixPath]]],
-) -> None:
-    """Refuses a folder in which each picture has several binary masks, one for each class."""
-    pictures = {PurePosixPath(image) for image, _ in best.pairs}
-    taken = {PurePosixPath(labels) for _, labels in best.pairs}
-    binary: list[str] = []
-    others: list[str] = []
-    for kind, members in masks.items():
-        mine = [(image, labels) for image, labels in members if image in pictures]
-        # in films, a label map of another picture may have the same name in another folder
-        beside = {image for image, labels in mine if labels not in taken}
-        own = {image for image, labels in mine if labels in taken}
-        if 2 * len(beside) >= len(pictures):
-            others.append(kind)
-        elif 2 * len(own) >= len(pictures):
-            binary.append(kind)
-    if binary and others:
-        raise UserError(
-            f"{folder}: each picture has several masks of two values"
-            f" ({', '.join(sorted(binary + others)[:6])}). If there is one mask for each class,"
-            f" combine them: clipmask-data convert {folder} --format masks --output FOLDER. If some"
-            " are not labels, but fields of view or the like, name the folder of the labels:"
-            " --labels NAME"
-        )
 
 
 def _votes_inside(votes: _Votes, inside: str) -> _Votes:

@@ -132,6 +132,17 @@ def test_ade20k_is_known_by_its_file_of_names(tmp_path: Path) -> None:
     assert descriptor.ignore_ids == (0,)
 
 
+def test_train_ids_of_cityscapes_are_known(tmp_path: Path) -> None:
+    TREES["cityscapes"](tmp_path)
+    for path in [*tmp_path.rglob("*_gtFine_labelIds.png")]:
+        save(grey(4, 255), path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    descriptor = _described(tmp_path, tmp_path / "here")
+    assert descriptor.files.label_suffix == "_gtFine_labelTrainIds.png"
+    assert descriptor.class_names == tuple(CITYSCAPES)
+    assert [item.id for item in descriptor.classes] == list(range(19))
+    assert descriptor.ignore_ids == (255,)
+
+
 def test_the_full_release_of_ade20k_is_refused_with_the_way_out(tmp_path: Path) -> None:
     """Its colours are of instances, each of which would be a class."""
     for number in range(3):
