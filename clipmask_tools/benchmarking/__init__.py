@@ -1,3 +1,3 @@
-"""What ``clipmask_tools.benchmark`` is made of: networks side by side, parts, growth and data
-loading.
+"""Measurements of ``clipmask_tools.benchmark``: networks compared, model parts, growth of the cost,
+data loading.
 """

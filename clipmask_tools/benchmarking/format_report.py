@@ -1,4 +1,4 @@
-"""The figures of ``clipmask_tools.formats`` as a Markdown table and a chart."""
+"""Writes the results of ``clipmask_tools.formats`` as a Markdown table and a chart."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from clipmask_tools.benchmarking.report import OTHERS, OWN, new_figure, save_fig
 
 
 def merged(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts the formats of two runs on the same pictures and the same machine together.
+    """Merges the results of two runs on the same pictures and the same machine.
+
+    Where the machine, the dataset or the pictures differ, only the later results are returned.
 
     Args:
-        earlier: figures of a run; empty: there was none.
-        found: of a later one, which count where both have a format.
+        earlier: results of the earlier run; empty where there was none.
+        found: results of the later run; they replace the earlier ones of the same format.
     """
-    same = ("machine", "dataset", "pictures")
-    if any(earlier.get(key) != found[key] for key in same):
-        return dict(found)
+    for key in ("machine", "dataset", "pictures"):
+        if earlier.get(key) != found[key]:
+            return dict(found)
     by_size = {tuple(entry["size"]): dict(entry) for entry in earlier["times"]}
     for entry in found["times"]:
         known = by_size.get(tuple(entry["size"]), {"seconds": {}, "speed": {}})
@@ -34,10 +36,10 @@ def merged(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, An
 
 
 def format_table(found: Mapping[str, Any]) -> str:
-    """Writes what was measured as Markdown; times that were not taken are left out."""
+    """Returns the results as Markdown; it has no columns for times that were not measured."""
     machine, times = found["machine"], found["times"]
     packages = [f"{name} {value}" for name, value in machine.items() if name not in _OWN_KEYS]
-    told = f"{machine['device']}, {machine['threads']} thread(s), {', '.join(packages)}"
+    conditions = f"{machine['device']}, {machine['threads']} thread(s), {', '.join(packages)}"
     head = ["", "pixels with PyTorch's class, %", "largest difference of a score", "mIoU"]
     sizes = [f"{entry['size'][1]}x{entry['size'][0]}" for entry in times]
     head += [f"times as fast as PyTorch, {size}" for size in sizes]
@@ -47,11 +49,11 @@ def format_table(found: Mapping[str, Any]) -> str:
         f"{1000 * entry['seconds'][EAGER][0]:.0f} ms at {size}"
         for entry, size in zip(times, sizes, strict=True)
     ]
-    taken = f" PyTorch takes {' and '.join(eager)}." if eager else ""
+    eager_times = f" PyTorch takes {' and '.join(eager)}." if eager else ""
     return (
-        f"{told}; {found['pictures']} pictures of {found['dataset']}. Times: medians of processor"
-        f" time in {found['rounds']} rounds, with the least and the most.{taken}\n\n"
-        f"{table(head, rows)}\n"
+        f"{conditions}; {found['pictures']} pictures of {found['dataset']}. Times: medians of"
+        f" processor time in {found['rounds']} rounds, with the least and the most.{eager_times}"
+        f"\n\n{table(head, rows)}\n"
     )
 
 
@@ -70,7 +72,7 @@ def _row(name: str, row: Mapping[str, Any], times: Sequence[Mapping[str, Any]]) 
 
 
 def draw_formats(found: Mapping[str, Any], path: Path) -> None:
-    """Draws how many times as fast as PyTorch each format is, a column for each size."""
+    """Draws bars that show how many times as fast as PyTorch each format is, per picture size."""
     times = found["times"]
     most = max((len(entry["speed"]) for entry in times), default=0)
     if not most:

@@ -1,6 +1,6 @@
-"""A model in every format that it can have: the same answers, how fast, how large.
+"""Compares one model in all its export formats: predictions, speed, file size.
 
-Shapes: K classes, H and W rows and columns of a picture.
+Shapes: K classes, H and W height and width of a picture.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ Truth = NDArray[np.integer]  # (H, W) ids
 
 @dataclass(frozen=True)
 class Format:
-    """One way to run a model.
+    """One format in which a model can run.
 
     Attributes:
-        ending: of the file that ``clipmask-export`` writes; empty: the model in PyTorch.
-        fixed: the file takes pictures of one size.
-        options: more options of ``clipmask-export``; ``--int8`` gets its pictures later.
-        dtype: that the model in PyTorch is converted to.
-        compiled: ``torch.compile`` of the model in PyTorch.
+        ending: ending of the file that ``clipmask-export`` writes; empty for the model in PyTorch.
+        fixed: whether the file accepts pictures of one size only.
+        options: further options of ``clipmask-export``; the calibration pictures of ``--int8`` are
+            added later.
+        dtype: data type to which the model in PyTorch is converted; None: no conversion.
+        compiled: whether the model in PyTorch runs with ``torch.compile``.
     """
 
     ending: str = ""
@@ -47,7 +48,7 @@ class Format:
 
     @property
     def free_vocabulary(self) -> bool:
-        """Whether it segments other class names than those it was made for."""
+        """Whether the format can segment other class names than those it was exported with."""
         return not self.ending or "--free-vocabulary" in self.options
 
 
@@ -72,12 +73,12 @@ _WRITERS = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch"}
 
 @dataclass(frozen=True)
 class Source:
-    """What formats are made from.
+    """The model to export, the calibration pictures and the output folder.
 
     Attributes:
-        weights: see ``clipmask-export --weights``.
-        calibration: pictures and folders for 8 bits.
-        folder: for the files.
+        weights: the model; see ``clipmask-export --weights``.
+        calibration: pictures, or folders of pictures, with which int8 models are calibrated.
+        folder: folder into which the files are written.
     """
 
     weights: str
@@ -86,33 +87,43 @@ class Source:
 
 
 def make(source: Source, name: str, size: tuple[int, int]) -> tuple[Predictor, int | None]:
-    """Returns a predictor in one of ``FORMATS``, and the bytes of its files, which give scores.
+    """Exports the model in one of ``FORMATS`` and loads it.
+
+    A file that exists already is not written again: a format for any size is exported once.
 
     Args:
         source: the model.
-        name: of the format.
-        size: H and W of the pictures to come. A file for any size is made once.
+        name: name of the format.
+        size: H and W of the pictures that will be predicted.
+
+    Returns:
+        A predictor that gives scores too, and the size of its files in bytes (None in PyTorch).
 
     Raises:
-        UserError: see ``clipmask-export``.
+        UserError: ``clipmask-export`` failed.
     """
-    way = FORMATS[name]
-    if not way.ending:
-        opts = ["MODEL.COMPILE", "True"] if way.compiled else []
+    format = FORMATS[name]
+    if not format.ending:
+        opts = ["MODEL.COMPILE", "True"] if format.compiled else []
         predictor = Predictor.from_pretrained(source.weights, "cpu", opts)
-        if way.dtype is not None:
+        if format.dtype is not None:
             assert isinstance(predictor.model, ClipMask)
-            predictor.model.to(way.dtype)
+            predictor.model.to(format.dtype)
         return predictor, None
-    taken = f"{size[0]}x{size[1]}" if way.fixed else "any"
-    path = source.folder / f"{list(FORMATS).index(name)}_{taken}{way.ending}"
-    argv = ["--weights", source.weights, "--output", str(path), "--format", _WRITERS[way.ending]]
-    argv += ["--size", f"{size[0]}x{size[1]}"] if way.fixed else []
+    height_width = f"{size[0]}x{size[1]}"
+    size_in_name = height_width if format.fixed else "any"
+    path = source.folder / f"{list(FORMATS).index(name)}_{size_in_name}{format.ending}"
+    argv = ["--weights", source.weights, "--output", str(path)]
+    argv += ["--format", _WRITERS[format.ending]]
+    if format.fixed:
+        argv += ["--size", height_width]
     argv += ["--scores"]
-    for option in way.options:
-        argv += [option, *source.calibration] if option == "--int8" else [option]
+    for option in format.options:
+        argv.append(option)
+        if option == "--int8":
+            argv += source.calibration
     if not path.exists() and export.main(argv):
-        raise UserError(f"{name}: clipmask-export {' '.join(argv)} failed, see above")
+        raise UserError(f"{name}: clipmask-export {' '.join(argv)} failed; its error is above")
     files = source.folder.glob(f"{path.stem}.*")
     return Predictor.from_checkpoint(path), sum(file.stat().st_size for file in files)
 
@@ -120,11 +131,17 @@ def make(source: Source, name: str, size: tuple[int, int]) -> tuple[Predictor, i
 def agreement(
     predictors: Mapping[str, Predictor], frames: Sequence[Frame], truths: Sequence[Truth]
 ) -> dict[str, dict[str, float]]:
-    """Shows all frames to all predictors, which give scores.
+    """Compares the predictions of all predictors with those of the model in PyTorch.
+
+    Args:
+        predictors: predictors with scores, by the name of their format; ``EAGER`` is among them.
+        frames: pictures.
+        truths: the correct label map of each picture.
 
     Returns:
-        By name ``labels``, the share of pixels with the class that ``EAGER`` gives them, in
-        [0, 1]; ``difference``, the largest of a score; and ``mean_iou``, in percent.
+        For each name ``labels``, the share of pixels that get the same class as from ``EAGER``, in
+        [0, 1]; ``difference``, the largest absolute difference of a score; and ``mean_iou``, in
+        percent.
     """
     count = len(predictors[EAGER].names)
     same = dict.fromkeys(predictors, 0)
@@ -158,19 +175,19 @@ def processor_seconds(
     rounds: int,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[float]]:
-    """Runs all predictors in turn on one frame after the other.
+    """Measures the processor time of each predictor, frame by frame in alternation.
 
-    Processor time is taken, which other work on the machine changes little; one thread's is the
-    time that the frame would take on a core of its own.
+    Other work on the machine changes processor time little. With one thread it equals the time that
+    the frame would take on a core of its own.
 
     Args:
-        predictors: by name.
-        frames: shown in turn.
-        rounds: that count; two go before them, for what is made at the first use.
-        clock: seconds.
+        predictors: predictors by name.
+        frames: pictures; they are used in turn.
+        rounds: number of measured rounds. Two more rounds run first, to warm up.
+        clock: function that returns the processor time in seconds.
 
     Returns:
-        Of every counted round, by name.
+        For each name, the seconds of every measured round.
     """
     times: dict[str, list[float]] = {name: [] for name in predictors}
     shown = itertools.islice(itertools.cycle(frames), rounds + 2)

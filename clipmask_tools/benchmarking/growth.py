@@ -1,5 +1,5 @@
-"""How ClipMask's cost grows with pixels, classes and queries, and what a very large picture
-takes.
+"""Measures how ClipMask's cost grows with pixels, classes and queries, and the cost of one very
+large picture.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from clipmask_tools.benchmarking.measure import Setting, memory
 
 
 class Curve(NamedTuple):
-    """One quantity that grows while the others stay.
+    """A series of measurements in which one quantity grows and the others stay the same.
 
     Attributes:
-        title: of the axis.
+        title: title of the axis.
         mode: train or infer.
-        values: of the quantity.
-        settings: of each value.
-        options: config keys and values of each value.
+        values: values of the quantity.
+        settings: the setting for each value.
+        options: config keys and values for each value.
     """
 
     title: str
@@ -34,8 +34,9 @@ class Curve(NamedTuple):
 
 
 def curves(device: str = "cpu", autocast: torch.dtype | None = None) -> list[Curve]:
-    """The curves measured: pixels, classes and queries in inference, classes and queries in
-    training.
+    """Returns the curves to measure.
+
+    Inference has curves over pixels, classes and queries; training over classes and queries.
     """
 
     def at(size: tuple[int, int], num_classes: int) -> Setting:
@@ -43,51 +44,37 @@ def curves(device: str = "cpu", autocast: torch.dtype | None = None) -> list[Cur
 
     sizes = ((256, 512), (512, 1024), (1024, 2048), (2048, 4096))
     classes, queries = (19, 150, 400, 1000), (50, 100, 200, 300)
-    found = [
-        Curve(
-            "pixels",
-            "infer",
-            tuple(h * w for h, w in sizes),
-            tuple(at(s, 19) for s in sizes),
-            ((),) * 4,
-        )
-    ]
+    no_options: tuple[tuple[str, ...], ...] = ((),) * 4
+    query_options = tuple(("MODEL.CLIPMASK.NUM_QUERIES", str(count)) for count in queries)
+    pixels = tuple(height * width for height, width in sizes)
+    found = [Curve("pixels", "infer", pixels, tuple(at(size, 19) for size in sizes), no_options)]
     for mode, size in (("infer", (512, 1024)), ("train", (360, 480))):
-        found.append(
-            Curve("classes", mode, classes, tuple(at(size, count) for count in classes), ((),) * 4)
-        )
-        options = tuple(("MODEL.CLIPMASK.NUM_QUERIES", str(count)) for count in queries)
-        found.append(Curve("queries", mode, queries, (at(size, 19),) * 4, options))
+        settings = tuple(at(size, count) for count in classes)
+        found.append(Curve("classes", mode, classes, settings, no_options))
+        found.append(Curve("queries", mode, queries, (at(size, 19),) * 4, query_options))
     return found
 
 
 def measure_growth(wanted: Sequence[Curve], threads: int | None) -> list[dict[str, object]]:
-    """Measures every point in a process of its own.
+    """Measures time and memory of every point of the curves, each in a process of its own.
 
     Returns:
-        Per curve ``title``, ``mode``, ``values``, ``seconds`` and ``megabytes`` above the built
-        model, and ``steepest``, for both the largest factor by which they grow between two
-        neighbours, as a share of the factor by which the quantity grows: at most 1 where growth is
-        linear or slower.
+        For each curve ``title``, ``mode``, ``values``, ``seconds``, ``megabytes`` (MiB above the
+        built model) and ``steepest``, which holds ``steepest()`` of the seconds and of the
+        megabytes.
     """
     results: list[dict[str, object]] = []
-    with tqdm(
-        total=sum(len(curve.values) for curve in wanted),
-        desc="growth",
-        leave=False,
-        file=sys.stderr,
-    ) as bar:
+    total = sum(len(curve.values) for curve in wanted)
+    with tqdm(total=total, desc="growth", leave=False, file=sys.stderr) as bar:
         for curve in wanted:
-            points = []
+            seconds, above = [], []
             for setting, options in zip(curve.settings, curve.options, strict=True):
-                points.append(
-                    memory(
-                        "ClipMask", curve.mode, setting, options=options, timed=3, threads=threads
-                    )
+                point = memory(
+                    "ClipMask", curve.mode, setting, options=options, timed=3, threads=threads
                 )
+                seconds.append(point["seconds"])
+                above.append(point["above"])
                 bar.update()
-            seconds = [point["seconds"] for point in points]
-            above = [point["above"] for point in points]
             results.append(
                 {
                     "title": curve.title,
@@ -105,15 +92,26 @@ def measure_growth(wanted: Sequence[Curve], threads: int | None) -> list[dict[st
 
 
 def steepest(values: Sequence[float], costs: Sequence[float]) -> float:
-    """Returns the steepest growth between neighbours, relative to linear growth."""
-    pairs = list(zip(values, costs, strict=True))
-    return max((b[1] / a[1]) / (b[0] / a[0]) for a, b in itertools.pairwise(pairs))
+    """Returns the steepest growth of a cost between two neighbouring values.
+
+    It is the factor by which the cost grows, divided by the factor by which the value grows: at
+    most 1 where growth is linear or slower.
+    """
+    factors = []
+    pairs = itertools.pairwise(zip(values, costs, strict=True))
+    for (value, cost), (next_value, next_cost) in pairs:
+        factors.append((next_cost / cost) / (next_value / value))
+    return max(factors)
 
 
 def large_picture(
     device: str, precision: torch.dtype | None, threads: int | None
 ) -> dict[str, dict[str, float]]:
-    """Predicts one picture of 4096x2048, whole and in windows; see ``memory`` for the results."""
+    """Measures the prediction of one picture of 4096x2048 pixels, whole and in sliding windows.
+
+    Returns:
+        For each of the two ways, the result of ``memory``.
+    """
     setting = Setting((2048, 4096), 19, device, precision)
     ways: dict[str, tuple[str, ...]] = {
         "whole": (),

@@ -1,9 +1,9 @@
-"""How many pictures a second one worker of the data loader makes ready, and what they spend their
-time on.
+"""Measures how many samples per second one worker of the data loader prepares, and the time of each
+step.
 
-The pictures are drawn here: scenes of the toy street, enlarged, with the noise of a camera, so that
-their files are as large as those of CamVid and Cityscapes are. Everything runs in one process on
-one thread, as a worker does.
+The pictures are made here: enlarged scenes of the toy dataset with camera noise, so that their
+files are about as large as those of CamVid and Cityscapes. Everything runs in one process on one
+thread, as in a worker.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from clipmask.data.toy.objects import CLASSES
 from clipmask.data.toy.scene import draw_scene
 
 BASE = Path(__file__).resolve().parents[2] / "configs" / "base.yaml"
-NOISE = 0.7  # grey levels; a PNG of 1024x2048 pixels then has 2.3 MB, about as in Cityscapes
-JPEG_QUALITY = 92  # as CamVid's files
+NOISE = 0.7  # in grey levels; a PNG of 1024x2048 pixels then has 2.3 MB, about as in Cityscapes
+JPEG_QUALITY = 92  # as in CamVid's files
 
 
 class Case(NamedTuple):
-    """What is loaded.
+    """The size of the pictures and of the training crops in one measurement.
 
     Attributes:
-        name: for the reader.
+        name: name in the report.
         size: (height, width) of the pictures.
         crop: INPUT.CROP.SIZE, (height, width) of training samples.
     """
@@ -57,42 +57,43 @@ def measure_loading(
     samples: int = 24,
     rounds: int = 3,
 ) -> list[dict[str, Any]]:
-    """Measures the mapping of training and test samples with the augmentation of configs/base.yaml.
+    """Measures the loading of training and test samples with the augmentation of configs/base.yaml.
 
     Args:
         cases: sizes of pictures and crops.
-        formats: of the pictures, png or jpg; labels are 8-bit PNGs.
-        pictures: how many different ones there are of a case, 1 or more.
-        samples: how many a round loads, 1 or more: each has a crop and colours of its own.
-        rounds: how often each sample is loaded, 1 or more; its least time counts, for what disturbs
-            only adds.
+        formats: file formats of the pictures, png or jpg; labels are 8-bit PNGs.
+        pictures: number of different pictures per case, at least 1.
+        samples: number of samples that a round loads, at least 1. Each has its own random crop and
+            colours.
+        rounds: how often each sample is loaded, at least 1. Its shortest time counts, because
+            disturbances can only add time.
 
     Returns:
         For each case and format ``name``, ``height``, ``width``, ``crop``, ``format``,
-        ``file_kilobytes`` (of a picture, the mean) and two parts, ``train`` and ``test``:
-        ``images_per_second`` of one worker and, in milliseconds a sample, ``decode`` (of the
-        picture), ``labels`` (decoded and checked; training alone) and ``augment`` (the rest: in
-        training window, size, mirror and colours, in test the change to planes).
+        ``file_kilobytes`` (mean size of a picture's file), ``train`` and ``test``. The last two
+        hold ``images_per_second`` of one worker and, in milliseconds per sample, ``decode`` (of the
+        picture), ``labels`` (decoding and checking; only in ``train``) and ``augment`` (the rest:
+        crop, resize, flip and colours in training, the change to channels-first in test).
     """
     results = []
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         for case in cases:
             scenes = [_enlarged_scene(number, case.size) for number in range(pictures)]
             for format in formats:
-                records = [
-                    _write(Path(folder) / case.name, n, *scene, format)
-                    for n, scene in enumerate(scenes)
-                ]
+                records = []
+                for number, (picture, labels) in enumerate(scenes):
+                    case_folder = Path(folder) / case.name
+                    records.append(_write(case_folder, number, picture, labels, format))
                 results.append(_measure(case, format, records, samples, rounds))
     return results
 
 
 def workers_for(rate: float, images_per_second: float) -> int:
-    """Returns how many workers keep up with a model.
+    """Returns how many workers are needed to keep up with a model.
 
     Args:
-        rate: images per second that the model takes, above 0.
-        images_per_second: of one worker, above 0.
+        rate: images per second that the model processes, above 0.
+        images_per_second: images per second that one worker prepares, above 0.
     """
     return int(-(-rate // images_per_second))
 
@@ -122,39 +123,48 @@ def _measure(
         rounds,
     )
     decode = seconds["decode"]
+    file_bytes = [Path(record["file_name"]).stat().st_size for record in records]
     return {
         "name": case.name,
         "height": case.size[0],
         "width": case.size[1],
         "crop": list(case.crop),
         "format": format,
-        "file_kilobytes": float(
-            np.mean([Path(record["file_name"]).stat().st_size for record in records])
-        )
-        / 1000,
+        "file_kilobytes": float(np.mean(file_bytes)) / 1000,
         "train": _parts(seconds["train"], decode=decode, labels=seconds["labels"]),
         "test": _parts(seconds["test"], decode=decode),
     }
 
 
 def _parts(whole: float, **parts: float) -> dict[str, float]:
-    """Returns the rate, and the parts and the rest of ``whole`` (seconds) in milliseconds."""
+    """Returns the rate in samples per second, and the parts and the rest in milliseconds.
+
+    Args:
+        whole: seconds per sample.
+        parts: seconds per sample of the parts that were measured alone.
+    """
     parts["augment"] = max(0.0, whole - sum(parts.values()))
-    return {"images_per_second": 1 / whole, **{name: 1000 * part for name, part in parts.items()}}
+    milliseconds = {name: 1000 * part for name, part in parts.items()}
+    return {"images_per_second": 1 / whole, **milliseconds}
 
 
 def _least_seconds(
     loads: Mapping[str, Callable[[int], object]], samples: int, rounds: int
 ) -> dict[str, float]:
-    """Returns, for each of ``loads``, the mean over positions 0 .. ``samples`` - 1 of the least
-    time that each took.
+    """Measures the seconds per sample of each of ``loads``.
 
-    They take turns within a round, so that what slows the machine down for a while slows all of
-    them.
+    The shortest time of each sample over all rounds counts; the result is the mean of these over
+    the samples. The loads take turns within a round, so that a slow phase of the machine affects
+    all of them.
+
+    Args:
+        loads: functions that load the sample at a position, by name.
+        samples: number of positions.
+        rounds: how often each position is loaded.
     """
     times = {name: np.empty((rounds, samples)) for name in loads}
     for load in loads.values():
-        load(0)  # what is done once in a process counts in no round
+        load(0)  # warm up: some work is done only once per process
     for index in np.ndindex(rounds, samples):
         for name, load in loads.items():
             start = time.perf_counter()
@@ -166,7 +176,7 @@ def _least_seconds(
 def _enlarged_scene(
     number: int, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Returns a toy scene as picture (H, W, 3) and labels (H, W) of ``size``."""
+    """Draws a toy scene and enlarges it to ``size``: picture (H, W, 3) and labels (H, W)."""
     picture, labels = draw_scene("train", number)
     wide = (size[1], size[0])
     smooth = np.asarray(
@@ -193,7 +203,7 @@ def _write(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in a worker process."""
+    """Limits torch to one thread, as in a worker process, until the end of the ``with`` block."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

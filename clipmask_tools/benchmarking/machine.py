@@ -1,4 +1,4 @@
-"""What figures were measured on: the processor's name and the versions of packages."""
+"""Describes the machine of a measurement: the processor's name and the versions of packages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor_name() -> str:
-    """Returns the name of the processor, as well as the system tells it."""
+    """Returns the name of the processor, or at least its architecture."""
     lines = _CPUINFO.read_text().splitlines() if _CPUINFO.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), "") or platform.processor() or platform.machine()
+    for line in lines:
+        name = line.partition(":")[2].strip()
+        if line.startswith("model name") and name:
+            return name
+    return platform.processor() or platform.machine()
 
 
 def version(package: str) -> str:

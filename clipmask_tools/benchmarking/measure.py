@@ -1,5 +1,5 @@
-"""Clocks and memory: networks stepped in turn, and each in a process of its own for its peak
-memory.
+"""Measures time, with networks that run in alternation, and memory, each network in its own
+process.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MEGABYTE = 2**20
 
 
 class Setting(NamedTuple):
-    """Where and on what networks are measured.
+    """The pictures, the device and the precision of a measurement.
 
     Attributes:
         size: height and width of the pictures.
         num_classes: K.
         device: cpu, cuda or mps.
-        autocast: 16-bit type of the computation; None: float32.
+        autocast: 16-bit data type of the computation; None: float32.
     """
 
     size: tuple[int, int]
@@ -44,8 +44,12 @@ class Setting(NamedTuple):
     autocast: torch.dtype | None = None
 
     def call(self, network: Network, mode: str, batch: int | None = None) -> Callable[[], object]:
-        """Returns a function that runs one step (``train``) or prediction (``infer``) and waits for
-        its end.
+        """Prepares a network and returns a function that runs it once and waits for the end.
+
+        Args:
+            network: a network; it is moved to the device.
+            mode: ``train`` (the function runs one training step) or ``infer`` (one prediction).
+            batch: pictures per batch; None: that of the mode in ``BATCH``.
         """
         device = torch.device(self.device)
         network.model.to(device)
@@ -64,28 +68,27 @@ class Setting(NamedTuple):
 
 
 def keep_memory() -> bool:
-    """Has the C library keep freed memory for this process' next tensors instead of handing it back
-    to the system.
+    """Makes the C library keep freed memory for later tensors, and not return it to the system.
 
-    By default large tensors come as fresh pages each time, which the system clears at their first
-    use. How often that is depends on all that ran before in the process: the same network took
+    By default each large tensor gets new pages, which the system clears at their first use. How
+    often this happens depends on everything that ran before in the process: the same network took
     between 1 and 1.5 times as long.
 
     Returns:
-        Whether the C library could be told so; only glibc can.
+        Whether the C library could be set; only glibc can.
     """
     trim_threshold, most_mapped = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
     return bool(_libc("mallopt", trim_threshold, -1) and _libc("mallopt", most_mapped, 0))
 
 
 def release_memory() -> None:
-    """Hands freed memory back to the system after all, where the C library is glibc."""
+    """Returns freed memory to the system, where the C library is glibc."""
     gc.collect()
     _libc("malloc_trim", 0)
 
 
 def _libc(function: str, *arguments: int) -> int:
-    """Calls a function of glibc; 0 where there is another C library."""
+    """Calls a function of glibc and returns its result; 0 where the C library is another one."""
     if platform.libc_ver()[0] != "glibc":
         return 0
     return int(getattr(ctypes.CDLL(None), function)(*arguments))
@@ -94,16 +97,17 @@ def _libc(function: str, *arguments: int) -> int:
 def paired(
     calls: Mapping[str, Callable[[], object]], rounds: int, title: str = ""
 ) -> dict[str, list[float]]:
-    """Runs all in turn, again and again, so that a machine whose speed drifts is as kind to one as
-    to another.
+    """Measures the time of several functions that run in alternation, round after round.
+
+    A machine whose speed changes slowly then affects all of them alike.
 
     Args:
-        calls: by name.
-        rounds: that count; one more goes before them.
-        title: of the progress bar; without one there is none.
+        calls: functions by name.
+        rounds: number of measured rounds. One more round runs first, to warm up.
+        title: title of the progress bar; empty: no bar.
 
     Returns:
-        Seconds of every counted round, by name.
+        For each name, the seconds of every measured round.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in tqdm(range(rounds + 1), title, leave=False, file=sys.stderr, disable=not title):
@@ -116,7 +120,7 @@ def paired(
 
 
 class Spread(NamedTuple):
-    """Median and range of some numbers."""
+    """The median, the smallest and the largest of some numbers."""
 
     median: float
     low: float
@@ -124,28 +128,38 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Summarises one or more numbers."""
+    """Returns the median and the range of one or more numbers."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratios(times: Mapping[str, Sequence[float]], name: str) -> dict[str, Spread]:
-    """Returns the time of ``name`` as a share of each other's, taken round by round."""
-    return {
-        other: spread([own / its for own, its in zip(times[name], seconds, strict=True)])
-        for other, seconds in times.items()
-        if other != name
-    }
+    """Divides the times of ``name`` by those of each other function, round by round.
+
+    Args:
+        times: seconds of every round, by name.
+        name: the function whose times are divided.
+
+    Returns:
+        For each other name, the median and the range of the ratios.
+    """
+    found = {}
+    for other, seconds in times.items():
+        if other != name:
+            pairs = zip(times[name], seconds, strict=True)
+            found[other] = spread([own / others for own, others in pairs])
+    return found
 
 
 def cost(name: str, setting: Setting) -> dict[str, float]:
-    """Returns parameters and the FLOPs of one prediction, a multiplication and an addition counted
-    as two.
+    """Counts the parameters of a network and the FLOPs of one prediction.
+
+    A multiplication and an addition count as two operations.
     """
     network = build_network(name, setting.num_classes)
     parameters = sum(parameter.numel() for parameter in network.model.parameters())
     network.model.requires_grad_(False)
     call = Setting(setting.size, setting.num_classes).call(network, "infer")
-    # The plain kernel: not every release of torch knows what the fused ones of CPUs cost.
+    # Use the plain kernel: not every release of torch can count the FLOPs of the fused CPU kernels.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         call()
     return {"parameters": parameters, "flops": counter.get_total_flops()}
@@ -160,25 +174,25 @@ def memory(
     timed: int = 0,
     threads: int | None = None,
 ) -> dict[str, float]:
-    """Measures one network in a process of its own, two steps or predictions long.
+    """Measures the memory of one network during two training steps or predictions.
 
-    The C library hands freed memory back at once there, where it is glibc: what is in use counts,
-    not what it hoards.
+    The network runs in a process of its own. Where the C library is glibc, it returns freed memory
+    at once there, so that only memory in use is counted.
 
     Args:
-        name: of the network.
+        name: name of the network.
         mode: train or infer.
-        setting: where and on what.
+        setting: pictures, device and precision.
         options: config keys and values of ClipMask.
-        timed: how many more runs to time.
-        threads: of torch; None: its default.
+        timed: number of further runs whose time is measured.
+        threads: number of torch's threads; None: its default.
 
     Returns:
-        In MiB ``built``, with libraries and weights, ``peak``, and ``above``, their difference;
-        with ``timed`` runs ``seconds``, their median.
+        ``built`` (memory with libraries and weights), ``peak`` and ``above`` (their difference), in
+        MiB; where ``timed`` is above 0 also ``seconds``, the median of these runs.
 
     Raises:
-        RuntimeError: the process came to an end without a result, as where memory runs out.
+        RuntimeError: the process ended without a result, for example because memory ran out.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -192,7 +206,8 @@ def memory(
     except EOFError as error:
         process.join()
         raise RuntimeError(
-            f"{name}, {mode} at {setting.size}: its process ended with {process.exitcode}"
+            f"{name}, {mode} at {setting.size}: its process ended with exit status"
+            f" {process.exitcode} and gave no result"
         ) from error
     process.join()
     return result
@@ -212,7 +227,7 @@ def _measure_alone(
     mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
     _libc("mallopt", mmap_threshold, 2**16)
     call = setting.call(build_network(name, setting.num_classes, options), mode)
-    release_memory()  # what building has used and freed would hide what running takes
+    release_memory()  # memory freed after building would otherwise hide part of the peak
     built = _resident(setting.device, reset=True)
     call()
     call()
@@ -226,16 +241,22 @@ def _measure_alone(
 
 
 def _status(field: str) -> float | None:
-    """A field of Linux' account of this process, in MiB."""
+    """Reads a field of /proc/self/status in MiB; None where there is no such file or field."""
     path = Path("/proc/self/status")
     lines = path.read_text().splitlines() if path.is_file() else []
-    return next(
-        (int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None
-    )
+    for line in lines:
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    return None
 
 
 def _resident(device: str, reset: bool) -> float:
-    """Memory in use now, in MiB; ``reset`` lets the peak begin here where that can be had."""
+    """Returns the memory in use now, in MiB.
+
+    Args:
+        device: cpu, cuda or mps.
+        reset: whether to count the peak memory from here on, where the system can do this.
+    """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / MEGABYTE

@@ -1,8 +1,9 @@
-"""ClipMask and its peers behind one interface: a training step, and pictures to label maps.
+"""Gives ClipMask and the networks it is compared with one interface: training step and prediction.
 
-Each peer is built as its own library's documentation builds it, with random weights and a ResNet-50
-where it can have one. What a peer's data loader does (normalised pictures, one mask per class of an
-image) is done before any clock runs, and every training step ends alike: backward, fused AdamW.
+Each network is built as the documentation of its library shows, with random weights and, where
+possible, a ResNet-50 backbone. The work of a network's data loader (normalised pictures, one mask
+per class of a picture) is not measured. Every training step ends in the same way: backward pass and
+fused AdamW.
 
 Shapes: B batch, Q queries, K classes, H and W pixels.
 """
@@ -28,7 +29,7 @@ QUERIES = 100
 
 
 class Pictures(NamedTuple):
-    """What all networks see.
+    """A batch of pictures with labels, the same for all networks.
 
     Attributes:
         images: uint8 (B, 3, H, W).
@@ -40,13 +41,14 @@ class Pictures(NamedTuple):
 
 
 class Network:
-    """One of the networks compared.
+    """One of the networks that are compared.
 
     Args:
-        model: with random weights, on the CPU.
-        inputs: pictures to whatever ``loss`` and ``labels`` take; not timed.
-        loss: those inputs to a scalar.
-        labels: those inputs to (B, H, W) class ids.
+        model: model with random weights, on the CPU.
+        inputs: function that turns pictures into the inputs of ``loss`` and ``labels``; its time is
+            not measured.
+        loss: function that turns inputs into a scalar loss.
+        labels: function that turns inputs into class ids (B, H, W).
     """
 
     def __init__(
@@ -60,7 +62,12 @@ class Network:
         self._optimizer: torch.optim.Optimizer | None = None
 
     def step(self, inputs: Any, autocast: torch.dtype | None = None) -> None:
-        """Forward, matching, loss, backward and AdamW; in 16 bits where ``autocast`` says so."""
+        """Runs one training step: forward pass, matching, loss, backward pass and AdamW.
+
+        Args:
+            inputs: result of ``self.inputs``.
+            autocast: 16-bit data type of the forward pass; None: float32.
+        """
         self.model.train()
         with _autocast(self.model, autocast):
             loss = self.loss(inputs)
@@ -68,21 +75,22 @@ class Network:
         self.optimize()
 
     def optimize(self) -> None:
-        """Steps AdamW with the gradients that there are, and drops them."""
+        """Runs one step of AdamW with the current gradients, and deletes the gradients."""
         if self._optimizer is None:
             self._optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def for_inference(self) -> None:
-        """Lets ClipMask do what its ``Predictor`` does with a model; the peers' libraries have
-        nothing of the kind.
+        """Prepares ClipMask for inference as its ``Predictor`` does.
+
+        The other networks stay as they are: their libraries have no such step.
         """
         if isinstance(self.model, ClipMask):
             prepare_for_inference(self.model)
 
     def predict(self, inputs: Any, autocast: torch.dtype | None = None) -> Tensor:
-        """Label maps (B, H, W)."""
+        """Predicts label maps (B, H, W); for the arguments see ``step``."""
         self.model.eval()
         with torch.inference_mode(), _autocast(self.model, autocast):
             return self.labels(inputs)
@@ -94,11 +102,11 @@ def _autocast(model: nn.Module, dtype: torch.dtype | None) -> torch.autocast:
 
 
 def clipmask(num_classes: int, options: tuple[str, ...] = ()) -> Network:
-    """ClipMask with ResNet-50, as ``configs/camvid/clipmask_r50.yaml`` has it.
+    """Builds ClipMask with ResNet-50 from ``configs/camvid/clipmask_r50.yaml``.
 
     Args:
         num_classes: K.
-        options: config keys and values in turn.
+        options: config keys and values in alternation.
     """
     random = ("MODEL.BACKBONE.WEIGHTS", "random", "MODEL.CLIP.EMBEDDINGS", "random")
     cfg = load_cfg(CONFIG, [*random, *options])
@@ -122,21 +130,22 @@ def _normalized(images: Tensor) -> Tensor:
 
 
 def _largest(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Class maps (B, K, h, w) to ids at full size; ``max`` gives argmax's indices, many times
-    faster on a CPU.
-    """
+    """Enlarges scores (B, K, h, w) to ``size`` and returns the class ids with the largest score."""
+    # the indices of ``max`` are those of ``argmax``, and it is many times faster on a CPU
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False).max(1).indices
 
 
 def _mask_classification(model: Any, enlarge: tuple[int, int] | None, aside: bool) -> Network:
-    """A MaskFormer of ``transformers``: its own losses, and what its processor's semantic
-    post-processing does.
+    """Wraps MaskFormer or Mask2Former of ``transformers``.
+
+    Training uses the model's own losses; prediction does the same as the semantic post-processing
+    of its image processor.
 
     Args:
-        model: takes pixel values, mask labels and class labels.
-        enlarge: size to which its processor brings the masks before it sums them up; None: their
-            own.
-        aside: whether it can leave the masks of all layers but the last aside when it predicts.
+        model: model that takes pixel values, mask labels and class labels.
+        enlarge: size to which the image processor resizes the masks before it adds them up; None:
+            no resize.
+        aside: whether the model can omit the masks of all layers but the last in prediction.
     """
 
     def run(inputs: Mapping[str, Any]) -> Any:
@@ -146,11 +155,11 @@ def _mask_classification(model: Any, enlarge: tuple[int, int] | None, aside: boo
         return model(**inputs)
 
     def inputs(pictures: Pictures) -> dict[str, Any]:
-        classes = [label.unique().long() for label in pictures.labels]
-        masks = [
-            (label == ids[:, None, None]).float()
-            for label, ids in zip(pictures.labels, classes, strict=True)
-        ]
+        classes, masks = [], []
+        for label in pictures.labels:
+            ids = label.unique().long()
+            classes.append(ids)
+            masks.append((label == ids[:, None, None]).float())
         return {
             "pixel_values": _normalized(pictures.images),
             "mask_labels": masks,
@@ -172,12 +181,12 @@ def _mask_classification(model: Any, enlarge: tuple[int, int] | None, aside: boo
 def _resnet() -> Any:
     from transformers import ResNetConfig
 
-    # its defaults are ResNet-50
+    # the defaults are those of ResNet-50
     return ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
 
 
 def maskformer(num_classes: int) -> Network:
-    """``transformers``' MaskFormer, every decoder layer supervised."""
+    """Builds MaskFormer of ``transformers``, with a loss on every decoder layer."""
     from transformers import DetrConfig, MaskFormerConfig, MaskFormerForInstanceSegmentation
 
     config = MaskFormerConfig(
@@ -189,8 +198,9 @@ def maskformer(num_classes: int) -> Network:
 
 
 def mask2former(num_classes: int) -> Network:
-    """``transformers``' Mask2Former, every decoder layer supervised; its processor sums masks up at
-    384x384.
+    """Builds Mask2Former of ``transformers``, with a loss on every decoder layer.
+
+    Its image processor adds the masks up at 384x384 pixels.
     """
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
@@ -203,14 +213,14 @@ def mask2former(num_classes: int) -> Network:
 def _per_pixel(
     model: nn.Module, scores: Callable[[Tensor], Tensor], enlarge: bool, multiple: int = 1
 ) -> Network:
-    """A network of one score per class and pixel, trained by cross-entropy at full size.
+    """Wraps a network with one score per class and pixel, trained by cross-entropy at full size.
 
     Args:
-        model: any.
-        scores: normalised images to (B, K, h, w).
-        enlarge: whether scores are smaller than the images.
-        multiple: of which the images' sides must be; they are padded before any clock runs, and
-            scores are cut.
+        model: the model.
+        scores: function that turns normalised images into scores (B, K, h, w).
+        enlarge: whether the scores are smaller than the images and must be enlarged.
+        multiple: number by which both sides of the images must be divisible. The images are padded
+            (this time is not measured), and the scores are cut to the original size.
     """
 
     def inputs(pictures: Pictures) -> tuple[Tensor, Tensor]:
@@ -228,17 +238,15 @@ def _per_pixel(
 
     def labels(inputs: tuple[Tensor, Tensor]) -> Tensor:
         (height, width), output = inputs[1].shape[-2:], scores(inputs[0])
-        return (
-            _largest(output, (height, width))
-            if enlarge
-            else output.max(1).indices[..., :height, :width]
-        )
+        if enlarge:
+            return _largest(output, (height, width))
+        return output.max(1).indices[..., :height, :width]
 
     return Network(model, inputs, loss, labels)
 
 
 def segformer(num_classes: int) -> Network:
-    """``transformers``' SegFormer-B2; it has a transformer for backbone."""
+    """Builds SegFormer-B2 of ``transformers``; its backbone is a transformer, not a ResNet."""
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
     config = SegformerConfig(
@@ -258,7 +266,7 @@ def _smp(name: str) -> Callable[[int], Network]:
         model = getattr(smp, name)("resnet50", encoder_weights=None, classes=num_classes)
         return _per_pixel(model, model, enlarge=False, multiple=model.encoder.output_stride)
 
-    build.__doc__ = f"``segmentation_models_pytorch``'s {name}."
+    build.__doc__ = f"Builds {name} of ``segmentation_models_pytorch``."
     return build
 
 
@@ -277,40 +285,39 @@ def build_network(name: str, num_classes: int, options: tuple[str, ...] = ()) ->
     """Builds a network by name, always with the same random weights.
 
     Args:
-        name: in ``NETWORKS``.
+        name: a name in ``NETWORKS``.
         num_classes: K.
-        options: config keys and values in turn, of ClipMask alone.
+        options: config keys and values in alternation; only ClipMask uses them.
 
     Raises:
-        UserError: no such network, or its library is not installed.
+        UserError: there is no such network, or its library is not installed.
     """
     if name not in NETWORKS:
-        raise UserError(f"--networks {name}: choose of {', '.join(NETWORKS)}")
+        raise UserError(f"--networks {name}: not known; choose from {', '.join(NETWORKS)}")
     torch.manual_seed(0)
     try:
         return clipmask(num_classes, options) if name == "ClipMask" else NETWORKS[name](num_classes)
     except ImportError as error:
         raise UserError(
-            f"{name} needs {error.name}; pip install -e '.[benchmark]' brings all peers, or leave"
-            " it out of --networks"
+            f"{name} needs the package {error.name}; install the packages of all networks with"
+            f" pip install -e '.[benchmark]', or remove {name} from --networks"
         ) from error
 
 
 def make_pictures(
     batch: int, size: tuple[int, int], num_classes: int, device: torch.device
 ) -> Pictures:
-    """Random pictures, and label maps in which every class has a few blocks.
+    """Makes random pictures, and label maps of 12 x 16 blocks with random classes.
 
     Args:
         batch: B.
         size: H and W.
         num_classes: K.
-        device: where they are to be.
+        device: device of the returned tensors.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
     blocks = torch.randint(0, num_classes, (batch, 1, 12, 16), generator=generator).float()
-    labels = F.interpolate(blocks, size=size, mode="nearest")[:, 0].to(
-        torch.uint8 if num_classes < 256 else torch.long
-    )
+    label_type = torch.uint8 if num_classes < 256 else torch.long
+    labels = F.interpolate(blocks, size=size, mode="nearest")[:, 0].to(label_type)
     return Pictures(images.to(device), labels.to(device))

@@ -1,9 +1,9 @@
-"""Where ClipMask's own time goes, part by part, and what text and pairwise fusion add to it."""
+"""Measures the time of each part of ClipMask, and the time that text and pairwise fusion add."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from clipmask import ClipMask
 from clipmask.modeling.class_maps import label_map
-from clipmask_tools.benchmarking.measure import Setting, Spread, paired, ratios, spread
+from clipmask_tools.benchmarking.measure import BATCH, Setting, Spread, paired, ratios, spread
 from clipmask_tools.benchmarking.networks import Network, clipmask, make_pictures
 
-# The same network without what the paper adds: no text in the features, one fusion of all scales.
+# The same network without the paper's additions: no text in the features, one fusion of all scales.
 WITHOUT = ("MODEL.CLIPMASK.INJECTION", "none", "MODEL.CLIPMASK.FUSION", "joint")
 
 
 class _Clock:
-    """Adds up what parts take."""
+    """Adds up the seconds of each part."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -27,6 +27,7 @@ class _Clock:
 
     @contextmanager
     def of(self, part: str) -> Iterator[None]:
+        """Adds the time of a ``with`` block to a part."""
         self._wait()
         began = time.perf_counter()
         yield
@@ -39,27 +40,27 @@ class _Clock:
 
 
 def training_parts(setting: Setting, rounds: int) -> dict[str, Spread]:
-    """Returns seconds of each part of a training step, forward and backward together.
+    """Measures the seconds of each part of a training step, forward and backward pass together.
 
-    Gradients are stopped between the parts and handed over by hand, so that each has its own
-    backward pass.
+    The computation graph is cut between the parts and the gradients are passed on explicitly, so
+    that each part has its own backward pass.
     """
     network = clipmask(setting.num_classes)
     return _rounds(network, setting, rounds, _train_once, "train")
 
 
 def inference_parts(setting: Setting, rounds: int) -> dict[str, Spread]:
-    """Returns seconds of each part of a prediction."""
+    """Measures the seconds of each part of a prediction."""
     network = clipmask(setting.num_classes)
     return _rounds(network, setting, rounds, _predict_once, "infer")
 
 
 def added_by_text(setting: Setting, rounds: int) -> dict[str, object]:
-    """Compares predictions with those of the same network without text injection and pairwise
-    fusion.
+    """Compares the time of a prediction with and without text injection and pairwise fusion.
 
     Returns:
-        ``seconds`` of both, and ``ratio``, round by round.
+        ``seconds`` of both networks, and ``ratio``, the time with them divided by the time without,
+        round by round.
     """
     networks = {
         "with": clipmask(setting.num_classes),
@@ -67,11 +68,8 @@ def added_by_text(setting: Setting, rounds: int) -> dict[str, object]:
     }
     calls = {name: setting.call(network, "infer") for name, network in networks.items()}
     times = paired(calls, rounds, "text and fusion")
-    return {"seconds": {name: spread(values) for name, values in times.items()}, **_ratio(times)}
-
-
-def _ratio(times: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
-    return {"ratio": ratios(times, "with")["without"]}
+    seconds = {name: spread(values) for name, values in times.items()}
+    return {"seconds": seconds, "ratio": ratios(times, "with")["without"]}
 
 
 def _rounds(
@@ -83,15 +81,13 @@ def _rounds(
 ) -> dict[str, Spread]:
     setting.call(network, mode)()  # the first run is slower; it also makes the optimiser
     device = torch.device(setting.device)
-    inputs = network.inputs(
-        make_pictures(2 if mode == "train" else 1, setting.size, setting.num_classes, device)
-    )
+    pictures = make_pictures(BATCH[mode], setting.size, setting.num_classes, device)
+    inputs = network.inputs(pictures)
+    is_16_bit = setting.autocast is not None
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         clock = _Clock(setting.device)
-        with torch.autocast(
-            setting.device, dtype=setting.autocast, enabled=setting.autocast is not None
-        ):
+        with torch.autocast(setting.device, dtype=setting.autocast, enabled=is_16_bit):
             once(network, inputs, clock)
         for part, seconds in clock.seconds.items():
             found.setdefault(part, []).append(seconds)
@@ -99,6 +95,7 @@ def _rounds(
 
 
 def _leaf(value: Tensor) -> Tensor:
+    """Returns the tensor cut from its computation graph, ready to collect a gradient of its own."""
     return value.detach().requires_grad_()
 
 
@@ -110,18 +107,17 @@ def _train_once(network: Network, batch: object, clock: _Clock) -> None:
     with clock.of("backbone"):
         images, sizes = model._preprocess(batch)
         features = model.backbone(images)
-    own = {name: _leaf(value) for name, value in features.items()}
+    cut_features = {name: _leaf(value) for name, value in features.items()}
     with clock.of("pixel decoder"):
         T = model.text()
-        decoded = model.pixel_decoder(dict(own), T, sizes)
-    ours = decoded._replace(
-        scales=tuple(_leaf(scale) for scale in decoded.scales), pixels=_leaf(decoded.pixels)
-    )
+        decoded = model.pixel_decoder(dict(cut_features), T, sizes)
+    cut_scales = tuple(_leaf(scale) for scale in decoded.scales)
+    cut_decoded = decoded._replace(scales=cut_scales, pixels=_leaf(decoded.pixels))
     with clock.of("mask decoder"):
-        outputs = model.mask_decoder(ours, T)
-    logits, embed, pixels = (
-        _leaf(value) for value in (outputs.pred_logits, outputs.mask_embed, ours.pixels)
-    )
+        outputs = model.mask_decoder(cut_decoded, T)
+    logits = _leaf(outputs.pred_logits)
+    embed = _leaf(outputs.mask_embed)
+    pixels = _leaf(cut_decoded.pixels)
     criterion, labels = model.criterion, [inputs["sem_seg"] for inputs in batch]
     with clock.of("matching and losses"):
         losses = criterion(logits, embed, pixels, labels)
@@ -134,17 +130,18 @@ def _train_once(network: Network, batch: object, clock: _Clock) -> None:
             [outputs.pred_logits, outputs.mask_embed], [_grad(logits), _grad(embed)]
         )
     with clock.of("pixel decoder"):
-        made = [*decoded.scales, decoded.pixels]
-        torch.autograd.backward(
-            made, [_grad(leaf) for leaf in (*ours.scales, ours.pixels)], retain_graph=False
-        )
+        results = [*decoded.scales, decoded.pixels]
+        gradients = [_grad(leaf) for leaf in (*cut_scales, cut_decoded.pixels)]
+        torch.autograd.backward(results, gradients, retain_graph=False)
     with clock.of("backbone"):
-        torch.autograd.backward(list(features.values()), [_grad(own[name]) for name in features])
+        gradients = [_grad(cut_features[name]) for name in features]
+        torch.autograd.backward(list(features.values()), gradients)
     with clock.of("optimiser"):
         network.optimize()
 
 
 def _grad(leaf: Tensor) -> Tensor:
+    """Returns the gradient of a tensor; zeros where it has none."""
     return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's figures as Markdown tables and pictures."""
+"""Writes the benchmark's results as Markdown tables and charts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ OWN, OTHERS = "#c0392b", "#5d7a99"
 
 
 def tables(found: Mapping[str, Any]) -> str:
-    """Writes everything that was measured as Markdown; sections that were not asked for are left
-    out.
-    """
+    """Returns the results as Markdown; it has no sections for parts that were not measured."""
     blocks = [_machine(found["machine"])]
     for entry in found.get("peers", []):
         blocks += [f"#### {_TITLES[entry['mode']]}, {_setting(entry)}", _peers(entry)]
@@ -42,18 +40,17 @@ def tables(found: Mapping[str, Any]) -> str:
 
 def _machine(machine: Mapping[str, Any]) -> str:
     libraries = ("torch", "transformers", "segmentation_models_pytorch")
-    told = [
+    facts = [
         machine["device"],
         f"{machine['threads']} threads",
         machine["precision"],
         f"{machine['rounds']} rounds",
     ]
-    told += [f"{library} {machine[library]}" for library in libraries]
-    return ", ".join(told) + (
-        "; the C library keeps freed memory while times are taken."
-        if machine["memory_kept"]
-        else "."
-    )
+    facts += [f"{library} {machine[library]}" for library in libraries]
+    text = ", ".join(facts)
+    if machine["memory_kept"]:
+        text += "; the C library keeps freed memory while times are taken"
+    return text + "."
 
 
 def _setting(entry: Mapping[str, Any]) -> str:
@@ -96,20 +93,15 @@ def _peers(entry: Mapping[str, Any]) -> str:
 def _parts(parts: Mapping[str, Any]) -> str:
     blocks = []
     for mode, entry in parts.items():
-        total = sum(
-            value[0] for part, value in entry["seconds"].items() if not part.startswith("(")
-        )
-        rows = [
-            [part, _range(value, 3), f"{100 * value[0] / total:.1f} %"]
-            for part, value in entry["seconds"].items()
-        ]
-        what = f"{_TITLES[mode]}, {_setting(entry)}"
-        blocks.append(
-            table(
-                [what, "seconds" + (", forward + backward" if mode == "train" else ""), "share"],
-                rows,
-            )
-        )
+        seconds = entry["seconds"]
+        # a part in parentheses belongs to the part before it
+        total = sum(value[0] for part, value in seconds.items() if not part.startswith("("))
+        rows = []
+        for part, value in seconds.items():
+            rows.append([part, _range(value, 3), f"{100 * value[0] / total:.1f} %"])
+        title = f"{_TITLES[mode]}, {_setting(entry)}"
+        unit = "seconds, forward + backward" if mode == "train" else "seconds"
+        blocks.append(table([title, unit, "share"], rows))
     return "\n\n".join(blocks)
 
 
@@ -123,102 +115,81 @@ def _large(large: Mapping[str, Any]) -> str:
 
 def _growth(growth: Sequence[Mapping[str, Any]]) -> str:
     modes = {"train": "training step", "infer": "inference"}
-    rows = [
-        [
-            (
-                f"{curve['title']} {curve['values'][0]:,} to {curve['values'][-1]:,},"
-                f" {modes[curve['mode']]}"
-            ),
-            f"x {curve['values'][-1] / curve['values'][0]:.1f}",
-            f"x {curve['seconds'][-1] / curve['seconds'][0]:.2f}",
-            f"x {curve['megabytes'][-1] / curve['megabytes'][0]:.2f}",
-        ]
-        for curve in growth
-    ]
+    rows = []
+    for curve in growth:
+        values, seconds, megabytes = curve["values"], curve["seconds"], curve["megabytes"]
+        rows.append(
+            [
+                f"{curve['title']} {values[0]:,} to {values[-1]:,}, {modes[curve['mode']]}",
+                f"x {values[-1] / values[0]:.1f}",
+                f"x {seconds[-1] / seconds[0]:.2f}",
+                f"x {megabytes[-1] / megabytes[0]:.2f}",
+            ]
+        )
     return table(["", "it grows", "time", "memory above the built model"], rows)
 
 
 def _loading(loading: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for case in loading:
-        for what in ("train", "test"):
-            parts = {
-                name: f"{value:.1f}"
-                for name, value in case[what].items()
-                if name != "images_per_second"
-            }
-            size = (
-                f"{case['width']}x{case['height']} {case['format']},"
-                f" {case['file_kilobytes']:.0f} kB"
-            )
-            crop = f", crops of {case['crop'][1]}x{case['crop'][0]}" if what == "train" else ""
-            row = [size, f"{what}{crop}", f"{case[what]['images_per_second']:.1f}"]
-            rows.append([*row, *(parts.get(name, "") for name in ("decode", "labels", "augment"))])
+        size = f"{case['width']}x{case['height']} {case['format']}"
+        size += f", {case['file_kilobytes']:.0f} kB"
+        for mode in ("train", "test"):
+            times = case[mode]
+            crop = f", crops of {case['crop'][1]}x{case['crop'][0]}" if mode == "train" else ""
+            row = [size, f"{mode}{crop}", f"{times['images_per_second']:.1f}"]
+            for part in ("decode", "labels", "augment"):
+                row.append(f"{times[part]:.1f}" if part in times else "")
+            rows.append(row)
     return table(["", "", "pictures/s", "ms decoding", "ms labels", "ms augmenting"], rows)
 
 
 def draw_peers(found: Mapping[str, Any], path: Path) -> None:
-    """Draws time and memory of all networks beside each other, one row a setting."""
+    """Draws the time and the memory of all networks as bars, one row per setting."""
     entries = found["peers"]
     figure = new_figure(9.5, 0.5 + 2.3 * len(entries))
     grid = figure.subplots(len(entries), 2, squeeze=False)
     for (left, right), entry in zip(grid, entries, strict=True):
         names = list(entry["networks"])
+        networks = entry["networks"].values()
         title = f"{_TITLES[entry['mode']]}, {_setting(entry)}"
-        _bars(left, names, [entry["networks"][n]["seconds"][0] for n in names], f"seconds: {title}")
-        _bars(
-            right,
-            names,
-            [entry["networks"][n]["memory"]["above"] for n in names],
-            "MiB above the built model",
-        )
+        seconds = [network["seconds"][0] for network in networks]
+        megabytes = [network["memory"]["above"] for network in networks]
+        _bars(left, names, seconds, f"seconds: {title}")
+        _bars(right, names, megabytes, "MiB above the built model")
     save_figure(figure, path)
 
 
 def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], title: str) -> None:
     places = range(len(names))
-    axes.barh(
-        places,
-        values,
-        color=[OWN if name == "ClipMask" else OTHERS for name in names],
-        height=0.7,
-    )
+    colors = [OWN if name == "ClipMask" else OTHERS for name in names]
+    axes.barh(places, values, color=colors, height=0.7)
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_title(title, fontsize=9, loc="left")
     for place, value in zip(places, values, strict=True):
-        axes.text(
-            value,
-            place,
-            f" {value:.2f}" if value < 100 else f" {value:.0f}",
-            va="center",
-            fontsize=8,
-        )
+        digits = 2 if value < 100 else 0
+        axes.text(value, place, f" {value:.{digits}f}", va="center", fontsize=8)
     axes.set_xlim(0, max(values) * 1.15)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="x", labelsize=7)
 
 
 def draw_growth(found: Mapping[str, Any], path: Path) -> None:
-    """Draws all curves of growth, time and memory, relative to their first point, with the line of
-    linear growth.
+    """Draws the growth of time and memory relative to each curve's first point.
+
+    A dashed line shows linear growth.
     """
     figure = new_figure(9.5, 4)
-    for axes, what, title in zip(
-        figure.subplots(1, 2),
-        ("seconds", "megabytes"),
-        ("time", "memory above the built model"),
-        strict=True,
-    ):
+    quantities = (("seconds", "time"), ("megabytes", "memory above the built model"))
+    for axes, (quantity, title) in zip(figure.subplots(1, 2), quantities, strict=True):
         most = max(curve["values"][-1] / curve["values"][0] for curve in found["growth"])
         axes.plot([1, most], [1, most], color="0.7", linestyle="--", linewidth=1, label="linear")
         for curve in found["growth"]:
-            factors = [value / curve["values"][0] for value in curve["values"]]
-            costs = [value / curve[what][0] for value in curve[what]]
-            label = (
-                f"{curve['title']} ({curve['values'][0]:,} to {curve['values'][-1]:,}),"
-                f" {curve['mode']}"
-            )
+            values = curve["values"]
+            factors = [value / values[0] for value in values]
+            costs = [value / curve[quantity][0] for value in curve[quantity]]
+            label = f"{curve['title']} ({values[0]:,} to {values[-1]:,}), {curve['mode']}"
             style = "-" if curve["mode"] == "infer" else ":"
             axes.plot(
                 factors,
@@ -243,14 +214,14 @@ def draw_growth(found: Mapping[str, Any], path: Path) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Returns a figure of width x height inches that needs no display."""
+    """Creates a figure of ``width`` x ``height`` inches that needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG; its folder is made."""
+    """Writes a figure as a PNG, and creates its folder where it does not exist."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)

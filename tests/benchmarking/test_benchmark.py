@@ -63,9 +63,9 @@ def test_what_is_measured_is_written(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--networks", "UNet"], "choose of ClipMask, MaskFormer"),
+        (["--networks", "UNet"], "choose from ClipMask, MaskFormer"),
         (["--sizes", "512"], "write HEIGHTxWIDTH:CLASSES"),
-        (["--sections", "speed"], "choose of peers"),
+        (["--sections", "speed"], "choose from peers"),
         (["--rounds", "0"], "at least 1"),
     ],
 )

@@ -99,7 +99,7 @@ def test_the_page_shows_what_was_measured() -> None:
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--formats", "TensorRT"], "choose of"),
+        (["--formats", "TensorRT"], "choose from"),
         (["--formats", "ONNX int8"], "8 bits need pictures"),
         (["--formats", EAGER, "--rounds", "0"], "at least 1"),
         (["--formats", EAGER, "--sizes", "9"], "height x width"),
