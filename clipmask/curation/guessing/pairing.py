@@ -206,12 +206,26 @@ def _votes(files: Sequence[PurePosixPath]) -> _Votes:
                 if (image != labels and first != second) or image.parent != labels.parent:
                     rule = _Rule((first, second), _difference(image.parent, labels.parent))
                     votes[rule].append((image, labels))
+    _drop_numbers(votes, len(files))
     _add_prefixes(files, votes)
     _add_flat(votes)
     return votes
 
 
 _Votes = defaultdict[_Rule, list[tuple[PurePosixPath, PurePosixPath]]]
+
+
+def _drop_numbers(votes: _Votes, count: int) -> None:
+    """Removes rules such as a_07.png with a_08.png, which only lead from one frame to another."""
+    for rule, members in list(votes.items()):
+        first, second = rule.ends
+        differ = first is not None and first != second and _unnumbered(first) == _unnumbered(second)
+        if differ and 4 * len(members) < count:
+            del votes[rule]
+
+
+def _unnumbered(end: str) -> str:
+    return re.sub(r"\d+", "#", end)
 
 
 def _add_prefixes(files: Sequence[PurePosixPath], votes: _Votes) -> None:
@@ -298,7 +312,7 @@ def _weight(
         weight *= 0.3 if hints > 0 else 0.0  # the pixels don't decide, so the names must
     weight *= 0.2 if any(label.lossy for _, label in seen) else 1.0
     weight *= 1.1 if _LABEL_WORDS.search(labels_text) else 1.0
-    weight *= 1.1 if "trainids" in labels_text.lower() else 1.0
+    weight *= 1.1 if re.search("trainids|semantic", labels_text.lower()) else 1.0
     weight *= 0.5 if _OTHER_WORDS.search(labels_text) else 1.0
     weight *= 0.9 if _LABEL_WORDS.search(images_text) else 1.0
     weight *= 0.8 if _OTHER_WORDS.search(images_text) else 1.0

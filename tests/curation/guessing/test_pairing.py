@@ -134,6 +134,28 @@ def test_masks_of_other_pictures_are_no_further_classes(tmp_path: Path) -> None:
     assert len(pairing.pairs) == 12
 
 
+def test_frames_of_a_film_are_no_pairs(tmp_path: Path) -> None:
+    """As in A2D2, where camera stands in the middle of a name, and label in its place."""
+    for number in range(10):
+        for kind, image in (("camera", photo(number)), ("label", colored())):
+            save(image, tmp_path / f"{kind}/2018_{kind}_front_{number:09}.png")
+    with pytest.raises(UserError, match="no label maps"):
+        find_pairing(tmp_path)
+    for number in range(6):  # but numbers may tell pictures from label maps
+        save(photo(number), tmp_path / f"pairs/{number:05}x_0.png")
+        save(colored(), tmp_path / f"pairs/{number:05}x_1.png")
+    assert find_pairing(tmp_path / "pairs").label_suffix == "_1.png"
+
+
+def test_semantic_masks_come_before_those_of_instances(tmp_path: Path) -> None:
+    """As in iSAID."""
+    for number in range(COUNT):
+        save(photo(number), tmp_path / f"images/P{number:04}.png")
+        save(colored(), tmp_path / f"Semantic_masks/P{number:04}_instance_color_RGB.png")
+        save(colored(), tmp_path / f"Instance_masks/P{number:04}_instance_id_RGB.png")
+    assert str(find_pairing(tmp_path).labels) == "Semantic_masks"
+
+
 def test_photographs_come_before_pictures_of_depth(tmp_path: Path) -> None:
     """As in Freiburg's forest."""
     for number in range(COUNT):
