@@ -142,9 +142,8 @@ def find_splits(folder: Path, pairing: Pairing) -> Splits:
     found = _split_folders(pairing) or _split_lists(folder, pairing, passed)
     if found is None and passed:
         why = (
-            f"shares: {', '.join(passed)} were found, but not understood as lists of these"
-            " pictures for train and another split; if they are lists, write them in this form: one"
-            " picture per line, one file per split"
+            f"shares: in {', '.join(passed)}, no lists of these pictures for train and another"
+            " split were found; write lists in this form: one picture per line, one file per split"
         )
         return Splits(dict(SHARES.sources), why)
     return found or SHARES

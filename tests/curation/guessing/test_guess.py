@@ -100,7 +100,7 @@ def test_lists_that_name_other_files_are_not_taken(tmp_path: Path) -> None:
         (tmp_path / f"{split}.txt").write_text("elsewhere/99.jpg\n")
     splits = guess_folder(tmp_path).splits
     assert splits.sources == SHARES.sources
-    assert "train.txt, val.txt were found" in splits.why
+    assert "train.txt, val.txt" in splits.why
     (tmp_path / "train.txt").write_text("0\n1\n")
     (tmp_path / "val.txt").write_text("/elsewhere/images/2.jpg /elsewhere/labels/2.png\n")
     assert guess_folder(tmp_path).splits.sources == {
@@ -296,7 +296,7 @@ def test_folders_of_train_and_val_together(tmp_path: Path) -> None:
 def test_lists_that_are_not_understood_are_named(tmp_path: Path, content: str) -> None:
     _scene(tmp_path / "data")
     (tmp_path / "data/splits.json").write_text(content)
-    assert "splits.json were found" in guess_folder(tmp_path / "data").splits.why
+    assert "splits.json" in guess_folder(tmp_path / "data").splits.why
     (tmp_path / "data/train.txt").write_text("0\n1\n")  # the other list is missing
     assert "train.txt" in guess_folder(tmp_path / "data").splits.why
 
