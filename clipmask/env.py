@@ -87,7 +87,7 @@ def report() -> str:
         "versions": _versions,
         "devices": _devices,
         "datasets": _datasets,
-        "models that come along": _models,
+        "bundled models": _models,
         "weight caches": _caches,
     }
     found = {title: list(_guarded(rows)) for title, rows in sections.items()}

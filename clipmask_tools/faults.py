@@ -24,9 +24,7 @@ from clipmask_tools.faulting.stops import Fault
 HEAD = """\
 # Faults
 
-What `python -m clipmask_tools.faults` printed. Each fault is put into a run, or another command, of its own, in a
-temporary folder, with the toy config's model made as narrow as it goes, on a backbone that timm has for tests. The verdict is `good` where no more was lost
-than had to be, and one line said what was wrong, not a traceback.
+This page is the output of `python -m clipmask_tools.faults`. Each fault is put into a training run or another command of its own, in a temporary folder. The model is the toy config's, made as small as possible, with a backbone that timm has for tests. The verdict is `good` if the fault caused no avoidable loss, and if one line, not a traceback, said what was wrong.
 
 """  # noqa: E501
 

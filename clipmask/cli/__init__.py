@@ -58,15 +58,16 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
     except BrokenPipeError:
         if not _reader_is_gone():
             raise
-        return 141  # as the shell names an end by SIGPIPE
+        return 141  # the exit status that a shell gives for an end by SIGPIPE
 
 
 def _reader_is_gone() -> bool:
-    """Returns whether the program that reads the output has ended, as ``head`` does. What is still
-    to be printed then goes nowhere.
+    """Returns whether the program that reads the output, such as ``head``, has ended.
+
+    If it has, later output is discarded.
     """
     try:
-        print(flush=True)  # what failed before is not tried again
+        print(flush=True)  # output that failed before is not written again
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

@@ -1,8 +1,8 @@
-"""What splits are called, and lists of their pictures as JSON.
+"""Names of splits, and JSON files that list the pictures of splits.
 
-{"train": ["a.jpg", "b"], "val": ["c"]}         lists by their split
-{"a": "train", "b": "train", "c": "val"}        the split of each picture
-["a.jpg", {"image": "b.jpg"}]                   one list, of a split that the file's name tells
+{"train": ["a.jpg", "b"], "val": ["c"]}         a list for each split
+{"a": "train", "b": "train", "c": "val"}        a split for each picture
+["a.jpg", {"image": "b.jpg"}]                   one list; the file's name contains its split
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-# what an entry may call its picture
+# keys under which an entry of a list may have the name of its picture
 _PICTURES = ("image", "img", "file_name", "filename", "path", "name", "id")
 
 
 def split_name(text: str) -> str | None:
-    """Returns the split that a folder's or file's name has as a word in it: images_train ->
-    train.
+    """Returns the split in the name of a folder or file, such as train for images_train.
+
+    Returns None if the name contains no split, or more than one.
     """
     words = _splits_in(text)
     return words.pop() if len(words) == 1 else None
 
 
 def is_train_and_val(text: str) -> bool:
-    """Whether a name says that both are in it, as trainval and train_val do."""
+    """Returns whether a name contains both train and val, such as trainval and train_val."""
     joined = re.sub(r"train(?=val)", "train ", text.lower())
     return _splits_in(joined) == {"train", "val"}
 
@@ -47,26 +48,27 @@ def _splits_in(text: str) -> set[str]:
 
 
 def read_json_lists(file: Path) -> dict[str | None, list[str]]:
-    """Reads the names of pictures in a JSON file; see the module's text.
+    """Reads the names of the pictures of each split from a JSON file.
 
     Args:
-        file: the JSON file.
+        file: the JSON file, in one of the forms at the top of this module.
 
     Returns:
-        The list of each split; under None the one list of a file that names no split.
+        For each split the names of its pictures. A file with a single list gives it under None.
 
     Raises:
-        UserError: the file is no JSON, or is none of the known forms.
+        UserError: the file is not JSON, or has none of the known forms.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{file}: is no JSON that can be read ({error})") from error
+        raise UserError(f"{file}: can't be read as JSON ({error})") from error
     if isinstance(content, list):
         if content and all(isinstance(item, dict) and _splits_of(item) for item in content):
             raise UserError(
-                f"{file}: holds {len(content)} pairs of lists, as folds are kept; save the one that"
-                ' you mean in a file of its own: {"train": [...], "val": [...]}'
+                f"{file}: contains {len(content)} sets of lists, such as the folds of a"
+                " cross-validation; write one of them to a file of its own:"
+                ' {"train": [...], "val": [...]}'
             )
         return {None: _names(content, file)}
     if isinstance(content, dict):
@@ -77,12 +79,12 @@ def read_json_lists(file: Path) -> dict[str | None, list[str]]:
             return {split: _names(content[key], file) for split, key in lists.items()}
     raise UserError(
         f'{file}: is not understood as lists of pictures; write {{"train": ["a.jpg", ...], "val":'
-        " [...]}, or a text file of a picture a line for each split"
+        " [...]}, or for each split a text file with one picture per line"
     )
 
 
 def _splits_of(content: dict[str, Any]) -> dict[str, str]:
-    """Returns split -> key of the lists in a mapping whose keys are names of splits."""
+    """Returns for each split the key under which a mapping has its list."""
     found: dict[str, str] = {}
     for key, value in content.items():
         split = split_name(str(key))
@@ -96,7 +98,9 @@ def _by_picture(content: dict[str, str], file: Path) -> dict[str | None, list[st
     for picture, text in content.items():
         split = split_name(text)
         if split is None:
-            raise UserError(f"{file}: {picture!r} is of {text!r}, which is no name of a split")
+            raise UserError(
+                f"{file}: {picture!r} has the split {text!r}; known are train, val and test"
+            )
         lists.setdefault(split, []).append(picture)
     return lists
 
@@ -110,6 +114,6 @@ def _names(entries: list[Any], file: Path) -> list[str]:
         elif isinstance(entry, list):  # picture and label map
             value = entry[0] if entry else None
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise UserError(f"{file}: {json.dumps(entry)[:60]} names no picture")
+            raise UserError(f"{file}: {json.dumps(entry)[:60]} is not the name of a picture")
         names.append(str(value))
     return names

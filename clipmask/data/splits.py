@@ -157,19 +157,23 @@ def _listed(
 
 
 def _text_lines(file: Path) -> list[tuple[str, str]]:
-    """Returns the lines of a list, and where they stand; empty ones and those with # are passed
-    over.
+    """Returns the place (for messages) and the text of each line of a list.
+
+    Empty lines and lines that begin with # are skipped.
     """
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    return [
-        (f"line {number}", line)
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            found.append((f"line {number}", line))
+    return found
 
 
 def _json_lines(file: Path, split: str) -> list[tuple[str, str]]:
-    """Returns the names in a JSON file's list of a split, or in the only list that it has."""
+    """Returns the place (for messages) and the name of each picture of a split in a JSON file.
+
+    If the file has only one list, it is taken for any split.
+    """
     lists = read_json_lists(file)
     names = lists.get(split, lists.get(None))
     if names is None:

@@ -1,1 +1,1 @@
-"""Faults that are put into runs on purpose, and what is left after them."""
+"""Faults that ``clipmask_tools.faults`` puts into runs, and checks of their effects."""

@@ -1,8 +1,7 @@
-"""Where a fault is tried: a folder of its own with a small dataset, and commands that run in forks
-of this process.
+"""The test bench of a fault: a folder with a small dataset, and commands in forked processes.
 
-A fork has everything imported already, can be killed, limited and patched, and leaves no trace in
-the others.
+A fork has all modules imported already. It can be killed, limited and patched, and this has no
+effect on other forks.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("sky", "field", "house")
 COLORS = np.array([(90, 140, 220), (60, 150, 60), (180, 80, 60)])
-MODULES = (  # imported once, before the forks
+MODULES = (  # are imported once, before the forks
     "clipmask.engine.train",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "timm",
     "torch.utils.tensorboard",
 )
-HANG_S = 600  # a process that says nothing for so long hangs
+HANG_S = 600  # seconds after which a process counts as hanging
 STEPS = 6
-NARROW = [  # the toy config's model, as narrow as it goes, on timm's backbone for tests
+NARROW = [  # makes the model of the toy config as small as possible, with timm's test backbone
     *("MODEL.BACKBONE.TIMM_NAME", "test_resnet", "MODEL.DEVICE", "cpu"),
     *("MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.MASK_DIM", "16"),
     *(
@@ -63,12 +62,12 @@ NARROW = [  # the toy config's model, as narrow as it goes, on timm's backbone f
 
 
 class Outcome(NamedTuple):
-    """What a fault led to.
+    """The effect of a fault.
 
     Attributes:
         happened: what the user saw.
-        lost: what is gone for good.
-        good: whether that is as it should be.
+        lost: what was lost and can't be restored.
+        good: whether this is the right behaviour.
     """
 
     happened: str
@@ -78,8 +77,11 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit status (negative: the signal that killed it) and all that it
-    printed.
+    """The end of a command.
+
+    Attributes:
+        status: exit status; a negative number is that of the signal that killed the command.
+        text: everything that the command printed.
     """
 
     status: int
@@ -87,26 +89,26 @@ class Ended:
 
     @property
     def line(self) -> str:
-        """The last line that says something, without a time stamp."""
+        """The last error or warning, otherwise the last printed line, without its time stamp."""
         lines = [line for line in self.text.splitlines() if line.strip()]
-        told = [
-            line
-            for line in lines
-            if line.startswith("error") or "WARNING" in line or "ERROR" in line
-        ]
-        return re.sub(r"^\[[^]]*\] ", "", (told or lines or ["(nothing)"])[-1])
+        problems = []
+        for line in lines:
+            if line.startswith("error") or "WARNING" in line or "ERROR" in line:
+                problems.append(line)
+        candidates = problems or lines or ["(nothing)"]
+        return re.sub(r"^\[[^]]*\] ", "", candidates[-1])
 
     @property
     def traceback(self) -> bool:
-        """Whether a traceback was printed: a mistake of the program's own."""
+        """Whether a traceback was printed, which is an error of the program itself."""
         return "Traceback (most recent call last)" in self.text
 
 
 class Bench:
-    """A folder for one fault, which is the working folder of its commands.
+    """The folder in which one fault is tried; the commands run in it.
 
     Args:
-        folder: empty.
+        folder: an empty folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -124,12 +126,12 @@ class Bench:
         """Starts a command in a fork and returns its process id.
 
         Args:
-            opts: arguments after those that every run of the bench has.
-            before: called in the fork first; it puts the fault in.
-            command: ``train``, or the module of another command below ``clipmask.cli``, with
-                ``opts`` alone.
-            processes: of a training, with the numbers that torchrun would give them; all are in a
-                group of their own, which the main process leads.
+            opts: further arguments, after those of every training of the bench.
+            before: function that puts the fault in; it is called first in the fork.
+            command: ``train``, or the module of another command in ``clipmask.cli``. Another
+                command gets only ``opts`` as its arguments.
+            processes: number of training processes, with the ranks that torchrun would give them.
+                They form a process group of their own, which the main process leads.
         """
         words = [
             "--config-file",
@@ -148,7 +150,8 @@ class Bench:
             output = os.open(self.folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
-            # as from a terminal, also where this program runs in the background or under nohup
+            # handle signals as in a terminal, even if this program runs in the background or under
+            # nohup
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
@@ -159,14 +162,14 @@ class Bench:
             status = _main(command)(words if command == "train" else list(opts))
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
-        except BaseException:  # as Python does for a command
+        except BaseException:  # Python itself handles the error of a command in the same way
             traceback.print_exc()
             status = 1
         finally:
             os._exit(status)
 
     def end(self, process: int, limit: float = HANG_S) -> Ended:
-        """Waits for a command; one that hangs is killed and has the status -9."""
+        """Waits for the end of a command; kills one that hangs, whose status is then -9."""
         deadline = time.monotonic() + limit
         while True:
             done, code = os.waitpid(process, os.WNOHANG)
@@ -179,34 +182,37 @@ class Bench:
         return Ended(os.waitstatus_to_exitcode(code), text)
 
     def train(self, *opts: str, before: Callable[[], None] | None = None) -> Ended:
-        """Trains to the end of the command."""
+        """Runs a training command and waits for its end."""
         return self.end(self.start(*opts, before=before))
 
     def wait_for(self, sign: Callable[[], bool], process: int) -> bool:
-        """Waits until ``sign`` is given; False where the process ended before."""
+        """Waits until ``sign`` returns True.
+
+        Returns:
+            Whether it did; False where the process ended before, or hangs.
+        """
         deadline = time.monotonic() + HANG_S
         while not sign():
-            if (
-                os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                or time.monotonic() > deadline
-            ):
+            ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended or time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
         return True
 
     def logged_steps(self) -> int:
-        """Returns how many lines about steps are in metrics.json."""
+        """Returns the number of training steps in metrics.json."""
         path = self.run / "metrics.json"
         return path.read_text().count("total_loss") if path.is_file() else 0
 
     def log(self) -> str:
-        """The text of log.txt; empty where there is none."""
+        """Returns the text of log.txt, empty where there is no such file."""
         path = self.run / "log.txt"
         return path.read_text(errors="replace") if path.is_file() else ""
 
     def weights(self, name: str = "model_final.pth") -> bytes:
-        """A checkpoint's weights and optimiser as bytes that can be compared; empty where it can't
-        be read.
+        """Returns the weights, the step and the optimiser of a checkpoint as comparable bytes.
+
+        The bytes are empty where the checkpoint can't be read.
         """
         from clipmask.errors import UserError
         from clipmask.weights.checkpoint import canonical, load_checkpoint
@@ -215,13 +221,15 @@ class Bench:
             content = load_checkpoint(self.run / name)
         except UserError:
             return b""
-        return repr(
-            [(key, canonical(content.get(key))) for key in ("model", "iteration", "optimizer")]
-        ).encode()
+        keys = ("model", "iteration", "optimizer")
+        return repr([(key, canonical(content.get(key))) for key in keys]).encode()
 
 
 def _multiply(processes: int) -> None:
-    """Makes of this process the main one of several, by forks that go on from here as it does."""
+    """Forks this process into several training processes; all of them continue from here.
+
+    This process becomes the main one.
+    """
     os.setsid()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -249,20 +257,25 @@ def _main(command: str) -> Callable[[Sequence[str]], int]:
 
 
 def write_dataset(folder: Path, count: int = 8, size: tuple[int, int] = (40, 48)) -> Path:
-    """Draws pictures of three bands with label maps of ids; returns the descriptor's path."""
+    """Writes a dataset of pictures with three bands and their label maps of ids.
+
+    Args:
+        folder: folder to create.
+        count: number of pictures.
+        size: (height, width) of the pictures.
+
+    Returns:
+        The path of the dataset's descriptor.
+    """
     draw = np.random.default_rng(0)
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
     for number in range(count):
-        ids = (
-            np.sort(draw.integers(0, len(NAMES), size[0]))[:, None]
-            .repeat(size[1], 1)
-            .astype(np.uint8)
-        )
+        rows = np.sort(draw.integers(0, len(NAMES), size[0])).astype(np.uint8)
+        ids = rows[:, None].repeat(size[1], 1)
         image = COLORS[ids] + draw.normal(0, 8, (*size, 3))
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
-            folder / "images" / f"{number}.png"
-        )
+        pixels = image.clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
         Image.fromarray(ids).save(folder / "labels" / f"{number}.png")
     content = {
         "images": "images",

@@ -1,4 +1,4 @@
-"""Faults in the files that a run finds: pointers, checkpoints, other jobs, an earlier run."""
+"""Faults in the files of an output folder: pointers, checkpoints, other jobs, an earlier run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POINTERS = {
 
 
 def faults() -> Iterator[Fault]:
-    """Yields the name and the trial of each."""
+    """Yields the name of each fault and the function that tries it."""
     for name, content in POINTERS.items():
         yield f"last_checkpoint {name}", partial(_pointer, content)
     for name, damage in DAMAGES.items():
@@ -49,7 +49,7 @@ def faults() -> Iterator[Fault]:
 
 
 def _done(bench: Bench) -> None:
-    """A run of which the last two steps are still to do."""
+    """Makes a run whose last two steps are still to do."""
     bench.train()
     (bench.run / "model_final.pth").unlink()
     (bench.run / "last_checkpoint").write_text("model_0000003.pth")
@@ -58,20 +58,24 @@ def _done(bench: Bench) -> None:
 def _pointer(content: bytes | None, bench: Bench) -> Outcome:
     _done(bench)
     path = bench.run / "last_checkpoint"
-    path.unlink() if content is None else path.write_bytes(content)
-    return _resumed_with_warning(
-        bench, "last_checkpoint" if content != b"model_best.pth" else "model_best.pth"
-    )
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    word = "model_best.pth" if content == b"model_best.pth" else "last_checkpoint"
+    return _resumed_with_warning(bench, word)
 
 
 def _resumed_with_warning(bench: Bench, word: str) -> Outcome:
+    """Resumes a run; good if it ends as usual and a warning names ``word`` and a checkpoint."""
     ended = bench.train("--resume")
     same = bench.weights() == whole(bench)
-    told = [line for line in ended.text.splitlines() if "WARNING" in line]
-    good = (
-        same and ended.status == 0 and any(word in line and "model_000000" in line for line in told)
-    )
-    return Outcome(ended.line[:110], "nothing" if same else "the run", good and not ended.traceback)
+    warned = False
+    for line in ended.text.splitlines():
+        if "WARNING" in line and word in line and "model_000000" in line:
+            warned = True
+    good = same and warned and ended.status == 0 and not ended.traceback
+    return Outcome(ended.line[:110], "nothing" if same else "the run", good)
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -225,7 +229,7 @@ def _folder_is_file(bench: Bench) -> Outcome:
 
 
 class _Hostile:
-    """Makes a folder where it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -247,7 +251,8 @@ def _hostile(form: str, bench: Bench) -> Outcome:
     import torch
 
     trace = bench.folder / "it_ran"
-    path = bench.folder / f"weights{form.rsplit('called ')[-1] if 'called' in form else '.pth'}"
+    suffix = form.rsplit("called ")[-1] if "called" in form else ".pth"
+    path = bench.folder / f"weights{suffix}"
     if form.startswith("torch"):
         content = {"model": {"weight": torch.ones(2)}, "more": _Hostile(str(trace))}
         torch.save(content, path, _use_new_zipfile_serialization=form.endswith("zipped"))

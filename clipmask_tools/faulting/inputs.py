@@ -1,6 +1,4 @@
-"""Faults in what a user gives: pictures, label maps, descriptors, embeddings, and names of results
-that are another file's.
-"""
+"""Faults in the user's files: pictures, label maps, descriptors, embeddings, names of results."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ FORGED = "sky\n[01/01 00:00:00] step 6/6  loss 0.0"  # a line that log.txt never
 
 
 def faults() -> Iterator[Fault]:
-    """Yields the name and the trial of each."""
+    """Yields the name of each fault and the function that tries it."""
     for name, (damage, word) in PICTURES.items():
         yield f"a training picture {name}", partial(_training_file, "images", damage, word)
     for name, (damage, word) in LABELS.items():
@@ -50,7 +48,14 @@ def faults() -> Iterator[Fault]:
 
 
 def _refused(bench: Bench, ended: Ended, *words: str, made: bool = False) -> Outcome:
-    """A mistake that one line tells, with status 2, and before a run is made unless ``made``."""
+    """Judges a mistake of the user that the command must refuse, with exit status 2 and one line.
+
+    Args:
+        bench: the bench of the fault.
+        ended: the end of the command.
+        words: words that must be in the message.
+        made: whether the run may have started before.
+    """
     good = ended.status == 2 and not ended.traceback and all(word in ended.text for word in words)
     trained = (bench.run / "model_final.pth").exists()
     good = good and not trained and (made or not (bench.run / "metrics.json").exists())
@@ -59,7 +64,7 @@ def _refused(bench: Bench, ended: Ended, *words: str, made: bool = False) -> Out
 
 
 def _huge(path: Path) -> None:
-    """A PNG of some bytes whose header promises 60,000 x 60,000 pixels."""
+    """Writes a PNG of a few bytes whose header states 60,000 x 60,000 pixels."""
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")]
     content = b"\x89PNG\r\n\x1a\n"
@@ -88,20 +93,24 @@ PICTURES: dict[str, tuple[Damage, str]] = {
 LABELS: dict[str, tuple[Damage, str]] = {
     "with ids that are no class": (partial(_relabel, 200), "200"),
     "of another size": (lambda path: Image.new("L", (20, 20)).save(path), "0.png"),
-    "in colour where ids are said": (lambda path: Image.new("RGB", (48, 40)).save(path), "0.png"),
+    "in colour where ids are expected": (
+        lambda path: Image.new("RGB", (48, 40)).save(path),
+        "0.png",
+    ),
 }
 
 
 def _training_file(folder: str, damage: Damage, word: str, bench: Bench) -> Outcome:
     for path in (bench.dataset.parent / folder).iterdir():
-        damage(path)  # all of them, for it is drawn which is read first
+        damage(path)  # damage all files, because the order in which they are read is random
     (bench.dataset.parent / folder / "0.png").stat()
     return _refused(bench, bench.train(), word if word != "0.png" else ".png")
 
 
 def _evaluation_picture(bench: Bench) -> Outcome:
-    """It is found in the step before: a checkpoint is there, and with the picture mended the run
-    ends as any other.
+    """Breaks a picture of the evaluation during a run, and repairs it before the run is resumed.
+
+    A checkpoint must have been saved before the evaluation, and the resumed run must end normally.
     """
     content = yaml.safe_load(bench.dataset.read_text())
     pictures = sorted((bench.dataset.parent / "images").iterdir())
@@ -124,7 +133,7 @@ def _evaluation_picture(bench: Bench) -> Outcome:
 
 
 def _nested(levels: int) -> bytes:
-    """Aliases of aliases: some lines of YAML that stand for 10 to the power of ``levels`` words."""
+    """Returns a few lines of YAML whose nested aliases stand for 10 to the ``levels`` words."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for level in range(1, levels):
         aliases = ", ".join([f"*a{level - 1}"] * 10)
@@ -220,12 +229,14 @@ def _rename_class(bench: Bench, name: str) -> None:
 
 
 def _clean(bench: Bench, ended: Ended) -> bool:
-    """Whether neither terminal nor log.txt got a raw escape, or the forged line."""
-    texts = (ended.text, bench.log())
-    forged = any(
-        line.startswith(FORGED.split("\n")[1]) for text in texts for line in text.split("\n")
-    )
-    return not forged and not any("\x1b" in text for text in texts)
+    """Returns whether the terminal and log.txt have no raw escape character and no forged line."""
+    forged_line = FORGED.split("\n")[1]
+    for text in (ended.text, bench.log()):
+        if "\x1b" in text:
+            return False
+        if any(line.startswith(forged_line) for line in text.split("\n")):
+            return False
+    return True
 
 
 def _control_class(bench: Bench) -> Outcome:
@@ -250,45 +261,46 @@ def _one_value(bench: Bench) -> Outcome:
     return _refused(bench, bench.train("SOLVER.IMS_PER_BATCH", "1"), "MODEL.BACKBONE.NORM FrozenBN")
 
 
-def _told(bench: Bench, ended: Ended, word: str) -> Outcome:
-    """What a training may do, and warns of."""
-    warned = [line for line in ended.text.splitlines() if "WARNING" in line and word in line]
-    good = ended.status == 0 and bool(warned) and not ended.traceback
-    return Outcome(f"status {ended.status}; {(warned or [ended.line])[0][17:127]}", "nothing", good)
+def _allowed_with_warning(ended: Ended, word: str) -> Outcome:
+    """Judges a training that must run to its end and give a warning with ``word`` in it."""
+    warnings = [line for line in ended.text.splitlines() if "WARNING" in line and word in line]
+    good = ended.status == 0 and bool(warnings) and not ended.traceback
+    line = warnings[0] if warnings else ended.line
+    return Outcome(f"status {ended.status}; {line[17:127]}", "nothing", good)
 
 
 def _all_void(bench: Bench) -> Outcome:
     for path in (bench.dataset.parent / "labels").iterdir():
         _relabel(255, path)
-    return _told(bench, bench.train("TEST.EVAL_PERIOD", "0", "DATASETS.TEST", "()"), "void")
+    ended = bench.train("TEST.EVAL_PERIOD", "0", "DATASETS.TEST", "()")
+    return _allowed_with_warning(ended, "void")
 
 
 def _few_queries(bench: Bench) -> Outcome:
     ended = bench.train("MODEL.CLIPMASK.NUM_QUERIES", "2")
-    return _told(bench, ended, "MODEL.CLIPMASK.NUM_QUERIES")
+    return _allowed_with_warning(ended, "MODEL.CLIPMASK.NUM_QUERIES")
 
 
 def _demo(bench: Bench, *words: str) -> Ended:
-    """Segments with the model of the undisturbed run."""
+    """Runs clipmask-demo with the model of the undisturbed run."""
     whole(bench)
     weights = bench.folder.parent / "whole" / "run" / "model_final.pth"
-    return bench.end(
-        bench.start("--weights", str(weights), *words, "--device", "cpu", command="demo.command")
-    )
+    argv = ("--weights", str(weights), *words, "--device", "cpu")
+    return bench.end(bench.start(*argv, command="demo.command"))
 
 
 def _demo_pipe(bench: Bench) -> Outcome:
     _pipe_beside(bench)
     folder = bench.dataset.parent / "images"
-    ended = _demo(
-        bench, "--input", str(folder / "pipe.png"), str(folder / "0.png"), "--output", "out"
-    )
+    pictures = (str(folder / "pipe.png"), str(folder / "0.png"))
+    ended = _demo(bench, "--input", *pictures, "--output", "out")
     made = len(list((bench.folder / "out").glob("*.png")))
     good = ended.status == 1 and made == 1 and "a pipe" in ended.text and not ended.traceback
     return Outcome(f"status {ended.status}; {ended.line[:110]}", "nothing", good)
 
 
-def _kept(bench: Bench, ended: Ended, path: Path, before: bytes) -> Outcome:
+def _kept(ended: Ended, path: Path, before: bytes) -> Outcome:
+    """Judges a command that must keep an existing file and name the option --force."""
     kept = path.read_bytes() == before
     good = kept and ended.status == 2 and "--force" in ended.text and not ended.traceback
     lost = "nothing" if kept else "the file"
@@ -296,7 +308,7 @@ def _kept(bench: Bench, ended: Ended, path: Path, before: bytes) -> Outcome:
 
 
 def _over_labels(link: bool, bench: Bench) -> Outcome:
-    """``--save labels`` into the folder of the truth, where files are called as results are."""
+    """Runs ``--save labels`` with the labels' folder as output, which has a file of that name."""
     truth = bench.dataset.parent / "labels" / "0_labels.png"
     source = bench.dataset.parent / "labels" / "0.png"
     if link:
@@ -306,17 +318,18 @@ def _over_labels(link: bool, bench: Bench) -> Outcome:
     before = source.read_bytes()
     picture = str(bench.dataset.parent / "images" / "0.png")
     words = ("--input", picture, "--save", "labels", "--output", str(truth.parent))
-    return _kept(bench, _demo(bench, *words), source if link else truth, before)
+    return _kept(_demo(bench, *words), source if link else truth, before)
 
 
 def _over(command: str, words: tuple[str, ...], name: str, bench: Bench) -> Outcome:
-    """A command whose one file has the name of a file that is there."""
+    """Runs a command whose output file exists already."""
     path = bench.folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"the user's")
-    output = str(path.parent) if command == "data.command" and words[0] == "check" else str(path)
+    wants_folder = command == "data.command" and words[0] == "check"
+    output = str(path.parent if wants_folder else path)
     ended = bench.end(bench.start(*words, "--output", output, command=command))
-    return _kept(bench, ended, path, b"the user's")
+    return _kept(ended, path, b"the user's")
 
 
 _WEIGHTS = ("--weights", "clipmask-street")

@@ -1,4 +1,4 @@
-"""Faults that end a run: kills, signals, full disks, removed folders."""
+"""Faults that stop a run: kills, signals, full disks, removed folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Fault = tuple[str, Callable[[Bench], Outcome]]
 
 
 def faults() -> Iterator[Fault]:
-    """Yields the name and the trial of each."""
+    """Yields the name of each fault and the function that tries it."""
     for number in range(1, 13):
         yield f"kill -9 at rename {number} of the run", partial(_killed, "replace", number)
     for number in (1, 4, 8):
@@ -39,7 +39,10 @@ def faults() -> Iterator[Fault]:
 
 
 def whole(bench: Bench) -> bytes:
-    """What a run that nothing disturbed ends in; made once, in a folder beside the benches."""
+    """Returns the final weights of an undisturbed run, to compare with ``Bench.weights``.
+
+    The run is made once, in a folder beside the benches.
+    """
     kept = bench.folder.parent / "whole"
     if not kept.exists():
         kept.mkdir()
@@ -51,7 +54,13 @@ def whole(bench: Bench) -> bytes:
 
 
 def resumed(bench: Bench, ended: Ended, expected: int | tuple[int, ...]) -> Outcome:
-    """Resumes what a fault ended, and compares the result with an undisturbed run's."""
+    """Resumes a run that a fault stopped, and compares the result with that of an undisturbed run.
+
+    Args:
+        bench: the bench of the fault.
+        ended: the end of the run that was stopped.
+        expected: the right exit status of this run; a tuple: any of them is right.
+    """
     again = bench.train("--resume")
     same = bool(bench.weights()) and bench.weights() == whole(bench)
     good = same and again.status == 0 and not ended.traceback and not again.traceback
@@ -77,7 +86,12 @@ def _killed(call: str, number: int, bench: Bench) -> Outcome:
 
 
 def at_step(step: int, action: Callable[[], None]) -> Callable[[], None]:
-    """Returns what makes ``action`` happen in the middle of a step, counted from 1."""
+    """Returns a function for ``Bench.start(before=...)`` that calls ``action`` in a training step.
+
+    Args:
+        step: number of the step, counted from 1.
+        action: function that is called in the middle of this step.
+    """
 
     def before() -> None:
         from clipmask.engine import train
@@ -102,8 +116,8 @@ def _signal(number: signal.Signals, bench: Bench) -> Outcome:
     ended = bench.train(before=at_step(3, partial(_send, number)))
     saved = (bench.run / "model_0000002.pth").is_file()
     outcome = resumed(bench, ended, 130 if number == signal.SIGINT else 75)
-    said = "; --resume continues from" in ended.text
-    return outcome._replace(good=outcome.good and saved and said)
+    reported = "; --resume continues from" in ended.text
+    return outcome._replace(good=outcome.good and saved and reported)
 
 
 def _signal_in_evaluation(bench: Bench) -> Outcome:
@@ -157,7 +171,7 @@ def _full_disk(limit: int, bench: Bench) -> Outcome:
 
 
 def _full_file(name: str, bench: Bench) -> Outcome:
-    """A device that is always full stands in the place of one file."""
+    """Puts a device that is always full in the place of one file."""
     bench.run.mkdir()
     if name == "log.txt":
         (bench.run / name).symlink_to("/dev/full")
@@ -170,8 +184,9 @@ def _full_file(name: str, bench: Bench) -> Outcome:
 
 
 def _open_full(name: str) -> None:
-    """Lets every file with this word in its name be the device; a rename would put a file in the
-    place of a link.
+    """Opens the full device in place of every file whose path contains ``name``.
+
+    A link to the device is not enough here, because a rename would replace the link by a file.
     """
     original = io.open
 
@@ -180,7 +195,7 @@ def _open_full(name: str) -> None:
             return original("/dev/full", mode.replace("x", "w"), *args, **kwargs)
         return original(path, mode, *args, **kwargs)
 
-    for module in (io, builtins):  # pathlib's, and Pillow's
+    for module in (io, builtins):  # pathlib uses the first, Pillow the second
         vars(module)["open"] = opening
 
 
@@ -196,11 +211,8 @@ def _full_pictures(bench: Bench) -> Outcome:
 def _removed(bench: Bench) -> Outcome:
     ended = bench.train(before=at_step(4, lambda: shutil.rmtree(bench.run)))
     same = bench.weights() == whole(bench)
-    lines = (
-        (bench.run / "metrics.json").read_text().splitlines()
-        if (bench.run / "metrics.json").is_file()
-        else []
-    )
+    metrics = bench.run / "metrics.json"
+    lines = metrics.read_text().splitlines() if metrics.is_file() else []
     good = same and ended.status == 0 and len(lines) == STEPS + 2 and "removed" in bench.log()
     return Outcome(
         f"status {ended.status}; {ended.line[:90]}",

@@ -1,4 +1,4 @@
-"""Faults among several processes: of a loader, and of a run."""
+"""Faults in one of several processes: workers of the data loader, and training processes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from functools import partial
 from clipmask_tools.faulting.bench import Bench, Ended, Outcome
 from clipmask_tools.faulting.stops import Fault, at_step, resumed
 
-TWO = ("SOLVER.IMS_PER_BATCH", "4")  # two pictures each: BatchNorm needs more than one value
+TWO = ("SOLVER.IMS_PER_BATCH", "4")  # two pictures per process: BatchNorm needs more than one value
 
 
 def faults() -> Iterator[Fault]:
-    """Yields the name and the trial of each."""
+    """Yields the name of each fault and the function that tries it."""
     yield "a loader's process is killed", _killed_loader
     for rank in (0, 1):
         yield f"two processes, number {rank} is killed in a step", partial(_killed, rank)
-        yield f"two processes, number {rank} gets SIGTERM in a step", partial(_asked, rank)
+        yield f"two processes, number {rank} gets SIGTERM in a step", partial(_terminated, rank)
         yield f"two processes, number {rank} runs into an error", partial(_failed, rank)
     yield "two tasks of an interactive SLURM job", _slurm
 
@@ -37,8 +37,15 @@ def _killed_loader(bench: Bench) -> Outcome:
 
 
 def _two(bench: Bench, rank: int, action: Callable[[], None]) -> tuple[Ended, Ended]:
-    """A run of two processes, to one of which something happens in the third step, and its
-    resumption.
+    """Runs a training of two processes with a fault in the third step of one, and resumes it.
+
+    Args:
+        bench: the bench of the fault.
+        rank: number of the process with the fault.
+        action: the fault.
+
+    Returns:
+        The end of the training and the end of the resumed training.
     """
 
     def before() -> None:
@@ -48,7 +55,7 @@ def _two(bench: Bench, rank: int, action: Callable[[], None]) -> tuple[Ended, En
     process = bench.start(*TWO, before=before, processes=2)
     ended = bench.end(process)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process, signal.SIGKILL)  # what is left of the others, as a scheduler does
+        os.killpg(process, signal.SIGKILL)  # kill the remaining processes, as a scheduler does
     return ended, bench.end(bench.start(*TWO, "--resume", processes=2))
 
 
@@ -64,7 +71,7 @@ def _killed(rank: int, bench: Bench) -> Outcome:
     return _outcome(ended, again, (2,) if rank else (-signal.SIGKILL,))
 
 
-def _asked(rank: int, bench: Bench) -> Outcome:
+def _terminated(rank: int, bench: Bench) -> Outcome:
     ended, again = _two(bench, rank, lambda: os.kill(os.getpid(), signal.SIGTERM))
     return _outcome(ended, again, (75,))
 

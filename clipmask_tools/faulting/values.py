@@ -1,4 +1,4 @@
-"""Config values that train backwards, or not at all, or fail deep inside."""
+"""Invalid config values that must be refused before a training starts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ VALUES = [
 
 
 def faults() -> Iterator[Fault]:
-    """Yields the name and the trial of each."""
+    """Yields the name of each fault and the function that tries it."""
     for key, value in VALUES:
         yield f"{key} {value}", partial(_value, key, value)
 

@@ -61,13 +61,13 @@ def test_forms_of_lists(tmp_path: Path, content: Any, lists: dict[str | None, li
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "as JSON"),
         ({"images": [], "annotations": []}, "is not understood as lists"),
         ("3", "is not understood as lists"),
-        ([{"train": ["a"], "val": ["b"]}] * 5, "holds 5 pairs of lists, as folds"),
-        ({"a": "train", "b": "unseen"}, "'b' is of 'unseen'"),
-        ({"train": [{"label": "a"}]}, "names no picture"),
-        ({"train": [True]}, "true names no picture"),
+        ([{"train": ["a"], "val": ["b"]}] * 5, "contains 5 sets of lists"),
+        ({"a": "train", "b": "unseen"}, "'b' has the split 'unseen'"),
+        ({"train": [{"label": "a"}]}, "not the name of a picture"),
+        ({"train": [True]}, "true is not the name of a picture"),
     ],
 )
 def test_what_is_no_list_is_told(tmp_path: Path, content: Any, message: str) -> None:

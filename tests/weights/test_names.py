@@ -1,6 +1,4 @@
-"""A name of weights is a file, a folder, a model that comes along, or one of the hub; else an
-error.
-"""
+"""A name of weights is a file, a folder, a bundled model or a model of the hub."""
 
 from __future__ import annotations
 

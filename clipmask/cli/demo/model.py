@@ -23,8 +23,9 @@ from clipmask.weights.names import OWN_MODEL, shipped_model
 
 
 def view_opts(args: argparse.Namespace) -> list[str]:
-    """Returns the config keys and values, alternating, of ``--tta``, ``--compile`` and
-    ``--sliding-window``.
+    """Returns config keys and values, in alternation, for the options of inference.
+
+    The options are ``--tta``, ``--compile`` and ``--sliding-window``.
 
     Raises:
         UserError: the size of the window is not height x width.
@@ -110,8 +111,10 @@ def _load(args: argparse.Namespace) -> Predictor:
 
 
 def _check_names(file: str, colors: Mapping[str, object], names: tuple[str, ...]) -> None:
-    """Prints the names in a file of colours that are not class names; refuses a file without any
-    class name.
+    """Checks the names in a file of colours, and prints those that are not class names.
+
+    Raises:
+        UserError: none of the names is a class name.
     """
     known = {name.casefold() for name in (*names, *shown_names(names))}
     unknown = [name for name in colors if name.casefold() not in known]

@@ -168,7 +168,7 @@ def _split_folders(pairing: Pairing) -> Splits | None:
 
 
 def _split_of_folder(name: str) -> str | None:
-    """Returns the split that a folder's name tells; train_val beside test is to be trained on."""
+    """Returns the split in the name of a folder; train_val counts as train."""
     return "train" if is_train_and_val(name) else split_name(name)
 
 
@@ -177,7 +177,7 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
 
     Args:
         folder, pairing: the folder, and its pairs.
-        passed: lists that name none of the pictures are added to it.
+        passed: lists without any known picture are added to it.
     """
     index = picture_index([image.relative_to(pairing.images) for image, _ in pairing.pairs])
     ways = (pairing.images, *pairing.images.parents, pairing.labels, *pairing.labels.parents)
@@ -202,14 +202,15 @@ def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | 
 def _add_lists(
     path: Path, own: Path, index: Index, found: dict[str, Path], passed: list[str]
 ) -> None:
-    """Adds the splits that a file lists to ``found``, or the file to ``passed`` if it should be a
-    list, and names no picture.
+    """Adds the splits whose pictures a file lists to ``found``.
+
+    A file that has the name of a list but contains no known picture is added to ``passed``.
 
     Args:
-        path: of the file.
+        path: the file.
         own: its path in the folder.
-        index: of the pictures.
-        found: split to file; trainval stands there as ``_BOTH``.
+        index: the pictures.
+        found: the file of each split; trainval has the key ``_BOTH``.
         passed: files that are not understood.
     """
     is_json, says_split = path.suffix.lower() == JSON, "split" in path.stem.lower()

@@ -107,8 +107,9 @@ def _in_json(folder: Path) -> NameFile | None:
 
 
 def _in_table_of_colors(folder: Path) -> NameFile | None:
-    """Returns a table of names and colours of another name, such as RUGD's
-    RUGD_annotation-colormap.txt.
+    """Finds a table of class names and colours whose file name is not a usual one.
+
+    An example is RUGD_annotation-colormap.txt.
     """
     for path in sorted(folder.glob("*.*")):
         if path.suffix.lower() not in (".txt", ".csv") or not _OTHERS.search(path.stem):
