@@ -48,12 +48,19 @@ def outlive_signals(worker: int = 0, *, over: c_bool | None = None) -> None:
 
 
 @functools.cache
-def _over() -> c_bool:
+def _over() -> c_bool | None:
     """Returns a value in shared memory that becomes True when this process exits.
 
     Functions that are registered later run earlier, so this happens before ``multiprocessing`` ends
     the workers, which an error may have left.
+
+    Returns:
+        The value; None where there is no room for it: a full disk must not stop a training, and
+        only the exit after an error then takes longer.
     """
-    over = RawValue(c_bool, False)
+    try:
+        over = RawValue(c_bool, False)
+    except OSError:
+        return None
     atexit.register(setattr, over, "value", True)
     return over

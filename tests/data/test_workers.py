@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,8 @@ from ctypes import c_bool
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from multiprocessing.sharedctypes import RawValue
+
+import pytest
 
 from clipmask.data import workers
 
@@ -62,3 +65,16 @@ def test_sigterm_of_a_run_that_exits_ends_it_at_once() -> None:
         over.value = True
         os.kill(process.pid, signal.SIGTERM)
     assert process.exitcode == 1
+
+
+def test_a_full_disk_leaves_the_workers_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(workers, "RawValue", full)
+    workers._over.cache_clear()
+    try:
+        assert workers._over() is None
+        workers.worker_setup()
+    finally:
+        workers._over.cache_clear()
