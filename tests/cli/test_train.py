@@ -336,7 +336,9 @@ def test_a_reader_that_ends_first_is_no_error() -> None:
         assert process.stderr is not None
         process.stdout.read(1)
         process.stdout.close()
-        assert process.stderr.read() == b""
+        written = process.stderr.read()  # libraries may warn
+    assert b"Traceback" not in written
+    assert b"BrokenPipeError" not in written
     assert process.returncode == 141
 
     def other_pipe() -> None:
@@ -368,7 +370,7 @@ def test_slurm_knows_the_numbers(monkeypatch) -> None:
     with pytest.raises(UserError, match="3 tasks on 2 machines"):
         set_environment(args)
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
-    with pytest.raises(UserError, match="each of which would train by itself"):
+    with pytest.raises(UserError, match="3 tasks in an interactive job"):
         set_environment(args)
     monkeypatch.delenv("SLURM_PROCID")  # a shell of a job, in which no task was started
     args = parse_args(["--config-file", "c.yaml"])
