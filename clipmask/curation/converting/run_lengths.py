@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape
+from clipmask.curation.headings import find_columns, plain
 from clipmask.errors import UserError
 
 _RUNS = ("encodedpixels", "rlemask", "rle", "encoding", "runlengths")
 _PICTURES = ("imageid", "image", "img", "id", "filename", "imagename")
 _CLASSES = ("classid", "class", "classname", "label", "category")
 _JOINED = ("imageidclassid", "imagelabel")  # picture and class in one column, such as a.jpg_3
+_COLUMNS = {"runs": _RUNS, "picture": _PICTURES, "class": _CLASSES, "joined": _JOINED}
 _EMPTY = ("", "-1", "nan")  # the values for a mask without pixels
 _MOST_LETTERS = 2**31 - 1  # limit of a field, because a mask may have many runs
 _NUMBERED = "class_{}"
@@ -34,7 +36,7 @@ def is_run_lengths(path: Path) -> bool:
     if "submission" in path.stem.lower():
         return False
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        columns = _columns(next(csv.reader([file.readline()]), []))
+        columns = find_columns(next(csv.reader([file.readline()]), []), _COLUMNS)
     return "runs" in columns and bool(columns.keys() & {"picture", "joined"})
 
 
@@ -56,8 +58,8 @@ def read_run_lengths(path: Path, split: str | None) -> Annotations:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file)
         heading = next(rows, [])
-        columns = _columns(heading)
-        along_rows = [_plain(title) for title in heading] == ["img", "rlemask"]
+        columns = find_columns(heading, _COLUMNS)
+        along_rows = [plain(title) for title in heading] == ["img", "rlemask"]
         for number, row in enumerate(rows, 2):
             if not row:
                 continue
@@ -76,22 +78,6 @@ def read_run_lengths(path: Path, split: str | None) -> Annotations:
     )
     numbered = all(re.fullmatch(_NUMBERED.format(r"\d+"), name) for name in names)
     return Annotations(pictures, tuple(sorted(names, key=_order)), unnamed=numbered)
-
-
-def _columns(heading: list[str]) -> dict[str, int]:
-    """Returns the positions of the columns "runs", "picture" and "class", or "joined"."""
-    kinds = {"runs": _RUNS, "picture": _PICTURES, "class": _CLASSES, "joined": _JOINED}
-    found: dict[str, int] = {}
-    for place, title in enumerate(heading):
-        for kind, titles in kinds.items():
-            if _plain(title) in titles:
-                found.setdefault(kind, place)
-    return found
-
-
-def _plain(title: str) -> str:
-    """Returns a heading in lower case, without blanks and punctuation."""
-    return re.sub(r"[\W_]", "", title.lower())
 
 
 def _of_row(row: list[str], columns: dict[str, int], where: str) -> tuple[str, str]:

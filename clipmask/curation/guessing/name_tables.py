@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from clipmask.curation.headings import find_columns
 from clipmask.data.label_format import RGB
 
-# headings of columns, in small letters and without what stands between words
+# headings of columns
 _COLUMNS = {
     "name": ("name", "class", "classname", "label", "category", "labelname"),
     "id": ("id", "index", "classid", "pixelvalue", "value", "labelid", "classindex"),
@@ -41,12 +42,8 @@ def read_table(lines: Sequence[str]) -> list[Row]:
     """
     if not lines or not _PLACES.fullmatch(lines[0]):
         return []
-    titles = [re.sub(r"[\W_]", "", part.lower()) for part in _cells(lines[0])]
-    columns: dict[str, int] = {}
-    for kind, known in _COLUMNS.items():
-        place = next((place for place, title in enumerate(titles) if title in known), None)
-        if place is not None:
-            columns[kind] = place
+    titles = _cells(lines[0])
+    columns = find_columns(titles, _COLUMNS)
     colored = {"red", "green", "blue"} <= columns.keys()
     if "name" not in columns or not (colored or "id" in columns):
         return []
