@@ -9,38 +9,21 @@ import numpy as np
 import pytest
 import torch
 from fvcore.common.config import CfgNode
-from PIL import Image
 
-from clipmask.engine.train import train
 from tests.conftest import Register
+from tests.engine.short import train_on_noise
 
 
 def _trained(
     root: Path, cfg: CfgNode, register: Register, void: int, **metadata: Any
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Trains two steps on label maps that hold ``void``; returns weights and scores."""
-    names = []
-    for number, split in enumerate(("train", "val")):
-        rng = np.random.default_rng(number)
-        image, labels = root / f"{split}.png", root / f"{split}.tif"
-        ids = np.repeat([0, 1], 24)[None].repeat(48, 0).astype(np.int32)
-        ids[:9] = void
-        root.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (48, 48, 3), np.uint8)).save(image)
-        Image.fromarray(ids).save(labels)
-        records = [{"file_name": str(image), "sem_seg_file_name": str(labels)}]
-        names.append(
-            register(records, stuff_classes=["sky", "road"], ignore_label=void, **metadata)
-        )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (names[0],), (names[1],)
-    cfg.OUTPUT_DIR, cfg.MODEL.DEVICE, cfg.SEED = str(root / "run"), "cpu", 0
-    cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.WARMUP_ITERS = 2, 2, 1
-    cfg.INPUT.CROP.SIZE, cfg.INPUT.MIN_SIZE_TEST = (32, 32), 0
-    cfg.DATALOADER.NUM_WORKERS, cfg.TEST.NUM_PICTURES = 0, 0
-    scores = train(cfg)[names[1]]["sem_seg"]
-    return torch.load(root / "run/model_final.pth", weights_only=True)["model"], scores
+    ids = np.repeat([0, 1], 24)[None].repeat(48, 0).astype(np.int32)
+    ids[:9] = void
+    opts = ["SOLVER.MAX_ITER", 2, "TEST.NUM_PICTURES", 0]
+    metadata |= {"stuff_classes": ["sky", "road"], "ignore_label": void}
+    checkpoint, scores = train_on_noise(root, cfg, register, ids, opts, "tif", **metadata)
+    return checkpoint["model"], scores
 
 
 @pytest.mark.parametrize("metadata", [{}, {"label_values": {0: 0, 1: 1, -1: -1}}])
