@@ -56,8 +56,9 @@ class DecoderOutput:
 
     @property
     def pred_masks(self) -> Tensor:
-        """(B, Q, h, w) mask logits of the last prediction."""
-        return torch.einsum("bqe,behw->bqhw", self.mask_embed[-1], self.pixels)
+        """(B, Q, h, w) mask logits of the last prediction, channels-last as all maps are."""
+        masks = torch.einsum("behw,bqe->bhwq", self.pixels, self.mask_embed[-1])
+        return masks.permute(0, 3, 1, 2)
 
 
 class DecoderLayer(nn.Module):

@@ -133,6 +133,30 @@ def test_full_size_masks_of_large_pictures_never_exist(monkeypatch: pytest.Monke
     assert largest <= 50 * 66 * 66  # the masks at stride 4 with a border, or a strip
 
 
+@pytest.mark.parametrize("size", [(256, 256), (300, 200)])
+@pytest.mark.parametrize("batch", [(), (1,), (2,)])
+def test_masks_are_enlarged_channels_last(size: tuple[int, int], batch: tuple[int, ...]) -> None:
+    """torch enlarges many queries of a place at once if they lie side by side, in a quarter of the
+    time. For a batch of one it must see that from the strides.
+    """
+    layouts = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if "upsample" in str(func):
+                layouts.append(torch._prims_common.suggest_memory_format(args[0]))
+            return func(*args, **(kwargs or {}))
+
+    masks = torch.randn(*batch, 64, 64, 50).movedim(-1, -3)
+    with Watch():
+        if batch:
+            plain_scores(torch.randn(*batch, 50, 12), masks, (256, 256))
+        else:
+            label_map(torch.randn(50, 12), masks, (256, 256), size)
+    assert layouts
+    assert set(layouts) == {torch.channels_last}
+
+
 @pytest.mark.parametrize("size", [(48, 64), (47, 61), (45, 64)])
 def test_the_inputs_own_size_reads_what_other_sizes_read(size: tuple[int, int]) -> None:
     """Two ways to enlarge: by torch's own kernel, and at any scale; the second as another stride
