@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipmask.export.slots import use_slots
 from clipmask.modeling import ClipMask
-from clipmask.modeling.class_maps import plain_scores
+from clipmask.modeling.class_maps import STRIDE, plain_scores
 from clipmask.modeling.injection import Injection
-from clipmask.modeling.label_space import class_logits
 from clipmask.modeling.layers import ceil_div
+from clipmask.text.class_logits import class_logits
 
 
 class FixedPadding(nn.Module):
@@ -97,8 +98,8 @@ class ExportedNetwork(nn.Module):
         )
         fix_padding(self.model.backbone)
         for module in self.model.modules():
-            if isinstance(module, Injection):
-                module.free_size = size is None
+            if size is None and isinstance(module, Injection):
+                use_slots(module)
         with torch.no_grad():
             # (S, D), centred
             self.register_buffer("T", model.text.select(model.text(), model.vocabulary).clone())
@@ -137,7 +138,7 @@ class ExportedNetwork(nn.Module):
         pixels = F.pad(pixels, (0, columns - width, 0, rows - height))
         T = self.T if text is None else text - model.text.mean
         outputs = model.mask_decoder(model.pixel_decoder(model.backbone(pixels), T, [seen]), T)
-        masks = outputs.pred_masks[..., : ceil_div(height, 4), : ceil_div(width, 4)]
+        masks = outputs.pred_masks[..., : ceil_div(height, STRIDE), : ceil_div(width, STRIDE)]
         logits = outputs.pred_logits[-1]  # (B, Q, S + 1), of names
         if self.columns is not None:
             logits = class_logits(logits.unsqueeze(1), [self.columns], [self.num_classes]).squeeze(

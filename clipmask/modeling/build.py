@@ -1,4 +1,4 @@
-"""Builds the model that a config names."""
+"""Builds and compiles the model that a config names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def build_model(
 
     Args:
         cfg: the config.
-        classes: class names, or the different vocabularies of several datasets. None takes them
-            from the metadata of the config's datasets.
+        classes: class names, or the vocabularies of several datasets; None: those of the config's.
         text_width: see ``ClipMask.from_config``.
 
     Raises:
@@ -50,11 +49,7 @@ def build_model(
 
 
 def compile_model(model: nn.Module) -> None:
-    """Has a model's network compiled, see ``ClipMask.compile_network``.
-
-    Raises:
-        UserError: the model is no ``ClipMask``.
-    """
+    """Calls ``ClipMask.compile_network``; a model of another class is a UserError."""
     if not isinstance(model, ClipMask):
         raise UserError(
             "MODEL.COMPILE (--compile) works with a MODEL.META_ARCHITECTURE that is ClipMask or"

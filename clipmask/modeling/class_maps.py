@@ -3,9 +3,9 @@
     score_k(p) = sum_q softmax(logits_q)_k sigmoid(mask_q(p))
 
 This is semantic inference of MaskFormer, Sec. 3.4. mask_q(p) is the stride-4 mask, interpolated
-bilinearly at the centre of output pixel p. ``plain_scores`` computes the formula directly. If the Q
-masks of the whole picture would be large, the output is computed in strips of rows: only one strip
-of the Q masks exists at a time, and for label maps only one strip of the K scores.
+bilinearly at the centre of output pixel p. ``plain_scores`` computes the formula directly. Large
+outputs are computed in strips of rows: only one strip of the Q masks exists at a time, and for
+label maps only one strip of the K scores.
 
 Shapes: Q queries, K classes, h and w rows and columns at stride 4, H and W output rows and columns.
 """
@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+STRIDE = 4  # input pixels per mask cell
+
 # A picture is not cut into strips up to this number of elements of its Q masks or K score maps: 32
 # MiB in float32.
 WHOLE_ELEMENTS = 8 * 2**20
@@ -30,67 +32,41 @@ CLASS_BLOCK = 128
 
 
 def target_size(inputs: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns H and W of an image's result.
-
-    Args:
-        inputs: the dataset dict of the image. Its ``height`` and ``width`` are the size of the
-            result; without them the size of ``image`` is.
-    """
+    """Returns H and W of an image's result: ``height`` and ``width``, or the size of ``image``."""
     height, width = inputs["image"].shape[-2:]
     return int(inputs.get("height", height)), int(inputs.get("width", width))
 
 
-def at_traced_size(image: Tensor) -> Tensor:
-    """Returns an image (3, H, W) unchanged, so that a trace refuses images of other sizes.
-
-    ``torch.jit.trace`` writes down sizes as they were. Without this a traced model would return
-    maps of the traced size for any image; so it raises an error that names both sizes.
-    """
-    return image.expand([int(side) for side in image.shape])
-
-
 def class_scores(
-    logits: Tensor,
-    masks: Tensor,
-    input_size: tuple[int, int],
-    output_size: tuple[int, int],
-    stride: int = 4,
+    logits: Tensor, masks: Tensor, input_size: tuple[int, int], output_size: tuple[int, int]
 ) -> Tensor:
-    """Returns the scores (K, H, W) of one image, float, at least 0.
+    """Returns the scores (K, H, W) of one image, float32, at least 0.
 
     Args:
         logits: (Q, K + 1) class logits, no object last.
         masks: (Q, h, w) mask logits.
         input_size: height and width in pixels of the image that the network saw, without padding.
         output_size: H and W.
-        stride: input pixels per mask cell.
     """
     if _is_plain(logits, input_size, output_size):
-        return plain_scores(logits, masks, output_size, stride)
+        return plain_scores(logits, masks, output_size)
     scores = masks.new_empty((logits.shape[-1] - 1, *output_size), dtype=torch.float32)
-    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
+    for first, strip in score_strips(logits, masks, input_size, output_size):
         scores[:, first : first + strip.shape[1]] = strip
     return scores
 
 
 def label_map(
-    logits: Tensor,
-    masks: Tensor,
-    input_size: tuple[int, int],
-    output_size: tuple[int, int],
-    stride: int = 4,
+    logits: Tensor, masks: Tensor, input_size: tuple[int, int], output_size: tuple[int, int]
 ) -> Tensor:
-    """Returns the class of largest score at each pixel.
+    """Returns the class (H, W) of largest score at each pixel, without a map of K x H x W.
 
-    No map of K x H x W is made. The arguments are those of ``class_scores``.
-
-    Returns:
-        (H, W), uint8 up to 255 classes and int64 beyond.
+    Arguments are those of ``class_scores``; the type is uint8 up to 255 classes and int64 beyond.
     """
     if _is_plain(logits, input_size, output_size):
-        return best_labels(plain_scores(logits, masks, output_size, stride))
+        return best_labels(plain_scores(logits, masks, output_size))
     labels = masks.new_empty(output_size, dtype=_label_type(logits.shape[-1] - 1))
-    for first, strip in score_strips(logits, masks, input_size, output_size, stride):
+    for first, strip in score_strips(logits, masks, input_size, output_size):
         labels[first : first + strip.shape[1]] = best_labels(strip)
     return labels
 
@@ -99,7 +75,6 @@ def plain_scores(
     logits: Tensor,
     masks: Tensor,
     size: tuple[int, int],
-    stride: int = 4,
     input_size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Returns the scores (K, H, W) of an image, computed without strips.
@@ -108,16 +83,15 @@ def plain_scores(
         logits: (Q, K + 1) class logits, no object last; or (B, Q, K + 1), for scores (B, K, H, W).
         masks: (Q, h, w) mask logits, or (B, Q, h, w).
         size: H and W.
-        stride: input pixels per mask cell.
         input_size: height and width in pixels of the image that the network saw; None: H and W.
     """
     probability = _probability(logits)
     cells = masks.float().movedim(-3, -1)  # (h, w, Q) or (B, h, w, Q)
     # Of four axes and channels-last, so that both axes are interpolated for many queries at once.
     batch = cells.reshape(-1, *cells.shape[-3:]).permute(0, 3, 1, 2)
-    scale = (float(stride), float(stride))
+    scale = (float(STRIDE), float(STRIDE))
     if input_size is not None and tuple(input_size) != tuple(size):
-        scale = (size[0] * stride / input_size[0], size[1] * stride / input_size[1])
+        scale = (size[0] * STRIDE / input_size[0], size[1] * STRIDE / input_size[1])
         # The last row and column are repeated, so that rounding of the scale can't drop a pixel.
         batch = F.pad(batch, (0, 1 + int(1 / scale[1]), 0, 1 + int(1 / scale[0])), mode="replicate")
     large = F.interpolate(
@@ -143,23 +117,16 @@ def _probability(logits: Tensor) -> Tensor:
 def best_labels(scores: Tensor) -> Tensor:
     """Returns the class (H, W) of largest score at each pixel of ``scores`` (K, H, W).
 
-    Its type is that of ``label_map``.
-    """
-    return _largest(scores).to(_label_type(len(scores)))
-
-
-def _largest(scores: Tensor) -> Tensor:
-    """The index of the largest of K scores (K, ...), int64.
-
-    On CPUs ``max`` finds the indices many times faster than ``argmax``, but its time for each score
-    is four times longer for a thousand scores than for a hundred. So it is called in blocks.
+    Its type is that of ``label_map``. On CPUs ``max`` finds the indices many times faster than
+    ``argmax``, but its time for each score is four times longer for a thousand scores than for a
+    hundred. So it is called in blocks.
     """
     best, index = scores[:CLASS_BLOCK].max(0)
     for first in range(CLASS_BLOCK, len(scores), CLASS_BLOCK):
         values, other = scores[first : first + CLASS_BLOCK].max(0)
         index = torch.where(values > best, other + first, index)
         best = torch.maximum(best, values)
-    return index
+    return index.to(_label_type(len(scores)))
 
 
 def _label_type(num_classes: int) -> torch.dtype:
@@ -171,7 +138,6 @@ def score_strips(
     masks: Tensor,
     input_size: tuple[float, float],
     output_size: tuple[int, int],
-    stride: int = 4,
     offset: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[tuple[int, Tensor]]:
     """Computes the scores of ``class_scores`` strip by strip, for the whole output or a part of it.
@@ -181,7 +147,6 @@ def score_strips(
         masks: (Q, h, w) mask logits.
         input_size: height and width in input pixels that the output covers.
         output_size: H and W.
-        stride: input pixels per mask cell.
         offset: where the output's top left corner lies in the masks, in input pixels.
 
     Yields:
@@ -189,7 +154,7 @@ def score_strips(
     """
     probability = _probability(logits)
     rows = max(1, STRIP_ELEMENTS // (max(probability.shape) * output_size[1]))
-    for first, strip in _resized(masks.float(), input_size, output_size, stride, offset, rows):
+    for first, strip in _resized(masks.float(), input_size, output_size, offset, rows):
         with torch.autocast(masks.device.type, enabled=False):  # as in plain_scores
             scores = probability @ strip.sigmoid_().flatten(1)
         yield first, scores.unflatten(1, strip.shape[1:])[..., : output_size[1]]
@@ -199,7 +164,6 @@ def _resized(
     masks: Tensor,
     input_size: tuple[float, float],
     output_size: tuple[int, int],
-    stride: int,
     offset: tuple[float, float],
     rows: int,
 ) -> Iterator[tuple[int, Tensor]]:
@@ -214,12 +178,12 @@ def _resized(
     height, width = output_size
     cells = masks.permute(1, 2, 0).contiguous()  # (h, w, Q)
     upper, lower, share = _neighbours(
-        height, cells.shape[0], input_size[0] / stride, offset[0] / stride, masks.device
+        height, cells.shape[0], input_size[0] / STRIDE, offset[0] / STRIDE, masks.device
     )
     left, right, weight = _neighbours(
-        width, cells.shape[1], input_size[1] / stride, offset[1] / stride, masks.device
+        width, cells.shape[1], input_size[1] / STRIDE, offset[1] / STRIDE, masks.device
     )
-    scale = width * stride / input_size[1]
+    scale = width * STRIDE / input_size[1]
     if offset[1] == 0:
         # The last column is repeated, so that rounding of the scale can't drop one.
         count = cells.shape[1]
@@ -231,12 +195,7 @@ def _resized(
         strip = torch.lerp(above, below, share[part, None, None])  # (rows, w, Q)
         if offset[1] == 0:  # torch's own kernel is faster, but takes no offset
             strip = strip.unsqueeze(0).permute(0, 3, 1, 2)  # (1, Q, rows, w), channels-last
-            yield (
-                first,
-                F.interpolate(
-                    strip, scale_factor=(1.0, scale), mode="bilinear", align_corners=False
-                )[0],
-            )
+            yield first, F.interpolate(strip, scale_factor=(1.0, scale), mode="bilinear")[0]
         else:
             before, after = strip.index_select(1, left), strip.index_select(1, right)
             yield first, torch.lerp(before, after, weight[:, None]).permute(2, 0, 1)

@@ -20,23 +20,20 @@ from torch import Tensor, nn
 from clipmask.backbones.registry import build_backbone, named_features
 from clipmask.config import configurable
 from clipmask.d2 import register_model
-from clipmask.data.configured_classes import (
-    configured_ignore_label,
-    configured_vocabularies,
-)
+from clipmask.data.configured_classes import configured_ignore_label, configured_vocabularies
 from clipmask.errors import UserError
 from clipmask.losses.criterion import Criterion
 from clipmask.losses.strays import StrayIds
 from clipmask.losses.targets import LabelSpace, count_pairs
-from clipmask.modeling.class_maps import at_traced_size, class_scores, label_map, target_size
-from clipmask.modeling.image_text import ImageText, padded_rows
-from clipmask.modeling.label_space import ClassColumns, class_logits
+from clipmask.modeling.class_maps import STRIDE, class_scores, label_map, target_size
 from clipmask.modeling.layers import ceil_div
 from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
 from clipmask.modeling.text_embedding import TextEmbedding
+from clipmask.text.class_logits import ClassColumns, class_logits
+from clipmask.text.image_text import ImageText, padded_rows
 from clipmask.validate import check_config
-from clipmask.visualizer.training_picture import picture_storage, put_training_picture
+from clipmask.visualizer.training_picture import draw_if_due
 from clipmask.vocabulary import Vocabulary, union
 
 
@@ -101,10 +98,8 @@ class ClipMask(nn.Module):
         self.vocabulary = self.vocabularies[0]
         linear = isinstance(mask_decoder.classifier, LinearClassifier)
         self._columns = ClassColumns(self.vocabularies if linear else ())
-        self.register_buffer(
-            "pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False
-        )
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(
@@ -117,8 +112,7 @@ class ClipMask(nn.Module):
 
         Args:
             cfg: the config.
-            vocabularies: see the class. None takes them from the metadata of the config's datasets,
-                see ``configured_vocabularies``.
+            vocabularies: see the class; None: ``configured_vocabularies``.
             text_width: D, if T will be loaded with the weights; see ``TextEmbedding``.
 
         Raises:
@@ -137,9 +131,7 @@ class ClipMask(nn.Module):
             "pixel_decoder": PixelDecoder.from_config(
                 cfg, {ours: shapes[theirs] for ours, theirs in names_of.items()}, text.width
             ),
-            "mask_decoder": MaskDecoder.from_config(
-                cfg, text.width, sum(len(space) for space in spaces)
-            ),
+            "mask_decoder": MaskDecoder.from_config(cfg, text.width, sum(map(len, spaces))),
             "criterion": Criterion.from_config(cfg, configured_ignore_label(cfg)),
             "vocabularies": spaces,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -176,10 +168,16 @@ class ClipMask(nn.Module):
         """
         outputs = self.decode(batched_inputs)
         if self.training:
-            labels = self._labels(batched_inputs)
-            spaces = [self._label_space(inputs) for inputs in batched_inputs]
+            labels, spaces = self._labels(batched_inputs)
             self._strays.check(batched_inputs, spaces)
-            self._draw_if_due(outputs, batched_inputs, spaces[0].ignore_label)
+            draw_if_due(
+                self.vis_period,
+                batched_inputs[0],
+                lambda: label_map(*self._images(outputs, batched_inputs)[0]),
+                self._vocabulary_of(batched_inputs[0]),
+                spaces[0].ignore_label,
+                self.input_format,
+            )
             return self.criterion(
                 outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer, spaces
             )
@@ -197,80 +195,50 @@ class ClipMask(nn.Module):
         Returns:
             One (H, W) map an image, uint8 (int64 beyond 255 classes), ids into ``class_names``.
         """
-        assert not self.training, (
-            "call eval() first: predictions in training mode would not be the model's own"
-        )
-        return [
-            label_map(*image) for image in self._images(self.decode(batched_inputs), batched_inputs)
-        ]
+        assert not self.training, "call eval() first: in training the predictions are not its own"
+        images = self._images(self.decode(batched_inputs), batched_inputs)
+        return [label_map(*image) for image in images]
 
     def decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
-        """Predicts (class, mask) pairs, from which ``forward`` computes losses or scores.
+        """Predicts (class, mask) pairs: with all layers in training, else with the last one.
 
         Args:
             batched_inputs: as for ``forward``; labels and the size of the result are not read.
-
-        Returns:
-            The predictions of all layers in training, of the last one in evaluation.
         """
         images, sizes = self._preprocess(batched_inputs)  # (B, 3, H, W), padded
         features = self._features(images)
         vocabularies = [self._vocabulary_of(inputs) for inputs in batched_inputs]
         rows = self._rows(vocabularies)  # each image's (S, D), centred
-        # (S, D), or each image's own (B, S, D) and which of its rows are no padding
-        T, valid = padded_rows(rows)
-        texts, text_valid = T, valid
+        T = texts = padded_rows(rows)
         if self.image_text is not None:
-            texts, text_valid = self.image_text(batched_inputs, rows, self.text)
-        outputs = self._decoded(features, sizes, texts, text_valid, T, valid)
+            texts = self.image_text(batched_inputs, rows, self.text.encode_texts)
+        outputs = self._decoded(features, sizes, texts, T)
         columns = [self.columns_of(vocabulary) for vocabulary in vocabularies]
-        counts = [len(vocabulary) for vocabulary in vocabularies]
-        return replace(outputs, pred_logits=class_logits(outputs.pred_logits, columns, counts))
-
-    @torch.no_grad()
-    def _draw_if_due(
-        self, outputs: DecoderOutput, batched_inputs: list[dict[str, Any]], ignore_label: int
-    ) -> None:
-        """Draws the first training sample, every ``vis_period`` steps of Detectron2's trainers."""
-        storage = picture_storage(self.vis_period)
-        if storage is None:
-            return
-        sample = batched_inputs[0]
-        logits, masks, size, _ = self._images(outputs, batched_inputs)[0]
-        predicted = label_map(logits, masks, size, size)
-        put_training_picture(
-            storage,
-            sample,
-            predicted,
-            self._vocabulary_of(sample),
-            ignore_label,
-            self.input_format,
-        )
+        logits = class_logits(outputs.pred_logits, columns, list(map(len, vocabularies)))
+        return replace(outputs, pred_logits=logits)
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         """Returns res2 .. res5, each (B, C_i, H / stride, W / stride)."""
-        return self._by_our_names(self.backbone(images))
+        maps = self.backbone(images)
+        return {ours: maps[theirs] for ours, theirs in self.feature_names.items()} or dict(maps)
 
     def _decoded(
         self,
         features: dict[str, Tensor],
         sizes: list[tuple[int, int]],
-        texts: Tensor,
-        text_valid: Tensor | None,
-        T: Tensor,
-        valid: Tensor | None,
+        texts: tuple[Tensor, Tensor | None],
+        T: tuple[Tensor, Tensor | None],
     ) -> DecoderOutput:
-        """All that follows the backbone; arguments as for the two decoders."""
-        pixels = self.pixel_decoder(features, texts, sizes, text_valid)
-        return self.mask_decoder(pixels, T, valid)
+        """All that follows the backbone; texts and T as of ``padded_rows``."""
+        return self.mask_decoder(self.pixel_decoder(features, texts[0], sizes, texts[1]), *T)
 
     def compile_network(self, backend: str = "inductor") -> None:
         """Has ``torch.compile`` make faster code of the network, at its first use on the device.
 
-        The backbone and the decoders become one graph each, without a break. Losses, and what is
-        made of (class, mask) pairs, stay as they are. Graphs are made for each size of pictures
-        that is met, and for any size once a second one was; the first call takes a minute or more.
-        Copies and pickles of the model are not compiled.
+        The backbone and the decoders become one graph each, without a break. Losses and class maps
+        are not compiled. The first size of pictures has a graph of its own, and a second size leads
+        to a graph for every size; the first call takes a minute or more. Copies and pickles of the
+        model are not compiled.
 
         Args:
             backend: of ``torch.compile``.
@@ -280,41 +248,31 @@ class ClipMask(nn.Module):
         self._decoded = compiled(self._decoded)  # type: ignore[method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
-        # compiled code can be neither copied nor stored
-        return {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in ("_features", "_decoded")
-        }
+        state = self.__dict__.copy()
+        for name in ("_features", "_decoded"):  # compiled code can be neither copied nor stored
+            state.pop(name, None)
+        return state
 
     def _apply(self, *args: Any, **kwargs: Any) -> ClipMask:
-        """Moves or converts the model; the pixel statistics stay in 32 bits, for pictures are
+        """Moves or converts the model; the pixel statistics stay in 32 bits, because pictures are
         normalised before they are rounded to 16.
         """
         mean, std = self.pixel_mean, self.pixel_std
         super()._apply(*args, **kwargs)
         if self.pixel_mean.dtype != mean.dtype:
-            device = self.pixel_mean.device
-            self.pixel_mean, self.pixel_std = mean.to(device), std.to(device)
+            self.pixel_mean, self.pixel_std = mean.to(self.device), std.to(self.device)
         return self
 
     def _vocabulary_of(self, inputs: dict[str, Any]) -> Vocabulary:
-        """The classes of an image.
-
-        For equal class names this is the model's own vocabulary, so that work is done once for it.
-        """
+        """The classes of an image; the model's own vocabulary where they are equal to it."""
         given: Vocabulary = inputs.get("vocabulary", self.vocabulary)
-        if given is self.vocabulary or given.embeddings:
-            return given
-        return self.vocabulary if given.label_space == self.vocabulary.label_space else given
+        equal = not given.embeddings and given.label_space == self.vocabulary.label_space
+        return self.vocabulary if equal else given
 
     def _rows(self, vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
         """Each image's rows of T, (S, D); the same tensor for the same vocabulary."""
         T = self.text()  # (R, D)
-        own = {
-            vocabulary: self.text.select(T, vocabulary)
-            for vocabulary in dict.fromkeys(vocabularies)
-        }
+        own = {each: self.text.select(T, each) for each in dict.fromkeys(vocabularies)}
         return [own[vocabulary] for vocabulary in vocabularies]
 
     def columns_of(self, vocabulary: Vocabulary) -> Tensor | None:
@@ -325,8 +283,11 @@ class ClipMask(nn.Module):
         """
         return self._columns(vocabulary, self.device)
 
-    def _labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
-        """The label maps of training inputs on the model's device."""
+    def _labels(
+        self, batched_inputs: list[dict[str, Any]]
+    ) -> tuple[list[Tensor], list[LabelSpace]]:
+        """The label maps of training inputs on the model's device, and how their ids are read."""
+        spaces = []
         for inputs in batched_inputs:
             if "sem_seg" not in inputs:
                 raise UserError(
@@ -334,28 +295,16 @@ class ClipMask(nn.Module):
                     " 'sem_seg', the label map (H, W) of its image: train with a mapper that reads"
                     " sem_seg_file_name, on data that has it"
                 )
-        return [inputs["sem_seg"].to(self.device) for inputs in batched_inputs]
-
-    def _label_space(self, inputs: dict[str, Any]) -> LabelSpace:
-        return LabelSpace(
-            len(self._vocabulary_of(inputs)),
-            inputs.get("ignore_label", self.criterion.ignore_label),
-        )
-
-    def _by_our_names(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the used maps of the backbone as res2 .. res5."""
-        if not self.feature_names:
-            return dict(maps)
-        return {ours: maps[theirs] for ours, theirs in self.feature_names.items()}
+            void = inputs.get("ignore_label", self.ignore_label)
+            spaces.append(LabelSpace(len(self._vocabulary_of(inputs)), void))
+        return [inputs["sem_seg"].to(self.device) for inputs in batched_inputs], spaces
 
     def _preprocess(
         self, batched_inputs: list[dict[str, Any]]
     ) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalises and pads at the bottom and right with zeros, which is the mean colour.
 
-        Returns:
-            (B, 3, H, W), and the images' sizes without padding, one entry where all are of one
-            size.
+        Returns (B, 3, H, W) and the images' sizes without padding, one entry if all are equal.
         """
         images = [inputs["image"].to(self.device, non_blocking=True) for inputs in batched_inputs]
         for image, inputs in zip(images, batched_inputs, strict=True):
@@ -365,28 +314,23 @@ class ClipMask(nn.Module):
                     f" takes {len(self.pixel_mean)}, one for each number of MODEL.PIXEL_MEAN"
                 )
         if torch.jit.is_tracing():
-            images = [at_traced_size(image) for image in images]
+            # A trace writes down sizes as they are: so it has to refuse images of other sizes.
+            images = [image.expand([int(side) for side in image.shape]) for image in images]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        divisor = self.divisor
-        height = ceil_div(max(size[0] for size in sizes), divisor) * divisor
-        width = ceil_div(max(size[1] for size in sizes), divisor) * divisor
-        padded = [
-            F.pad(
-                (image.float() - self.pixel_mean).div_(self.pixel_std),
-                (0, width - image.shape[2], 0, height - image.shape[1]),
-            )
-            for image in images
-        ]
+        height, width = (
+            ceil_div(max(sides), self.divisor) * self.divisor for sides in zip(*sizes, strict=True)
+        )
+        padded = []
+        for image in images:
+            border = (0, width - image.shape[2], 0, height - image.shape[1])
+            padded.append(F.pad((image.float() - self.pixel_mean).div_(self.pixel_std), border))
         batch = torch.stack(padded).contiguous(memory_format=torch.channels_last)
         batch = batch.to(self.mask_decoder.query.weight.dtype)  # 16 bits after half()
         return batch, sizes[:1] if len(set(sizes)) == 1 else sizes
 
     @property
     def divisor(self) -> int:
-        """Both sides of a padded batch are multiples of this number.
-
-        It is the least common multiple of SIZE_DIVISIBILITY and the backbone's own divisibility.
-        """
+        """Both sides of a batch are multiples of it: of SIZE_DIVISIBILITY and of the backbone's."""
         return math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
 
     def _images(
@@ -397,20 +341,17 @@ class ClipMask(nn.Module):
         sizes = outputs.sizes if len(outputs.sizes) > 1 else outputs.sizes * len(batched_inputs)
         arguments = []
         for index, (inputs, size) in enumerate(zip(batched_inputs, sizes, strict=True)):
-            cells = masks[index, :, : ceil_div(size[0], 4), : ceil_div(size[1], 4)]
+            cells = masks[index, :, : ceil_div(size[0], STRIDE), : ceil_div(size[1], STRIDE)]
             logits = outputs.pred_logits[-1, index]
             count = len(self._vocabulary_of(inputs))
             if logits.shape[-1] > count + 1:  # another image of the batch has more classes
                 logits = torch.cat([logits[:, :count], logits[:, -1:]], dim=-1)
-            arguments.append((logits, cells, size, target_size(inputs)))
+            target = size if self.training else target_size(inputs)
+            arguments.append((logits, cells, size, target))
         return arguments
 
     def prepare(self) -> None:
-        """Computes T now instead of at its first use, so that its errors occur before training.
-
-        Raises:
-            UserError: CLIP can't be had, or a file of embeddings lacks a class name.
-        """
+        """Computes T now, so that its errors occur before training; see ``TextEmbedding``."""
         self.text.prepare()
 
     def count_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
@@ -424,11 +365,8 @@ class ClipMask(nn.Module):
             of an effective batch, sum it over all parts and divide by the number of processes,
             because their gradients are averaged.
         """
-        labels = self._labels(batched_inputs)
-        queries = self.mask_decoder.query.num_embeddings
-        pairs = count_pairs(
-            labels, [self._label_space(inputs) for inputs in batched_inputs], queries
-        )
+        labels, spaces = self._labels(batched_inputs)
+        pairs = count_pairs(labels, spaces, self.mask_decoder.query.num_embeddings)
         return torch.stack([pairs, torch.full_like(pairs, len(labels))])
 
     def set_vocabulary(self, classes: Vocabulary | Sequence[str]) -> None:
@@ -450,11 +388,7 @@ class ClipMask(nn.Module):
 
     @torch.no_grad()
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Checks that images can be segmented into these classes.
-
-        Raises:
-            UserError: see ``set_vocabulary``.
-        """
+        """Checks that images can be segmented into these classes; errors of ``set_vocabulary``."""
         self.columns_of(vocabulary)
         self._rows([vocabulary])
 

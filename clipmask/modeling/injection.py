@@ -32,15 +32,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import (
-    Attention,
-    Positions,
-    as_map,
-    ceil_div,
-    pool,
-    pool_to_slots,
-    tokens,
-)
+from clipmask.modeling.layers import Attention, Positions, as_map, ceil_div, pool, tokens
 
 
 class Injection(nn.Module):
@@ -51,16 +43,11 @@ class Injection(nn.Module):
         text_dim: D, the width of T.
         num_heads: heads of the attention.
         max_image_keys: bound on M; with 0 every cell is a key, as in the paper.
-
-    Attributes:
-        free_size: for exported networks, whose images are not padded. Image keys are pooled into
-            ``max_image_keys`` slots, and attention ignores unused slots. The result is the same,
-            but one graph serves maps of every size.
     """
 
     def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
         super().__init__()
-        self.max_image_keys, self.free_size = max_image_keys, False
+        self.max_image_keys = max_image_keys
         self.text = nn.Linear(text_dim, dim)
         self.image = nn.Linear(dim, dim)
         self.norm_keys = nn.LayerNorm(dim)
@@ -76,7 +63,7 @@ class Injection(nn.Module):
         valid: Tensor | None = None,
         text_valid: Tensor | None = None,
     ) -> Tensor:
-        """Returns r_new.
+        """Returns r_new, (B, C, H, W).
 
         Args:
             r: (B, C, H, W), one scale of the image.
@@ -85,12 +72,9 @@ class Injection(nn.Module):
             stride: pixels per cell of ``r``.
             valid: bool (B, H, W), False on padding, or None where there is none.
             text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
-
-        Returns:
-            (B, C, H, W)
         """
-        height, width = r.shape[-2:]
-        image, image_place, image_open = self._image_keys(r, positions, stride, valid)
+        grid = (r.shape[-2], r.shape[-1])
+        image, image_place, image_open = self.image_keys(r, positions, stride, valid)
         text = self.text(T).expand(r.shape[0], -1, -1)  # (B, K, C) or (B, L, C)
         cells = tokens(r)  # (B, N, C)
         queries, keys = self._attended(cells, image, text, text_valid)
@@ -98,31 +82,23 @@ class Injection(nn.Module):
         # Text has no place in the image: its keys, which come first, get no position encoding.
         before = keys.shape[1] - image.shape[1]
         key_place = nn.functional.pad(image_place, (0, 0, before, 0)).to(keys.dtype)
-        mask = self._mask(before, image_open, text_valid, keys)
-        place = positions((height, width), stride, r.shape[1]).to(queries.dtype)
+        mask = _mask(before, image_open, text_valid, keys)
+        place = positions(grid, stride, r.shape[1]).to(queries.dtype)
         injected = self.attention(queries + place, keys + key_place, keys, mask)
-        return as_map(self.norm(injected + cells), (height, width))
+        return as_map(self.norm(injected + cells), grid)
 
-    def _image_keys(
+    def image_keys(
         self, r: Tensor, positions: Positions, stride: int, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Pools a scale (B, C, H, W) to image keys.
+        """Averages the cells of a scale in square blocks to image keys; arguments as for a call.
 
         Returns:
             The keys (B, M, C), their position encodings (B or 1, M, C) float32, and bool (B or 1,
             1, M), False for keys without any pixel of the image; None if there are none.
         """
-        dim, height, width = r.shape[1:]
-        if self.free_size and self.max_image_keys:
-            slots = pool_to_slots(r, self.max_image_keys)
-            return (
-                slots.tokens,
-                positions.of_cells(slots.rows, slots.columns, stride * slots.factor, dim),
-                slots.used,
-            )
-        factor = self._key_factor(height, width)
+        factor = self._key_factor(*r.shape[-2:])
         key_map = pool(r, factor, valid)  # (B, C, h, w), h * w = M
-        place = positions((key_map.shape[-2], key_map.shape[-1]), stride * factor, dim)
+        place = positions((key_map.shape[-2], key_map.shape[-1]), stride * factor, r.shape[1])
         if valid is None:
             return tokens(key_map), place, None
         # A key is open if any of its cells is valid.
@@ -134,39 +110,17 @@ class Injection(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Makes queries (B, N, C) and keys (B, L + M, C) or (B, M, C).
 
-        Args:
-            cells: (B, N, C), the image's cells.
-            image: (B, M, C), the image keys.
-            text: (B, L, C).
-            text_valid: see ``forward``.
+        ``cells`` are those of the image, (B, N, C), ``image`` its keys, (B, M, C), ``text`` is
+        (B, L, C).
         """
         raise NotImplementedError
 
     def _key_factor(self, height: int, width: int) -> int:
         """The smallest side of a block at which the image keys keep their bound."""
-        if not self.max_image_keys:
-            return 1
-        factor = 1
-        while ceil_div(height, factor) * ceil_div(width, factor) > self.max_image_keys:
+        factor, bound = 1, self.max_image_keys
+        while bound and ceil_div(height, factor) * ceil_div(width, factor) > bound:
             factor += 1
         return factor
-
-    @staticmethod
-    def _mask(
-        before: int, image: Tensor | None, text_valid: Tensor | None, keys: Tensor
-    ) -> Tensor | None:
-        """The attention mask (B or 1, 1, keys), True for texts and image keys without padding.
-
-        None if every key is open.
-        """
-        text_valid = text_valid if before else None
-        if image is None and text_valid is None:
-            return None
-        if image is None:
-            image = keys.new_ones((len(keys), 1, keys.shape[1] - before), dtype=torch.bool)
-        if text_valid is None:
-            return torch.cat([image.new_ones((len(image), 1, before)), image], dim=-1)
-        return torch.cat([text_valid.unsqueeze(1), image], dim=-1)
 
 
 class TokenInjection(Injection):
@@ -197,3 +151,19 @@ class ChannelInjection(Injection):
             t = (text * share).sum(1, keepdim=True) / share.sum(1, keepdim=True)
         from_image = self.join_image(self.norm_keys(self.image(cells)))
         return self.join_text(self.norm_keys(t)) + from_image, image
+
+
+def _mask(
+    before: int, image: Tensor | None, text_valid: Tensor | None, keys: Tensor
+) -> Tensor | None:
+    """The attention mask (B or 1, 1, keys): True for image keys and texts that are no padding.
+
+    ``before`` of the keys (B, keys, C) are texts. None if every key is open.
+    """
+    if not before or (image is None and text_valid is None):
+        return image
+    if image is None:
+        image = keys.new_ones((len(keys), 1, keys.shape[1] - before), dtype=torch.bool)
+    if text_valid is None:
+        return torch.cat([image.new_ones((len(image), 1, before)), image], dim=-1)
+    return torch.cat([text_valid.unsqueeze(1), image], dim=-1)

@@ -5,18 +5,16 @@ Shapes: B batch, C channels, N and M numbers of tokens, H and W rows and columns
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# The largest side of a block in ``pool_to_slots``. It suffices for maps at stride 8 of pictures of
-# 8192 pixels.
-LARGEST_FACTOR = 1024
 Number = TypeVar("Number", int, Tensor)
 
 
@@ -43,10 +41,7 @@ class ChannelNorm(nn.LayerNorm):
 class SeparableBlock(nn.Module):
     """A residual block of separable convolutions: x + GELU(pointwise(norm(depthwise 5x5(x)))).
 
-    It mixes neighbouring cells at far lower cost than a dense convolution.
-
-    Args:
-        dim: C.
+    It mixes neighbouring cells of C = ``dim`` channels at far lower cost than a dense convolution.
     """
 
     def __init__(self, dim: int) -> None:
@@ -56,15 +51,10 @@ class SeparableBlock(nn.Module):
         self.mix = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Refines a map.
+        """Refines a map ``x`` (B, C, H, W); same shape.
 
-        Args:
-            x: (B, C, H, W).
-            valid: bool (B, H, W), False on padding, or None if there is none. Padding is set to
-                zero, so that the convolution sees the same as at the edge of the batch.
-
-        Returns:
-            (B, C, H, W)
+        ``valid`` is bool (B, H, W), False on padding, or None if there is none. Padding is set to
+        zero, so that the convolution sees the same as at the edge of the batch.
         """
         # One expression, because a name would keep a map that is no longer needed.
         mixed = self.mix(self.norm(self.spread(x if valid is None else x * valid.unsqueeze(1))))
@@ -97,27 +87,16 @@ class Attention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """Attends from ``query`` (B, N, C) to ``key`` and ``value`` (B, M, C).
+        """Attends from ``query`` (B, N, C) to ``key`` and ``value`` (B, M, C); returns (B, N, C).
 
-        Args:
-            query: (B, N, C).
-            key: (B, M, C).
-            value: (B, M, C).
-            mask: bool, broadcastable to (B, N, M), True where attention is allowed. Each query
-                needs at least one key. None allows all.
-
-        Returns:
-            (B, N, C)
+        ``mask`` is bool, broadcastable to (B, N, M), True where attention is allowed. Each query
+        needs at least one key. None allows all.
         """
         q, k = self._split(self.query(query)), self._split(self.key(key))
         v = self._split(self.value(value))
-        heads = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=None if mask is None else mask.unsqueeze(1),
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # (B, heads, N, C / heads)
+        mask = None if mask is None else mask.unsqueeze(1)
+        dropout = self.dropout if self.training else 0.0
+        heads = F.scaled_dot_product_attention(q, k, v, mask, dropout)  # (B, heads, N, C / heads)
         return self.out(heads.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -125,11 +104,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Sequential):
-    """Linear layers with ReLU between them.
-
-    Args:
-        widths: input width, hidden widths, output width.
-    """
+    """Linear layers with ReLU between them; ``widths`` are input, hidden and output width."""
 
     def __init__(self, *widths: int) -> None:
         layers: list[nn.Module] = []
@@ -177,50 +152,13 @@ def valid_cells(
     return inside_y[:, :, None] & inside_x[:, None, :]
 
 
-def sine_positions(
-    sizes: Sequence[tuple[int, int]],
-    grid: tuple[int, int],
-    stride: int,
-    dim: int,
-    device: torch.device,
-) -> Tensor:
-    """Fixed sine and cosine encoding of the position of each cell's centre in its own image.
+class Positions:
+    """Sine and cosine encodings of where each cell's centre lies in its own image, for one batch.
 
     Positions are relative to the image without padding (0 at its top left, 1 at its bottom right),
     so they do not depend on the other images of a batch. The formula is that of "Attention is all
     you need", Sec. 3.5. The first half of the channels encodes y and the second half x, at
-    wavelengths from 1 to 10,000 image sizes.
-
-    Args:
-        sizes: height and width of each image in pixels, before padding; one entry if all images
-            have the same size.
-        grid: rows and columns of the feature map.
-        stride: pixels per cell.
-        dim: C, divisible by 4.
-        device: the device of the result.
-
-    Returns:
-        (B, H * W, C), or (1, H * W, C) if ``sizes`` has one entry; values in [-1, 1].
-    """
-    axes = []
-    for axis in (0, 1):
-        cells = torch.arange(grid[axis], device=device) + 0.5
-        centre = torch.stack([cells * (stride / size[axis]) for size in sizes])  # (B, H) or (B, W)
-        axes.append(_waves(centre, dim))  # (B, H or W, C / 2)
-    y = axes[0][:, :, None].expand(-1, -1, grid[1], -1)
-    x = axes[1][:, None].expand(-1, grid[0], -1, -1)
-    return torch.cat([y, x], dim=-1).flatten(1, 2)
-
-
-def _waves(centre: Tensor, dim: int) -> Tensor:
-    """Encodes positions (...) along one axis, in image sizes, as (..., C / 2)."""
-    frequency = 10_000 ** (-torch.arange(dim // 4, device=centre.device) / (dim // 4)) * 2 * math.pi
-    angle = centre[..., None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], dim=-1)
-
-
-class Positions:
-    """The position encodings of one batch; those of a grid are computed once and then reused.
+    wavelengths from 1 to 10,000 image sizes. A grid's encodings are computed once.
 
     Args:
         sizes: height and width of each image in pixels, before padding; one entry if all images
@@ -233,30 +171,37 @@ class Positions:
         self._made: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, grid: tuple[int, int], stride: int, dim: int) -> Tensor:
-        """Returns ``sine_positions`` of a grid of (rows, columns), (B or 1, H * W, C) float32.
+        """Returns the encodings of a grid, in [-1, 1].
 
         All grids of one stride are equal, because each covers the largest image of the batch.
+
+        Args:
+            grid: H and W, rows and columns of the feature map.
+            stride: pixels per cell.
+            dim: C, divisible by 4.
+
+        Returns:
+            (B, H * W, C) float32, or (1, H * W, C) if all images have the same size.
         """
         key = (stride, dim)
         if key not in self._made:
-            self._made[key] = sine_positions(self.sizes, grid, stride, dim, self.device)
+            y, x = (self._along(axis, grid[axis], stride, dim) for axis in (0, 1))
+            y = y[:, :, None].expand(-1, -1, grid[1], -1)
+            x = x[:, None].expand(-1, grid[0], -1, -1)
+            self._made[key] = torch.cat([y, x], dim=-1).flatten(1, 2)
         return self._made[key]
 
-    def of_cells(self, rows: Tensor, columns: Tensor, stride: Tensor, dim: int) -> Tensor:
-        """Returns the encodings of single cells, if all images have the same size.
+    def _along(self, axis: int, count: int, stride: int, dim: int) -> Tensor:
+        """Encodes the ``count`` rows (axis 0) or columns (axis 1): (B or 1, count, C / 2)."""
+        cells = torch.arange(count, device=self.device) + 0.5
+        return waves(torch.stack([cells * (stride / size[axis]) for size in self.sizes]), dim)
 
-        Args:
-            rows: (M,) row of each cell.
-            columns: (M,).
-            stride: () pixels per cell.
-            dim: C.
 
-        Returns:
-            (1, M, C) float32.
-        """
-        ((height, width),) = self.sizes
-        y, x = (rows + 0.5) * (stride / height), (columns + 0.5) * (stride / width)
-        return torch.cat([_waves(y, dim), _waves(x, dim)], dim=-1).unsqueeze(0)
+def waves(centre: Tensor, dim: int) -> Tensor:
+    """Encodes positions (...) along one axis, in image sizes, as (..., C / 2)."""
+    frequency = 10_000 ** (-torch.arange(dim // 4, device=centre.device) / (dim // 4)) * 2 * math.pi
+    angle = centre[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 def cut(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -289,51 +234,6 @@ def pool(x: Tensor, factor: int, valid: Tensor | None = None) -> Tensor:
     return sums / share.clamp_min(1e-6)
 
 
-class KeySlots(NamedTuple):
-    """Pooled cells in a fixed number of M slots. The first slots are used, the others are empty.
-
-    Attributes:
-        tokens: (B, M, C) means of blocks of cells; 0 in unused slots.
-        rows: (M,) int64, the row of each slot in the grid of blocks.
-        columns: (M,) int64, its column.
-        factor: () int64, side of a block in cells.
-        used: bool (1, 1, M), False for empty slots.
-    """
-
-    tokens: Tensor
-    rows: Tensor
-    columns: Tensor
-    factor: Tensor
-    used: Tensor
-
-
-def pool_to_slots(x: Tensor, slots: int) -> KeySlots:
-    """Averages square blocks of cells, as small as possible with at most ``slots`` blocks.
-
-    The result is that of ``pool`` with the factor that ``Injection`` finds in Python. Here every
-    tensor has a fixed number of elements, so that one graph serves maps of every size.
-
-    Args:
-        x: (B, C, H, W), H and W up to ``LARGEST_FACTOR``.
-        slots: M.
-    """
-    batch, dim, height, width = x.shape
-    sides = torch.arange(1, LARGEST_FACTOR + 1, device=x.device)
-    blocks = ceil_div(height, sides) * ceil_div(width, sides)  # fewer for larger sides
-    factor = 1 + (blocks > slots).sum()
-    rows, columns = ceil_div(height, factor), ceil_div(width, factor)
-    block_row = torch.arange(height, device=x.device) // factor
-    block_column = torch.arange(width, device=x.device) // factor
-    slot = (block_row[:, None] * columns + block_column).flatten()  # (N,)
-    index = slot[None, :, None].expand(batch, -1, dim)
-    sums = x.new_zeros((batch, slots, dim)).scatter_add(1, index, tokens(x))
-    counts = x.new_zeros(slots).scatter_add(0, slot, torch.ones_like(slot, dtype=x.dtype))
-    place = torch.arange(slots, device=x.device)
-    used = place < rows * columns
-    means = sums / counts.clamp_min(1)[:, None]
-    return KeySlots(means, place // columns, place % columns, factor, used[None, None])
-
-
 def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None = None) -> Tensor:
     """Enlarges a map by an integer factor, bilinearly, and crops it to a grid.
 
@@ -352,13 +252,12 @@ def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None
         (B, C, *grid); 0 at cells without a valid neighbour.
     """
     if factor > 1:
+        enlarge = functools.partial(
+            F.interpolate, scale_factor=factor, mode="bilinear", align_corners=False
+        )
         if valid is None:
-            x = _enlarge(x, factor)
+            x = enlarge(x)
         else:
             weight = valid.unsqueeze(1).to(x.dtype)
-            x = _enlarge(x * weight, factor) / _enlarge(weight, factor).clamp_min(1e-6)
+            x = enlarge(x * weight) / enlarge(weight).clamp_min(1e-6)
     return cut(x, grid)
-
-
-def _enlarge(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

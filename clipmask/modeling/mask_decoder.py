@@ -30,7 +30,7 @@ from clipmask.modeling.pixel_decoder import PixelFeatures
 
 @dataclass(frozen=True)
 class DecoderOutput:
-    """The predictions of the mask decoder, read by losses, inference and export.
+    """The predictions of the mask decoder.
 
     A mask is a product, and its two factors are stored. In training only the matched queries need
     masks, so the product is computed for these alone.
@@ -38,10 +38,9 @@ class DecoderOutput:
     Attributes:
         pred_logits: (L, B, Q, S + 1) logits of names of every prediction, last layer last, with no
             object at index S. ``ClipMask`` turns them into (L, B, Q, K + 1) class logits, see
-            ``label_space.py``.
+            ``text/class_logits.py``.
         mask_embed: (L, B, Q, E) mask embeddings of the same predictions.
         pixels: (B, E, h, w) per-pixel embedding at stride 4.
-        valid: bool (B, h, w), False on padding, or None if there is none.
         sizes: height and width of each image in pixels, without padding; one entry if all images
             have the same size.
 
@@ -51,7 +50,6 @@ class DecoderOutput:
     pred_logits: Tensor
     mask_embed: Tensor
     pixels: Tensor
-    valid: Tensor | None
     sizes: list[tuple[int, int]]
 
     @property
@@ -86,7 +84,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, query_pos: Tensor, key: Tensor, value: Tensor, mask: Tensor
     ) -> Tensor:
-        """Updates the queries.
+        """Returns the updated queries, (B, Q, C).
 
         Args:
             x: (B, Q, C) queries.
@@ -94,9 +92,6 @@ class DecoderLayer(nn.Module):
             key: (B, N, C) cells of one scale with their position encodings.
             value: (B, N, C) the same cells without position encodings.
             mask: bool (B, Q, N), True where a query may attend; at least one cell for each query.
-
-        Returns:
-            (B, Q, C)
         """
         x = self.norm_cross(x + self.dropout(self.cross_attention(x + query_pos, key, value, mask)))
         x = self.norm_self(x + self.dropout(self.self_attention(x + query_pos, x + query_pos, x)))
@@ -122,14 +117,9 @@ class CosineClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
 
     def forward(self, x: Tensor, T: Tensor) -> Tensor:
-        """Scores queries against names.
+        """Scores queries ``x`` (B, Q, C) against names ``T`` (S, D) or (B, S, D), centred.
 
-        Args:
-            x: (B, Q, C).
-            T: (S, D) or (B, S, D), centred.
-
-        Returns:
-            (B, Q, S + 1), no object last.
+        Returns (B, Q, S + 1), no object last.
         """
         with torch.autocast(x.device.type, enabled=False):  # bf16 would round logits of 100 by 0.4
             # float32, unless the whole model was converted to 16 bits: then all but the layers.
@@ -205,13 +195,7 @@ class MaskDecoder(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, text_dim: int, num_classes: int) -> MaskDecoder:
-        """Builds it from MODEL.CLIPMASK.
-
-        Args:
-            cfg: the config.
-            text_dim: D.
-            num_classes: K of a linear classifier, the sum over all datasets.
-        """
+        """Builds it from MODEL.CLIPMASK, D and K of a linear classifier, see its class."""
         node = cfg.MODEL.CLIPMASK
         dim = node.HIDDEN_DIM
         classifier: nn.Module
@@ -236,16 +220,13 @@ class MaskDecoder(nn.Module):
     def forward(
         self, features: PixelFeatures, T: Tensor, text_valid: Tensor | None = None
     ) -> DecoderOutput:
-        """Decodes one batch.
+        """Predicts with every layer in training, with the last one alone in evaluation.
 
         Args:
             features: scales and per-pixel embedding of the pixel decoder.
             T: (S, D), centred text embeddings of the names to choose from, or (B, S, D), the names
                 of each image.
             text_valid: bool (B, S), False on padding of ``T``, or None if there is none.
-
-        Returns:
-            The predictions of every layer in training, of the last one in evaluation.
         """
         scales = self._keys(features)
         x = self._start(T, text_valid).expand(features.pixels.shape[0], -1, -1)  # (B, Q, C)
@@ -260,13 +241,8 @@ class MaskDecoder(nn.Module):
                 key, value, pixels, valid = scales[step % len(scales)]
                 mask = self._open_cells(embed, pixels, valid)
                 x = self.layers[step](x, self.place.weight, key, value, mask)
-        return DecoderOutput(
-            torch.stack(logits),
-            torch.stack(embeds),
-            features.pixels,
-            features.valid[-1],
-            list(features.positions.sizes),
-        )
+        sizes = list(features.positions.sizes)
+        return DecoderOutput(torch.stack(logits), torch.stack(embeds), features.pixels, sizes)
 
     def _start(self, T: Tensor, text_valid: Tensor | None) -> Tensor:
         """The queries before the first layer, (Q, C) or (B, Q, C).
@@ -290,17 +266,16 @@ class MaskDecoder(nn.Module):
             Keys (B, N, C), values (B, N, C), pooled pixels (B, E, N) and valid (B, 1, N) or None.
         """
         prepared = []
+        pixels = features.pixels.detach()
         for index in reversed(range(len(features.scales))):
             scale, stride = features.scales[index], features.strides[index]
             valid = features.valid[index]
-            height, width = scale.shape[-2:]
             value = tokens(scale) + self.level.weight[index]
-            positions = features.positions((height, width), stride, scale.shape[1])
+            grid = (scale.shape[-2], scale.shape[-1])
+            positions = features.positions(grid, stride, scale.shape[1])
             # The mean of the mask logits over a cell is the logit of the cell's mean embedding. So
             # the masks of the attention are computed at the scale's own resolution.
-            pooled = pool(
-                features.pixels.detach(), stride // features.pixel_stride, features.valid[-1]
-            )
+            pooled = pool(pixels, stride // features.pixel_stride, features.valid[-1])
             open_ = None if valid is None else valid.flatten(1)[:, None]
             prepared.append((value + positions.to(value.dtype), value, pooled.flatten(2), open_))
         return prepared

@@ -40,23 +40,14 @@ from clipmask.modeling.scale_fusion import ScaleFusion
 
 
 class PixelFeatures(NamedTuple):
-    """The result of the pixel decoder, which the mask decoder reads.
+    """The result of the pixel decoder, which the mask decoder reads."""
 
-    Attributes:
-        scales: r_new_1, r_new_2, r_new_3, each (B, C, H / stride, W / stride), rounded up.
-        strides: pixels per cell of each scale.
-        pixels: (B, E, H / 4, W / 4), rounded up, the per-pixel embedding.
-        pixel_stride: pixels per cell of it, 4.
-        positions: the position encodings of the batch, with each image's size.
-        valid: bool (B, h, w) for each scale, and last for ``pixels``: False on padding. None if no
-            image is padded.
-    """
-
-    scales: tuple[Tensor, ...]
-    strides: tuple[int, ...]
-    pixels: Tensor
-    pixel_stride: int
-    positions: Positions
+    scales: tuple[Tensor, ...]  # r_new_1, r_new_2, r_new_3, each (B, C, H / stride, W / stride)
+    strides: tuple[int, ...]  # pixels per cell of each scale
+    pixels: Tensor  # (B, E, H / 4, W / 4), the per-pixel embedding
+    pixel_stride: int  # pixels per cell of it, 4
+    positions: Positions  # of the batch, with each image's size
+    # Of each scale, and last of ``pixels``: bool (B, h, w), False on padding; None without padding
     valid: tuple[Tensor | None, ...]
 
 
@@ -124,13 +115,7 @@ class PixelDecoder(nn.Module):
     def from_config(
         cls, cfg: CfgNode, shapes: Mapping[str, ShapeSpec], text_dim: int
     ) -> PixelDecoder:
-        """Builds it from MODEL.CLIPMASK.
-
-        Args:
-            cfg: the config.
-            shapes: the backbone's ``output_shape()``.
-            text_dim: D.
-        """
+        """Builds it from MODEL.CLIPMASK, the backbone's ``output_shape()`` and D."""
         node = cfg.MODEL.CLIPMASK
         return cls(
             {name: shape.channels or 0 for name, shape in shapes.items()},
@@ -166,46 +151,45 @@ class PixelDecoder(nn.Module):
         """
         injected, valid, positions = [], [], Positions(sizes, T.device)
         for name, stride in zip(self.scale_names, self.strides, strict=True):
-            r = self.project[name](self._cut(features[name], sizes, stride))
-            valid.append(self._valid(r, sizes, stride))
-            injected.append(self._inject(name, r, T, positions, stride, valid[-1], text_valid))
+            r, mask = self._projected(self.project[name], features[name], sizes, stride)
+            valid.append(mask)
+            injected.append(self._inject(name, r, T, positions, stride, mask, text_valid))
         fused = self.fuse(injected, self.strides, valid)
         fused = self._inject("fused", fused, T, positions, self.strides[0], valid[0], text_valid)
 
         # Maps at stride 4 are the largest. Each is bound to the one name ``pixels``, so that the
         # map before it is freed.
-        pixels = self.lateral(self._cut(features[self.lateral_name], sizes, self.pixel_stride))
-        valid.append(self._valid(pixels, sizes, self.pixel_stride))
+        res2, stride = features[self.lateral_name], self.pixel_stride
+        pixels, mask = self._projected(self.lateral, res2, sizes, stride)
+        valid.append(mask)
         grid = (pixels.shape[-2], pixels.shape[-1])
         # The sum in place goes into the enlarged map, which is no module's output: hooks may keep
         # outputs. With gradients it is not done in place: the enlarged map may be a view, whose
         # gradients would come back channels-first.
-        raised = upsample(fused, self.strides[0] // self.pixel_stride, grid, valid[0]).to(
-            pixels.dtype
-        )
+        raised = upsample(fused, self.strides[0] // stride, grid, valid[0]).to(pixels.dtype)
         pixels = raised + pixels if torch.is_grad_enabled() else raised.add_(pixels)
         del raised
         for block in self.smooth:
-            pixels = block(pixels, valid[-1])
-        scales = tuple(injected)
+            pixels = block(pixels, mask)
         return PixelFeatures(
-            scales, self.strides, self.embed(pixels), self.pixel_stride, positions, tuple(valid)
+            tuple(injected), self.strides, self.embed(pixels), stride, positions, tuple(valid)
         )
 
     def _inject(self, name: str, r: Tensor, *arguments: object) -> Tensor:
         return self.inject[name](r, *arguments) if name in self.inject else r
 
     @staticmethod
-    def _cut(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor:
-        """Drops the rows and columns that are padding in every image of the batch."""
-        height = max(size[0] for size in sizes)
-        width = max(size[1] for size in sizes)
-        return cut(map_, (ceil_div(height, stride), ceil_div(width, stride)))
+    def _projected(
+        projection: nn.Module, map_: Tensor, sizes: list[tuple[int, int]], stride: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Projects one map of the backbone, without what is padding in every image of the batch.
 
-    @staticmethod
-    def _valid(map_: Tensor, sizes: list[tuple[int, int]], stride: int) -> Tensor | None:
-        """Bool (B, h, w), False on padding; None without padding, for which attention is faster."""
+        Returns:
+            The projected map (B, C or E, h, w), and bool (B, h, w), False on padding; None without
+            padding, for which attention is faster.
+        """
+        height, width = (ceil_div(max(sides), stride) for sides in zip(*sizes, strict=True))
+        projected = projection(cut(map_, (height, width)))
         if len(sizes) == 1:
-            return None
-        height, width = map_.shape[-2:]
-        return valid_cells(sizes, (height, width), stride, map_.device)
+            return projected, None
+        return projected, valid_cells(sizes, (height, width), stride, map_.device)

@@ -29,16 +29,8 @@ from torch import Tensor, nn
 
 from clipmask.errors import UserError
 from clipmask.recent import Recent
-from clipmask.text.clip_encoder import (
-    CHUNK,
-    ClipTextEncoder,
-    load_tower,
-    token_width,
-    uses_quick_gelu,
-)
-from clipmask.text.learned import LearnedContext, LearnedTower, TextLearner
-from clipmask.text.prompts import templates
-from clipmask.text.sources import FileSource, RandomSource, TextSource, text_source
+from clipmask.text.learned import TextLearner, configured_learner
+from clipmask.text.sources import FileSource, OpenedOnce, RandomSource, TextSource, text_source
 from clipmask.vocabulary import Term, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -77,21 +69,18 @@ class TextEmbedding(nn.Module):
         super().__init__()
         self.terms = tuple(Term.parse(term) if isinstance(term, str) else term for term in terms)
         self._row = {term.text: row for row, term in enumerate(self.terms)}
-        self._open_source = open_source
-        self._source: TextSource | None = None
-        self.width = self._own_source().width if width is None else width
+        self._source = OpenedOnce(open_source)
+        self.width = self._source().width if width is None else width
         self.learner = learner
         self.register_buffer("embedding", torch.zeros(len(self.terms), self.width))
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("vocabulary", _hash(self.terms))
         self._ready = False  # whether T and mu were computed or loaded
         self._outdated = False  # whether the learner has changed since then
-        # the rows of known names in T; None: all rows in order
-        self._places: Recent[tuple[tuple[Term, ...], torch.device], Tensor | None]
-        self._places = Recent(KEPT_VOCABULARIES)
-        # the embeddings (S, D) of vocabularies with names that were not trained
-        self._others: Recent[tuple[str, tuple[Term, ...], torch.device], Tensor]
-        self._others = Recent(KEPT_VOCABULARIES)
+        # by names and device: the rows of known names in T; None: all rows in order
+        self._places: Recent[Any, Tensor | None] = Recent(KEPT_VOCABULARIES)
+        # by source, names and device: the embeddings (S, D) of names that were not trained
+        self._others: Recent[Any, Tensor] = Recent(KEPT_VOCABULARIES)
         # the embeddings (D,) of all texts of images so far, 2 KiB each
         self._texts: dict[str, Tensor] = {}
 
@@ -99,19 +88,16 @@ class TextEmbedding(nn.Module):
     def from_config(
         cls, cfg: CfgNode, terms: Sequence[Term], width: int | None = None
     ) -> TextEmbedding:
-        """Builds it from the section MODEL.CLIP; arguments as for the class.
+        """Builds it from MODEL.CLIP; arguments as for the class.
 
         Raises:
             UserError: CLIP's model is unknown or does not fit MODEL.CLIP.TOWER, or ``width`` is
                 None and CLIP or the file can't be loaded.
         """
         clip = cfg.MODEL.CLIP
-        open_source = _OpenedOnce(
-            functools.partial(
-                text_source, clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS
-            )
-        )
-        learner = _learner(clip, open_source, terms, loads_weights=width is not None)
+        chosen = (clip.NAME, clip.PRETRAINED, clip.EMBEDDINGS, clip.PROMPTS)
+        open_source = OpenedOnce(functools.partial(text_source, *chosen))
+        learner = configured_learner(clip, open_source, terms, loads_weights=width is not None)
         return cls(open_source, terms, width, learner)
 
     def forward(self) -> Tensor:
@@ -140,19 +126,21 @@ class TextEmbedding(nn.Module):
                 embeddings, or each name of the training has a context of its own.
         """
         if vocabulary.embeddings or not self._knows(vocabulary.terms):
-            return self._other(vocabulary) - self.mean
+            name = (vocabulary.embeddings, vocabulary.terms, self.mean.device)
+            own = self._others.get(name, lambda: self._embed(vocabulary))
+            return own.to(self.mean) - self.mean
         key = (vocabulary.terms, T.device)
-        places = self._places.get(key, lambda: self._find(vocabulary, T.device))
+        places = self._places.get(key, lambda: self._find(vocabulary.terms, T.device))
         return T if places is None else T[places]
 
-    def _find(self, vocabulary: Vocabulary, device: torch.device) -> Tensor | None:
+    def _find(self, terms: Sequence[Term], device: torch.device) -> Tensor | None:
         """The rows of known names in T, (S,); None: all of them in order."""
-        rows = [self._row[term.text] for term in vocabulary.terms]
+        rows = [self._row[term.text] for term in terms]
         whole = rows == [*range(len(self.terms))]
         return None if whole else torch.tensor(rows, device=device)
 
     def prepare(self) -> None:
-        """Computes T and mu, unless they are already known and belong to the current weights.
+        """Computes T and mu, unless they are known and belong to the current weights.
 
         Raises:
             UserError: an error of the source: CLIP can't be downloaded, or a file lacks a name.
@@ -166,10 +154,7 @@ class TextEmbedding(nn.Module):
         self._ready, self._outdated = True, False
 
     def outdate(self) -> None:
-        """Marks a learned T as outdated: it is computed again at its next use.
-
-        To be called when the weights have changed or are about to change.
-        """
+        """Has a learned T computed again at its next use, because its weights change."""
         if self.learner is None:
             return
         self._outdated = True
@@ -189,7 +174,7 @@ class TextEmbedding(nn.Module):
         Raises:
             UserError: an error of the source.
         """
-        source = self._own_source() if self.learner is None else self.learner
+        source = self._source() if self.learner is None else self.learner
         device = self.mean.device
         if self.learner is not None and self.learner.changes_texts and self.training:
             return source.encode_texts(self._as_terms(texts), device) - self.mean
@@ -199,17 +184,13 @@ class TextEmbedding(nn.Module):
         if new:
             with self._plainly():
                 rows = source.encode_texts(self._as_terms(new), device)
-                self._check_width(rows.shape[1])
+            self._check_width(rows.shape[1])
             self._texts.update(zip(new, rows.to(device), strict=True))
         return torch.stack([self._texts[text] for text in texts]) - self.mean
 
     def _as_terms(self, texts: Sequence[str]) -> list[Term]:
         """Each text as one name, with the aliases of the equal name of the training, if any."""
-        terms = []
-        for text in texts:
-            row = self._row.get(text)
-            terms.append(Term((text,), () if row is None else self.terms[row].aliases))
-        return terms
+        return [self._completed(Term((text,))) for text in texts]
 
     def _knows(self, terms: Sequence[Term]) -> bool:
         """Whether all names were trained, with the same prompts if they have prompts."""
@@ -219,12 +200,8 @@ class TextEmbedding(nn.Module):
                 return False
         return True
 
-    def _other(self, vocabulary: Vocabulary) -> Tensor:
-        """The embeddings (S, D) of a vocabulary with names that were not trained."""
-        key = (vocabulary.embeddings, vocabulary.terms, self.mean.device)
-        return self._others.get(key, lambda: self._embed(vocabulary)).to(self.mean)
-
     def _embed(self, vocabulary: Vocabulary) -> Tensor:
+        """The embeddings (S, D) of a vocabulary with names that were not trained."""
         with self._plainly():
             terms = [self._completed(term) for term in vocabulary.terms]
             return self._encode(terms, self._other_source(vocabulary.embeddings)).to(self.mean)
@@ -236,11 +213,6 @@ class TextEmbedding(nn.Module):
         own = self.terms[self._row[term.text]]
         aliases = tuple(dict.fromkeys((*term.aliases, *own.aliases)))
         return Term(term.synonyms, aliases, term.prompts or own.prompts)
-
-    def _own_source(self) -> TextSource:
-        if self._source is None:
-            self._source = self._open_source()
-        return self._source
 
     def _other_source(self, embeddings: str) -> TextSource | None:
         if not embeddings:
@@ -264,9 +236,10 @@ class TextEmbedding(nn.Module):
         return T.mean(0) if len(self.terms) > 1 else self.mean
 
     def _encode(self, terms: Sequence[Term], source: TextSource | None = None) -> Tensor:
+        """The embeddings (R, D) of names by the learner; else by ``source`` or the model's own."""
         if self.learner is not None:
             return self.learner.encode(terms)
-        source = source or self._own_source()
+        source = source or self._source()
         self._check_width(source.width)
         return source.encode(terms)
 
@@ -287,7 +260,7 @@ class TextEmbedding(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Loads T and mu if they are in the weights, so that CLIP is not needed.
 
-        T of other names is not loaded. Loaders such as Detectron2's compare shapes and not names.
+        T of other names is not loaded: loaders such as Detectron2's compare shapes and not names.
         """
         # Older weights do not have the hash.
         saved = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)
@@ -300,80 +273,19 @@ class TextEmbedding(nn.Module):
             )
             for name in ("embedding", "mean", "vocabulary"):
                 state_dict[f"{prefix}{name}"] = getattr(self, name)
-        own = {"embedding": self.embedding, "mean": self.mean}
-        if isinstance(self.learner, nn.Module):
-            own |= {f"learner.{name}": value for name, value in self.learner.named_parameters()}
-        given = {name: state_dict.get(f"{prefix}{name}") for name in own}
         self.outdate()
-        known = all(
-            value is not None and value.shape == own[name].shape for name, value in given.items()
-        )
-        embedding = given["embedding"]
+        own = {**dict(self.named_parameters()), "embedding": self.embedding, "mean": self.mean}
+        fits = [
+            getattr(state_dict.get(f"{prefix}{name}"), "shape", None) == value.shape
+            for name, value in own.items()
+        ]
         # T is all zeros in the weights of a model that was saved before T was computed.
-        if known and embedding is not None and bool(embedding.any()):
+        if all(fits) and bool(state_dict[f"{prefix}embedding"].any()):
             self._ready, self._outdated = True, False
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _learner(
-    clip: CfgNode, open_source: Callable[[], Any], terms: Sequence[Term], *, loads_weights: bool
-) -> TextLearner | None:
-    """Builds the learner of MODEL.CLIP.TOWER, None for ``frozen``.
-
-    ``loads_weights``: the tower's weights will be loaded with the checkpoint.
-    """
-    if clip.TOWER == "context":
-        width = token_width(clip.NAME, clip.CONTEXT_LENGTH)
-        return LearnedContext(
-            open_source, clip.CONTEXT_LENGTH, width, terms if clip.CONTEXT_PER_CLASS else None
-        )
-    if clip.TOWER != "full":
-        return None
-    prompts = templates(clip.PROMPTS)
-    if loads_weights:
-        return LearnedTower(
-            ClipTextEncoder(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED)), prompts
-        )
-    _warn_of_cost(sum(len(term.synonyms) for term in terms), len(prompts))
-    return LearnedTower(load_tower(clip.NAME, clip.PRETRAINED), prompts)
 
 
 def _hash(terms: Sequence[Term]) -> Tensor:
     """Returns 32 bytes (32,) that are equal for equal names."""
     text = json.dumps([term.text for term in terms])
     return torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8)
-
-
-def _warn_of_cost(words: int, prompts: int) -> None:
-    """Warns if many prompts make the training of the tower slow."""
-    if words * prompts > CHUNK:
-        logger.warning(
-            "MODEL.CLIP.TOWER full: %d sentences (%d names in %d prompts) go through CLIP's text"
-            " tower at every step; MODEL.CLIP.PROMPTS \"['single']\" makes it %d",
-            words * prompts,
-            words,
-            prompts,
-            words,
-        )
-
-
-class _OpenedOnce:
-    """Opens a source of embeddings at the first call and returns the same one at later calls.
-
-    A pickle of it holds no open source.
-
-    Args:
-        open_source: opens the source.
-    """
-
-    def __init__(self, open_source: Callable[[], Any]) -> None:
-        self._open_source = open_source
-        self._source: Any = None
-
-    def __call__(self) -> Any:
-        if self._source is None:
-            self._source = self._open_source()
-        return self._source
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_source": None}

@@ -12,18 +12,29 @@ Shapes: K classes, N texts, M learned vectors, W the tower's token width, D text
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from clipmask.errors import UserError
-from clipmask.text.clip_encoder import ClipTextEncoder
+from clipmask.text.clip_encoder import (
+    CHUNK,
+    ClipTextEncoder,
+    load_tower,
+    token_width,
+    uses_quick_gelu,
+)
+from clipmask.text.prompts import templates
 from clipmask.text.sources import ClipSource, average, prompted
 from clipmask.vocabulary import Term
+
+logger = logging.getLogger(__name__)
 
 
 class TextLearner(Protocol):
@@ -130,3 +141,39 @@ class LearnedTower(nn.Module):
         Unlike in ``TextSource``, the last bits of a row may depend on the other texts.
         """
         return F.normalize(self.tower(self.tower.tokenize([text.text for text in texts])), dim=-1)
+
+
+def configured_learner(
+    clip: CfgNode, open_source: Callable[[], Any], terms: Sequence[Term], *, loads_weights: bool
+) -> TextLearner | None:
+    """Builds the learner of MODEL.CLIP.TOWER, None for ``frozen``.
+
+    ``loads_weights``: the tower's weights will be loaded with the checkpoint.
+    """
+    if clip.TOWER == "context":
+        width = token_width(clip.NAME, clip.CONTEXT_LENGTH)
+        return LearnedContext(
+            open_source, clip.CONTEXT_LENGTH, width, terms if clip.CONTEXT_PER_CLASS else None
+        )
+    if clip.TOWER != "full":
+        return None
+    prompts = templates(clip.PROMPTS)
+    if loads_weights:
+        return LearnedTower(
+            ClipTextEncoder(clip.NAME, uses_quick_gelu(clip.NAME, clip.PRETRAINED)), prompts
+        )
+    _warn_of_cost(sum(len(term.synonyms) for term in terms), len(prompts))
+    return LearnedTower(load_tower(clip.NAME, clip.PRETRAINED), prompts)
+
+
+def _warn_of_cost(words: int, prompts: int) -> None:
+    """Warns if many prompts make the training of the tower slow."""
+    if words * prompts > CHUNK:
+        logger.warning(
+            "MODEL.CLIP.TOWER full: %d sentences (%d names in %d prompts) go through CLIP's text"
+            " tower at every step; MODEL.CLIP.PROMPTS \"['single']\" makes it %d",
+            words * prompts,
+            words,
+            prompts,
+            words,
+        )

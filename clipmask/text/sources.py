@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,6 +79,28 @@ def text_source(
     if embeddings:
         return FileSource(embeddings)
     return ClipSource(clip_name, pretrained, prompts)
+
+
+class OpenedOnce:
+    """Opens a source of embeddings at the first call and returns the same one at later calls.
+
+    A pickle of it holds no open source.
+
+    Args:
+        open_source: opens the source.
+    """
+
+    def __init__(self, open_source: Callable[[], TextSource]) -> None:
+        self._open_source = open_source
+        self._source: TextSource | None = None
+
+    def __call__(self) -> TextSource:
+        if self._source is None:
+            self._source = self._open_source()
+        return self._source
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}
 
 
 def cache_folder() -> Path:

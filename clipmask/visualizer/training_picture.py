@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from clipmask.d2 import event_storage
@@ -15,37 +16,31 @@ from clipmask.visualizer.compare import comparison
 from clipmask.vocabulary import Vocabulary
 
 
-def picture_storage(period: int) -> Any:
-    """Returns Detectron2's event storage in the steps in which a picture is due.
-
-    Args:
-        period: VIS_PERIOD, steps between pictures; 0: none.
-
-    Returns:
-        The storage; None in other steps, and outside of Detectron2's training loop.
-    """
-    storage = event_storage() if period > 0 else None
-    return storage if storage is not None and storage.iter % period == 0 else None
-
-
-def put_training_picture(
-    storage: Any,
+@torch.no_grad()
+def draw_if_due(
+    period: int,
     sample: dict[str, Any],
-    predicted: Tensor,
+    predict: Callable[[], Tensor],
     vocabulary: Vocabulary,
     ignore_label: int,
     input_format: str,
 ) -> None:
     """Draws a training sample as the model is given it beside truth, prediction and errors.
 
+    The picture is made every ``period`` steps, and put into Detectron2's event storage. Outside of
+    Detectron2's training loop nothing is done.
+
     Args:
-        storage: takes the picture, uint8 (3, H', W'), RGB.
+        period: VIS_PERIOD, steps between pictures; 0: none.
         sample: with ``image`` (3, H, W), 0..255, and ``sem_seg`` (H, W).
-        predicted: class ids (H, W).
+        predict: called in steps in which a picture is due; returns class ids (H, W).
         vocabulary: the sample's classes.
         ignore_label: void of its labels.
         input_format: order of the image's channels, RGB or BGR.
     """
+    storage = event_storage() if period > 0 else None
+    if storage is None or storage.iter % period:
+        return
     image = sample["image"].permute(1, 2, 0).cpu().numpy().astype(np.uint8)
     if input_format == "BGR":
         image = np.ascontiguousarray(image[..., ::-1])
@@ -53,7 +48,7 @@ def put_training_picture(
     picture = comparison(
         shown(image),
         sample["sem_seg"].cpu().numpy(),
-        predicted.cpu().numpy(),
+        predict().cpu().numpy(),
         names,
         _colors(vocabulary) or palette(names),
         ignore_label,

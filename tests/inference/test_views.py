@@ -60,7 +60,6 @@ class Local:
             self.logits.expand(1, many, -1, -1),
             self.gain.expand(1, many, -1, -1),
             F.avg_pool2d(images, 4, ceil_mode=True),
-            None,
             sizes,
         )
 

