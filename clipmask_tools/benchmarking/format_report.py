@@ -50,9 +50,10 @@ def format_table(found: Mapping[str, Any]) -> str:
         for entry, size in zip(times, sizes, strict=True)
     ]
     eager_times = f" PyTorch takes {' and '.join(eager)}." if eager else ""
+    clock = "processor time" if machine["threads"] == 1 else "wall time"
     return (
         f"{conditions}; {found['pictures']} pictures of {found['dataset']}. Times: medians of"
-        f" processor time in {found['rounds']} rounds, with the least and the most.{eager_times}"
+        f" {clock} in {found['rounds']} rounds, with the least and the most.{eager_times}"
         f"\n\n{table(head, rows)}\n"
     )
 

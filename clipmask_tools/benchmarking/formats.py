@@ -169,22 +169,29 @@ def agreement(
     }
 
 
-def processor_seconds(
+def clock_for(threads: int) -> Callable[[], float]:
+    """Returns the clock, in seconds, by which predictors on so many threads are timed.
+
+    One thread: processor time, which other work on the machine changes little, and which equals the
+    time that a frame would take on a core of its own. Several threads: wall time, because processor
+    time adds up what all threads spend; the cores must be free.
+    """
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def frame_seconds(
     predictors: Mapping[str, Predictor],
     frames: Sequence[Frame],
     rounds: int,
-    clock: Callable[[], float] = time.process_time,
+    clock: Callable[[], float],
 ) -> dict[str, list[float]]:
-    """Measures the processor time of each predictor, frame by frame in alternation.
-
-    Other work on the machine changes processor time little. With one thread it equals the time that
-    the frame would take on a core of its own.
+    """Measures the time of each predictor, frame by frame in alternation.
 
     Args:
         predictors: predictors by name.
         frames: pictures; they are used in turn.
         rounds: number of measured rounds. Two more rounds run first, to warm up.
-        clock: function that returns the processor time in seconds.
+        clock: function that returns the time in seconds, see ``clock_for``.
 
     Returns:
         For each name, the seconds of every measured round.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from clipmask.inference import Predictor
 from clipmask_tools import formats
 from clipmask_tools.benchmarking.format_report import format_table, merged
-from clipmask_tools.benchmarking.formats import EAGER, FORMATS, agreement, processor_seconds
+from clipmask_tools.benchmarking.formats import EAGER, FORMATS, agreement, clock_for, frame_seconds
 from tests.pages import ROOT
 
 
@@ -52,9 +53,15 @@ def test_predictors_take_turns_and_two_rounds_warm_up() -> None:
     calls: list[str] = []
     predictors = {name: lambda frame, name=name: calls.append(f"{name}{frame}") for name in "ab"}
     clock = itertools.count()
-    times = processor_seconds(predictors, [1, 2, 3], 2, lambda: next(clock))
+    times = frame_seconds(predictors, [1, 2, 3], 2, lambda: next(clock))
     assert calls == ["a1", "b1", "a2", "b2", "a3", "b3", "a1", "b1"]
     assert {name: len(seconds) for name, seconds in times.items()} == {"a": 2, "b": 2}
+
+
+def test_several_threads_are_timed_by_the_wall() -> None:
+    """Processor time adds up what all threads spend: no thread count could make it shorter."""
+    assert clock_for(1) is time.process_time
+    assert clock_for(2) is time.perf_counter
 
 
 def test_runs_on_the_same_pictures_stand_in_one_table() -> None:
@@ -83,6 +90,9 @@ def test_runs_on_the_same_pictures_stand_in_one_table() -> None:
     lines = {line.split(" | ")[0]: line for line in format_table(found).splitlines()}
     assert "2.00 [1.50-2.50] |  |" in lines["| ONNX"]
     assert lines["| OpenVINO"].count("0.50 [0.50-0.50]") == 2
+    assert "medians of processor time" in format_table(found)
+    two = {**found, "machine": {**found["machine"], "threads": 2}}
+    assert "medians of wall time" in format_table(two)
     assert merged({}, second) == second
     assert merged({**first, "pictures": 3}, second) == second
 
