@@ -133,21 +133,35 @@ class ImageFormat:
         wide *= 255 / max(high - low, 1e-6)
         return np.nan_to_num(wide, nan=0.0).clip(0, 255).round().astype(np.uint8)
 
+    def of_counts(self, counts: NDArray[np.int64]) -> ImageFormat:
+        """Returns the format with the percentiles of a picture as its range.
+
+        Args:
+            counts: (65536,) how often the picture has each value from 0, in all bands.
+        """
+        low, high = self._range_of_counts(counts)
+        # as to_8_bits does with an empty range
+        return dataclasses.replace(self, range=(low, max(high, low + 1e-6)), percentiles=None)
+
     def _own_range(self, pixels: NDArray[Any]) -> tuple[float, float]:
         """Returns the values at ``percentiles``; NaN and infinite values are left out."""
         assert self.percentiles is not None
         if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
-            ends = np.cumsum(np.bincount(pixels.ravel(), minlength=_BINS))
-            low, high = (
-                int(np.searchsorted(ends, max(1, share / 100 * ends[-1])))
-                for share in self.percentiles
-            )
-            return float(low), float(min(high, _BINS - 1))
+            return self._range_of_counts(np.bincount(pixels.ravel(), minlength=_BINS))
         finite = pixels[np.isfinite(pixels)]
         if not finite.size:
             return 0.0, 1.0
         low, high = np.percentile(finite, self.percentiles)
         return float(low), float(high)
+
+    def _range_of_counts(self, counts: NDArray[np.int64]) -> tuple[float, float]:
+        """Returns the values at ``percentiles`` of a histogram of whole numbers from 0."""
+        assert self.percentiles is not None
+        ends = np.cumsum(counts)
+        low, high = (
+            int(np.searchsorted(ends, max(1, share / 100 * ends[-1]))) for share in self.percentiles
+        )
+        return float(low), float(min(high, _BINS - 1))
 
 
 def shown(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

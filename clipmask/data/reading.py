@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from clipmask.data.bands import TIFF_SUFFIXES, read_bands, read_wide_labels
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import TRANSPARENT, LabelFormat, unpacked
+from clipmask.data.orientation import ORIENTATION_TAG, UPRIGHT
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
 
@@ -44,17 +45,6 @@ PICTURE_SUFFIXES = {
 }
 MAX_PIXELS = 1_000_000_000  # the default of INPUT.MAX_PIXELS, for one picture
 _PILLOW = threading.Lock()  # Pillow's limit is one global variable of the process
-_ORIENTATION_TAG = 0x0112  # in EXIF
-# value of the orientation tag -> the function that turns the picture upright
-_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    2: np.fliplr,
-    3: lambda pixels: np.rot90(pixels, 2),
-    4: np.flipud,
-    5: lambda pixels: np.swapaxes(pixels, 0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: np.swapaxes(np.rot90(pixels, 2), 0, 1),
-    8: np.rot90,
-}
 _ID_MODES = {
     "1",
     "L",
@@ -146,7 +136,7 @@ def read_values(
     if bands is not None:
         return read_bands(path, bands)
     with _opened(path, "image", max_pixels) as image:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
         if image.mode.startswith("I") or image.mode == "F":
             values = np.asarray(image)
         elif _is_deep(path):
@@ -159,12 +149,12 @@ def read_values(
         values = values.astype(values.dtype.newbyteorder("="))
     if values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=-1)
-    return _UPRIGHT.get(orientation, np.asarray)(values)
+    return UPRIGHT.get(orientation, np.asarray)(values)
 
 
 def _is_deep(path: str | os.PathLike[str]) -> bool:
     """Returns whether a file has several channels of 16 bits, which Pillow reduces to 8 bits."""
-    with _open(path) as image:  # an image that is already decoded lacks this information
+    with open_header(path) as image:  # an image that is already decoded lacks this information
         return any(";16" in str(tile[3]) for tile in image.tile)
 
 
@@ -273,7 +263,7 @@ def _whole_numbers(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArra
 def _is_known(path: str | os.PathLike[str]) -> bool:
     """Returns whether Pillow knows the format of a file; True if the file is missing."""
     try:
-        with _open(path):
+        with open_header(path):
             return True
     except UnidentifiedImageError:
         return False
@@ -357,8 +347,11 @@ def check_format(format: str) -> None:
         raise UserError(f"INPUT.FORMAT is {format!r}; it must be RGB or BGR")
 
 
-def _open(path: str | os.PathLike[str]) -> Any:
-    """Opens a picture without Pillow's limit of the size, which INPUT.MAX_PIXELS replaces."""
+def open_header(path: str | os.PathLike[str]) -> Any:
+    """Opens a picture, which is not decoded yet, as Pillow's image.
+
+    Pillow's limit of the size is not applied: INPUT.MAX_PIXELS replaces it.
+    """
     with _PILLOW:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -389,7 +382,7 @@ def _opened(path: str | os.PathLike[str], what: str, max_pixels: int = 0) -> Ite
     """
     refuse_special(path, what)
     try:
-        image = _open(path)
+        image = open_header(path)
     except FileNotFoundError as error:
         raise UserError(f"{what} {path}: no such file") from error
     except UnidentifiedImageError as error:

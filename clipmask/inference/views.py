@@ -7,7 +7,8 @@ The views V are the image at every scale, unchanged and mirrored. The model segm
 a separate image. The scores of a window are computed directly at the pixels of the output
 (class_maps.py), so nothing is interpolated twice. They are added into one buffer, so that two maps
 of K x H x W are never in memory together. a_w is a product of two triangles over the rows and the
-columns of the window: where two windows overlap, one fades linearly into the other.
+columns of the window (windows.py). Label maps of a single view need the scores of one row of
+windows only, and of a wide image only those of a panel, a part of its columns.
 
 Shapes: Q queries, K classes, h and w rows and columns of a view in pixels, H and W rows and columns
 of the output.
@@ -16,50 +17,28 @@ of the output.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from clipmask.errors import UserError
+from clipmask.inference.blending import LabelBlock, augmented_labels, augmented_scores, label_blocks
+from clipmask.inference.windows import Span, spans
 from clipmask.modeling import ClipMask
-from clipmask.modeling.class_maps import best_labels, score_strips, target_size
+from clipmask.modeling.class_maps import target_size
 from clipmask.modeling.mask_decoder import DecoderOutput
 from clipmask.validate import check_views
 
-# The number of pixels that go through the model together: two windows of 512 x 1024, or one larger
-# view.
-BATCH_PIXELS = 2**20
-# The weight at the edge of a window, where the middle has 0.5. It is above 0, because a pixel may
-# lie in one window only.
-LEAST_WEIGHT = 1e-3
+# The number of scores of a panel that are in memory together: 512 MiB in float32.
+PANEL_ELEMENTS = 2**27
+# The least number of windows side by side in a panel. At the border of two panels, some windows are
+# computed twice.
+PANEL_WINDOWS = 4
 Model = TypeVar("Model")
-
-
-class Span(NamedTuple):
-    """The extent of a window along one axis, in pixels of its view and of the output.
-
-    Attributes:
-        start, stop: the window covers rows (or columns) ``start`` .. ``stop`` - 1 of the view.
-        first, last: the centres of output rows ``first`` .. ``last`` - 1 lie in the window.
-        offset: the begin of output row ``first``, in pixels of the view from ``start``; it may be
-            slightly negative.
-        covered: the extent of these output rows, in pixels of the view.
-        weight: (last - first,) float32, above 0; the weights of all windows sum to one at each
-            output row.
-    """
-
-    start: int
-    stop: int
-    first: int
-    last: int
-    offset: float
-    covered: float
-    weight: Tensor
 
 
 class Crop(NamedTuple):
@@ -76,58 +55,6 @@ class Crop(NamedTuple):
     rows: Span
     columns: Span
     mirrored: bool
-
-
-def windows(length: int, size: int, overlap: float) -> list[tuple[int, int]]:
-    """Places as few windows along one axis as the overlap allows, at equal distances.
-
-    The first and the last window touch the borders.
-
-    Args:
-        length: the length of the view along this axis, in pixels.
-        size: the length of a window, in pixels. If the view is shorter, it is the only window.
-        overlap: the least share of a window that overlaps with the next one, in [0, 1).
-
-    Returns:
-        (start, stop) of each window, in order.
-    """
-    if length <= size:
-        return [(0, length)]
-    step = max(1, int(size * (1 - overlap) + 1e-6))  # 100 * (1 - 0.9) is 9.99...
-    count = -(-(length - size) // step) + 1
-    starts = [index * (length - size) // (count - 1) for index in range(count)]
-    return [(start, start + size) for start in starts]
-
-
-def spans(length: int, output: int, size: int, overlap: float) -> list[Span]:
-    """Places windows along one axis, and computes their part of the output; see ``Span``.
-
-    Args:
-        length: the length of the view along this axis, in pixels.
-        output: the length of the output along this axis, in pixels.
-        size, overlap: as for ``windows``.
-
-    Returns:
-        One span per window, in order. Windows without the centre of any output pixel are left out.
-    """
-    centre = (torch.arange(output, dtype=torch.float64) + 0.5) * (length / output)
-    total = torch.zeros(output, dtype=torch.float64)
-    found = []
-    for start, stop in windows(length, size, overlap):
-        # ceil(edge * output / length - 1 / 2): the first output pixel whose centre is not before
-        # the edge
-        first, last = (-((length - 2 * edge * output) // (2 * length)) for edge in (start, stop))
-        inside = (centre[first:last] - start) / (stop - start)  # 0 .. 1
-        weight = torch.minimum(inside, 1 - inside).clamp_min(LEAST_WEIGHT)
-        total[first:last] += weight
-        offset = (first * length - start * output) / output
-        covered = (last - first) * length / output
-        if last > first:
-            found.append(Span(start, stop, first, last, offset, covered, weight))
-    return [
-        span._replace(weight=(span.weight / total[span.first : span.last]).float())
-        for span in found
-    ]
 
 
 @dataclass(frozen=True)
@@ -181,11 +108,49 @@ class Views:
         length = _scaled(inputs["image"].shape[-2], self.scales[0])
         return min(height, min(length, self.window[0]) * height // length + 2)
 
-    def crops(self, inputs: dict[str, Any]) -> Iterator[Crop]:
+    def panels(self, inputs: dict[str, Any], classes: int) -> list[tuple[int, int]]:
+        """Divides the columns of the output, so that few scores are in memory together.
+
+        Args:
+            inputs: as for ``crops``.
+            classes: K, the number of scores per pixel.
+
+        Returns:
+            The first column of each panel, and the one after its last, in order. Several views have
+            one panel.
+        """
+        width = target_size(inputs)[1]
+        if self.count > 1 or self.window is None:
+            return [(0, width)]
+        length = _scaled(inputs["image"].shape[-1], self.scales[0])
+        columns = spans(length, width, self.window[1], self.overlap)
+        widest = max(span.last - span.first for span in columns)
+        most = max(PANEL_WINDOWS * widest, PANEL_ELEMENTS // (classes * self.most_rows(inputs)))
+        starts = [0]
+        for span in columns:
+            if span.last - starts[-1] > most:
+                starts.append(span.first)
+        return list(itertools.pairwise([*starts, width]))
+
+    def count_windows(self, inputs: dict[str, Any], classes: int) -> int:
+        """Returns how many windows the label map of an image takes; for a single view only."""
+        (height, width), size = inputs["image"].shape[-2:], self.window
+        assert self.count == 1
+        assert size is not None
+        target = target_size(inputs)
+        rows = spans(_scaled(height, self.scales[0]), target[0], size[0], self.overlap)
+        columns = spans(_scaled(width, self.scales[0]), target[1], size[1], self.overlap)
+        panels = self.panels(inputs, classes)
+        return len(rows) * sum(_overlap(span, panel) for panel in panels for span in columns)
+
+    def crops(self, inputs: dict[str, Any], panel: tuple[int, int] | None = None) -> Iterator[Crop]:
         """Yields the windows of every view of an image, one view after the other.
 
         Args:
-            inputs: a dataset dict; ``image`` is (3, h, w), uint8 or float.
+            inputs: a dataset dict; ``image`` is (3, h, w), uint8 or float. For a single view of the
+                image's own size, an object with ``shape`` and with ``[:, rows, columns]``, which
+                returns a tensor, is enough.
+            panel: one of ``panels``; windows without a column of it are left out. None: all.
         """
         target = target_size(inputs)
         for scale, mirrored in itertools.product(self.scales, (False, True)[: 1 + self.flip]):
@@ -196,6 +161,8 @@ class Views:
             size = self.window or (height, width)
             rows = spans(height, target[0], size[0], self.overlap)
             columns = spans(width, target[1], size[1], self.overlap)
+            if panel is not None:
+                columns = [span for span in columns if _overlap(span, panel)]
             for row, column in itertools.product(rows, columns):
                 part = view[:, row.start : row.stop, column.start : column.stop]
                 yield Crop({**inputs, "image": part}, row, column, mirrored)
@@ -223,8 +190,34 @@ class ClipMaskWithViews(nn.Module):
         """Returns one label map (H, W) per image; see ``ClipMask.predict_labels``."""
         self._check()
         return [
-            augmented_labels(self.model.decode, inputs, self.views) for inputs in batched_inputs
+            augmented_labels(self.model.decode, inputs, self.views, self._classes(inputs))
+            for inputs in batched_inputs
         ]
+
+    def predict_blocks(
+        self, inputs: dict[str, Any], on_window: Callable[[int, int], object]
+    ) -> Iterator[LabelBlock]:
+        """Yields the label map of one image in blocks, as soon as they are known.
+
+        Args:
+            inputs: the dataset dict; ``image`` may be as for ``Views.crops``.
+            on_window: a function that is called with the numbers of windows done and in all.
+        """
+        self._check()
+        classes = self._classes(inputs)
+        total, done = self.views.count_windows(inputs, classes), 0
+
+        def decode(batch: list[dict[str, Any]]) -> DecoderOutput:
+            nonlocal done
+            outputs = self.model.decode(batch)
+            done += len(batch)
+            on_window(done, total)
+            return outputs
+
+        yield from label_blocks(decode, inputs, self.views, classes)
+
+    def _classes(self, inputs: dict[str, Any]) -> int:
+        return len(inputs.get("vocabulary", self.model.vocabulary).names)
 
     def _scores(self, inputs: dict[str, Any]) -> Tensor:
         self._check()
@@ -260,114 +253,6 @@ def with_views(cfg: CfgNode, model: Model) -> Model | ClipMaskWithViews:
     return ClipMaskWithViews(model, views)
 
 
-@torch.no_grad()
-def augmented_scores(
-    decode: Callable[[list[dict[str, Any]]], DecoderOutput], inputs: dict[str, Any], views: Views
-) -> Tensor:
-    """Computes the scores of an image as the mean over its views.
-
-    Args:
-        decode: the model's function from dataset dicts to (class, mask) pairs.
-        inputs: a dataset dict, as for ``ClipMask.forward`` in evaluation.
-        views: the views of the image.
-
-    Returns:
-        (K, H, W) float32, 0 or more.
-    """
-    height = target_size(inputs)[0]
-    (scores,) = _bands(decode, inputs, views, height)
-    return scores
-
-
-@torch.no_grad()
-def augmented_labels(
-    decode: Callable[[list[dict[str, Any]]], DecoderOutput], inputs: dict[str, Any], views: Views
-) -> Tensor:
-    """Returns the label map (H, W) of an image: at each pixel, the class with the largest score.
-
-    With a single view in windows, only as many rows of scores as a window has are in memory, so
-    that pictures of any height can be segmented. Several views need the scores of the whole
-    picture.
-
-    Args:
-        decode, inputs, views: as for ``augmented_scores``.
-    """
-    bands = _bands(decode, inputs, views, views.most_rows(inputs))
-    return torch.cat([best_labels(scores) for scores in bands])
-
-
-def _bands(
-    decode: Callable[[list[dict[str, Any]]], DecoderOutput],
-    inputs: dict[str, Any],
-    views: Views,
-    rows: int,
-) -> Iterator[Tensor]:
-    """Computes the scores of an image in bands of rows, from the top to the bottom.
-
-    Args:
-        decode, inputs, views: as for ``augmented_scores``.
-        rows: the number of rows of the buffer, ``views.most_rows`` or more.
-
-    Yields:
-        The scores (K, n, W) of each band. The next band overwrites them.
-    """
-    height, width = target_size(inputs)
-    buffer: Tensor | None = None
-    top = 0
-    for batch in _batches(views.crops(inputs)):
-        outputs = decode([crop.inputs for crop in batch])
-        if buffer is None:
-            classes = outputs.pred_logits.shape[-1] - 1
-            buffer = outputs.pixels.new_zeros((classes, rows, width), dtype=torch.float32)
-        for crop, logits, masks in zip(
-            batch, outputs.pred_logits[-1], outputs.pred_masks, strict=True
-        ):
-            if crop.rows.last > top + rows:  # no later window covers rows above this one
-                done = crop.rows.first - top
-                yield buffer[:, :done]
-                buffer[:, : rows - done] = buffer[:, done:].clone()
-                buffer[:, rows - done :] = 0
-                top = crop.rows.first
-            _add(buffer, logits, masks, crop, top)
-    assert buffer is not None, "every view has a window"
-    yield buffer[:, : height - top].div_(views.count)
-
-
-def _add(total: Tensor, logits: Tensor, masks: Tensor, crop: Crop, above: int) -> None:
-    """Adds the weighted scores of one window to a buffer, strip by strip.
-
-    Args:
-        total: the buffer (K, rows, W).
-        logits, masks: the (class, mask) pairs of the window.
-        crop: the window.
-        above: the number of rows of the image above the buffer.
-    """
-    rows, columns = crop.rows, crop.columns
-    row_weight, column_weight = rows.weight.to(total.device), columns.weight.to(total.device)
-    size = (len(row_weight), len(column_weight))
-    left = total.shape[2] - columns.last if crop.mirrored else columns.first
-    covered, offset = (rows.covered, columns.covered), (rows.offset, columns.offset)
-    for first, strip in score_strips(logits, masks, covered, size, offset=offset):
-        part = slice(first, first + strip.shape[1])
-        strip = strip * (row_weight[part, None] * column_weight)
-        top = rows.first - above + first
-        target = total[:, top : top + strip.shape[1], left : left + size[1]]
-        target += strip.flip(-1) if crop.mirrored else strip
-
-
-def _batches(crops: Iterable[Crop]) -> Iterator[list[Crop]]:
-    """Groups successive crops of the same size, up to BATCH_PIXELS, so that none is padded."""
-    batch: list[Crop] = []
-    for crop in crops:
-        shape = crop.inputs["image"].shape
-        full = (len(batch) + 1) * shape[1] * shape[2] > BATCH_PIXELS
-        if batch and (full or batch[0].inputs["image"].shape != shape):
-            yield batch
-            batch = []
-        batch.append(crop)
-    yield batch
-
-
 def _resized(image: Tensor, scale: float) -> Tensor:
     """Resizes a picture (3, h, w) by a factor, in the same way as the test mapper."""
     size = [_scaled(length, scale) for length in image.shape[1:]]
@@ -376,6 +261,11 @@ def _resized(image: Tensor, scale: float) -> Tensor:
     return v2.functional.resize_image(
         image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
     )
+
+
+def _overlap(span: Span, panel: tuple[int, int]) -> bool:
+    """Returns whether a window has output columns in a panel."""
+    return span.first < panel[1] and span.last > panel[0]
 
 
 def _scaled(length: int, scale: float) -> int:

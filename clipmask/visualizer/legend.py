@@ -37,9 +37,15 @@ def with_legend(
     needs it.
     """
     strip = draw_legend(picture.shape[1], entries, size)
-    canvas = np.full((len(picture) + len(strip), strip.shape[1], 3), PAPER, dtype=np.uint8)
-    canvas[: len(picture), : picture.shape[1]] = picture
-    canvas[len(picture) :] = strip
+    return np.concatenate([widened(picture, strip.shape[1]), strip])
+
+
+def widened(picture: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """Returns a picture (H, W, 3) with paper at its right, up to ``width`` columns."""
+    if picture.shape[1] == width:
+        return picture
+    canvas = np.full((len(picture), width, 3), PAPER, dtype=np.uint8)
+    canvas[:, : picture.shape[1]] = picture
     return canvas
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from clipmask.errors import UserError
 from clipmask.visualizer.colors import Colors, colorize, is_background
 from clipmask.visualizer.drawing import check_opacity
-from clipmask.visualizer.legend import PAPER, Entry, draw_legend, with_legend
-from clipmask.visualizer.lettering import font_size, load_font, text_size, write
+from clipmask.visualizer.legend import PAPER, Entry, draw_legend, widened
+from clipmask.visualizer.lettering import font_size
+from clipmask.visualizer.region_names import RegionNames
 from clipmask.visualizer.strips import row_strips
 from clipmask.vocabulary import shown_names
-
-_MAX_GRID = 256  # longest side of the grid that places for names are looked for on
-_NAMES_PER_CLASS = 3  # the roomiest regions of a class that carry its name
-# of a pixel's light is left behind a name: white letters then differ from any by 6:1 or more (WCAG
-# 2)
-_SHADE = 0.35
 
 
 def class_shares(
@@ -90,32 +83,92 @@ def overlay(
         UserError: the shapes of image and labels, or the numbers of names and colours, differ; or
             the opacity is not from 0 to 1.
     """
+    if legend != "inside":
+        (height, width), strips = overlay_strips(
+            image, labels, names, colors, opacity, legend, ignore_label, paint_background
+        )
+        picture, top = np.empty((height, width, 3), np.uint8), 0
+        for strip in strips:
+            picture[top : top + len(strip)] = strip
+            top += len(strip)
+        return picture
     check(image, labels, names, colors)
     check_opacity(opacity)
-    shown_labels = labels if paint_background else without_background(labels, names)
-    picture = paint(
-        image, shown_labels, names, colors, opacity, ignore_label, region_names=legend != "inside"
+    shown = labels if paint_background else without_background(labels, names)
+    picture = paint(image, shown, names, colors, opacity, ignore_label, region_names=False)
+    entries = _entries(
+        range(len(names)), class_shares(labels, len(names), ignore_label), names, colors
     )
-    if not legend:
-        return picture
-    shares = class_shares(labels, len(names), ignore_label)
-    listed = range(len(names)) if legend == "inside" else by_share(shares)
-    shown = shown_names(names)
-    entries = [
-        Entry(colors[k], f"{shown[k]}  {shares[k]:.1f}%", f"{shown[k]}  100.0%") for k in listed
-    ]
-    if legend is True:
-        return with_legend(picture, entries, font_size(labels.shape))
     strip = draw_legend(picture.shape[1], entries, max(9, round(0.75 * font_size(labels.shape))))
     rows = len(strip)
     # else it would hide what it explains
     if strip.shape[1] == picture.shape[1] and 4 * rows <= len(picture):
-        blended = picture.copy()
         # swatches keep their colours
         shade = np.where((strip == PAPER).all(-1, keepdims=True), 0.65, 1.0)
-        blended[-rows:] = np.rint((1 - shade) * picture[-rows:] + shade * strip)
-        return blended
+        picture[-rows:] = np.rint((1 - shade) * picture[-rows:] + shade * strip)
     return picture
+
+
+def overlay_strips(
+    image: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    colors: Colors,
+    opacity: float = 0.5,
+    legend: bool = True,
+    ignore_label: int | None = None,
+    paint_background: bool = False,
+) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
+    """Draws an overlay in strips of rows, for pictures that are not in memory.
+
+    Args:
+        image, labels: as for ``overlay``; objects with ``shape``, ``dtype`` and an array's
+            ``[rows]`` (of the labels also ``[rows, columns]``) are enough.
+        names, colors, opacity, ignore_label, paint_background: as for ``overlay``.
+        legend: whether a legend is added below.
+
+    Returns:
+        The height and the width of the overlay; and its rows from the top, (n, width, 3).
+
+    Raises:
+        UserError: as for ``overlay``.
+    """
+    check(image, labels, names, colors)
+    check_opacity(opacity)
+    below = np.empty((0, image.shape[1], 3), np.uint8)
+    if legend:
+        shares = class_shares(labels, len(names), ignore_label)
+        entries = _entries(by_share(shares), shares, names, colors)
+        below = draw_legend(image.shape[1], entries, font_size(labels.shape))
+    shown = labels if paint_background else without_background(labels, names)
+
+    def rows() -> Iterator[np.ndarray]:
+        for strip in painted_strips(image, shown, names, colors, opacity, ignore_label, True):
+            yield widened(strip, below.shape[1])
+        yield below
+
+    return (len(image) + len(below), below.shape[1]), rows()
+
+
+def _entries(
+    listed: Iterable[int], shares: np.ndarray, names: Sequence[str], colors: Colors
+) -> list[Entry]:
+    """Returns the entries of a legend with the names and shares of some classes."""
+    shown = shown_names(names)
+    return [
+        Entry(colors[k], f"{shown[k]}  {shares[k]:.1f}%", f"{shown[k]}  100.0%") for k in listed
+    ]
+
+
+class _Foreground:
+    """Label ids (H, W) in which some classes are -1, which is not painted; made part by part."""
+
+    def __init__(self, labels: np.ndarray, hidden: Sequence[int]) -> None:
+        self._labels, self._hidden, self.shape = labels, hidden, labels.shape
+
+    def __getitem__(self, where: Any) -> np.ndarray:
+        part = self._labels[where]
+        return np.where(np.isin(part, self._hidden), -1, part.astype(np.int64))
 
 
 def without_background(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -123,10 +176,7 @@ def without_background(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     hidden = [place for place, name in enumerate(names) if is_background(name)]
     if not hidden or len(hidden) == len(names):
         return labels
-    shown = labels.astype(np.int16 if labels.itemsize == 1 else np.int64)
-    for rows in row_strips(shown.shape):
-        shown[rows][np.isin(shown[rows], hidden)] = -1
-    return shown
+    return cast(np.ndarray, _Foreground(labels, hidden))
 
 
 def check(image: np.ndarray, labels: np.ndarray, names: Sequence[str], colors: Colors) -> None:
@@ -173,81 +223,47 @@ def paint(
     them.
     """
     picture = np.empty(image.shape, np.uint8)
-    counts = np.zeros(len(names), np.int64)
+    strips = painted_strips(image, labels, names, colors, opacity, ignore_label, region_names)
+    for rows, strip in zip(row_strips(labels.shape), strips, strict=True):
+        picture[rows] = strip
+    return picture
+
+
+def painted_strips(
+    image: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    colors: Colors,
+    opacity: float,
+    ignore_label: int | None,
+    region_names: bool,
+) -> Iterator[np.ndarray]:
+    """Yields the rows of ``paint`` strip by strip, as ``row_strips`` divides them.
+
+    Args:
+        image, labels: see ``paint``; objects with ``shape`` and an array's ``[rows]`` are enough.
+    """
+    written = None
+    if region_names and opacity > 0:
+        written = RegionNames(labels, names, ignore_label)
     for rows in row_strips(labels.shape):
+        below = image[rows]
         ids = _painted_ids(labels[rows], len(names), ignore_label)
-        counts += np.bincount(ids[ids >= 0], minlength=len(names))
         edges = _borders(labels, rows, len(names), ignore_label)
         strength = np.where(edges, min(1.0, 1.6 * opacity), opacity) * (ids >= 0)
         mixed = colorize(ids, colors).astype(np.float32)
-        mixed -= image[rows]
+        mixed -= below
         mixed *= strength.astype(np.float32)[..., None]
-        mixed += image[rows]
-        picture[rows] = np.rint(mixed, out=mixed)
-    if region_names and opacity > 0:
-        present = np.flatnonzero(counts).tolist()
-        _write_names(picture, labels, names, present, ignore_label)
-    return picture
+        mixed += below
+        strip = np.rint(mixed, out=mixed).astype(np.uint8)
+        if written is not None:
+            written.write(strip, rows.start)
+        yield strip
 
 
 def _painted_ids(labels: np.ndarray, num_classes: int, ignore_label: int | None) -> np.ndarray:
     """Returns ids in which what is not painted is -1."""
     return np.where(is_painted(labels, num_classes, ignore_label), labels.astype(np.int64), -1)
-
-
-def _write_names(
-    picture: np.ndarray,
-    labels: np.ndarray,
-    names: Sequence[str],
-    present: Sequence[int],
-    ignore_label: int | None,
-) -> None:
-    """Writes the names of the classes that are ``present`` into their regions, upon ``picture``."""
-    shown = shown_names(names)
-    font = load_font(max(9, round(0.9 * font_size(labels.shape))), shown)
-    step = -(-max(labels.shape) // _MAX_GRID)
-    grid = labels[step // 2 :: step, step // 2 :: step]
-    ids = _painted_ids(grid, len(names), ignore_label)
-    written = [
-        (place, shown[k], plate)
-        for k in present
-        if shown[k]
-        for plate in [_plate(text_size(shown[k], font))]
-        for place in _places(ids == k, step, plate)
-    ]
-    for place, _, plate in written:
-        _darken(picture, place, plate)
-    for place, name, plate in written:
-        room = (plate[0] + 2 * plate[1], 3 * plate[1])
-        (left, top), part = _around(picture, place, room)
-        if part.size:
-            canvas = Image.fromarray(part)
-            at = place[0] - left, place[1] - top
-            write(ImageDraw.Draw(canvas), at, name, font, (255, 255, 255))
-            part[...] = canvas
-
-
-def _plate(text: tuple[float, float]) -> tuple[float, float]:
-    """Returns width and height of what lies behind a text of ``text``: it and a margin."""
-    return text[0] + 0.6 * text[1], 1.4 * text[1]
-
-
-def _darken(picture: np.ndarray, middle: tuple[float, float], size: tuple[float, float]) -> None:
-    """Lays a plate of shade, (width, height), on which white can be read whatever lies below."""
-    _, plate = _around(picture, middle, size)
-    plate[...] = np.rint(_SHADE * plate)
-
-
-def _around(
-    picture: np.ndarray, middle: tuple[float, float], size: tuple[float, float]
-) -> tuple[tuple[int, int], np.ndarray]:
-    """Returns the part of a picture around a place, (width, height) in ``size``, and its left and
-    top.
-    """
-    left, right = (round(middle[0] + side * size[0] / 2) for side in (-1, 1))
-    top, bottom = (round(middle[1] + side * size[1] / 2) for side in (-1, 1))
-    left, top = max(0, left), max(0, top)
-    return (left, top), picture[top:bottom, left:right]
 
 
 def _borders(
@@ -266,35 +282,3 @@ def _borders(
     if width > 1:
         edges = ndimage.binary_dilation(edges, iterations=width - 1)
     return edges[rows.start - first :][: rows.stop - rows.start]
-
-
-def _places(
-    region: np.ndarray, step: int, plate: tuple[float, float]
-) -> Iterator[tuple[float, float]]:
-    """Yields where in the parts of a region a plate (width, height) fits, (x, y) of its middle.
-
-    The roomiest parts come first, and in each the place that is farthest from the border, in widths
-    of the plate across and heights down. A coarse grid is enough for that: ``region`` holds every
-    ``step``-th pixel of every ``step``-th row.
-    """
-    box = ndimage.find_objects(region.astype(np.uint8), 1)[0]
-    if box is None:
-        return
-    corner = np.array([box[0].start - 1, box[1].start - 1])
-    # around the region, and beyond the picture, there is no room either
-    coarse = np.pad(region[box], 1)
-    cells = tuple(2 * math.ceil(side / 2 / step) + 1 for side in plate[::-1])
-    fits = ndimage.minimum_filter(coarse, cells, mode="constant")
-    if not fits.any():
-        return
-    room = (
-        ndimage.distance_transform_edt(coarse, sampling=(step / plate[1], step / plate[0])) * fits
-    )
-    numbers, _ = ndimage.label(coarse)
-    parts = [numbers == number for number in np.unique(numbers[fits])]
-    largest = np.array([room[part].max() for part in parts])
-    for number in np.argsort(-largest, kind="stable")[:_NAMES_PER_CLASS]:
-        # a long region has many such places
-        ridge = np.argwhere(parts[number] & (room > 0.97 * largest[number])) + corner
-        y, x = ridge[np.argmin(np.square(ridge - ridge.mean(axis=0)).sum(axis=1))]
-        yield float(x * step + step // 2), float(y * step + step // 2)

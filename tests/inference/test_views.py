@@ -19,17 +19,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipmask import ClipMask, build_model
 from clipmask.errors import UserError
-from clipmask.inference import views as views_module
+from clipmask.inference import blending
+from clipmask.inference.blending import augmented_labels, augmented_scores
 from clipmask.inference.views import (
     ClipMaskWithViews,
     Crop,
     Views,
-    augmented_labels,
-    augmented_scores,
-    spans,
-    windows,
     with_views,
 )
+from clipmask.inference.windows import spans, windows
 from clipmask.modeling import class_maps
 from clipmask.modeling.mask_decoder import DecoderOutput
 from tests.closeness import assert_best, assert_same
@@ -249,14 +247,14 @@ def test_few_windows_at_a_time_and_all_keys_with_each(monkeypatch: pytest.Monkey
     together = augmented_scores(model, inputs, ALL)
     first, model.seen = model.seen, []
     assert max(len(batch) for batch in first) > 4
-    monkeypatch.setattr(views_module, "BATCH_PIXELS", 4 * 32 * 48 + 1)
+    monkeypatch.setattr(blending, "BATCH_PIXELS", 4 * 32 * 48 + 1)
     torch.testing.assert_close(augmented_scores(model, inputs, ALL), together, rtol=0, atol=1e-6)
     assert sum(map(len, model.seen)) == sum(map(len, first))
     assert max(map(len, model.seen)) == 4
     for batch in model.seen:
         assert len({one["image"].shape for one in batch}) == 1
         assert all({**one, "image": image} == inputs for one in batch)
-    monkeypatch.setattr(views_module, "BATCH_PIXELS", 1)
+    monkeypatch.setattr(blending, "BATCH_PIXELS", 1)
     model.seen = []
     augmented_scores(model, inputs, Views(flip=True))
     assert [len(batch) for batch in model.seen] == [1, 1]
@@ -266,7 +264,7 @@ def test_few_windows_at_a_time_and_all_keys_with_each(monkeypatch: pytest.Monkey
 @torch.no_grad()
 def test_one_buffer_and_no_full_size_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(class_maps, "STRIP_ELEMENTS", 2**14)
-    monkeypatch.setattr(views_module, "BATCH_PIXELS", 64 * 64)
+    monkeypatch.setattr(blending, "BATCH_PIXELS", 64 * 64)
     full, largest = set[int](), 0
 
     class Watch(TorchDispatchMode):
@@ -313,10 +311,10 @@ def test_labels_of_a_tall_picture_need_the_scores_of_a_window_s_rows(
             return result
 
     with Watch():
-        labels = augmented_labels(model, inputs, views)
+        labels = augmented_labels(model, inputs, views, 7)
     assert_best(labels, scores)
     assert largest == views.most_rows(inputs) < target[0]
-    assert augmented_labels(model, inputs, Views((scale, 1.0), window=(32, 48))).shape == target
+    assert augmented_labels(model, inputs, Views((scale, 1.0), window=(32, 48)), 7).shape == target
 
 
 @pytest.mark.parametrize(
