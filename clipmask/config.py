@@ -321,6 +321,8 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     # (height, width), pixels of the image as the model sees it
     cfg.TEST.SLIDING_WINDOW.SIZE = [512, 1024]
     cfg.TEST.SLIDING_WINDOW.OVERLAP = 0.25  # share of a window that lies in the next, at least
+    # picture files of more pixels are read window by window; 0: all are
+    cfg.TEST.SLIDING_WINDOW.FROM_FILE_ABOVE = 100000000
     # validation images drawn (input, truth, prediction) at each evaluation
     cfg.TEST.NUM_PICTURES = 4
     # wandb and mlflow, installed by you: where metrics go beside metrics.json and TensorBoard

@@ -198,6 +198,7 @@ RANGES: Mapping[str, Rule] = {
     # one cell of the coarsest scale
     "TEST.SLIDING_WINDOW.SIZE": Each(Number(32, below=True, whole=True), 2),
     "TEST.SLIDING_WINDOW.OVERLAP": _BELOW_ONE,
+    "TEST.SLIDING_WINDOW.FROM_FILE_ABOVE": _COUNT_OR_NONE,
     "SEED": Number(high=2**62),
     "VIS_PERIOD": _COUNT_OR_NONE,
     "TRACKERS": Each(OneOf(("wandb", "mlflow")), empty=True),

@@ -55,8 +55,6 @@ class PictureFile:
         self.shape = (*size, image_format.channels)
         self.place: Sequence[Any] = () if self._orientation in UPRIGHT else self._reader.place
         self._held = (0, np.empty((0, *self.shape[1:]), np.uint8))
-        if image_format.percentiles is not None:
-            self._format = image_format.of_counts(self._count_values())
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -84,6 +82,8 @@ class PictureFile:
 
     def _read(self, rows: slice) -> NDArray[np.uint8]:
         """Reads rows of the upright picture."""
+        if self._format.percentiles is not None:
+            self._format = self._format.of_counts(self._count_values())
         values = self._values(rows)
         if self._format.scales or self._format.bands or values.dtype == np.uint8:
             return self._format.to_8_bits(values)
@@ -100,16 +100,7 @@ class PictureFile:
         return np.ascontiguousarray(UPRIGHT.get(self._orientation, np.asarray)(values))
 
     def _count_values(self) -> NDArray[np.int64]:
-        """Returns how often the picture has each value, (65536,).
-
-        Raises:
-            NotInParts: the values are not whole numbers of up to 16 bits.
-        """
-        if self._reader.dtype not in (np.uint8, np.uint16):
-            raise NotInParts(
-                f"image {self.path}: percentiles of {self._reader.dtype} values need the whole"
-                " picture; set image_range to [low, high]"
-            )
+        """Returns how often the picture has each value, (65536,)."""
         counts = np.zeros(2**16, np.int64)
         tall = max(LEAST_ROWS, self._reader.tall)
         for top in range(0, self.shape[0], tall):
@@ -128,6 +119,11 @@ class PictureFile:
             raise UserError(
                 f"image {self.path}: holds {reader.dtype} values; set image_range, the values that"
                 " become black and white"
+            )
+        if self._format.percentiles is not None and reader.dtype not in (np.uint8, np.uint16):
+            raise NotInParts(
+                f"image {self.path}: percentiles of {reader.dtype} values need the whole picture;"
+                " set image_range to [low, high]"
             )
         if bands is not None:
             if max(bands) > reader.channels:

@@ -19,12 +19,21 @@ from torch import Tensor
 from clipmask.config import load_cfg, stored_cfg
 from clipmask.data import TestMapper
 from clipmask.data.image_format import PLAIN, ImageFormat, shown
+from clipmask.data.picture_file import PictureFile
 from clipmask.device import resolve_device
 from clipmask.errors import MissingText, UserError
 from clipmask.inference.batches import in_parts
 from clipmask.inference.classes import Classes, check_colors, choose_colors
 from clipmask.inference.exported import ExportedModel
 from clipmask.inference.folding import prepare_for_inference
+from clipmask.inference.from_file import (
+    NoScores,
+    OnWindow,
+    ignore_windows,
+    open_large,
+    segment_file,
+)
+from clipmask.inference.large import LargeSegmentation, ShownFile
 from clipmask.inference.loading import load_model
 from clipmask.inference.pixels import Picture, to_pixels
 from clipmask.inference.runtimes import OPENERS
@@ -378,8 +387,13 @@ class Predictor:
         text: str | Sequence[str] | None = None,
         vocabulary: Vocabulary | Sequence[str] | None = None,
         scores: bool = False,
+        in_memory: bool = False,
+        on_window: OnWindow = ignore_windows,
     ) -> Iterator[Segmentation]:
         """Segments pictures one after the other, with at most one batch of them in memory.
+
+        With sliding windows, files of more than TEST.SLIDING_WINDOW.FROM_FILE_ABOVE pixels are read
+        window by window, and their results are ``LargeSegmentation``.
 
         Args:
             images: as for a call; the iterable may be endless.
@@ -391,7 +405,11 @@ class Predictor:
             text: as for a call.
             vocabulary: as for a call. A later ``set_vocabulary`` has no effect on this iterator.
             scores: True: the results store their scores, 4 bytes per class and pixel; without
-                stored scores, ``Segmentation.scores`` runs the model again.
+                stored scores, ``Segmentation.scores`` runs the model again. Pictures are then in
+                memory.
+            in_memory: True: no picture is read window by window.
+            on_window: a function that is called with the numbers of windows done and in all, while
+                a picture is read window by window.
 
         Returns:
             An iterator over the results, in the order of the pictures.
@@ -411,23 +429,51 @@ class Predictor:
         segment = functools.partial(
             self._segment, smoothing=smoothing, extra=extra, scores=scores, classes=classes
         )
-        return self._in_batches(images, segment, on_error)
+        segment_large = functools.partial(
+            self._segment_large, extra=extra, classes=classes, on_window=on_window
+        )
+        wishes = {"a result with scores": scores, "a comparison": in_memory}
+        whole = next((what for what, wished in wishes.items() if wished), "")
+        return self._in_batches(images, segment, segment_large, whole, on_error)
+
+    def size_in_parts(self, image: Picture) -> tuple[int, int] | None:
+        """Returns the (H, W) of a picture that is read window by window; None for any other.
+
+        Raises:
+            UserError: the picture has more than INPUT.MAX_PIXELS pixels and can't be read so.
+        """
+        file = self._open_large(image)
+        return None if file is None else (file.shape[0], file.shape[1])
+
+    def _open_large(self, image: Picture, whole: str = "") -> PictureFile | None:
+        return open_large(image, self._segmenter, self.cfg, self.image_format, whole)
 
     def _in_batches(
         self,
         images: Iterable[Picture],
         segment: Callable[[Sequence[tuple[str | None, NDArray[np.uint8]]]], Iterator[Segmentation]],
+        segment_large: Callable[[PictureFile], Segmentation],
+        whole: str,
         on_error: Callable[[Picture, UserError], object] | None,
     ) -> Iterator[Segmentation]:
         """Reads pictures, and segments successive pictures of the same size together."""
         batch: list[tuple[str | None, NDArray[np.uint8]]] = []
         for image in images:
             try:
-                pixels = to_pixels(image, self.image_format, self.cfg.INPUT.MAX_PIXELS)
+                large = self._open_large(image, whole)
+                if large is not None:
+                    yield from segment(batch) if batch else ()
+                    batch = []
+                    result = segment_large(large)
+                else:
+                    pixels = to_pixels(image, self.image_format, self.cfg.INPUT.MAX_PIXELS)
             except UserError as error:
                 if on_error is None:
                     raise
                 on_error(image, error)
+                continue
+            if large is not None:
+                yield result
                 continue
             if batch and (len(batch) == self.batch_size or batch[0][1].shape != pixels.shape):
                 yield from segment(batch)
@@ -481,6 +527,29 @@ class Predictor:
                 self.server_ids,
                 self.drawing,
             )
+
+    def _segment_large(
+        self,
+        file: PictureFile,
+        *,
+        extra: Mapping[str, Any],
+        classes: Classes,
+        on_window: OnWindow,
+    ) -> Segmentation:
+        """Segments a picture that is read window by window."""
+        segmenter = cast(ClipMaskWithViews, self._segmenter)
+        stored = segment_file(segmenter, file, self._mapper, extra, on_window)
+        return LargeSegmentation(
+            cast(NDArray[np.uint8], ShownFile(file)),
+            stored.mapped(),
+            classes.names,
+            classes.colors,
+            os.fspath(file.path),
+            NoScores(file),
+            self.server_ids,
+            self.drawing,
+            _stored=stored,
+        )
 
     @property
     def _device(self) -> str:

@@ -19,6 +19,7 @@ from scipy import ndimage
 from clipmask.errors import UserError
 from clipmask.evaluation.scores import count_pixels, scores
 from clipmask.visualizer import Drawing, class_pixels, class_shares, colorize, comparison, overlay
+from clipmask.visualizer.strips import row_strips
 from clipmask.vocabulary import shown_names
 
 # the kinds of files that a segmentation can be saved as
@@ -58,6 +59,11 @@ class Segmentation:
         listed = ", ".join(f"{name} {share:.1f}%" for name, share in shares if share > 0)
         return f"Segmentation({self.source or 'pixels'}, {width}x{height}: {listed})"
 
+    @property
+    def _ids(self) -> NDArray[Any]:
+        """The labels, for passes over all of them in strips of rows."""
+        return self.labels
+
     def scores(self) -> NDArray[np.float32]:
         """Returns the score of each class at each pixel, float32 (K, H, W), 0 or more.
 
@@ -73,12 +79,12 @@ class Segmentation:
     @property
     def pixels(self) -> NDArray[np.int64]:
         """The number of pixels of each class, (K,)."""
-        return class_pixels(self.labels, len(self.names))
+        return class_pixels(self._ids, len(self.names))
 
     @property
     def shares(self) -> dict[str, float]:
         """The percentage of pixels of each class, by class name."""
-        shares = class_shares(self.labels, len(self.names))
+        shares = class_shares(self._ids, len(self.names))
         return {name: float(share) for name, share in zip(self.names, shares, strict=True)}
 
     def overlay(
@@ -97,7 +103,7 @@ class Segmentation:
         """
         return overlay(
             self.image,
-            self.labels,
+            self._ids,
             self.names,
             self.colors,
             self.drawing.opacity if opacity is None else opacity,
@@ -139,7 +145,7 @@ class Segmentation:
         """
         height, width = self.labels.shape
         pixels = self.pixels
-        boxes = ndimage.find_objects(self.labels + self.labels.dtype.type(1), len(self.names))
+        boxes = _boxes(self._ids, len(self.names))
         summary: dict[str, Any] = {
             "source": self.source,
             "width": width,
@@ -153,7 +159,7 @@ class Segmentation:
                 "name": name,
                 "pixels": int(pixels[k]),
                 "share": round(100 * float(pixels[k]) / self.labels.size, 4),
-                "box": _box(boxes[k]),
+                "box": boxes[k],
             }
             if self.names[k] in self.server_ids:
                 entry["server_id"] = self.server_ids[self.names[k]]
@@ -210,7 +216,9 @@ class Segmentation:
         write = self._writer(what, opacity, truth)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(path)
+            _write_whole(path, write)
+        except UserError:
+            raise
         # Pillow raises these for a suffix that it does not know, or can't write
         except (ValueError, KeyError) as error:
             raise UserError(
@@ -257,6 +265,18 @@ class Segmentation:
         return stream.getvalue()
 
 
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file under another name first, so that an interrupted one never has its name."""
+    path = Path(os.path.realpath(path))  # a link stays one
+    partial = path.with_name(f".{path.stem[:100]}.{os.getpid()}.partial{path.suffix}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def result_name(stem: str, what: str) -> str:
     """Returns the file name of a result, such as ``a_overlay.png`` or ``a_classes.json``.
 
@@ -297,12 +317,19 @@ def server_id_table(
     return np.array(ids, dtype=np.min_scalar_type(max(ids)))
 
 
-def _box(region: tuple[slice, ...] | None) -> list[int] | None:
-    """Returns ``[left, top, right, bottom]`` of the rows and columns of a region."""
-    if region is None:
-        return None
-    rows, columns = region
-    return [columns.start, rows.start, columns.stop, rows.stop]
+def _boxes(labels: NDArray[Any], num_classes: int) -> list[list[int] | None]:
+    """Returns ``[left, top, right, bottom]`` of each class; None for a class without pixels."""
+    boxes: list[list[int] | None] = [None] * num_classes
+    for strip in row_strips(labels.shape):
+        part = labels[strip]
+        for k, region in enumerate(ndimage.find_objects(part + part.dtype.type(1), num_classes)):
+            if region is not None:
+                rows, columns = region
+                top, bottom = (strip.start + row for row in (rows.start, rows.stop))
+                left, first, right, _ = boxes[k] or [columns.start, top, columns.stop, bottom]
+                left, right = min(left, columns.start), max(right, columns.stop)
+                boxes[k] = [left, first, right, bottom]
+    return boxes
 
 
 def _number(value: float) -> float | None:

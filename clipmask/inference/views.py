@@ -217,7 +217,7 @@ class ClipMaskWithViews(nn.Module):
         yield from label_blocks(decode, inputs, self.views, classes)
 
     def _classes(self, inputs: dict[str, Any]) -> int:
-        return len(inputs.get("vocabulary", self.model.vocabulary).names)
+        return len(inputs.get("vocabulary", self.model.vocabulary))
 
     def _scores(self, inputs: dict[str, Any]) -> Tensor:
         self._check()

@@ -6,7 +6,7 @@ Pixels whose label is no class, or an ``ignore_label``, are left unpainted and c
 from clipmask.visualizer.colors import Colors, colorize, palette
 from clipmask.visualizer.compare import comparison, error_map
 from clipmask.visualizer.drawing import Drawing
-from clipmask.visualizer.overlay import class_pixels, class_shares, overlay
+from clipmask.visualizer.overlay import class_pixels, class_shares, overlay, overlay_strips
 
 __all__ = [
     "Colors",
@@ -17,5 +17,6 @@ __all__ = [
     "comparison",
     "error_map",
     "overlay",
+    "overlay_strips",
     "palette",
 ]

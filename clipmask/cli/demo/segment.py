@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from clipmask.cli.demo.inputs import Input
 from clipmask.cli.demo.truth import LabelledPictures
+from clipmask.cli.interrupts import interrupted_by_signals
 from clipmask.cli.written import OwnResults
 from clipmask.data.file_names import result_names
 from clipmask.errors import UserError
@@ -22,6 +24,7 @@ from clipmask.escaping import escaped
 from clipmask.film.video import CODECS
 from clipmask.inference import Picture, Predictor, Segmentation
 from clipmask.inference.segmentation import ENDINGS, result_name, server_id_table
+from clipmask.inference.strip_files import check_suffix
 from clipmask.paths import user_path
 
 # the form of a file's suffix; the ends of folder names such as model.v2 and run1.5 don't match
@@ -52,10 +55,39 @@ class Tally:
         return ", ".join(parts)
 
 
-def progress_bar(total: int | None, unit: str) -> tqdm:
-    """Returns a progress bar on stderr."""
-    interval = 0.1 if sys.stderr.isatty() else 30.0  # in a file, each update is a new line
-    return tqdm(total=total, unit=f" {unit}", desc="segmenting", mininterval=interval)
+def progress_bar(total: int | None, unit: str, *, inner: bool = False) -> tqdm:
+    """Returns a progress bar on stderr; an inner one is below another, and vanishes at its end."""
+    terminal = sys.stderr.isatty()
+    interval = 0.1 if terminal else 30.0  # in a file, each update is a new line
+    return tqdm(
+        total=total,
+        unit=f" {unit}",
+        desc="one picture" if inner else "segmenting",
+        mininterval=interval,
+        leave=not inner,
+        position=1 if inner and terminal else None,
+    )
+
+
+class WindowsBar:
+    """A progress bar for the windows of one large picture after the other."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Shows how many windows of the picture are done, of how many."""
+        if self._bar is None:
+            self._bar = progress_bar(total, "windows", inner=True)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def segment_pictures(
@@ -107,16 +139,32 @@ def segment_pictures(
     predictor = load()
     if "server_ids" in kinds:
         server_id_table(predictor.names, predictor.server_ids)
+    in_memory = "scores" in kinds or "comparison" in kinds
+    if not in_memory:
+        large = _name_large(predictor, paths, targets, kinds, single)
+        own.refuse_others(itertools.chain.from_iterable(targets[path] for path in large))
     broken: list[str] = []
     tally = Tally(predictor.names)
-    with own, progress_bar(len(paths), "images") as bar:
+    with (
+        own,
+        interrupted_by_signals(),
+        progress_bar(len(paths), "images") as bar,
+        closing(WindowsBar()) as windows,
+    ):
 
         def report(picture: Picture, error: UserError) -> None:
             broken.append(str(picture))
             bar.write(escaped(f"skipped: {error}"), file=sys.stderr)
             bar.update()
 
-        for result in predictor.stream(paths, on_error=report, scores="scores" in kinds):
+        results = predictor.stream(
+            paths,
+            on_error=report,
+            scores="scores" in kinds,
+            in_memory=in_memory,
+            on_window=windows,
+        )
+        for result in results:
             try:
                 truth = None if dataset is None else dataset.truth(result)
             except UserError as error:
@@ -139,6 +187,43 @@ def segment_pictures(
         names = escaped(", ".join(broken))
         print(f"{len(broken)} of {len(paths)} could not be read: {names}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def _name_large(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    targets: dict[str, list[Path]],
+    kinds: Sequence[str],
+    single: bool,
+) -> list[str]:
+    """Names the results of pictures that are read window by window: as TIFF in a folder.
+
+    Args:
+        predictor: it decides which pictures are read so.
+        paths: the pictures.
+        targets: picture -> its results; names in a folder are changed.
+        kinds: the kinds of results.
+        single: whether the user named the file of the result.
+
+    Returns:
+        The pictures that are read window by window.
+
+    Raises:
+        UserError: the file that the user named can't be written part by part.
+    """
+    large = []
+    for path in paths:
+        with suppress(UserError):  # the loop over the pictures reports it
+            size = predictor.size_in_parts(path)
+            if size is not None:
+                large.append((str(path), size))
+    for name, size in large:
+        for number, kind in enumerate(kinds):
+            if kind not in ENDINGS:
+                if not single:
+                    targets[name][number] = targets[name][number].with_suffix(".tif")
+                check_suffix(targets[name][number], size)
+    return [name for name, _ in large]
 
 
 def output_path(text: str) -> Path:
