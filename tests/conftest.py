@@ -90,19 +90,25 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run share, for what only one of them makes, under a
+    lock.
+    """
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture(scope="session")
+def scenes(common: Path) -> Path:
     """The folder of toy_street, drawn once for all processes of a test run."""
     from filelock import FileLock
 
     from clipmask.data.toy.dataset import load_toy_street
 
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    with FileLock(root / "scenes.lock"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPMASK_DATASETS", str(root))
+    with FileLock(common / "scenes.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPMASK_DATASETS", str(common))
         load_toy_street("train")
-    return root / "toy_street"
+    return common / "toy_street"
 
 
 @pytest.fixture

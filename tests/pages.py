@@ -6,11 +6,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.conftest import PATIENCE, ROOT
+from tests.forked import run_forked
 
 # Makes any training of a page a matter of seconds that needs no download.
 SHORT = [
@@ -85,15 +84,6 @@ def run(command: list[str], folder: Path, implementation: str = "builtin") -> st
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_DATASETS")}
     places = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment |= {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "CLIPMASK_D2": implementation}
-    command = [sys.executable, *command[1:]] if command[0] == "python" else command
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}\n{result.stderr}"
-    return result.stdout + result.stderr
+    status, printed = run_forked(command, folder, environment, PATIENCE)
+    assert status == 0, f"{shlex.join(command)}\n{printed}"
+    return printed

@@ -29,7 +29,7 @@ from clipmask.weights.checkpoint import (
     trained_vocabularies,
 )
 from clipmask.weights.licenses import START, UNKNOWN, License, checkpoint_licenses, phrase
-from clipmask.weights.stored import stored_values
+from clipmask.weights.stored import stored_values, unseen_differences
 
 logger = logging.getLogger(__name__)
 
@@ -174,14 +174,25 @@ def load_same_model(
     load_weights(model, weights, source)
 
 
-def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
+def warn_of_another_network(checkpoint: Mapping[str, Any], cfg: CfgNode, source: str) -> None:
+    """Warns if the weights of a checkpoint fit, but the config makes another network of them."""
+    if changed := unseen_differences(checkpoint, cfg):
+        logger.warning(
+            "%s was trained with other values of keys that change what its weights compute; scores"
+            " suffer unless that is intended: %s",
+            source,
+            "; ".join(changed),
+        )
+
+
+def start_from(model: ClipMask, source: str, cfg: CfgNode) -> list[License]:
     """Loads those weights of another run that fit. T is not loaded if it has other names or came
     from another source of text.
 
     Args:
         model: changed in place.
         source: path of the checkpoint.
-        clip: this run's MODEL.CLIP.
+        cfg: this run's config.
 
     Returns:
         The licences that the checkpoint stands under, and so what starts from it too.
@@ -210,7 +221,7 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
         context = weights.get("text.learner.context")
         if context is not None and context.ndim > 2:  # (K, M, W), each class its own
             stays.add("text.learner.context")
-    elif not _same_text(checkpoint, clip, model.vocabularies):
+    elif not _same_text(checkpoint, cfg.MODEL.CLIP, model.vocabularies):
         why = "those of the file come from another source or other prompts"
     stays = stays & weights.keys() if why else set()
     left_out = load_weights(
@@ -232,6 +243,7 @@ def start_from(model: ClipMask, source: str, clip: CfgNode) -> list[License]:
         )
     for line in _grouped(item for item in left_out if item.name not in stays):
         logger.info("  %s", line)
+    warn_of_another_network(checkpoint, cfg, source)
     return [item._replace(role=START) for item in licenses] or [
         License(START, Path(source).name, UNKNOWN)
     ]

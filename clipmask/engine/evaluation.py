@@ -23,7 +23,12 @@ from clipmask.d2 import DatasetEvaluator, SemSegEvaluator
 from clipmask.data import build_test_loader, label_reader
 from clipmask.data.catalog import class_names
 from clipmask.data.guarded import read_by_format
-from clipmask.engine.assembly import assemble, evaluated_vocabularies, load_same_model
+from clipmask.engine.assembly import (
+    assemble,
+    evaluated_vocabularies,
+    load_same_model,
+    warn_of_another_network,
+)
 from clipmask.engine.channels import fit_channels
 from clipmask.engine.folder import newest_checkpoint, run_folder
 from clipmask.engine.launch import is_main_process, launched
@@ -340,6 +345,7 @@ def evaluate_checkpoint(
         trained = trained_vocabularies(checkpoint) or (tested[cfg.DATASETS.TEST[0]],)
         model = assemble(cfg, fabric, trained, str(source), checkpoint).to(fabric.device)
         load_same_model(model, checkpoint, checkpoint["model"], str(source))
+        warn_of_another_network(checkpoint, cfg, str(source))
         logger.info("evaluating %s on %s", source, fabric.device)
         results: Results = {}
         for name in cfg.DATASETS.TEST:  # before any is scored: their names may not be had

@@ -20,10 +20,11 @@ from clipmask.engine.assembly import (
 from clipmask.engine.channels import fit_channels
 from clipmask.engine.folder import newest_checkpoint, set_aside
 from clipmask.engine.random_state import draw_seed, seed_everything
-from clipmask.engine.state import TrainingState, differences, trained_weights
+from clipmask.engine.state import TrainingState, trained_weights
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint, write_atomically
 from clipmask.weights.licenses import License
+from clipmask.weights.stored import differences
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def prepare(
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
     started: list[License] = []
     if checkpoint is None and cfg.MODEL.WEIGHTS:
-        started = start_from(model, cfg.MODEL.WEIGHTS, cfg.MODEL.CLIP)
+        started = start_from(model, cfg.MODEL.WEIGHTS, cfg)
     # one process of a machine asks CLIP, the others find its cache
     with fabric.rank_zero_first(local=True):
         model.prepare()

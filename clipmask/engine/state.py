@@ -223,21 +223,6 @@ def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return checkpoint["model"] if ema is None else ema["trained"]
 
 
-def differences(checkpoint: dict[str, Any], cfg: CfgNode) -> list[str]:
-    """Returns ``KEY before -> now`` for each value of a checkpoint's config that ``cfg`` has
-    otherwise.
-
-    OUTPUT_DIR, SEED and the keys that came after the checkpoint are left out.
-    """
-    before, now = stored_values(checkpoint), stored_values({"config": dump_cfg(cfg)})
-    keys = [
-        key
-        for key in now
-        if key in before and before[key] != now[key] and key not in ("OUTPUT_DIR", "SEED")
-    ]
-    return [f"{key} {before[key]} -> {now[key]}" for key in keys]
-
-
 def _position(checkpoint: dict[str, Any]) -> int:
     """How many samples a run had trained on; earlier checkpoints tell their steps and batch
     size.

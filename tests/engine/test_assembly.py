@@ -111,7 +111,7 @@ def test_what_belongs_to_the_names_of_other_classes_stays_behind(
     path = tmp_path / "x.pth"
     save_checkpoint(path, {"model": source.state_dict(), "class_names": ["a", "b"]})
     for model in (target, same):
-        start_from(model, str(path), get_cfg().MODEL.CLIP)
+        start_from(model, str(path), get_cfg())
 
     def taken(model: WithText) -> list[str]:
         return [
@@ -141,7 +141,7 @@ def test_what_is_taken_and_what_stays_behind_is_told_in_a_few_lines(
     model = build_model(small_cfg, ("house;home", "field"))
     caplog.set_level("INFO", "clipmask")
     caplog.clear()
-    start_from(model, str(path), small_cfg.MODEL.CLIP)
+    start_from(model, str(path), small_cfg)
     lines = [record.getMessage() for record in caplog.records]
     stored, own = load_checkpoint(path)["model"], model.state_dict()
     taken = [
@@ -177,7 +177,7 @@ def test_text_of_other_prompts_is_computed(tmp_path: Path, small_cfg: CfgNode) -
     ]:
         metadata = {"stuff_classes": NAMES, "class_prompts": prompts}
         model = build_model(small_cfg, [Vocabulary.from_metadata(metadata)])
-        start_from(model, str(path), small_cfg.MODEL.CLIP)
+        start_from(model, str(path), small_cfg)
         assert torch.equal(model.text.embedding, stored) is same
 
 
@@ -196,11 +196,40 @@ def test_text_from_another_source_is_computed(
     path = write_checkpoint(tmp_path / "x.pth", small_cfg)
     stored = load_checkpoint(path)["model"]["text.embedding"]
     for changed in (False, True):
-        clip = small_cfg.MODEL.CLIP.clone()
+        cfg = small_cfg.clone()
+        clip = cfg.MODEL.CLIP
         clip[key] = value if changed else clip[key]
         clip[key] = (
             "elsewhere.npz" if changed and clip[key] == small_cfg.MODEL.CLIP[key] else clip[key]
         )
         model = build_model(small_cfg, NAMES)
-        start_from(model, str(path), clip)
+        start_from(model, str(path), cfg)
         assert torch.equal(model.text.embedding, stored) is not changed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "warned"),
+    [
+        ("MODEL.CLIPMASK.NUM_HEADS", 1, True),
+        ("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], True),
+        ("INPUT.FORMAT", "BGR", True),
+        ("SOLVER.BASE_LR", 0.5, False),
+        ("OUTPUT_DIR", "elsewhere", False),
+    ],
+)
+def test_weights_that_fit_another_network_are_warned_of(
+    tmp_path: Path,
+    small_cfg: CfgNode,
+    caplog: pytest.LogCaptureFixture,
+    key: str,
+    value: object,
+    warned: bool,
+) -> None:
+    """The same shapes with other heads or pixel statistics compute something else."""
+    path = write_checkpoint(tmp_path / "x.pth", small_cfg)
+    cfg = small_cfg.clone()
+    cfg.merge_from_list([key, value])
+    caplog.set_level("WARNING", "clipmask")
+    start_from(build_model(cfg, NAMES), str(path), cfg)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [key in warning for warning in warnings] == [True] * warned
