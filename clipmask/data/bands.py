@@ -14,27 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipmask.data.opening import check_pixels, open_header
 from clipmask.errors import UserError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 
-def read_bands(path: str | os.PathLike[str], bands: Sequence[int]) -> NDArray[Any]:
+def read_bands(
+    path: str | os.PathLike[str], bands: Sequence[int], max_pixels: int = 0
+) -> NDArray[Any]:
     """Reads chosen bands of a picture.
 
     Args:
         path: a TIFF file, whose bands may be stored as planes or pixel by pixel; or any other file
             that Pillow reads, whose channels are the bands (of RGBA, the fourth is the opacity).
         bands: the numbers of the bands, which count from 1, in the order of the result.
+        max_pixels: INPUT.MAX_PIXELS, the largest number of pixels allowed; 0: no limit.
 
     Returns:
         (H, W, len(bands)), in the number type of the file.
 
     Raises:
-        UserError: the file is missing or damaged, it has no such band, or tifffile is not
-            installed.
+        UserError: the file is missing, damaged or too large, it has no such band, or tifffile is
+            not installed.
     """
-    values = _all_bands(path) if _is_tiff(path) else _channels(path)
+    values = _all_bands(path, max_pixels) if _is_tiff(path) else _channels(path, max_pixels)
     count = values.shape[-1]
     if max(bands) > count:
         raise UserError(
@@ -74,13 +78,16 @@ def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
         raise UserError(f"image {path}: is no TIFF file that can be read ({error})") from error
 
 
-def _all_bands(path: str | os.PathLike[str]) -> NDArray[Any]:
+def _all_bands(path: str | os.PathLike[str], max_pixels: int = 0) -> NDArray[Any]:
     """Returns (H, W, bands): the first page, or several pages that hold one band each."""
     tifffile = _library(path)
     try:
         with tifffile.TiffFile(path) as file:
-            series = file.series[0]
+            page, series = file.pages[0], file.series[0]
+            check_pixels(f"image {path}", (page.imagewidth, page.imagelength), max_pixels)
             values, axes = series.asarray(), series.axes
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"image {path}: no such file") from error
     # tifffile raises exceptions of many types for damaged files
@@ -101,11 +108,14 @@ def _is_tiff(path: str | os.PathLike[str]) -> bool:
     return str(path).lower().endswith(TIFF_SUFFIXES)
 
 
-def _channels(path: str | os.PathLike[str]) -> NDArray[Any]:
+def _channels(path: str | os.PathLike[str], max_pixels: int) -> NDArray[Any]:
     """Returns (H, W, channels) of a file that Pillow reads, with the values of the file."""
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
+            check_pixels(f"image {path}", image.size, max_pixels)
             values = np.asarray(image.convert("RGBA") if "P" in image.mode else image)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"image {path}: no such file") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -16,9 +16,9 @@ from PIL import Image, UnidentifiedImageError
 
 from clipmask.data.bands import TIFF_SUFFIXES
 from clipmask.data.image_format import PLAIN, ImageFormat
+from clipmask.data.opening import open_header
 from clipmask.data.orientation import ORIENTATION_TAG, UPRIGHT, stored_window, upright_size
 from clipmask.data.part_readers import NotInParts, PartReader, TiffReader, VipsReader
-from clipmask.data.reading import open_header
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
 

@@ -6,7 +6,6 @@ Every fault of a file becomes a ``UserError`` here, so that later stages may rel
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -18,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from clipmask.data.bands import TIFF_SUFFIXES, read_bands, read_wide_labels
 from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import TRANSPARENT, LabelFormat, unpacked
+from clipmask.data.opening import check_pixels, open_header
 from clipmask.data.orientation import ORIENTATION_TAG, UPRIGHT
 from clipmask.errors import UserError
 from clipmask.paths import refuse_special
@@ -44,7 +44,6 @@ PICTURE_SUFFIXES = {
     ".webp",
 }
 MAX_PIXELS = 1_000_000_000  # the default of INPUT.MAX_PIXELS, for one picture
-_PILLOW = threading.Lock()  # Pillow's limit is one global variable of the process
 _ID_MODES = {
     "1",
     "L",
@@ -134,7 +133,7 @@ def read_values(
         UserError: the file is missing, is not a picture or is damaged.
     """
     if bands is not None:
-        return read_bands(path, bands)
+        return read_bands(path, bands, max_pixels)
     with _opened(path, "image", max_pixels) as image:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
         if image.mode.startswith("I") or image.mode == "F":
@@ -347,19 +346,6 @@ def check_format(format: str) -> None:
         raise UserError(f"INPUT.FORMAT is {format!r}; it must be RGB or BGR")
 
 
-def open_header(path: str | os.PathLike[str]) -> Any:
-    """Opens a picture, which is not decoded yet, as Pillow's image.
-
-    Pillow's limit of the size is not applied: INPUT.MAX_PIXELS replaces it.
-    """
-    with _PILLOW:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
 def _turn_upright(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Turns a picture upright, as its EXIF tag says; an upright one is not copied."""
     try:
@@ -396,13 +382,7 @@ def _opened(path: str | os.PathLike[str], what: str, max_pixels: int = 0) -> Ite
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{what} {path}: can't be opened ({error})") from error
     with image:
-        width, height = image.size
-        if max_pixels and width * height > max_pixels:
-            raise UserError(
-                f"{what} {path}: has {width}x{height} pixels (width x height), more than"
-                f" {max_pixels}; if this size is right, and there is memory for 3 bytes per pixel,"
-                f" set INPUT.MAX_PIXELS {width * height}"
-            )
+        check_pixels(f"{what} {path}", image.size, max_pixels)
         try:
             image.load()
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:

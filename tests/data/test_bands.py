@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,18 @@ def test_the_channels_of_a_png_are_bands_too(tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "a.png")
     form = ImageFormat(bands=(1, 2, 3, 4))
     assert (read_image(tmp_path / "a.png", image_format=form) == values).all()
+
+
+def test_large_pictures_of_bands_are_read_up_to_the_same_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow would refuse twice as many
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack", planarconfig="contig")
+    Image.fromarray(np.zeros((20, 30, 4), np.uint8)).save(tmp_path / "a.png")
+    for name, count in (("a.tif", VALUES.shape[0] * VALUES.shape[1]), ("a.png", 600)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pixels = read_bands(tmp_path / name, [2, 1], count)
+        assert pixels.shape[0] * pixels.shape[1] == count
+        with pytest.raises(UserError, match=f"INPUT.MAX_PIXELS {count}"):
+            read_bands(tmp_path / name, [2, 1], count - 1)

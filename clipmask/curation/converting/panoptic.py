@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from clipmask.curation.converting.files import fault, read_json
 from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape
+from clipmask.data.opening import open_header
 from clipmask.errors import UserError
 
 
@@ -96,7 +96,7 @@ def _draw(path: Path, ids: tuple[int, ...], height: int, width: int) -> Mask:
 def _segments(path: Path) -> NDArray[np.int64]:
     """Returns the segment id of each pixel (H, W), red + 256 green + 65536 blue."""
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             pixels = np.asarray(image.convert("RGB")).astype(np.int64)
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"segments {path}: can't be read ({error})") from error

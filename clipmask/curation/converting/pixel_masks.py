@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.io.matlab import MatReadError
 
 from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape
 from clipmask.curation.guessing.pixels import look
+from clipmask.data.opening import open_header
 from clipmask.errors import UserError
 from clipmask.paths import refuse_bomb, refuse_special
 
@@ -104,7 +104,7 @@ def _without_number(name: str) -> str:
 def _draw_file(path: Path, height: int, width: int) -> Mask:
     """Returns the pixels of a mask that are more than half as bright as its brightest pixel."""
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             has_numbers = image.mode in ("1", "P") or image.mode.startswith("I")
             values = np.asarray(image if has_numbers else image.convert("L"))
     except (OSError, ValueError, SyntaxError) as error:

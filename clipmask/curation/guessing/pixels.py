@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clipmask.data.bands import TIFF_SUFFIXES, count_bands, read_bands, read_wide_labels
 from clipmask.data.label_format import RGB
+from clipmask.data.opening import open_header
 from clipmask.errors import UserError
 
 LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
@@ -54,7 +55,7 @@ class Look(NamedTuple):
 def look(path: Path) -> Look | None:
     """Computes the statistics of a file; None if it can't be read."""
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             lossy, values = image.format in LOSSY, _values(image)
             solid = sum(_solid(values).values()) if lossy else 0
             return Look(image.mode, lossy, len(np.unique(values)), solid / max(1, values.size))
@@ -130,7 +131,7 @@ class LabelPixels:
     def add(self, path: Path) -> None:
         """Adds the pixels of a file; a file that can't be read is skipped."""
         try:
-            with Image.open(path) as opened:
+            with open_header(path) as opened:
                 image = ImageOps.exif_transpose(opened)
                 if image.mode in ID_MODES:
                     self._add_ids(image)
