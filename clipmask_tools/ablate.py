@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import run_main
+from clipmask.cli.arguments import HelpFormatter
 from clipmask.cli.register import register_file
 from clipmask.errors import UserError
 from clipmask_tools.ablation.folds import fold_class_table, fold_table

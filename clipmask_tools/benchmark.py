@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import run_main
+from clipmask.cli.arguments import HelpFormatter
 from clipmask.errors import UserError
 from clipmask_tools.benchmarking.growth import curves, large_picture, measure_growth
 from clipmask_tools.benchmarking.loading import measure_loading

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import run_main
+from clipmask.cli.arguments import HelpFormatter
 from clipmask.cli.demo.truth import LabelledPictures, dataset_name
 from clipmask.cli.export import read_size
 from clipmask.errors import UserError

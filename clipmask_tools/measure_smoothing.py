@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import run_main
+from clipmask.cli.arguments import HelpFormatter
 from clipmask.cli.demo.inputs import find_pictures
 from clipmask.data import LabelFormat, read_labels
 from clipmask.errors import UserError

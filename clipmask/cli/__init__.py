@@ -1,12 +1,11 @@
-"""The commands, with the help format and exit statuses that they share."""
+"""The commands, with the exit statuses that they share."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
 from clipmask.errors import RunStopped, UserError
@@ -16,14 +15,21 @@ TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 _P = ParamSpec("_P")
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Formats help with the examples unchanged and the default of each option.
+def command(body: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
+    """Returns the ``main`` of a command.
 
-    An option without a default value must describe its default in its own text.
+    Args:
+        body: takes the arguments without the program's name; None: those of ``sys.argv``.
+
+    Returns:
+        A function of the same arguments, by default None. It returns the exit status, see
+        ``run_main``.
     """
 
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, []) else action.help
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run_main(body, argv)
+
+    return main
 
 
 def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kwargs) -> int:

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from clipmask.cli import HelpFormatter, run_main
-from clipmask.cli.output import add_force, output_file, shortened, write_output
+from clipmask.cli import command
+from clipmask.cli.arguments import add_force, add_register, new_parser
+from clipmask.cli.output import output_file, shortened, write_output
 from clipmask.cli.register import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
 from clipmask.data.catalog import dataset_vocabulary
 from clipmask.data.descriptor import register_descriptor
 from clipmask.errors import UserError
-from clipmask.program import program_name
 from clipmask.text.sources import ClipSource, FileSource
 from clipmask.vocabulary import Term, union
 
@@ -41,12 +41,7 @@ by name. "a;b" are synonyms, whose embeddings are averaged.
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line; its defaults are those of the config."""
     clip = get_cfg().MODEL.CLIP
-    parser = argparse.ArgumentParser(
-        prog=program_name(),
-        description="Write CLIP's text embeddings of class names to a file.",
-        epilog=EXAMPLES,
-        formatter_class=HelpFormatter,
-    )
+    parser = new_parser("Write CLIP's text embeddings of class names to a file.", EXAMPLES)
     names = parser.add_mutually_exclusive_group(required=True)
     names.add_argument(
         "--dataset",
@@ -62,10 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAMES",
         help='"road,sky,zebra crossing", or a .txt with one name per line',
     )
-    parser.add_argument(
-        "--register", nargs="+", action="extend", default=[], metavar="FILE.py",
-        help="Python files to import first, which register the dataset",
-    )  # fmt: skip
+    add_register(parser, "Python files to import first, which register the dataset")
     parser.add_argument(
         "--model", default=clip.NAME, help="open_clip's model, or hf-hub:owner/name"
     )
@@ -159,16 +151,7 @@ def _registered(dataset: str) -> str:
     return next(iter(register_descriptor(dataset).values()))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        argv: arguments without the program's name; None takes ``sys.argv``.
-
-    Returns:
-        The exit status: 0; 2 for a user's mistake; 130 for Ctrl-C.
-    """
-    return run_main(_run, argv)
+main = command(_run)
 
 
 if __name__ == "__main__":

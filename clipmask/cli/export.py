@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipmask.cli import run_main
+from clipmask.cli import command
+from clipmask.cli.arguments import add_force, add_opts, new_parser
 from clipmask.cli.demo.inputs import find_pictures
 from clipmask.cli.demo.truth import LabelledPictures, dataset_name
-from clipmask.cli.output import add_force, make_folder, output_file
+from clipmask.cli.output import make_folder, output_file
 from clipmask.data import TestMapper
 from clipmask.errors import UserError
 from clipmask.evaluation.scores import count_pixels, scores
@@ -30,7 +31,6 @@ from clipmask.inference.pixels import to_pixels
 from clipmask.inference.runtimes import Run, open_network
 from clipmask.modeling import ClipMask
 from clipmask.modeling.mask_decoder import LinearClassifier
-from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.exported import describe
 from clipmask.weights.licenses import phrase
@@ -43,13 +43,10 @@ COMPARED = 8  # number of calibration pictures on which an 8-bit network is comp
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=program_name(),
-        description=(
-            "Write a network from pictures (B, 3, H, W), uint8, RGB, to label maps (B, H, W),"
-            " uint8. Normalisation and resizing are part of the network. It is compared with the"
-            " model before it is saved."
-        ),
+    parser = new_parser(
+        "Write a network from pictures (B, 3, H, W), uint8, RGB, to label maps (B, H, W), uint8."
+        " Normalisation and resizing are part of the network. It is compared with the model before"
+        " it is saved."
     )
     parser.add_argument(
         "--weights",
@@ -59,9 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write")
     add_force(parser)
-    parser.add_argument("--format", choices=list(ENDINGS), default="onnx", help="default: onnx")
     parser.add_argument(
-        "--size", metavar="HxW", help="the height and width of all pictures; default: any size"
+        "--format", choices=list(ENDINGS), default="onnx", help="which runtime it is for"
+    )
+    parser.add_argument(
+        "--size", metavar="HxW", help="the height and width of all pictures (default: any size)"
     )
     parser.add_argument(
         "--free-vocabulary",
@@ -93,7 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
             " name), and print the difference"
         ),
     )
-    parser.add_argument("--split", metavar="NAME", help="the split of the descriptor; default: val")
+    parser.add_argument(
+        "--split", metavar="NAME", help="the split of the descriptor (default: val)"
+    )
     parser.add_argument(
         "--verify",
         nargs="+",
@@ -101,9 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PICTURE",
         help="also compare the results and times on these pictures",
     )
-    parser.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys and values"
-    )
+    add_opts(parser, "config keys and values")
     return parser
 
 
@@ -319,16 +318,7 @@ def _run(argv: Sequence[str] | None) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        argv: arguments without the program's name; None takes ``sys.argv``.
-
-    Returns:
-        The exit status: 0; 2 for a user's mistake; 130 for Ctrl-C.
-    """
-    return run_main(_run, argv)
+main = command(_run)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -10,11 +9,6 @@ from typing import IO
 from clipmask.cli.written import OwnResults
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import write_atomically
-
-
-def add_force(parser: argparse.ArgumentParser) -> None:
-    """Adds the option ``--force``, the argument of ``output_file``."""
-    parser.add_argument("--force", action="store_true", help="replace the output file if it exists")
 
 
 def output_file(name: str, endings: Sequence[str], force: bool, beside: Sequence[str] = ()) -> Path:

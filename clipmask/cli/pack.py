@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from clipmask.cli import run_main
-from clipmask.cli.output import add_force, output_file, shortened, write_output
+from clipmask.cli import command
+from clipmask.cli.arguments import add_force, add_opts, new_parser
+from clipmask.cli.output import output_file, shortened, write_output
 from clipmask.errors import UserError
-from clipmask.program import program_name
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.hub import push
 from clipmask.weights.licenses import checkpoint_licenses, phrase
@@ -18,13 +18,10 @@ from clipmask.weights.packed import pack
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=program_name(),
-        description=(
-            "Write the weights, config, class names and text embedding of a checkpoint to one"
-            " .safetensors file, without the optimiser. The demo, --eval-only and MODEL.WEIGHTS"
-            " read this file."
-        ),
+    parser = new_parser(
+        "Write the weights, config, class names and text embedding of a checkpoint to one"
+        " .safetensors file, without the optimiser. The demo, --eval-only and MODEL.WEIGHTS read"
+        " this file."
     )
     parser.add_argument(
         "--weights", required=True, metavar="FILE", help="a checkpoint of train_net.py"
@@ -43,16 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--private", action="store_true", help="if the repository is created, make it private"
     )
     parser.add_argument("--half", action="store_true", help="store float16, half the size")
-    parser.add_argument(
-        "--opts",
-        nargs="*",
-        default=[],
-        metavar="KEY VALUE",
-        help=(
-            "config values to store instead of the training's; if T came from a file,"
-            " MODEL.CLIP.EMBEDDINGS '' makes the model MODEL.CLIP.NAME, which must be that of the"
-            " file, embed new class names"
-        ),
+    add_opts(
+        parser,
+        "config values to store instead of the training's; if T came from a file,"
+        " MODEL.CLIP.EMBEDDINGS '' makes the model MODEL.CLIP.NAME, which must be that of the"
+        " file, embed new class names",
     )
     return parser
 
@@ -80,16 +72,7 @@ def _run(argv: Sequence[str] | None) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        argv: arguments without the program's name; None takes ``sys.argv``.
-
-    Returns:
-        The exit status: 0; 2 for a user's mistake; 130 for Ctrl-C.
-    """
-    return run_main(_run, argv)
+main = command(_run)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import command
+from clipmask.cli.arguments import add_register, new_parser
 from clipmask.cli.register import register_file
 from clipmask.config import load_cfg
 from clipmask.data.descriptor import register_descriptor
 from clipmask.errors import UserError
-from clipmask.program import program_name
 from clipmask.shipped import shipped_folder
 
 EXAMPLES = """\
@@ -40,12 +40,7 @@ SOLVER.IMS_PER_BATCH is the batch of all devices together. With SOLVER.MAX_IMS_P
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=program_name(),
-        description="Train a segmentation model, or evaluate one.",
-        epilog=EXAMPLES,
-        formatter_class=HelpFormatter,
-    )
+    parser = new_parser("Train a segmentation model, or evaluate one.", EXAMPLES)
     none = argparse.SUPPRESS
     parser.add_argument(
         "--config-file",
@@ -69,17 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
             " if there is no val) becomes DATASETS.TEST, unless you give these as KEY VALUE"
         ),
     )
-    parser.add_argument(
-        "--register",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FILE.py",
-        help=(
-            "Python files that are imported first, in every process. They may register datasets in"
-            " DatasetCatalog and MetadataCatalog of clipmask.d2 (or detectron2.data) and backbones"
-            " in its BACKBONE_REGISTRY; a function add_..._config(cfg) in them adds config keys"
-        ),
+    add_register(
+        parser,
+        "Python files that are imported first, in every process. They may register datasets in"
+        " DatasetCatalog and MetadataCatalog of clipmask.d2 (or detectron2.data) and backbones in"
+        " its BACKBONE_REGISTRY; a function add_..._config(cfg) in them adds config keys",
     )
     parser.add_argument(
         "--resume",
@@ -259,17 +248,8 @@ def _run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        argv: arguments without the program's name; None takes ``sys.argv``. With several processes
-            it must be None, because the others are started with this process's command line.
-
-    Returns:
-        The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.
-    """
-    return run_main(_run, argv)
+# with several processes the arguments are those of sys.argv, as the others are started with them
+main = command(_run)
 
 
 if __name__ == "__main__":

@@ -54,17 +54,11 @@ class LabelFormat:
     transparent: int | None = None
 
     def __post_init__(self) -> None:
-        fault = _ignore_fault(self.ignore_label, self.num_classes)
-        if not fault and self.transparent not in (
-            None,
-            self.ignore_label,
-            *range(self.num_classes),
-        ):
-            fault = f"transparent is {self.transparent!r}, which is neither a class id nor void"
-        if not fault and not self.tolerance >= 0:
-            fault = f"tolerance is {self.tolerance!r}; it must be 0 or more"
-        if not fault and self.table is not None:
-            fault = _table_fault("table", self.table, self.num_classes, self.ignore_label)
+        fault = (
+            _ignore_fault(self.ignore_label, self.num_classes)
+            or self._policy_fault()
+            or _table_fault("table", self.table, self.num_classes, self.ignore_label)
+        )
         if fault:
             raise UserError(f"label format: {fault}")
         object.__setattr__(self, "ignore_label", int(self.ignore_label))
@@ -72,8 +66,15 @@ class LabelFormat:
             plain = {_plain(value): int(target) for value, target in self.table.items()}
             object.__setattr__(self, "table", MappingProxyType(plain))
 
+    def _policy_fault(self) -> str | None:
+        if self.transparent not in (None, self.ignore_label, *range(self.num_classes)):
+            return f"transparent is {self.transparent!r}, which is neither a class id nor void"
+        if not self.tolerance >= 0:
+            return f"tolerance is {self.tolerance!r}; it must be 0 or more"
+        return None
+
     def __hash__(self) -> int:
-        items = None if self.table is None else frozenset(self.table.items())
+        items = frozenset((self.table or {}).items())
         return hash((self.num_classes, self.ignore_label, items, *self._policy))
 
     @property
@@ -82,7 +83,7 @@ class LabelFormat:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # the large lookup table is not pickled; each worker process computes its own
-        table = None if self.table is None else dict(self.table)
+        table = self.table and dict(self.table)
         return LabelFormat, (self.num_classes, self.ignore_label, table, *self._policy)
 
     @classmethod
@@ -100,27 +101,29 @@ class LabelFormat:
         """
         num_classes = len(metadata.stuff_classes)
         ignore = metadata.get("ignore_label", None)
-        ignore = DEFAULT_IGNORE_LABEL if ignore is None else ignore
-        ready, values, mapping = (
-            metadata.get(key, None) for key in ("label_format", "label_values", "label_mapping")
-        )
+        if ignore is None:
+            ignore = DEFAULT_IGNORE_LABEL
+        ready = metadata.get("label_format", None)
+        values, mapping = metadata.get("label_values", None), metadata.get("label_mapping", None)
         fault = _ignore_fault(ignore, num_classes)
         if not fault and mapping is not None and values is not None:
             fault = (
                 "label_mapping and label_values are both given, but only one can be used: with"
                 " label_mapping, all other ids are void; with label_values, they are an error"
             )
-        for key, table in (("label_values", values), ("label_mapping", mapping)):
-            if not fault and table is not None:
-                fault = _table_fault(key, table, num_classes, ignore, colors=key == "label_values")
-        if not fault and ready is not None:
-            fault = _ready_fault(ready, num_classes, ignore)
+        fault = (
+            fault
+            or _table_fault("label_values", values, num_classes, ignore)
+            or _table_fault("label_mapping", mapping, num_classes, ignore, colors=False)
+            or _ready_fault(ready, num_classes, ignore)
+        )
         if fault:
             raise UserError(fault)
-        if ready is not None:
-            assert isinstance(ready, LabelFormat)
+        if isinstance(ready, LabelFormat):
             return ready
-        return cls(num_classes, ignore, mapping if values is None else values, mapping is not None)
+        if mapping is not None:
+            return cls(num_classes, ignore, mapping, others_are_void=True)
+        return cls(num_classes, ignore, values)
 
     @cached_property
     def holds_class_ids(self) -> bool:
@@ -174,17 +177,19 @@ class LabelFormat:
             At these pixels the label map is undefined.
         """
         if self.table is None:
-            return self._unchanged(raw)
-        found = self._search(raw)
-        wrong = found == self._unknown
-        return found.astype(self.dtype, copy=False), wrong if wrong.any() else None
+            labels, wrong = raw.astype(self.dtype), self._outside(raw)
+        else:
+            found = self._search(raw)
+            labels, wrong = found.astype(self.dtype, copy=False), found == self._unknown
+        return labels, wrong if wrong.any() else None
 
-    def _unchanged(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def _outside(self, raw: NDArray[Any]) -> NDArray[np.bool_]:
+        """The ids that are neither of a class nor ``ignore_label``."""
         wrong = raw >= self.num_classes
         if raw.dtype.kind == "i":
             wrong |= raw < 0
         wrong &= raw != self.ignore_label
-        return raw.astype(self.dtype), wrong if wrong.any() else None
+        return wrong
 
     def _search(self, raw: NDArray[Any]) -> NDArray[Any]:
         """Returns class id, ``ignore_label`` or ``_unknown`` for each pixel."""
@@ -287,6 +292,8 @@ def _ignore_fault(ignore: Any, num_classes: int) -> str | None:
 
 def _ready_fault(ready: Any, num_classes: int, ignore: int) -> str | None:
     """Returns in what ``label_format`` contradicts the other metadata, or None."""
+    if ready is None:
+        return None
     if not isinstance(ready, LabelFormat):
         return f"label_format is {ready!r}; it must be a clipmask.data.LabelFormat"
     if (ready.num_classes, ready.ignore_label) != (num_classes, ignore):
@@ -304,18 +311,20 @@ def _table_fault(
 
     Args:
         name: the name of the table, for the message.
-        table: the table.
+        table: the table; None is right.
         num_classes, ignore: as in ``LabelFormat``.
         colors: whether its keys may be colours.
     """
+    if table is None:
+        return None
     if not isinstance(table, Mapping) or not table:
-        what = "ids or (r, g, b) in the label files" if colors else "ids in the label files"
-        return f"{name} is {table!r}; it must be a dict of {what} to class ids"
+        what = "ids" + " or (r, g, b)" * colors
+        return f"{name} is {table!r}; it must be a dict of {what} in the label files to class ids"
     colored = colors and any(isinstance(key, tuple) for key in table)
     for key, target in table.items():
-        fault = _color_fault(key) if colored else _id_fault(key)
-        if fault:
-            return f"{name} has the key {key!r}; {fault}"
+        rule = _broken_rule(key, colored)
+        if rule:
+            return f"{name} has the key {key!r}; {rule}"
         if not _is_whole(target) or not (0 <= target < num_classes or target == ignore):
             return (
                 f"{name} maps {key} to {target!r}, which is neither a class id (0 to"
@@ -324,20 +333,16 @@ def _table_fault(
     return None
 
 
-def _id_fault(key: Any) -> str | None:
-    right = _is_whole(key) and LEAST_ID <= key <= MOST_ID
-    return (
-        None if right else f"an id in a label file must be a whole number, {LEAST_ID} to {MOST_ID}"
-    )
-
-
-def _color_fault(key: Any) -> str | None:
-    right = (
-        isinstance(key, tuple)
-        and len(key) == 3
-        and all(_is_whole(item) and 0 <= item <= 255 for item in key)
-    )
-    return None if right else "all keys must be colours, (r, g, b), whole numbers from 0 to 255"
+def _broken_rule(key: Any, colored: bool) -> str | None:
+    """Returns the rule that a key of a table of colours, or of ids, breaks; None if it is right."""
+    if not colored:
+        right = _is_whole(key) and LEAST_ID <= key <= MOST_ID
+        rule = f"an id in a label file must be a whole number, {LEAST_ID} to {MOST_ID}"
+    else:
+        right = isinstance(key, tuple) and len(key) == 3
+        right = right and all(_is_whole(item) and 0 <= item <= 255 for item in key)
+        rule = "all keys must be colours, (r, g, b), whole numbers from 0 to 255"
+    return None if right else rule
 
 
 def _is_whole(value: Any) -> bool:

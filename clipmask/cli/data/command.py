@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import command
+from clipmask.cli.arguments import HelpFormatter, add_force, add_register, new_parser
 from clipmask.curation.converting.formats import FORMATS
-from clipmask.program import program_name
 
 EXAMPLES = """\
 examples, in the usual order:
@@ -62,14 +63,8 @@ _OTHERS = (
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=program_name(),
-        description=(
-            "Describe your own labelled pictures in a YAML file, check them, and look at them."
-        ),
-        epilog=EXAMPLES,
-        formatter_class=HelpFormatter,
-    )
+    about = "Describe your own labelled pictures in a YAML file, check them, and look at them."
+    parser = new_parser(about, EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_init(commands)
     _add_convert(commands)
@@ -117,7 +112,7 @@ def _add_init(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="the number of label maps that are read to find the classes",
     )
-    _add_force(parser, "replace the output file if it exists")
+    add_force(parser, "replace the output file if it exists")
     parser.set_defaults(run=_init)
 
 
@@ -169,7 +164,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         default="smaller",
         help="which of two overlapping shapes is on top: the smaller, or the later in the file",
     )
-    _add_force(parser, "write into a folder that is not empty")
+    add_force(parser, "write into a folder that is not empty")
     parser.set_defaults(run=_convert)
 
 
@@ -197,7 +192,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="the number of reading processes; 0: only this one (default: one for each core)",
     )
-    _add_force(parser, _OTHERS)
+    add_force(parser, _OTHERS)
     parser.set_defaults(run=_check)
 
 
@@ -225,12 +220,8 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
         metavar="FOLDER",
         help="the output folder (default: the dataset's name with _shown, here)",
     )
-    _add_force(parser, _OTHERS)
+    add_force(parser, _OTHERS)
     parser.set_defaults(run=_show)
-
-
-def _add_force(parser: argparse.ArgumentParser, help: str) -> None:
-    parser.add_argument("--force", action="store_true", help=help)
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
@@ -240,13 +231,8 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         metavar="DATASET",
         help="a descriptor (YAML file), or names of registered datasets",
     )
-    parser.add_argument(
-        "--register",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FILE.py",
-        help="Python files that register datasets, which are imported first, as in train_net.py",
+    add_register(
+        parser, "Python files that register datasets, which are imported first, as in train_net.py"
     )
 
 
@@ -254,42 +240,31 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 def _init(args: argparse.Namespace) -> int:
     from clipmask.cli.data.init import init
 
-    return init(
-        args.folder,
-        args.output,
-        args.names,
-        labels=args.labels,
-        sample=args.sample,
-        force=args.force,
-    )
+    return init(**_options(args))
 
 
 def _convert(args: argparse.Namespace) -> int:
     from clipmask.cli.data.convert import convert
 
-    return convert(
-        args.source,
-        args.images,
-        args.output,
-        format=args.format,
-        names=args.names,
-        labels=args.labels,
-        background=args.background,
-        overlap=args.overlap,
-        force=args.force,
-    )
+    return convert(**_options(args))
 
 
 def _check(args: argparse.Namespace) -> int:
     from clipmask.cli.data.check import check
 
-    return check(_subject(args), args.output, args.workers, force=args.force)
+    return check(_subject(args), **_options(args))
 
 
 def _show(args: argparse.Namespace) -> int:
     from clipmask.cli.data.show import show
 
-    return show(_subject(args), args.split, args.number, args.output, args.seed, force=args.force)
+    return show(_subject(args), **_options(args))
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of one command, which are the arguments of its function."""
+    others = ("command", "run", "dataset", "register")
+    return {name: value for name, value in vars(args).items() if name not in others}
 
 
 def _subject(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # the type would import torch
@@ -307,17 +282,8 @@ def _run(argv: Sequence[str] | None) -> int:
     return run(args)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        argv: arguments without the program's name; None takes ``sys.argv``.
-
-    Returns:
-        The exit status: 0; 1 for findings that would stop a training, or pictures that can't be
-        shown; 2 for a user's mistake; 130 for Ctrl-C.
-    """
-    return run_main(_run, argv)
+# also 1: findings that would stop a training, or pictures that can't be shown
+main = command(_run)
 
 
 if __name__ == "__main__":

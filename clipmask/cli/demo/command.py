@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import command
+from clipmask.cli.arguments import add_force, add_opts, add_register, new_parser
 from clipmask.cli.demo.film import segment_film, show_webcam
 from clipmask.cli.demo.inputs import find_pictures
 from clipmask.cli.demo.model import load_predictor, view_opts
@@ -17,7 +18,6 @@ from clipmask.errors import UserError
 from clipmask.film.smoothing import STRENGTH
 from clipmask.inference import KINDS, Predictor
 from clipmask.paths import user_path
-from clipmask.program import program_name
 from clipmask.visualizer import Drawing
 from clipmask.weights.names import OWN_MODEL
 
@@ -47,12 +47,8 @@ DEFAULT_OUTPUT = "output/demo"
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=program_name(),
-        description="Segment pictures, a film or the webcam's picture with a trained model.",
-        epilog=EXAMPLES,
-        formatter_class=HelpFormatter,
-    )
+    about = "Segment pictures, a film or the webcam's picture with a trained model."
+    parser = new_parser(about, EXAMPLES)
     model = parser.add_argument_group("model")
     model.add_argument(
         "--weights",
@@ -76,21 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
             " is absent)"
         ),
     )
-    model.add_argument(
-        "--register",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FILE.py",
-        help="Python files to import first, which register datasets or backbones (default: none)",
+    add_register(
+        model, "Python files to import first, which register datasets or backbones (default: none)"
     )
-    model.add_argument(
-        "--opts",
-        nargs="*",
-        default=[],
-        metavar="KEY VALUE",
-        help="config values that replace those of the file (default: none)",
-    )
+    add_opts(model, "config values that replace those of the file (default: none)")
     model.add_argument(
         "--vocabulary",
         metavar="NAMES",
@@ -197,13 +182,10 @@ def build_parser() -> argparse.ArgumentParser:
             f" name that ends in / is a folder (default: {DEFAULT_OUTPUT})"
         ),
     )
-    result.add_argument(
-        "--force",
-        action="store_true",
-        help=(
-            "replace existing files; without this option, only results that the demo wrote into a"
-            " folder are replaced"
-        ),
+    add_force(
+        result,
+        "replace existing files; without this option, only results that the demo wrote into a"
+        " folder are replaced",
     )
     result.add_argument(
         "--save",
@@ -329,17 +311,8 @@ def _run(argv: Sequence[str] | None) -> int:
     return show_webcam(load, args.webcam, every=every, smooth=args.smooth)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        argv: arguments without the program's name; None takes ``sys.argv``.
-
-    Returns:
-        The exit status: 0; 1 if some pictures could not be read; 2 for a user's mistake; 130 for
-        Ctrl-C.
-    """
-    return run_main(_run, argv)
+# also 1: some pictures could not be read
+main = command(_run)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipmask.cli import HelpFormatter, run_main
+from clipmask.cli import command
+from clipmask.cli.arguments import add_opts, new_parser
 from clipmask.cli.serve.page import build_page, load_gradio
 from clipmask.cli.serve.service import Limits, Service
 from clipmask.errors import UserError
 from clipmask.inference import Predictor
-from clipmask.program import program_name
 from clipmask.weights.licenses import phrase
 from clipmask.weights.names import OWN_MODEL
 
@@ -30,61 +30,37 @@ examples:
 
 Uploads and results are stored in a temporary folder, which is removed at the end.
 """
+# the fields of ``Limits``
+LIMITS: dict[str, tuple[type[int] | type[float], str]] = {
+    "megabytes": (float, "the largest size of an upload"),
+    "megapixels": (float, "the largest size of a picture"),
+    "frames": (int, "the largest number of frames of a film"),
+    "pictures": (int, "the largest number of pictures at once"),
+    "seconds": (float, "the time limit for pictures or a film"),
+    "waiting": (int, "the largest number of waiting visitors"),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    limits = Limits()
-    parser = argparse.ArgumentParser(
-        prog=program_name(),
-        description="Serve a web page on which pictures and films are segmented.",
-        epilog=EXAMPLES,
-        formatter_class=HelpFormatter,
-    )
+    parser = new_parser("Serve a web page on which pictures and films are segmented.", EXAMPLES)
     parser.add_argument(
         "--weights", default=OWN_MODEL, metavar="MODEL", help="a file, a folder or a name"
     )
     parser.add_argument(
         "--device", metavar="NAME", help="cuda, cuda:1, mps or cpu (default: the config's)"
     )
-    parser.add_argument(
-        "--opts",
-        nargs="*",
-        default=[],
-        metavar="KEY VALUE",
-        help="config values that replace those of the model",
-    )
+    add_opts(parser, "config values that replace those of the model")
     parser.add_argument(
         "--host",
         default="127.0.0.1",
         help="the address of the page; 127.0.0.1: only this machine can reach it",
     )
     parser.add_argument("--port", type=int, default=7860, help="the port; 0: a free one")
-    _add_limit(parser, "--max-megabytes", float, limits.megabytes, "the largest size of an upload")
-    _add_limit(
-        parser, "--max-megapixels", float, limits.megapixels, "the largest size of a picture"
-    )
-    _add_limit(parser, "--max-frames", int, limits.frames, "the largest number of frames of a film")
-    _add_limit(
-        parser, "--max-pictures", int, limits.pictures, "the largest number of pictures at once"
-    )
-    _add_limit(
-        parser, "--max-seconds", float, limits.seconds, "the time limit for pictures or a film"
-    )
-    _add_limit(
-        parser, "--max-waiting", int, limits.waiting, "the largest number of waiting visitors"
-    )
+    for name, (kind, text) in LIMITS.items():
+        default = getattr(Limits(), name)
+        parser.add_argument(f"--max-{name}", type=kind, default=default, metavar="N", help=text)
     return parser
-
-
-def _add_limit(
-    parser: argparse.ArgumentParser,
-    name: str,
-    type: type[int] | type[float],
-    default: float,
-    help: str,
-) -> None:
-    parser.add_argument(name, type=type, default=default, metavar="N", help=help)
 
 
 def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
@@ -101,14 +77,7 @@ def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
         UserError: gradio is not installed, the model can't be loaded, a limit is not positive, or
             the port is taken.
     """
-    limits = Limits(
-        megabytes=args.max_megabytes,
-        megapixels=args.max_megapixels,
-        frames=args.max_frames,
-        pictures=args.max_pictures,
-        seconds=args.max_seconds,
-        waiting=args.max_waiting,
-    )
+    limits = Limits(**{name: getattr(args, f"max_{name}") for name in LIMITS})
     for limit, value in dataclasses.asdict(limits).items():
         if not value > 0:
             raise UserError(f"--max-{limit} {value:g}: must be above 0")
@@ -156,16 +125,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return serve(build_parser().parse_args(argv), _until_interrupted)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        argv: arguments without the program's name; None takes ``sys.argv``.
-
-    Returns:
-        The exit status: 2 for a user's mistake; 130 for Ctrl-C, its usual end.
-    """
-    return run_main(_run, argv)
+main = command(_run)
 
 
 if __name__ == "__main__":
