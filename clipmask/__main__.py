@@ -6,13 +6,13 @@ can't be imported.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from clipmask import __version__
+from clipmask.errors import did_you_mean
 from clipmask.program import set_verb
 
 
@@ -82,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name = words[0]
     if name not in VERBS:
-        near = difflib.get_close_matches(name, VERBS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
+        hint = did_you_mean(name, VERBS, f"there are {', '.join(VERBS)}")
         print(f"error: clipmask {name}: there is no such command; {hint}", file=sys.stderr)
         return 2
     verb = VERBS[name]

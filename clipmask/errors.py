@@ -1,4 +1,9 @@
-"""The exceptions: mistakes of the user, and the request to end a run."""
+"""The exceptions, mistakes of the user and the request to end a run, and phrases of messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -41,7 +46,34 @@ class RunStopped(KeyboardInterrupt):
     """
 
     def __init__(self, signal: str, where: str = "") -> None:
-        super().__init__(
-            f"{'interrupted' if signal == 'SIGINT' else f'stopped by {signal}'} {where}".strip()
-        )
+        how = "interrupted" if signal == "SIGINT" else f"stopped by {signal}"
+        super().__init__(f"{how} {where}".strip())
         self.signal = signal
+
+
+def listed(items: Sequence[object], most: int = 4, separator: str = ", ") -> str:
+    """Returns the first ``most`` items for a message, and says how many more there are."""
+    text = separator.join(map(str, items[:most]))
+    return f"{text} and {len(items) - most} more" if len(items) > most else text
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], otherwise: str, *, most: int = 1, cutoff: float = 0.6
+) -> str:
+    """Returns a question that names what is spelt alike, or ``otherwise`` if nothing is.
+
+    Args:
+        name: what the user wrote.
+        known: the right names.
+        otherwise: the hint without a similar name.
+        most: the largest number of names in the question.
+        cutoff: the least likeness, from 0 to 1, see ``difflib.get_close_matches``.
+    """
+    near = difflib.get_close_matches(name, list(known), n=most, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an exception's message; without a message, the exception's type."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -19,7 +19,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from clipmask.builtin.unread_keys import OF_BACKBONES, UNREAD, why_unread
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.plain_yaml import load_yaml
 
 # yacs' answers to what does not fit
@@ -66,11 +66,10 @@ def merge_content(cfg: CfgNode, content: Mapping[str, Any]) -> None:
         if not _has(cfg, key) and _take_out(content, key.split("."), UNREAD[key])
     ]
     if refused:
-        listed = "; ".join(f"{key} ({why_unread(key)})" for key in refused[:4])
-        more = f"; and {len(refused) - 4} more" if len(refused) > 4 else ""
+        parts = [f"{key} ({why_unread(key)})" for key in refused]
         raise UserError(
-            f"keys of Detectron2 that ClipMask does not read: {listed}{more}. Take them out of the"
-            " file; those of Detectron2's backbones count where Detectron2 is installed"
+            f"keys of Detectron2 that ClipMask does not read: {listed(parts, 4, '; ')}. Take them"
+            " out of the file; those of Detectron2's backbones count where Detectron2 is installed"
         )
     cfg.merge_from_other_cfg(CfgNode(content))
 

@@ -6,7 +6,6 @@ wheel.
 
 from __future__ import annotations
 
-import difflib
 import io
 from pathlib import Path, PurePath
 from typing import IO
@@ -14,7 +13,7 @@ from typing import IO
 import yaml
 from fvcore.common.config import CfgNode
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, did_you_mean
 from clipmask.paths import refuse_special, user_path
 from clipmask.plain_yaml import load_yaml
 
@@ -71,14 +70,8 @@ def config_file(path: str | Path) -> Path:
     if found is not None:
         return found
     names = shipped_configs()
-    near = difflib.get_close_matches(
-        Path(path).as_posix().removeprefix("configs/"), names, n=3, cutoff=0.6
-    )
-    hint = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"the configs are {', '.join(_leaves(names))}"
-    )
+    name = Path(path).as_posix().removeprefix("configs/")
+    hint = did_you_mean(name, names, f"the configs are {', '.join(_leaves(names))}", most=3)
     raise UserError(
         f"config file {path}: no such file, and no config of that name comes with ClipMask; {hint}"
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 from clipmask.backbones.features import STRIDES, set_norms
 from clipmask.backbones.simple_pyramid import SimplePyramid, resized_for
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
-from clipmask.errors import UserError
+from clipmask.errors import UserError, first_line
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 from clipmask.weights.hub import check_cached, short_wait
@@ -253,7 +253,7 @@ def _with_hub_weights(name: str, tag: str, args: dict[str, Any]) -> Any:
         raise
     except Exception as error:  # every hub and network library has exceptions of its own
         _check_cached(tagged)
-        reason = str(error).splitlines()[0] if str(error) else "no message"
+        reason = first_line(error)
         raise UserError(
             f"backbone weights {tagged} could not be had from timm's hub ({type(error).__name__}:"
             f" {reason}). Set MODEL.BACKBONE.WEIGHTS to a local file of them, to another tag that"

@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from clipmask.cli import command
 from clipmask.cli.arguments import add_force, add_register, new_parser
-from clipmask.cli.output import output_file, shortened, write_output
+from clipmask.cli.output import output_file, write_output
 from clipmask.cli.register import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
 from clipmask.data.catalog import dataset_vocabulary
 from clipmask.data.descriptor import register_descriptor
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.text.sources import ClipSource, FileSource
 from clipmask.vocabulary import Term, union
 
@@ -110,7 +110,7 @@ def _run(argv: Sequence[str] | None) -> None:
     }
     write_output(output, lambda file: np.savez(file, **content))
     print(
-        f"{output}: {len(names)} names ({shortened(names)}), {source.width} "
+        f"{output}: {len(names)} names ({listed(names)}), {source.width} "
         f"numbers each, from {args.model} ({args.pretrained}) in {len(source.templates)} prompt(s)"
     )
 

@@ -1,10 +1,13 @@
-"""Helpers for commands that write one file: checks of its path, writing, and short messages."""
+"""The output of commands: checks of the path of a file, writing it, and progress bars."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
+
+from tqdm import tqdm
 
 from clipmask.cli.written import OwnResults
 from clipmask.errors import UserError
@@ -56,6 +59,23 @@ def write_output(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     write_atomically(path, write)
 
 
-def shortened(names: Sequence[str], most: int = 4) -> str:
-    """Returns the first ``most`` names for a message, followed by ... if there are more."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def progress_bar(total: int | None, unit: str, what: str, *, inner: bool = False) -> tqdm:
+    """Returns a progress bar on stderr.
+
+    Args:
+        total: the number of items; None: it is not known.
+        unit: the name of the items.
+        what: what is done to them.
+        inner: True: the bar is below another one, and vanishes at its end.
+    """
+    terminal = sys.stderr.isatty()
+    interval = 0.1 if terminal else 30.0  # in a file, each update is a new line
+    position = 1 if inner and terminal else None
+    return tqdm(
+        total=total,
+        unit=f" {unit}",
+        desc=what,
+        mininterval=interval,
+        leave=not inner,
+        position=position,
+    )

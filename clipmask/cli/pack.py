@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from clipmask.cli import command
 from clipmask.cli.arguments import add_force, add_opts, new_parser
-from clipmask.cli.output import output_file, shortened, write_output
-from clipmask.errors import UserError
+from clipmask.cli.output import output_file, write_output
+from clipmask.errors import UserError, listed
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.hub import push
 from clipmask.weights.licenses import checkpoint_licenses, phrase
@@ -68,7 +68,7 @@ def _run(argv: Sequence[str] | None) -> None:
     size = f"{len(content) / 1e6:.1f} MB{', float16' if args.half else ''}"
     print(
         f"{args.weights} -> {' and '.join(where)} ({size}; {len(names)} classes:"
-        f" {shortened(names)}); {phrase(checkpoint_licenses(checkpoint))}"
+        f" {listed(names)}); {phrase(checkpoint_licenses(checkpoint))}"
     )
 
 

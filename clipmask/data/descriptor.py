@@ -55,7 +55,7 @@ from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import RGB, LabelFormat, Value
 from clipmask.data.placeholders import placeholders
 from clipmask.data.splits import Source, split_paths
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.vocabulary import Term
 
 logger = logging.getLogger(__name__)
@@ -353,7 +353,7 @@ def _warn(descriptor: Descriptor) -> None:
             " name what the pictures show",
             descriptor.path,
             "s" * (len(empty) > 1),
-            ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else ""),
+            listed(empty, 5),
             "s" * (len(empty) == 1),
         )
 

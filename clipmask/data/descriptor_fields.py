@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import os
@@ -18,7 +17,7 @@ import yaml
 from clipmask.data.image_format import ImageFormat
 from clipmask.data.label_format import LEAST_ID, MOST_ID, RGB
 from clipmask.data.splits import Source
-from clipmask.errors import UserError
+from clipmask.errors import UserError, did_you_mean
 from clipmask.paths import refuse_special, user_path
 from clipmask.plain_yaml import load_yaml
 from clipmask.vocabulary import Term
@@ -402,8 +401,8 @@ class Fields:
     def _refuse_unknown(self, content: Mapping[Any, Any], keys: Sequence[str], where: str) -> None:
         for key in content:
             if key not in keys:
-                near = difflib.get_close_matches(str(key).lower(), keys, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}"
+                known = f"the keys are {', '.join(keys)}"
+                hint = did_you_mean(str(key).lower(), keys, known, cutoff=0.5)
                 self.fail(f"{where}there is no key {key!r}; {hint}")
 
 

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from clipmask.data.catalog import Dataset, load_dataset, load_training_sets
 from clipmask.data.overlap import refuse_shared
 from clipmask.data.texts import read_texts
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
 from clipmask.modeling.build import compile_model
@@ -271,8 +271,7 @@ def _listed(vocabularies: Sequence[Vocabulary]) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    shown = shown_names(names)
-    return ", ".join(shown[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return listed(shown_names(names))
 
 
 def _grouped(left_out: Iterable[LeftOut]) -> list[str]:

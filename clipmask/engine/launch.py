@@ -26,7 +26,7 @@ from clipmask.data.workers import GIVE_UP_S
 from clipmask.device import resolve_device
 from clipmask.engine.sharding import sharding_strategy
 from clipmask.engine.waiting import loader_fault, others_lost, waiting_for
-from clipmask.errors import UserError
+from clipmask.errors import UserError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def launch(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Fabric:
     except torch.distributed.DistError as error:
         end_children(fabric)
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"the processes of the run can't meet at {where} ({reason}): give --dist-url another"
             " port where this one is in use, and start all machines"
@@ -195,7 +195,7 @@ def _tell_lost(fabric: Fabric, ended: str | None, error: BaseException) -> NoRet
         raise SystemExit(2) from error
     raise UserError(
         f"{ended or 'another process of the run was lost'}: its own message, if it could say one,"
-        f" stands above and in log.txt ({str(error).splitlines()[0][:200]})"
+        f" stands above and in log.txt ({first_line(error)[:200]})"
     ) from error
 
 

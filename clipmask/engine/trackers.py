@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, first_line
 from clipmask.merging import leaf_keys
 from clipmask.weights.checkpoint import describe, write_atomically
 
@@ -151,7 +151,7 @@ def _begin(name: str, folder: Path, cfg: CfgNode, id: str | None) -> Tracker:
             f"TRACKERS {name}: is not installed: pip install {name} ({error})"
         ) from error
     except Exception as error:  # each service has errors of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         way = " (WANDB_MODE=offline works without)" if name == "wandb" else ""
         raise UserError(f"TRACKERS {name}: begins no run: {reason}{way}") from error
 

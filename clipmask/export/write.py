@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, first_line
 from clipmask.export.network import ExportedNetwork
 from clipmask.inference.runtimes import load_package
 from clipmask.weights.exported import IMAGE, KEY, TEXT
@@ -51,8 +51,7 @@ def make_program(
             return torch.export.export(network, (), inputs, dynamic_shapes=free, strict=False)
     except Exception as error:  # torch.export has a dozen kinds of them, for a dozen stages
         sizes = "" if size else " A fixed size, --size HEIGHTxWIDTH, asks less of it"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"this network can't be exported: {reason}.{sizes}") from error
+        raise UserError(f"this network can't be exported: {first_line(error)}.{sizes}") from error
 
 
 def write_onnx(program: Any, path: Path, description: str, half: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.losses.targets import LabelSpace
 
 HOST = "cpu"  # type of the device whose memory the host reads without waiting
@@ -64,9 +64,11 @@ def _outside(ids: Any, space: LabelSpace) -> Any:
 
 def _message(ids: list[int], inputs: dict[str, Any], space: LabelSpace) -> str:
     where = inputs.get("file_name", "a training input")
-    listed = f"the ids {', '.join(map(str, ids[:10]))}" if ids else "ids"
+    what = f"the ids {listed(ids, 10)}"
+    if not ids:
+        where, what = f"{where} or of an earlier one", "ids"
     return (
-        f"the labels of {where}{'' if ids else ' or of an earlier one'} hold {listed} that are"
+        f"the labels of {where} hold {what} that are"
         f" neither a class (0..{space.num_classes - 1}) nor void ({space.ignore_label}): set"
         " ignore_label in the dataset's metadata to the void of its files, or let"
         " clipmask.data.build_train_loader read files whose ids are not the classes"

@@ -27,7 +27,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.recent import Recent
 from clipmask.text.learned import TextLearner, configured_learner
 from clipmask.text.sources import FileSource, OpenedOnce, RandomSource, TextSource, text_source
@@ -265,11 +265,10 @@ class TextEmbedding(nn.Module):
         # Older weights do not have the hash.
         saved = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)
         if not torch.equal(saved.cpu(), self.vocabulary.cpu()):
-            names = ", ".join(term.text for term in self.terms[:4])
             logger.warning(
                 "the weights' text embeddings are of other class names than %s: those of these"
                 " names are computed",
-                names + (" ..." if len(self.terms) > 4 else ""),
+                listed(self.terms),
             )
             for name in ("embedding", "mean", "vocabulary"):
                 state_dict[f"{prefix}{name}"] = getattr(self, name)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipmask.errors import MissingText, UserError
+from clipmask.errors import MissingText, UserError, first_line
 from clipmask.weights.hub import HUB, check_cached, short_wait
 
 CHUNK = 256  # the most sentences that are encoded in one batch
@@ -250,7 +250,7 @@ def token_width(name: str, room: int) -> int:
 
 def unavailable(name: str, pretrained: str, error: Exception) -> MissingText:
     """Returns the error for weights that can't be loaded, with the reason and the ways out."""
-    reason = str(error).splitlines()[0] if str(error) else "no message"
+    reason = first_line(error)
     return MissingText(
         f"CLIP weights {name} ({pretrained}) could not be had through open_clip"
         f" ({type(error).__name__}: {reason}). Set MODEL.CLIP.PRETRAINED to a local file of them,"

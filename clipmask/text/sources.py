@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipmask.errors import MissingText, UserError
+from clipmask.errors import MissingText, UserError, listed
 from clipmask.paths import refuse_bomb
 from clipmask.text.clip_encoder import (
     ClipTextEncoder,
@@ -237,7 +237,7 @@ class FileSource:
         if missing:
             raise MissingText(
                 f"embeddings file {self.path} has no row for {', '.join(map(repr, missing))}; it"
-                f" holds {', '.join(self.names[:20])}{' ...' if len(self.names) > 20 else ''}."
+                f" holds {listed(self.names, 20)}."
                 " Write a file for these names, or give a synonym that it has: 'name;synonym'"
             )
         return torch.stack([average(self._embeddings[found]) for found in rows])

@@ -27,7 +27,7 @@ import secrets
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, first_line, listed
 from clipmask.paths import refuse_bomb
 from clipmask.vocabulary import Vocabulary
 from clipmask.weights.foreign import read_weight_file, without_wrapper
@@ -299,7 +299,7 @@ def _read_torch(path: Path) -> Any:
     except Exception as error:
         if what := told_apart(path, error):
             raise UserError(f"checkpoint {path}: {what}") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"checkpoint {path}: damaged, or not a PyTorch file ({reason})") from error
 
 
@@ -363,16 +363,12 @@ def load_weights(
     problems += [LeftOut(name, "unknown to the model") for name in result.unexpected_keys]
     if len(result.unexpected_keys) + len(wrong) == len(state):
         raise UserError(
-            f"{source}: none of its {len(state)} weights fits the model. {_first(problems)}"
+            f"{source}: none of its {len(state)} weights fits the model."
+            f" {listed(problems, 10, '; ')}"
         )
     if strict and problems:
         raise UserError(
             f"{source}: {len(problems)} weight(s) do not fit the model that the config describes;"
-            f" use the config of the run that made it. {_first(problems)}"
+            f" use the config of the run that made it. {listed(problems, 10, '; ')}"
         )
     return problems
-
-
-def _first(problems: Sequence[LeftOut], count: int = 10) -> str:
-    shown = "; ".join(map(str, problems[:count]))
-    return f"{shown}; and {len(problems) - count} more" if len(problems) > count else shown

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.weights.array_pickles import PickledArray, RefusedError, read_pickle
 from clipmask.weights.mistaken import told_apart
 
@@ -81,12 +81,9 @@ def load_weight_file(
     found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     faults = {word: keys for word, keys in found.items() if keys}
     if strict and faults:
-        listed = "; ".join(
-            f"{len(keys)} {word}: {', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}"
-            for word, keys in faults.items()
-        )
+        parts = [f"{len(keys)} {word}: {listed(keys, 5)}" for word, keys in faults.items()]
         raise UserError(
-            f"backbone weights {path} do not fit the model: {listed}. {made_for}, or set "
+            f"backbone weights {path} do not fit the model: {'; '.join(parts)}. {made_for}, or set "
             "MODEL.BACKBONE.WEIGHTS_STRICT False to load what fits"
         )
     for word, keys in faults.items():

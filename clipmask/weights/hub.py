@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, first_line
 from clipmask.vocabulary import first_synonym
 from clipmask.weights.licenses import UNKNOWN, License, checkpoint_licenses, phrase
 
@@ -77,7 +77,7 @@ def _unreachable() -> str | None:
     try:
         answer = get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:  # the network's library has exceptions of its own
-        return f"{constants.ENDPOINT}: {type(error).__name__}: {_first_line(error)}"
+        return f"{constants.ENDPOINT}: {type(error).__name__}: {first_line(error)}"
     status = int(answer.status_code)
     return f"{constants.ENDPOINT} answers {status}" if status in _NO_WAY else None
 
@@ -91,10 +91,6 @@ def _for_want_of_a_file(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else "no message"
 
 
 def download(name: str) -> Path:
@@ -146,7 +142,7 @@ def _reason(error: Exception) -> str:
         ),
         (
             HubUnreachable,
-            f"{_first_line(error)}: check the network, or download the file elsewhere and name it",
+            f"{first_line(error)}: check the network, or download the file elsewhere and name it",
         ),
         (errors.EntryNotFoundError, f"the model has no file {FILE}: clipmask pack makes one"),
     ]
@@ -160,7 +156,7 @@ def _reason(error: Exception) -> str:
         else ""
     )
     return (
-        f"could not be downloaded ({type(error).__name__}: {_first_line(error)}); try again, or"
+        f"could not be downloaded ({type(error).__name__}: {first_line(error)}); try again, or"
         f" download the file elsewhere{patience}"
     )
 
@@ -238,7 +234,7 @@ def push(
             )
     except Exception as error:  # as in download
         raise UserError(
-            f"{repository}: could not be uploaded ({type(error).__name__}: {_first_line(error)});"
+            f"{repository}: could not be uploaded ({type(error).__name__}: {first_line(error)});"
             " hf auth login gives this machine the right to"
         ) from error
     return address

@@ -4,10 +4,9 @@ repository of a hub.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, did_you_mean
 from clipmask.paths import user_path
 from clipmask.shipped import shipped_folder
 from clipmask.weights.addresses import is_address, local_file
@@ -58,10 +57,6 @@ def find_weights(source: str | Path) -> Path:
         return shipped_model(text)
     if text.startswith(HUB):
         return download(text)
-    near = difflib.get_close_matches(text, MODELS, n=1)
-    hint = (
-        f"did you mean {near[0]}?"
-        if near
-        else f"by name there are {', '.join(MODELS)} and {HUB}owner/name"
-    )
+    known = f"by name there are {', '.join(MODELS)} and {HUB}owner/name"
+    hint = did_you_mean(text, MODELS, known)
     raise UserError(f"checkpoint {source}: no such file; {hint}")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
 from clipmask.cli.data.pictures import draw_frequencies, read_sample, truth_over
+from clipmask.cli.output import progress_bar
 from clipmask.cli.tables import format_table
 from clipmask.cli.written import OwnResults
 from clipmask.curation.checking.counts import (
@@ -95,9 +94,8 @@ def output_folder(name: str, subject: Subject) -> Path:
 def _read_all(subject: Subject, workers: int) -> Checked:
     """Reads all pairs, with a progress bar on stderr."""
     readings: list[Reading | None] = [None] * len(subject.pairs)
-    interval = 0.1 if sys.stderr.isatty() else 30.0  # in a file, each update is a new line
     task = functools.partial(read_pair, format=subject.format, image_format=subject.image_format)
-    with tqdm(total=len(readings), unit=" images", desc="reading", mininterval=interval) as bar:
+    with progress_bar(len(readings), "images", "reading") as bar:
         for position, reading in map_robustly(task, subject.pairs, workers):
             readings[position] = reading
             bar.update()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from clipmask.cli.data.init import init
-from clipmask.cli.output import shortened
+from clipmask.cli.output import progress_bar
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.curation.converting.convert import Options
 from clipmask.curation.converting.convert import convert as write_labels
 from clipmask.curation.converting.parquet import parquet_files, unpack
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 
 
 def convert(
@@ -75,12 +74,11 @@ def convert(
         None if background == "void" else background,
         overlap == "smaller",
     )
-    interval = 0.1 if sys.stderr.isatty() else 30.0
     bar: tqdm | None = None  # created with the first picture
 
     def progress(number: int, total: int) -> None:
         nonlocal bar
-        bar = bar or tqdm(total=total, unit=" label maps", desc="writing", mininterval=interval)
+        bar = bar or progress_bar(total, "label maps", "writing")
         bar.update()
 
     try:
@@ -96,7 +94,7 @@ def convert(
     descriptor = folder / f"{folder.resolve().name}.yaml"
     print(
         f"{done.format}: {done.pictures} pictures, {len(done.names)} classes:"
-        f" {shortened(done.names, 12)}"
+        f" {listed(done.names, 12)}"
     )
     print(f"splits      {splits}")
     background = done.background or "void"

@@ -9,7 +9,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from clipmask.cli.output import output_file, shortened
+from clipmask.cli.output import output_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.curation.converting.parquet import parquet_files
 from clipmask.curation.converting.sources import annotations_in
@@ -18,7 +18,7 @@ from clipmask.curation.guessing.guess import SHARES, FolderGuess, guess_folder
 from clipmask.curation.guessing.pairing import find_pictures
 from clipmask.curation.guessing.writing import descriptor_text
 from clipmask.data.descriptor import Descriptor, read_descriptor
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 
 
 def init(
@@ -142,7 +142,7 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
     for first, second in pairing.label_folders.items():
         labels += f", {first} -> {second}"
     found = len(descriptor.pairs())
-    classes = f"{len(values.classes)}: {shortened(descriptor.class_names, 12)}"
+    classes = f"{len(values.classes)}: {listed(descriptor.class_names, 12)}"
     names = "placeholders, because no file of names was found"
     if guess.names_from:
         names = f"from {guess.names_from}"

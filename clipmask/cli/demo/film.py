@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipmask.cli.demo.segment import Tally, is_file, progress_bar, protect
+from clipmask.cli.demo.segment import Tally, is_file, protect
+from clipmask.cli.output import progress_bar
 from clipmask.cli.written import OwnResults
 from clipmask.errors import UserError
 from clipmask.film.results import FilmResults
@@ -80,7 +81,7 @@ def segment_film(
         tally, moments = Tally(predictor.names), deque[Moment]()
         stop = stack.enter_context(stop_on_interrupt())
         total = None if video.announced is None else -(-video.announced // every)
-        bar = stack.enter_context(progress_bar(total, "frames"))
+        bar = stack.enter_context(progress_bar(total, "frames", "segmenting"))
         for result in predictor.stream(_frames(video, every, stop, moments), smoothing=smoothing):
             results.write(result, *moments.popleft())
             tally.add(result)

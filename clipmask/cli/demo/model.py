@@ -9,10 +9,9 @@ from collections.abc import Mapping
 
 from clipmask.cli.demo.colors import read_colors
 from clipmask.cli.demo.truth import LabelledPictures
-from clipmask.cli.output import shortened
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import load_cfg
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.escaping import escaped
 from clipmask.inference import Predictor
 from clipmask.paths import user_path
@@ -104,7 +103,7 @@ def _load(args: argparse.Namespace) -> Predictor:
         chosen, why = weights or shipped_model(OWN_MODEL), "the bundled model"
         predictor = Predictor.from_checkpoint(chosen, opts=opts, batch_size=args.batch_size)
     where = chosen if weights else f"{chosen}, {why}"
-    classes = f"{len(predictor.names)} classes: {shortened(shown_names(predictor.names))}"
+    classes = f"{len(predictor.names)} classes: {listed(shown_names(predictor.names))}"
     line = f"model: {where} ({classes}); {phrase(predictor.licenses)}"
     print(escaped(line), file=sys.stderr)
     return predictor
@@ -121,7 +120,7 @@ def _check_names(file: str, colors: Mapping[str, object], names: tuple[str, ...]
     if len(unknown) == len(colors):
         raise UserError(
             f"--colors {file}: has no colour for any of the classes"
-            f" {', '.join(shown_names(names))}; it has {shortened(unknown)}"
+            f" {', '.join(shown_names(names))}; it has {listed(unknown)}"
         )
     if unknown:
-        print(f"--colors {file}: no class has the name {shortened(unknown)}", file=sys.stderr)
+        print(f"--colors {file}: no class has the name {listed(unknown)}", file=sys.stderr)

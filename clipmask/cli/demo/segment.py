@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from clipmask.cli.demo.inputs import Input
 from clipmask.cli.demo.truth import LabelledPictures
 from clipmask.cli.interrupts import interrupted_by_signals
+from clipmask.cli.output import progress_bar
 from clipmask.cli.written import OwnResults
 from clipmask.data.file_names import result_names
 from clipmask.errors import UserError
@@ -55,20 +55,6 @@ class Tally:
         return ", ".join(parts)
 
 
-def progress_bar(total: int | None, unit: str, *, inner: bool = False) -> tqdm:
-    """Returns a progress bar on stderr; an inner one is below another, and vanishes at its end."""
-    terminal = sys.stderr.isatty()
-    interval = 0.1 if terminal else 30.0  # in a file, each update is a new line
-    return tqdm(
-        total=total,
-        unit=f" {unit}",
-        desc="one picture" if inner else "segmenting",
-        mininterval=interval,
-        leave=not inner,
-        position=1 if inner and terminal else None,
-    )
-
-
 class WindowsBar:
     """A progress bar for the windows of one large picture after the other."""
 
@@ -78,7 +64,7 @@ class WindowsBar:
     def __call__(self, done: int, total: int) -> None:
         """Shows how many windows of the picture are done, of how many."""
         if self._bar is None:
-            self._bar = progress_bar(total, "windows", inner=True)
+            self._bar = progress_bar(total, "windows", "one picture", inner=True)
         self._bar.update(done - self._bar.n)
         if done == total:
             self.close()
@@ -148,7 +134,7 @@ def segment_pictures(
     with (
         own,
         interrupted_by_signals(),
-        progress_bar(len(paths), "images") as bar,
+        progress_bar(len(paths), "images", "segmenting") as bar,
         closing(WindowsBar()) as windows,
     ):
 

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.files import read_json, reading
 from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, coco_rle, polygons
 
 
@@ -32,7 +32,7 @@ def read_coco(path: Path, split: str | None) -> Annotations:
         UserError: the file violates the format.
     """
     content = read_json(path)
-    try:
+    with reading(path, "COCO's"):
         used = {item["category_id"] for item in content["annotations"]}
         above = {item.get("supercategory") for item in content["categories"]}
         names: dict[Any, str] = {}
@@ -51,8 +51,6 @@ def read_coco(path: Path, split: str | None) -> Annotations:
             Labelled(str(item["file_name"]), tuple(shapes[item["id"]]), path.parent, split)
             for item in content["images"]
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise fault(path, "not as COCO's format says", error) from error
     return Annotations(pictures, tuple(names.values()), skipped=skipped)
 
 

@@ -8,8 +8,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from clipmask.curation.converting.files import fault, read_xml
+from clipmask.curation.converting.files import read_xml, reading
 from clipmask.curation.converting.shapes import (
+    LINES,
     Annotations,
     Labelled,
     Shape,
@@ -17,6 +18,7 @@ from clipmask.curation.converting.shapes import (
     box,
     ellipse,
     polygons,
+    with_area,
 )
 from clipmask.errors import UserError
 
@@ -26,12 +28,7 @@ def read_cvat(path: Path, split: str | None) -> Annotations:
 
     Shapes with a higher ``z_order`` come later.
 
-    Args:
-        path: the file.
-        split: the split of pictures without a subset, or None.
-
-    Raises:
-        UserError: the file violates the format.
+    Arguments and errors are those of ``read_coco``; ``split`` is that of pictures without a subset.
     """
     root = read_xml(path)
     if root.find("track") is not None and root.find("image") is None:
@@ -43,7 +40,7 @@ def read_cvat(path: Path, split: str | None) -> Annotations:
     colors: dict[str, tuple[int, int, int]] = {}
     names = []
     pictures = []
-    try:
+    with reading(path, "CVAT's"):
         for label in root.iter("label"):
             name, color = label.findtext("name"), label.findtext("color") or ""
             if name:
@@ -52,17 +49,11 @@ def read_cvat(path: Path, split: str | None) -> Annotations:
                     red, green, blue = bytes.fromhex(color[1:])
                     colors[name] = red, green, blue
         for image in root.iter("image"):
-            shapes = []
-            for item in sorted(image, key=lambda item: int(item.get("z_order", 0))):
-                shape = _shape(item)
-                if shape is not None:
-                    shapes.append(shape)
-                elif item.tag != "tag":
-                    skipped["points and lines, which have no area"] += 1
+            drawn = (item for item in image if item.tag != "tag")
+            items = sorted(drawn, key=lambda item: int(item.get("z_order", 0)))
+            shapes = with_area(map(_shape, items), skipped, LINES)
             subset = image.get("subset") or split
-            pictures.append(Labelled(image.attrib["name"], tuple(shapes), path.parent, subset))
-    except (KeyError, TypeError, ValueError) as error:
-        raise fault(path, "not as CVAT's format says", error) from error
+            pictures.append(Labelled(image.attrib["name"], shapes, path.parent, subset))
     return Annotations(tuple(pictures), tuple(names), colors, skipped)
 
 

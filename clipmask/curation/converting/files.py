@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from clipmask.errors import UserError
+
+_VIOLATIONS = (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration)
 
 
 def read_json(path: Path) -> Any:
@@ -38,6 +43,22 @@ def read_xml(path: Path) -> ElementTree.Element:
         raise UserError(f"annotations {path}: is no XML ({error})") from error
 
 
-def fault(path: Path, what: str, error: Exception) -> UserError:
-    """Returns the error for a file that violates its format."""
-    return UserError(f"annotations {path}: {what}: {type(error).__name__}: {error}")
+@contextmanager
+def reading(path: Path, format: str) -> Iterator[None]:
+    """Turns what is raised within, because a file violates its format, into a readable error.
+
+    Args:
+        path: the file.
+        format: whose it is, such as ``Labelme's``, for the message.
+
+    Raises:
+        UserError: it names the file and the exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (*_VIOLATIONS, OSError, zlib.error) as error:
+        raise UserError(
+            f"annotations {path}: not as {format} format says: {type(error).__name__}: {error}"
+        ) from error

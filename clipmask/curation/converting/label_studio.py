@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.files import read_json, reading
 from clipmask.curation.converting.shapes import (
     Annotations,
     Labelled,
@@ -23,6 +23,7 @@ from clipmask.curation.converting.shapes import (
     box,
     ellipse,
     polygons,
+    with_area,
 )
 
 _KINDS = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels")
@@ -43,31 +44,20 @@ def read_label_studio(path: Path, split: str | None) -> Annotations:
     """Reads the first annotation of each task that was not cancelled.
 
     Results without an area are skipped.
-
-    Args:
-        path: the file.
-        split: the split of its pictures, or None.
-
-    Raises:
-        UserError: the file violates the format.
+    Arguments and errors are those of ``read_coco``.
     """
     skipped: Counter[str] = Counter()
     pictures = []
-    try:
+    with reading(path, "Label Studio's"):
         for task in map(_whole, read_json(path)):
             done = [item for item in task["annotations"] if not item.get("was_cancelled")]
             if not done:
                 skipped["tasks that nobody finished"] += 1
                 continue
-            shapes = []
-            for result in done[0]["result"]:
-                shape = _shape(result)
-                skipped["results without an area"] += shape is None
-                shapes += [] if shape is None else [shape]
-            pictures.append(Labelled(_picture(task["data"]), tuple(shapes), path.parent, split))
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
-        raise fault(path, "not as Label Studio's format says", error) from error
-    return Annotations(tuple(pictures), skipped=+skipped)
+            results = map(_shape, done[0]["result"])
+            shapes = with_area(results, skipped, "results without an area")
+            pictures.append(Labelled(_picture(task["data"]), shapes, path.parent, split))
+    return Annotations(tuple(pictures), skipped=skipped)
 
 
 def _short_results(task: dict[str, Any]) -> list[dict[str, Any]]:

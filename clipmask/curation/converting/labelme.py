@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.files import read_json, reading
 from clipmask.curation.converting.shapes import (
+    LINES,
     Annotations,
     Labelled,
     Shape,
     bitmap,
     ellipse,
     polygons,
+    with_area,
 )
 
 
@@ -32,27 +34,14 @@ def is_labelme(content: Any) -> bool:
 def read_labelme(path: Path, split: str | None) -> Annotations:
     """Reads polygons, rectangles, circles and masks; points and lines are skipped.
 
-    Args:
-        path: the file.
-        split: the split of its picture, or None.
-
-    Raises:
-        UserError: the file violates the format.
+    Arguments and errors are those of ``read_coco``.
     """
     content = read_json(path)
     skipped: Counter[str] = Counter()
-    shapes: list[Shape] = []
-    try:
-        for item in content["shapes"]:
-            shape = _shape(item)
-            if shape is None:
-                skipped["points and lines, which have no area"] += 1
-            else:
-                shapes.append(shape)
+    with reading(path, "Labelme's"):
+        shapes = with_area(map(_shape, content["shapes"]), skipped, LINES)
         picture = str(content["imagePath"]).replace("\\", "/")
-    except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
-        raise fault(path, "not as Labelme's format says", error) from error
-    return Annotations((Labelled(picture, tuple(shapes), path.parent, split),), skipped=skipped)
+    return Annotations((Labelled(picture, shapes, path.parent, split),), skipped=skipped)
 
 
 def _shape(item: dict[str, Any]) -> Shape | None:

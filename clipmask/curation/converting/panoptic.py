@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.files import read_json, reading
 from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape
 from clipmask.data.opening import open_header
 from clipmask.errors import UserError
@@ -35,15 +35,10 @@ def read_panoptic(path: Path, split: str | None) -> Annotations:
     Crowds are segments of their class. The PNGs lie in a folder with the name of the JSON file, or
     beside it.
 
-    Args:
-        path: the JSON file.
-        split: the split of its pictures, or None.
-
-    Raises:
-        UserError: the file violates the format, or a PNG is missing.
+    Arguments and errors are those of ``read_coco``; a missing PNG is an error too.
     """
     content = read_json(path)
-    try:
+    with reading(path, "COCO's panoptic"):
         categories = sorted(content["categories"], key=lambda item: item["id"])
         names = {item["id"]: str(item["name"]) for item in categories}
         colors = {}
@@ -64,10 +59,6 @@ def read_panoptic(path: Path, split: str | None) -> Annotations:
             )
             name = files.get(item["image_id"], Path(item["file_name"]).stem)
             pictures.append(Labelled(name, shapes, path.parent, split))
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise fault(path, "not as COCO's panoptic format says", error) from error
     return Annotations(tuple(pictures), tuple(names.values()), colors, complete=True)
 
 

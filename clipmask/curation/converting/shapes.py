@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 Mask = NDArray[np.bool_]
+LINES = "points and lines, which have no area"  # a reason to skip annotations
 
 
 class Shape(NamedTuple):
@@ -154,6 +156,14 @@ def _fitted(mask: Mask, left: int, top: int, height: int, width: int) -> Mask:
     return whole
 
 
-def kept(shapes: Sequence[Shape | None]) -> tuple[Shape, ...]:
-    """Returns the shapes without those that have no area."""
-    return tuple(shape for shape in shapes if shape is not None)
+def with_area(
+    shapes: Iterable[Shape | None], skipped: Counter[str], what: str
+) -> tuple[Shape, ...]:
+    """Returns the shapes that have an area; the others, None, are counted in ``skipped[what]``."""
+    found = []
+    for shape in shapes:
+        if shape is None:
+            skipped[what] += 1
+        else:
+            found.append(shape)
+    return tuple(found)

@@ -87,11 +87,9 @@ def read_source(
         )
     for kind, parts in found.items():
         return kind, _together(parts)
-    if format is None and source.is_dir():
-        if any((root / yolo_labels(picture)).is_file() for picture in pictures):
-            return "yolo", _of_folder("yolo", root, pictures)
-        if any(path.suffix in ARRAYS for path in root.rglob("*")):
-            return "npy", _of_folder("npy", root, pictures)
+    beside = _beside(root, pictures) if format is None and source.is_dir() else None
+    if beside is not None:
+        return beside, _of_folder(beside, root, pictures)
     what = f"of the format {format}" if format else f"of a known format ({', '.join(ANNOTATIONS)})"
     hint = "" if format else "; masks of one class each are read with --format masks"
     raise UserError(f"{source}: no annotations {what} found{hint}")
@@ -111,6 +109,11 @@ def annotations_in(folder: Path, pictures: Sequence[Path]) -> str | None:
             continue
         if kind is not None:
             return kind
+    return _beside(folder, pictures)
+
+
+def _beside(folder: Path, pictures: Sequence[Path]) -> str | None:
+    """Returns the format of files beside the pictures, text or arrays; None if there are none."""
     if any((folder / yolo_labels(picture)).is_file() for picture in pictures):
         return "yolo"
     if any(path.suffix in ARRAYS for path in folder.rglob("*")):

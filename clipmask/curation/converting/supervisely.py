@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipmask.curation.converting.files import fault, read_json
+from clipmask.curation.converting.files import read_json, reading
 from clipmask.curation.converting.shapes import (
+    LINES,
     Annotations,
     Labelled,
     Mask,
@@ -28,6 +29,7 @@ from clipmask.curation.converting.shapes import (
     bitmap,
     box,
     polygons,
+    with_area,
 )
 
 
@@ -39,43 +41,30 @@ def is_supervisely(content: Any) -> bool:
 def read_supervisely(path: Path, split: str | None) -> Annotations:
     """Reads polygons with holes, bitmaps and rectangles; points and lines are skipped.
 
-    Args:
-        path: the file.
-        split: the split of its picture, or None.
-
-    Raises:
-        UserError: the file violates the format.
+    Arguments and errors are those of ``read_coco``.
     """
     content = read_json(path)
-    shapes: list[Shape] = []
     skipped: Counter[str] = Counter()
-    try:
-        for item in content["objects"]:
-            shape = _shape(item)
-            skipped["points and lines, which have no area"] += shape is None
-            shapes += [] if shape is None else [shape]
-    except (KeyError, TypeError, ValueError, OSError, zlib.error) as error:
-        raise fault(path, "not as Supervisely's format says", error) from error
+    with reading(path, "Supervisely's"):
+        shapes = with_area(map(_shape, content["objects"]), skipped, LINES)
     colors: dict[str, tuple[int, int, int]] = {}
     names: list[str] = []
     for top in path.parents[1:3]:
         if (top / "meta.json").is_file():
             names, colors = _classes(top / "meta.json")
     folder = path.parent.parent / "img"
-    labelled = Labelled(path.stem, tuple(shapes), folder, split)
-    return Annotations((labelled,), tuple(names), colors, +skipped)
+    labelled = Labelled(path.stem, shapes, folder, split)
+    return Annotations((labelled,), tuple(names), colors, skipped)
 
 
 def _classes(path: Path) -> tuple[list[str], dict[str, tuple[int, int, int]]]:
     """Returns the class names and colours in the meta.json of a project."""
     names, colors = [], {}
-    try:
+    with reading(path, "Supervisely's"):
         for item in read_json(path)["classes"]:
             names.append(str(item["title"]))
             red, green, blue = bytes.fromhex(str(item["color"]).lstrip("#"))
             colors[names[-1]] = red, green, blue
-    except (KeyError, TypeError, ValueError) as error:
-        raise fault(path, "not as Supervisely's format says", error) from error
     return names, colors
 
 

@@ -10,8 +10,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from clipmask.curation.converting.files import fault, read_json
-from clipmask.curation.converting.shapes import Annotations, Labelled, Shape, box, ellipse, polygons
+from clipmask.curation.converting.files import read_json, reading
+from clipmask.curation.converting.shapes import (
+    Annotations,
+    Labelled,
+    Shape,
+    box,
+    ellipse,
+    polygons,
+    with_area,
+)
 
 
 def is_via(content: Any) -> bool:
@@ -30,28 +38,20 @@ def read_via(path: Path, split: str | None) -> Annotations:
 
     The first attribute of a region is its class.
 
-    Args:
-        path: the file.
-        split: the split of its pictures, or None.
-
-    Raises:
-        UserError: the file violates the format.
+    Arguments and errors are those of ``read_coco``.
     """
     content = read_json(path)
     skipped: Counter[str] = Counter()
     pictures = []
-    try:
+    with reading(path, "VIA's"):
         for item in content.get("_via_img_metadata", content).values():
             regions = item["regions"]
-            shapes = []
-            for region in regions.values() if isinstance(regions, dict) else regions:
-                shape = _shape(region)
-                skipped["points, lines and regions without a name"] += shape is None
-                shapes += [] if shape is None else [shape]
-            pictures.append(Labelled(str(item["filename"]), tuple(shapes), path.parent, split))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise fault(path, "not as VIA's format says", error) from error
-    return Annotations(tuple(pictures), skipped=+skipped)
+            if isinstance(regions, dict):
+                regions = regions.values()
+            what = "points, lines and regions without a name"
+            shapes = with_area(map(_shape, regions), skipped, what)
+            pictures.append(Labelled(str(item["filename"]), shapes, path.parent, split))
+    return Annotations(tuple(pictures), skipped=skipped)
 
 
 def _shape(region: dict[str, Any]) -> Shape | None:
@@ -69,9 +69,7 @@ def _shape(region: dict[str, Any]) -> Shape | None:
     if form["name"] == "rect":
         return box(name, *(float(form[key]) for key in ("x", "y", "width", "height")))
     if form["name"] == "circle":
-        return ellipse(
-            name, float(form["cx"]), float(form["cy"]), float(form["r"]), float(form["r"])
-        )
+        return ellipse(name, *(float(form[key]) for key in ("cx", "cy", "r", "r")))
     if form["name"] == "ellipse":
         return ellipse(name, *(float(form[key]) for key in ("cx", "cy", "rx", "ry")))
     return None

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from clipmask.curation.converting.shapes import Annotations, Labelled, Mask, Shape, polygons
+from clipmask.curation.converting.shapes import (
+    Annotations,
+    Labelled,
+    Mask,
+    Shape,
+    polygons,
+    with_area,
+)
 from clipmask.errors import UserError
 from clipmask.plain_yaml import load_yaml
 
@@ -56,16 +63,16 @@ def read_yolo(
         lines: list[str] = []
         if path.is_file():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        shapes = []
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                shape = _shape(line, names, f"annotations {path}, line {number}")
-                skipped["lines with a box but no polygon"] += shape is None
-                shapes += [] if shape is None else [shape]
-        labelled.append(Labelled(picture.as_posix(), tuple(shapes), root, split_of(picture)))
+        drawn = (
+            _shape(line, names, f"annotations {path}, line {number}")
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        )
+        shapes = with_area(drawn, skipped, "lines with a box but no polygon")
+        labelled.append(Labelled(picture.as_posix(), shapes, root, split_of(picture)))
     if not given:  # classes without names are sorted by their numbers
         names = {number: f"class_{number}" for number in range(max(names, default=-1) + 1)}
-    return Annotations(tuple(labelled), tuple(names.values()), skipped=+skipped, unnamed=not given)
+    return Annotations(tuple(labelled), tuple(names.values()), skipped=skipped, unnamed=not given)
 
 
 def yolo_names(root: Path) -> dict[int, str]:

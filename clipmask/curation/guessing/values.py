@@ -20,7 +20,7 @@ from clipmask.curation.guessing.smoothing import (
 )
 from clipmask.data.datasets.camvid import CLASSES as CAMVID
 from clipmask.data.label_format import RGB
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 
 _LEVELS_APART = 16  # least difference of two levels of grey that are classes
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
@@ -113,11 +113,10 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     if not named:
         refuse_instances(found)
     void_names = [value for value, name in named.items() if name is None]
-    listed = sorted({*found, *(value for value, name in named.items() if name)})
+    ids = sorted({*found, *(value for value, name in named.items() if name)})
     ignore, reason = _void_id(found, void_names)
-    classes = [value for value in listed if value != ignore and value not in void_names]
+    classes = [value for value in ids if value != ignore and value not in void_names]
     colors = _palette_colors(pixels, classes)
-    shown = ", ".join(map(str, found[:20])) + (", ..." if len(found) > 20 else "")
     total = sum(pixels.ids.values())
     guessed = []
     for place, value in enumerate(classes):
@@ -125,7 +124,11 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         color = colors[place] if colors else None
         guessed.append(GuessedClass(name, value, color, pixels.ids.get(value, 0) / total))
     ignore_ids = (ignore, *(value for value in void_names if value != ignore))
-    reasons = {"encoding": why, "classes": f"ids found: {shown}{from_list}", "void": reason}
+    reasons = {
+        "encoding": why,
+        "classes": f"ids found: {listed(found, 20)}{from_list}",
+        "void": reason,
+    }
     return Guess("ids", tuple(guessed), ignore_ids, (), reasons)
 
 
