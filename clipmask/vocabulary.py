@@ -142,6 +142,11 @@ class Vocabulary:
         return cls(tuple(LabelClass(Term.parse(name)) for name in names), embeddings)
 
     @classmethod
+    def of(cls, classes: Vocabulary | Sequence[str]) -> Vocabulary:
+        """Returns a vocabulary as it is, and one ``from_names`` of names."""
+        return classes if isinstance(classes, Vocabulary) else cls.from_names(classes)
+
+    @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Vocabulary:
         """Makes a vocabulary from the metadata of a dataset or of a checkpoint.
 

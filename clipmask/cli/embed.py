@@ -19,7 +19,7 @@ from clipmask.cli.register import register_file
 from clipmask.cli.vocabulary import read_vocabulary
 from clipmask.config import get_cfg
 from clipmask.data.catalog import dataset_vocabulary
-from clipmask.data.descriptor import register_descriptor
+from clipmask.data.descriptor_datasets import register_descriptor
 from clipmask.errors import UserError, listed
 from clipmask.text.sources import ClipSource, FileSource
 from clipmask.vocabulary import Term, union

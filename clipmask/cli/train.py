@@ -13,7 +13,7 @@ from clipmask.cli import command
 from clipmask.cli.arguments import add_register, new_parser
 from clipmask.cli.register import register_file
 from clipmask.config import load_cfg
-from clipmask.data.descriptor import register_descriptor
+from clipmask.data.descriptor_datasets import register_descriptor
 from clipmask.errors import UserError
 from clipmask.shipped import shipped_folder
 

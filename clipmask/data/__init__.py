@@ -4,7 +4,8 @@ from clipmask.data.catalog import label_reader
 from clipmask.data.datasets import register_builtin_datasets
 from clipmask.data.datasets.registering import claim
 from clipmask.data.datasets.roots import dataset_root
-from clipmask.data.descriptor import read_descriptor, register_descriptor
+from clipmask.data.descriptor import read_descriptor
+from clipmask.data.descriptor_datasets import register_descriptor
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.loader import build_test_loader, build_train_loader
 from clipmask.data.mapper import TestMapper, TrainMapper

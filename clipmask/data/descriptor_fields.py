@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +17,6 @@ from clipmask.data.splits import Source
 from clipmask.errors import UserError, did_you_mean
 from clipmask.paths import refuse_special, user_path
 from clipmask.plain_yaml import load_yaml
-from clipmask.vocabulary import Term
 
 KEYS = (
     "name",
@@ -44,40 +40,6 @@ KEYS = (
     "splits",
     "license",
 )
-CLASS_KEYS = ("name", "color", "id", "synonyms", "includes", "prompts")
-
-
-@dataclass(frozen=True)
-class DescribedClass:
-    """One class of a descriptor.
-
-    Attributes:
-        name: the class name, used in all output.
-        ids: the pixel values of the class in label files that hold ids, one or more; default: the
-            position of the class in the list.
-        colors: (r, g, b), each 0..255; none, one or more. Overlays use the first.
-        synonyms: other names; their text embeddings are averaged with that of ``name``.
-        includes: names of the things that the class contains; the probability of the class is the
-            sum of theirs.
-        prompts: sentences for CLIP that replace those of the config; ``{}`` stands for the name.
-    """
-
-    name: str
-    ids: tuple[int, ...]
-    colors: tuple[RGB, ...] = ()
-    synonyms: tuple[str, ...] = ()
-    includes: tuple[str, ...] = ()
-    prompts: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> int:
-        """The first of ``ids``."""
-        return self.ids[0]
-
-    @property
-    def color(self) -> RGB | None:
-        """The first of ``colors``, or None."""
-        return self.colors[0] if self.colors else None
 
 
 class Fields:
@@ -95,7 +57,7 @@ class Fields:
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         self.path, self.content = path, content
-        self._refuse_unknown(content, KEYS, "")
+        self.refuse_unknown(content, KEYS, "")
 
     def fail(self, message: str) -> NoReturn:
         """Raises a ``UserError`` that names the file."""
@@ -185,14 +147,14 @@ class Fields:
 
     def ids(self, key: str, default: int) -> tuple[int, ...]:
         """Returns the ids of a key that holds one id or a list of ids."""
-        return self._ids(self.content.get(key, default), key)
+        return self.read_ids(self.content.get(key, default), key)
 
     def colors(self, key: str) -> tuple[RGB, ...]:
         """Returns a list of colours."""
         value = self.content.get(key) or ()
         if not isinstance(value, list | tuple):
             self.fail(f"{key} is {value!r}; it must be a list of colours, such as [[0, 0, 0]]")
-        return tuple(self._color(item, f"{key}[{place}]") for place, item in enumerate(value))
+        return tuple(self.read_color(item, f"{key}[{place}]") for place, item in enumerate(value))
 
     def image_format(self) -> ImageFormat:
         """Returns how pictures are scaled to 8 bits."""
@@ -200,68 +162,6 @@ class Fields:
             return ImageFormat.from_metadata(self.content)
         except UserError as error:
             self.fail(str(error))
-
-    def classes(
-        self,
-        encoding: str,
-        ignore_ids: Sequence[int],
-        void_colors: Sequence[RGB],
-        transparent: str | None,
-    ) -> tuple[DescribedClass, ...]:
-        """Returns the classes; no two share a name, an id or a colour, and none is void.
-
-        Args:
-            encoding, ignore_ids, void_colors: the values of these keys.
-            transparent: the class of transparent pixels, which needs no colour; ``void``; or None.
-        """
-        value = self.content.get("classes")
-        if not isinstance(value, list) or not value:
-            self.fail(
-                f"classes is {'missing' if value is None else repr(value)}; list the classes in the"
-                " order of their ids, such as [road, sky]"
-            )
-        classes = tuple(self._class(item, place) for place, item in enumerate(value))
-        self._once("the name", [(item.name, *item.synonyms) for item in classes])
-        self._once("the name", [item.includes or (item.name,) for item in classes])
-        if encoding == "ids":
-            self._once("the id", [item.ids for item in classes])
-            for item in classes:
-                if {*item.ids} & {*ignore_ids}:
-                    self.fail(
-                        f"classes: {item.name!r} has the id {min({*item.ids} & {*ignore_ids})},"
-                        " which is ignore_id too; give ignore_id another value"
-                    )
-        self._refuse_colorless(classes, encoding, transparent)
-        self._once("the color", [item.colors for item in classes])
-        for item in classes:
-            for color in {*item.colors} & {*void_colors}:
-                self.fail(
-                    f"void_colors has {list(color)}, which is the color of class {item.name!r}"
-                )
-        if transparent not in (None, "void", *(item.name for item in classes)):
-            self.fail(f"transparent is {transparent!r}; it must be void or the name of a class")
-        return classes
-
-    def _refuse_colorless(
-        self, classes: Sequence[DescribedClass], encoding: str, transparent: str | None
-    ) -> None:
-        """Refuses classes without a colour, if colours are needed or other classes have one."""
-        colorless = [
-            item.name
-            for item in classes
-            if not item.colors and (encoding == "ids" or item.name != transparent)
-        ]
-        if encoding != "ids":
-            why = f"encoding {encoding} reads labels by their colors"
-        elif len(colorless) < len(classes):
-            why = "other classes have one"
-        else:
-            return
-        if colorless:
-            self.fail(
-                f"classes: no color for {', '.join(map(repr, colorless))}, but {why}; write color:"
-                " [r, g, b], or '#rrggbb' in quotes (without quotes, YAML reads it as a comment)"
-            )
 
     def splits(self, images: Path, default: Mapping[str, Source]) -> dict[str, Source]:
         """Returns for each split its share (all sum to 1), or the path of its file or subfolder."""
@@ -321,41 +221,8 @@ class Fields:
             " subfolder of images"
         )
 
-    def _class(self, value: Any, place: int) -> DescribedClass:
-        where = f"classes[{place}]"
-        fields = {"name": value} if isinstance(value, str) else value
-        if not isinstance(fields, dict):
-            hint = "; write it in quotes" if isinstance(value, bool | int | float) else ""
-            self.fail(
-                f"{where} is {value!r}; it must be a name, or"
-                f" {{name: ..., color: [r, g, b], ...}}{hint}"
-            )
-        self._refuse_unknown(fields, CLASS_KEYS, f"{where}: ")
-        name = fields.get("name")
-        if not isinstance(name, str) or not name.strip(" ;"):
-            self.fail(
-                f"{where}: name is {'missing' if name is None else repr(name)}; it must be a text"
-                " (in quotes, if YAML reads it as something else)"
-            )
-        first, *others = Term.parse(name).synonyms
-        return DescribedClass(
-            name=first,
-            ids=self._ids(fields.get("id", place), f"{where}: id"),
-            colors=self._class_colors(fields.get("color"), f"{where}: color"),
-            synonyms=(*others, *self._texts(fields.get("synonyms"), f"{where}: synonyms")),
-            includes=self._texts(fields.get("includes"), f"{where}: includes"),
-            prompts=self._texts(fields.get("prompts"), f"{where}: prompts"),
-        )
-
-    def _texts(self, value: Any, where: str) -> tuple[str, ...]:
-        texts = [value] if isinstance(value, str) else value or []
-        if not isinstance(texts, list) or not all(
-            isinstance(text, str) and text.strip() for text in texts
-        ):
-            self.fail(f"{where} is {value!r}; it must be a list of texts")
-        return tuple(text.strip() for text in texts)
-
-    def _ids(self, value: Any, where: str) -> tuple[int, ...]:
+    def read_ids(self, value: Any, where: str) -> tuple[int, ...]:
+        """Returns the ids of a value, one id or a list of ids; ``where`` it is, for the message."""
         ids = value if isinstance(value, list | tuple) else [value]
         if not ids or not all(_is_whole(item, LEAST_ID, MOST_ID) for item in ids):
             self.fail(
@@ -364,19 +231,8 @@ class Fields:
             )
         return tuple(ids)
 
-    def _class_colors(self, value: Any, where: str) -> tuple[RGB, ...]:
-        """Returns the colours of a class, which may have none, one, or a list of colours."""
-        if value is None:
-            return ()
-        if (
-            isinstance(value, list | tuple)
-            and value
-            and all(isinstance(item, list | tuple | str) for item in value)
-        ):
-            return tuple(self._color(item, where) for item in value)
-        return (self._color(value, where),)
-
-    def _color(self, value: Any, where: str) -> RGB:
+    def read_color(self, value: Any, where: str) -> RGB:
+        """Returns the colour of a value, [r, g, b] or ``#rrggbb``; ``where`` as in ``read_ids``."""
         if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
             value = list(bytes.fromhex(value[1:]))
         if (
@@ -390,15 +246,8 @@ class Fields:
         red, green, blue = value
         return red, green, blue
 
-    def _once(self, what: str, groups: Sequence[Sequence[Any]]) -> None:
-        """Refuses a value that occurs twice in the groups; each group belongs to one class."""
-        counts = Counter(itertools.chain.from_iterable(groups))
-        for value, count in counts.items():
-            if count > 1:
-                shown = list(value) if isinstance(value, tuple) else repr(value)
-                self.fail(f"classes: {what} {shown} is there twice; no two classes may share it")
-
-    def _refuse_unknown(self, content: Mapping[Any, Any], keys: Sequence[str], where: str) -> None:
+    def refuse_unknown(self, content: Mapping[Any, Any], keys: Sequence[str], where: str) -> None:
+        """Refuses keys of ``content`` that are not in ``keys``."""
         for key in content:
             if key not in keys:
                 known = f"the keys are {', '.join(keys)}"

@@ -17,7 +17,7 @@ from fvcore.common.config import CfgNode
 
 from clipmask.config import leaf_keys
 from clipmask.data import build_train_loader
-from clipmask.data.descriptor import refuse_among_pictures
+from clipmask.data.descriptor_datasets import refuse_among_pictures
 from clipmask.engine.evaluation import (
     Results,
     check_expected,

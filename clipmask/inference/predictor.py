@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, overload
@@ -21,9 +20,9 @@ from clipmask.data import TestMapper
 from clipmask.data.image_format import PLAIN, ImageFormat, shown
 from clipmask.data.picture_file import PictureFile
 from clipmask.device import resolve_device
-from clipmask.errors import MissingText, UserError
+from clipmask.errors import UserError
 from clipmask.inference.batches import in_parts
-from clipmask.inference.classes import Classes, check_colors, choose_colors
+from clipmask.inference.classes import ChosenClasses, Classes
 from clipmask.inference.exported import ExportedModel
 from clipmask.inference.folding import prepare_for_inference
 from clipmask.inference.from_file import (
@@ -43,7 +42,6 @@ from clipmask.inference.views import ClipMaskWithViews, with_views
 from clipmask.modeling import ClipMask
 from clipmask.modeling.build import compile_model
 from clipmask.modeling.class_maps import best_labels
-from clipmask.recent import Recent
 from clipmask.visualizer import Drawing
 from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint
@@ -56,7 +54,6 @@ logger = logging.getLogger(__name__)
 Smoothing = Callable[[NDArray[np.uint8], Tensor], Tensor]
 
 LARGE = 4_000_000  # pixels; a warning is logged if a larger picture is segmented as a whole
-KEPT_VOCABULARIES = 256  # number of vocabularies of calls that are cached
 
 
 class Predictor:
@@ -105,12 +102,7 @@ class Predictor:
         self.server_ids = {
             item.term.text: item.server_id for item in classes if item.server_id is not None
         }
-        terms = model.text.terms if isinstance(model, ClipMask) else model.vocabulary.terms
-        self._trained = frozenset(term.text for term in terms)
-        self._preparing = threading.Lock()  # so that only one thread loads CLIP
-        self._given_colors: dict[str, list[int]] = {}
-        self._known: Recent[Vocabulary, Classes] = Recent(KEPT_VOCABULARIES)
-        self._classes = self._classes_of(model.vocabulary)
+        self._classes = ChosenClasses(model, cfg.MODEL.CLIP.EMBEDDINGS == "random")
         self._mapper = TestMapper.from_config(cfg)
         self._warned_of_size = False
         self.drawing = Drawing()
@@ -244,14 +236,12 @@ class Predictor:
         Raises:
             UserError: a colour does not have this form.
         """
-        self._given_colors = check_colors(colors)
-        self._known = Recent(KEPT_VOCABULARIES)
-        self._classes = self._classes_of(self._classes.vocabulary)
+        self._classes.set_colors(colors)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The class names, in the order of their ids."""
-        return self._classes.names
+        return self._classes.current.names
 
     @property
     def colors(self) -> list[list[int]]:
@@ -260,13 +250,7 @@ class Predictor:
         It is the one of ``set_colors``, or else depends on the class name and comes from a fixed
         palette (``clipmask.visualizer.palette``).
         """
-        return self._classes.colors
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_preparing": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = {**state, "_preparing": threading.Lock()}
+        return self._classes.current.colors
 
     def set_vocabulary(
         self, names: Sequence[str] | Vocabulary, embeddings: str | None = None
@@ -283,41 +267,7 @@ class Predictor:
             UserError: there are no names, or one is there twice; the model has a linear classifier;
                 or there are no embeddings of a name.
         """
-        vocabulary = names if isinstance(names, Vocabulary) else Vocabulary.from_names(names)
-        self._classes = self._classes_of(vocabulary.using(embeddings or ""))
-
-    def _classes_of(self, vocabulary: Vocabulary) -> Classes:
-        """Returns the classes of a vocabulary after checking that the model can use it."""
-        return self._known.get(vocabulary, lambda: self._make_classes(vocabulary))
-
-    def _make_classes(self, vocabulary: Vocabulary) -> Classes:
-        try:
-            with self._preparing:
-                self.model.check_vocabulary(vocabulary)
-        except MissingText as error:
-            learned = isinstance(self.model, ClipMask) and self.model.text.learner is not None
-            if vocabulary.embeddings or learned:
-                raise
-            raise MissingText(
-                f"{error}. A file with the embeddings of these names is enough: --embeddings"
-                " FILE.npz"
-            ) from error
-        if self.cfg.MODEL.CLIP.EMBEDDINGS == "random":
-            known = all(term.text in self._trained for term in vocabulary.terms)
-            if not known or vocabulary.embeddings not in ("", "random"):
-                logger.warning(
-                    "this model was trained with MODEL.CLIP.EMBEDDINGS random: it knows no meaning"
-                    " of new class names, so its result for them is arbitrary"
-                )
-        return Classes(vocabulary, choose_colors(vocabulary.names, self._given_colors))
-
-    def _call_classes(self, vocabulary: Vocabulary | Sequence[str] | None) -> Classes:
-        """Returns the classes of one call."""
-        if vocabulary is None:
-            return self._classes
-        if not isinstance(vocabulary, Vocabulary):
-            vocabulary = Vocabulary.from_names(vocabulary)
-        return self._classes_of(vocabulary)
+        self._classes.current = self._classes.of(Vocabulary.of(names).using(embeddings or ""))
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -422,7 +372,7 @@ class Predictor:
                 "this model takes no text of a picture: it was trained with MODEL.CLIP.TEXT"
                 " vocabulary, not annotation. To set class names, use set_vocabulary"
             )
-        classes = self._call_classes(vocabulary)
+        classes = self._classes.of(vocabulary)
         extra: dict[str, Any] = {"vocabulary": classes.vocabulary}
         if text is not None:
             extra["text"] = text if isinstance(text, str) else list(text)
@@ -516,10 +466,9 @@ class Predictor:
             score = SecondRun(self._scores, pixels, extra)
             if scores:
                 score = KeptScores(kept[index].float().cpu().numpy())
-            label_map = labels.cpu().numpy()
             yield Segmentation(
                 shown(pixels),
-                label_map,
+                labels.cpu().numpy(),
                 classes.names,
                 classes.colors,
                 source,

@@ -91,10 +91,7 @@ class ClipMask(nn.Module):
         self.pixel_decoder, self.mask_decoder = pixel_decoder, mask_decoder
         self.image_text = image_text
         self.criterion, self.size_divisibility = criterion, size_divisibility
-        self.vocabularies = tuple(
-            space if isinstance(space, Vocabulary) else Vocabulary.from_names(space)
-            for space in vocabularies
-        )
+        self.vocabularies = tuple(map(Vocabulary.of, vocabularies))
         self.vocabulary = self.vocabularies[0]
         linear = isinstance(mask_decoder.classifier, LinearClassifier)
         self._columns = ClassColumns(self.vocabularies if linear else ())
@@ -382,7 +379,7 @@ class ClipMask(nn.Module):
                 learned for each class; the text was learned, and the vocabulary comes with
                 embeddings; the names can't be embedded, or only at another width than the model's.
         """
-        vocabulary = classes if isinstance(classes, Vocabulary) else Vocabulary.from_names(classes)
+        vocabulary = Vocabulary.of(classes)
         self.check_vocabulary(vocabulary)
         self.vocabulary = vocabulary
 

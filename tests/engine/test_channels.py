@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from PIL import Image
 
 from clipmask.d2 import MetadataCatalog
-from clipmask.data.descriptor import register_descriptor
+from clipmask.data.descriptor_datasets import register_descriptor
 from clipmask.engine.channels import fit_channels
 from clipmask.engine.evaluation import evaluate_checkpoint
 from clipmask.engine.train import train

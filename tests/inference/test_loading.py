@@ -160,7 +160,7 @@ def test_embeddings_of_the_training_are_not_needed_again(
 
     def T() -> torch.Tensor:
         text = predictor.model.text
-        return text.select(text(), predictor._classes.vocabulary) + text.mean
+        return text.select(text(), predictor._classes.current.vocabulary) + text.mean
 
     trained = predictor.model.text.embedding.clone()
     predictor.set_vocabulary(["tree", "road"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clipmask.cli.demo.inputs import Input
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.catalog import dataset_vocabulary, label_reader, load_dataset
-from clipmask.data.descriptor import register_descriptor
+from clipmask.data.descriptor_datasets import register_descriptor
 from clipmask.data.image_format import ImageFormat
 from clipmask.errors import MissingText, UserError
 from clipmask.evaluation.scores import count_pixels, scores
