@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Sized
 from datetime import timedelta
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,13 +26,14 @@ from clipmask.engine.evaluation import (
     score_name,
     write_scores,
 )
+from clipmask.engine.failures import FailedSteps, stopped
 from clipmask.engine.folder import RunFolder, best_score, refuse_earlier_run, run_folder
 from clipmask.engine.launch import child_processes, is_main_process, launched, share_buffers
 from clipmask.engine.pictures import draw_pictures, draw_sample
 from clipmask.engine.prepare import prepare, write_config
 from clipmask.engine.random_state import preserved_random_state
-from clipmask.engine.state import TrainingState, gather
-from clipmask.engine.step import StepResult, training_step
+from clipmask.engine.state import TrainingState
+from clipmask.engine.step import training_step
 from clipmask.engine.stop import StopSignals, Wishes
 from clipmask.engine.trackers import Trackers
 from clipmask.engine.writers import RunWriters
@@ -44,8 +44,6 @@ from clipmask.ranges import check_ranges
 from clipmask.weights.checkpoint import describe, save_checkpoint
 
 logger = logging.getLogger(__name__)
-
-MAX_FAILED_STEPS = 5  # in a row; then the run stops
 
 
 def train(
@@ -78,7 +76,7 @@ def train(
         UserError: the config, the data or a checkpoint is not usable; OUTPUT_DIR holds a run and
             neither ``resume`` nor ``start_over`` is set, or both are; another job writes to
             OUTPUT_DIR, or it lies among the pictures of a dataset; the loss or the gradient was
-            not finite in ``MAX_FAILED_STEPS`` steps in a row.
+            not finite in ``failures.MAX_FAILED_STEPS`` steps in a row.
         RunStopped: Ctrl-C or a signal of a scheduler ended the run, after its checkpoint.
     """
     check_ranges(leaf_keys(cfg))
@@ -145,7 +143,7 @@ class _Run:
         state.wishes = signals.wishes
         self.state, self.cfg, self.fabric, self.folder = state, state.cfg, state.fabric, folder
         self.start, self.total = state.iteration + 1, state.cfg.SOLVER.MAX_ITER
-        self.failed_steps = self.skipped = 0
+        self.failures = FailedSteps(state.fabric)
         self.labelled = False
         self.writers = None
         if self.fabric.is_global_zero:
@@ -178,7 +176,7 @@ class _Run:
             state.iteration += 1
             state.samples += solver.IMS_PER_BATCH
             state.meter.add(result.losses, result.applied)
-            self._watch(result, batch)
+            self._watch(result.failed, batch)
             if _due(state.iteration, self.cfg.VIS_PERIOD):
                 self._show(batch[0])
             last = state.iteration == self.total - 1
@@ -249,23 +247,8 @@ class _Run:
         if self.writers:
             check_expected(self.cfg, results)
         logger.info("total time %s", timedelta(seconds=round(time.perf_counter() - self.began)))
-        self._judge()
+        self.failures.judge(self.total - self.start)
         return results
-
-    def _judge(self) -> None:
-        """Says that steps were skipped; a training of which more than half were is none."""
-        if not self.skipped:
-            return
-        message = (
-            f"{self.skipped} of {self.total - self.start} steps were skipped, for their loss or"
-            " gradient not finite"
-        )
-        if 2 * self.skipped > self.total - self.start:
-            raise UserError(
-                f"{message}: log.txt names the pictures of each; look at them, or lower"
-                " SOLVER.BASE_LR"
-            )
-        logger.warning("%s", message)
 
     def where(self) -> str:
         """Says how far the run has come, and what ``--resume`` would do."""
@@ -281,37 +264,19 @@ class _Run:
         if self.writers:
             self.writers.close()
 
-    def _watch(self, result: StepResult, batch: list[dict[str, Any]]) -> None:
-        """Names the files of a step that failed; stops the run after a few in a row."""
+    def _watch(self, failed: bool, batch: list[dict[str, Any]]) -> None:
+        """Looks whether the pictures have labels; stops the run after a few failed steps."""
         if not self.labelled:  # once a line of the log, so it takes no time
             void = self.state.model.ignore_label  # of a sample that does not say its own
             self.labelled = any(
                 bool((one["sem_seg"] != one.get("ignore_label", void)).any()) for one in batch
             )
-        if not result.failed:
-            self.failed_steps = 0
-            return
-        self.failed_steps += 1
-        self.skipped += 1
-        own = [str(sample["file_name"]) for sample in batch]
-        files = list(chain.from_iterable(gather(self.fabric, own)))
         step = self.state.iteration + 1
-        logger.warning(
-            "step %d skipped: its loss or gradient is not finite; its images: %s",
-            step,
-            ", ".join(files),
-        )
-        if self.failed_steps == MAX_FAILED_STEPS:
+        if self.failures.note(failed, batch, step):
             name = f"stopped_{self.state.iteration:07d}.pth"
             # what --resume continues from must be from before the trouble
             self._save(name, last=False)
-            raise UserError(
-                f"training stopped at step {step}: loss or gradient was not finite in"
-                f" {MAX_FAILED_STEPS} steps in a row. The weights before the first of them are in"
-                f" {self.folder / name}. Look at the images named in log.txt beside it; go on from"
-                " the last regular checkpoint with --resume and a lower SOLVER.BASE_LR, with"
-                " SOLVER.CLIP_GRADIENTS.ENABLED True, or with SOLVER.AMP.ENABLED False"
-            )
+            raise stopped(step, self.folder / name)
 
     def _log(self, rate: float) -> None:
         values = self.state.meter.read(self.fabric)
