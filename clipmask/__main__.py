@@ -74,9 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The verb's exit status; 0 for ``--help`` and ``--version``; 2 for an unknown verb, or none.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
-        print(usage(), file=sys.stdout if words else sys.stderr)
-        return 0 if words else 2
+    if not words:
+        print(usage(), file=sys.stderr)
+        return 2
+    if words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
     if words[0] == "--version":
         print(f"clipmask {__version__}")
         return 0

@@ -46,9 +46,9 @@ class Number:
             return False
         if math.isinf(value):
             return value == self.high and not self.below
-        return (value > self.low if self.above else value >= self.low) and (
-            value < self.high if self.below else value <= self.high
-        )
+        if (self.above and value == self.low) or (self.below and value == self.high):
+            return False
+        return self.low <= value <= self.high
 
     def __str__(self) -> str:
         words = []
@@ -102,9 +102,12 @@ class Each:
         return not self.rising or items == sorted(items)
 
     def __str__(self) -> str:
-        fewest = "none" if self.empty else "one"
-        count = f"{self.length} values" if self.length else f"{fewest} or more values"
-        return f"{count}, each {self.rule}" + (", in rising order" if self.rising else "")
+        count = "one or more"
+        if self.length:
+            count = str(self.length)
+        elif self.empty:
+            count = "none or more"
+        return f"{count} values, each {self.rule}" + ", in rising order" * self.rising
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,9 @@ def find_config(path: str | Path) -> Path | None:
     own = user_path(path)
     if own.is_file():
         return own
-    parts = PurePath(path).parts
-    name = PurePath(*parts[1:]) if parts[:1] == ("configs",) else PurePath(path)
+    name = PurePath(path)
+    if name.parts[:1] == ("configs",):
+        name = PurePath(*name.parts[1:])
     if name.is_absolute() or ".." in name.parts:
         return None
     shipped = shipped_folder("configs") / name
@@ -97,10 +98,13 @@ def base_files(path: Path, content: dict[str, object]) -> list[Path]:
         path: of the config.
         content: of the config.
     """
-    named = content.get("_BASE_", [])
+    names = content.get("_BASE_", [])
+    if isinstance(names, str):
+        names = [names]
+    if not isinstance(names, list):
+        return []
     files = []
-    names = [named] if isinstance(named, str) else named
-    for name in names if isinstance(names, list) else ():
+    for name in names:
         beside = path.parent / user_path(str(name))
         files.append(beside if beside.is_file() else find_config(str(name)) or beside)
     return files

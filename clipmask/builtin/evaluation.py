@@ -95,12 +95,11 @@ class SemSegEvaluator(DatasetEvaluator):
                 f"num_classes {num_classes} but {dataset_name} has {self._num_classes}"
                 " stuff_classes"
             )
-        ignored = metadata.get("ignore_label") if ignore_label is None else ignore_label
-        self._ignore_label: int = self._need(ignored, "ignore_label")
-        to_contiguous = metadata.get("stuff_dataset_id_to_contiguous_id")
-        self._dataset_ids = (
-            None if to_contiguous is None else {new: old for old, new in to_contiguous.items()}
-        )
+        if ignore_label is None:
+            ignore_label = metadata.get("ignore_label")
+        self._ignore_label: int = self._need(ignore_label, "ignore_label")
+        to_contiguous = metadata.get("stuff_dataset_id_to_contiguous_id") or {}
+        self._dataset_ids = {new: old for old, new in to_contiguous.items()}
         self.reset()
 
     def _need(self, value: Any, key: str) -> Any:
@@ -194,7 +193,7 @@ class SemSegEvaluator(DatasetEvaluator):
             region = coco_mask.encode(np.asfortranarray(labels == label, dtype=np.uint8))
             yield {
                 "file_name": filename,
-                "category_id": label if self._dataset_ids is None else self._dataset_ids[label],
+                "category_id": self._dataset_ids.get(label, label),
                 "segmentation": {
                     "size": region["size"],
                     "counts": region["counts"].decode("ascii"),
@@ -262,8 +261,12 @@ def gather_to_main(value: Any) -> list[Any]:
         return [value]
     # Pickled objects are sent over the host (gloo): NCCL would need device memory for all of them,
     # each padded to the largest.
-    own_group: Any = dist.new_group(backend="gloo") if dist.get_backend() == "nccl" else None
-    gathered: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    own_group: Any = None
+    if dist.get_backend() == "nccl":
+        own_group = dist.new_group(backend="gloo")
+    gathered: list[Any] | None = None
+    if dist.get_rank() == 0:
+        gathered = [None] * dist.get_world_size()
     dist.gather_object(value, gathered, dst=0, group=own_group)
     if own_group is not None:
         dist.destroy_process_group(own_group)

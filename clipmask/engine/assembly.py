@@ -149,8 +149,10 @@ def assemble(
     own.defrost()
     own.MODEL.WEIGHTS, own.MODEL.DEVICE = weights, str(fabric.device)
     own.freeze()
-    T = None if checkpoint is None else checkpoint["model"].get("text.embedding")
-    model = build_model(own, vocabularies, None if T is None else T.shape[1])
+    width = None
+    if checkpoint is not None and "text.embedding" in checkpoint["model"]:
+        width = checkpoint["model"]["text.embedding"].shape[1]
+    model = build_model(own, vocabularies, width)
     if cfg.MODEL.COMPILE:
         compile_model(model)
     return model
@@ -223,7 +225,9 @@ def start_from(model: ClipMask, source: str, cfg: CfgNode) -> list[License]:
             stays.add("text.learner.context")
     elif not _same_text(checkpoint, cfg.MODEL.CLIP, model.vocabularies):
         why = "those of the file come from another source or other prompts"
-    stays = stays & weights.keys() if why else set()
+    stays = stays & weights.keys()
+    if not why:
+        stays = set()
     left_out = load_weights(
         model,
         {name: value for name, value in weights.items() if name not in stays},
@@ -279,11 +283,12 @@ def _grouped(left_out: Iterable[LeftOut]) -> list[str]:
     groups: dict[tuple[str, str], list[LeftOut]] = {}
     for item in left_out:
         groups.setdefault((item.name.split(".")[0], item.reason), []).append(item)
-    return [
-        f"{part}: {len(items)} {reason}, {'which is' if len(items) == 1 else 'first'}"
-        f" {items[0].name}" + (f" {items[0].detail}" if items[0].detail else "")
-        for (part, reason), items in groups.items()
-    ]
+    lines = []
+    for (part, reason), items in groups.items():
+        which = "which is" if len(items) == 1 else "first"
+        first = f"{items[0].name} {items[0].detail}".strip()
+        lines.append(f"{part}: {len(items)} {reason}, {which} {first}")
+    return lines
 
 
 def _same_text(

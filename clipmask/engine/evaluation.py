@@ -111,7 +111,9 @@ def _readable(scores: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     readable = {}
     for key, value in scores.items():
         metric, dash, name = key.partition("-")
-        readable[f"{metric}-{shown[name]}" if dash and name in shown else key] = value
+        if dash and name in shown:
+            key = f"{metric}-{shown[name]}"
+        readable[key] = value
     return readable
 
 
@@ -248,7 +250,9 @@ def flatten(results: Results) -> dict[str, float]:
     flat: dict[str, float] = {}
     for dataset, tasks in results.items():
         for task, scores in tasks.items():
-            start = f"{task}/" if len(results) == 1 else f"{dataset}/{task}/"
+            start = f"{task}/"
+            if len(results) > 1:
+                start = f"{dataset}/{start}"
             flat |= {start + key: float(value) for key, value in scores.items()}
     if len(results) > 1:
         flat["mean/sem_seg/mIoU"] = sum(
@@ -329,8 +333,10 @@ def evaluate_checkpoint(
     check_ranges(leaf_keys(cfg))
     folder = user_path(cfg.OUTPUT_DIR)
     with run_folder(folder, is_main_process()), launched(cfg, num_gpus, num_machines) as fabric:
-        found = newest_checkpoint(folder, training=False) if resume else None
-        source = found.path if found else cfg.MODEL.WEIGHTS
+        found = None
+        source = cfg.MODEL.WEIGHTS
+        if resume and (found := newest_checkpoint(folder, training=False)):
+            source = found.path
         if not source:
             raise UserError(
                 "nothing to evaluate: say MODEL.WEIGHTS PATH, or --resume for the last one of"

@@ -58,7 +58,7 @@ class Meter:
         if applied:
             self._applied += 1
             for name, value in losses.items():
-                self._sums[name] = self._sums[name] + value if name in self._sums else value
+                self._sums[name] = self._sums.get(name, 0) + value
 
     def pause(self, seconds: float) -> None:
         """Leaves out time spent on something other than training steps."""

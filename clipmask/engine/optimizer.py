@@ -236,12 +236,14 @@ def _warmed_up(later: ParamScheduler, solver: CfgNode) -> ParamScheduler:
     share = min(solver.WARMUP_ITERS / max(solver.MAX_ITER, 1), 1.0)
     if not share:
         return later
-    start, end = solver.WARMUP_FACTOR * later(0.0), later(0.0 if solver.RESCALE_INTERVAL else share)
-    constant = solver.WARMUP_METHOD == "constant"
+    start, end, scaling = solver.WARMUP_FACTOR * later(0.0), later(share), "fixed"
+    if solver.RESCALE_INTERVAL:
+        end, scaling = later(0.0), "rescaled"
+    warmup: ParamScheduler = LinearParamScheduler(start, end)
+    if solver.WARMUP_METHOD == "constant":
+        warmup = ConstantParamScheduler(start)
     return CompositeParamScheduler(
-        [ConstantParamScheduler(start) if constant else LinearParamScheduler(start, end), later],
-        interval_scaling=["rescaled", "rescaled" if solver.RESCALE_INTERVAL else "fixed"],
-        lengths=[share, 1.0 - share],
+        [warmup, later], interval_scaling=["rescaled", scaling], lengths=[share, 1.0 - share]
     )
 
 

@@ -118,7 +118,7 @@ def _accumulate_gradients(state: TrainingState, parts: list[list[Any]]) -> dict[
                 losses: dict[str, Tensor] = state.module(part, normalizer=normalizer)
             fabric.backward(torch.stack(list(losses.values())).sum())
         for name, value in losses.items():
-            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+            sums[name] = sums.get(name, 0) + value.detach()
     return sums
 
 

@@ -40,11 +40,9 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-        lines = (
-            path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if path.is_file()
-            else []
-        )
+        lines = []
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         self.kept = [
             record for line in lines if (record := _parse(line)) is not None and keep(record)
         ]
@@ -99,7 +97,9 @@ def _parse(line: str) -> dict[str, Any] | None:
         record = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("iteration"), int) else None
+    if isinstance(record, dict) and isinstance(record.get("iteration"), int):
+        return record
+    return None
 
 
 _excepthook = threading.excepthook
@@ -176,7 +176,9 @@ class RunWriters:
         """Reports the progress of training: in the bar, in log.txt and, without a terminal, on the
         console.
         """
-        shown = {"loss": f"{values['total_loss']:.3f}"} if "total_loss" in values else {}
+        shown = {}
+        if "total_loss" in values:
+            shown["loss"] = f"{values['total_loss']:.3f}"
         shown |= {"lr": f"{values['lr']:.2e}", "img/s": f"{values['img/s']:.1f}"}
         self._bar.set_postfix(shown, refresh=False)
         last = {

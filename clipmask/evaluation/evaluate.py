@@ -71,11 +71,9 @@ def _evaluation_mode(model: Any) -> Iterator[None]:
     """Switches a module to evaluation; restores each submodule by itself, as frozen ones stay in it
     while training.
     """
-    modes = (
-        {module: module.training for module in model.modules()}
-        if isinstance(model, nn.Module)
-        else {}
-    )
+    modes = {}
+    if isinstance(model, nn.Module):
+        modes = {module: module.training for module in model.modules()}
     if isinstance(model, nn.Module):
         model.eval()
     try:

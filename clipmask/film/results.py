@@ -71,8 +71,11 @@ class FilmResults:
     def places(self) -> list[Path]:
         """The files and folders that are written."""
         places = [film.path for film in self._films.values()]
-        places += [] if self._labels is None else [self._labels]
-        return places + ([] if self._lines is None else [self._lines.path])
+        if self._labels is not None:
+            places.append(self._labels)
+        if self._lines is not None:
+            places.append(self._lines.path)
+        return places
 
     def write(self, result: Segmentation, frame: int, time: float) -> None:
         """Adds the result of one frame.

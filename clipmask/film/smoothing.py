@@ -146,11 +146,9 @@ class Smoothing:
 
     def _look(self, frame: NDArray[np.uint8], size: tuple[int, int]) -> _Frame:
         cv2 = self._cv2
-        small = (
-            frame
-            if frame.shape[:2] == size
-            else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
-        )
+        small = frame
+        if frame.shape[:2] != size:
+            small = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
         colors = cv2.GaussianBlur(small, (0, 0), BLUR).astype(np.float32)
         return _Frame(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), colors)
 
@@ -192,7 +190,9 @@ def memory_size(classes: int, size: tuple[int, int]) -> tuple[int, int]:
     """Returns h and w of the memory for frames of ``size`` (height, width) with K classes."""
     pixels = min(MAX_PIXELS, MAX_ELEMENTS // classes)
     scale = math.sqrt(pixels / (size[0] * size[1]))
-    return size if scale >= 1 else (max(1, int(size[0] * scale)), max(1, int(size[1] * scale)))
+    if scale >= 1:
+        return size
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
 def _falling(ratio: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -102,13 +102,10 @@ class Video:
         """Yields the frames, uint8 (H, W, 3) in RGB; once."""
         frame, self._first = self._first, None
         while frame is not None:
-            moment = self._capture.get(self._cv2.CAP_PROP_POS_MSEC) / 1000
+            self.time = self._capture.get(self._cv2.CAP_PROP_POS_MSEC) / 1000
             # Streams without a clock have every frame at 0.
-            self.time = (
-                moment
-                if math.isfinite(moment) and moment > 0
-                else self.read / (self.rate or USUAL_RATE)
-            )
+            if not (math.isfinite(self.time) and self.time > 0):
+                self.time = self.read / (self.rate or USUAL_RATE)
             self.read += 1
             yield frame
             frame = self._read()
@@ -154,9 +151,9 @@ class Film:
         self._cv2 = load_cv2()
         self.rate = rate or USUAL_RATE
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        suffixes = (
-            (path.suffix.lower(),) if path.suffix.lower() in CODECS else (".mp4", ".avi", ".mkv")
-        )
+        suffixes: tuple[str, ...] = (".mp4", ".avi", ".mkv")
+        if path.suffix.lower() in CODECS:
+            suffixes = (path.suffix.lower(),)
         suffix, codec = self._choose(suffixes)
         self.path = path if path.suffix.lower() == suffix else path.with_name(path.name + suffix)
         try:
@@ -172,11 +169,9 @@ class Film:
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Adds a frame, uint8 (H, W, 3) in RGB."""
         rows, columns = self.size[0] - frame.shape[0], self.size[1] - frame.shape[1]
-        even = (
-            np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
-            if rows or columns
-            else frame
-        )
+        even = frame
+        if rows or columns:
+            even = np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
         self._writer.write(np.ascontiguousarray(even[..., ::-1]))
         self.frames += 1
 

@@ -232,8 +232,9 @@ class TextEmbedding(nn.Module):
 
     def _centre(self, T: Tensor) -> Tensor:
         """Returns mu (D,) of T (R, D)."""
-        # For a single name T - mu would be 0, so its mu stays 0.
-        return T.mean(0) if len(self.terms) > 1 else self.mean
+        if len(self.terms) > 1:
+            return T.mean(0)
+        return self.mean  # 0: for a single name T - mu would be 0
 
     def _encode(self, terms: Sequence[Term], source: TextSource | None = None) -> Tensor:
         """The embeddings (R, D) of names by the learner; else by ``source`` or the model's own."""

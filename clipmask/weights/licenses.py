@@ -51,12 +51,12 @@ def backbone_licenses(cfg: CfgNode) -> list[License]:
     node = cfg.MODEL.BACKBONE
     if node.WEIGHTS == "random":
         return []
-    name = (
-        node.TIMM_NAME
-        if node.WEIGHTS == "pretrained"
-        else f"{node.TIMM_NAME.partition('.')[0]}.{node.WEIGHTS}"
-    )
-    stated = _timm_weights(name) if node.NAME == "build_timm_backbone" else None
+    name = node.TIMM_NAME
+    if node.WEIGHTS != "pretrained":
+        name = f"{name.partition('.')[0]}.{node.WEIGHTS}"
+    stated = None
+    if node.NAME == "build_timm_backbone":
+        stated = _timm_weights(name)
     if stated is None:
         return [License(START, Path(node.WEIGHTS).name, UNKNOWN)]
     return [License(START, f"{stated.architecture}.{stated.tag}", _text(stated.license))]

@@ -68,7 +68,7 @@ def check(subject: Subject, output: str | None, workers: int | None, *, force: b
     stops = [finding for finding in findings if finding.stops]
     verdict = _verdict(len(findings), len(stops))
     print(f"\n{verdict}; {written} -> {folder}")
-    return 1 if stops else 0
+    return int(bool(stops))
 
 
 def output_folder(name: str, subject: Subject) -> Path:

@@ -72,7 +72,7 @@ def show(
         f"{written} labelled pictures and {sheets} contact sheet{'s' * (sheets != 1)} (*_sheet.png)"
         f" -> {folder}"
     )
-    return 1 if broken else 0
+    return int(bool(broken))
 
 
 def draw_pairs(pairs: list[Pair], number: int, seed: int) -> list[Pair]:

@@ -29,8 +29,11 @@ def view_opts(args: argparse.Namespace) -> list[str]:
     Raises:
         UserError: the size of the window is not height x width.
     """
-    opts = ["TEST.AUG.ENABLED", "True"] if args.tta else []
-    opts += ["MODEL.COMPILE", "True"] if args.compile else []
+    opts = []
+    if args.tta:
+        opts += ["TEST.AUG.ENABLED", "True"]
+    if args.compile:
+        opts += ["MODEL.COMPILE", "True"]
     if args.sliding_window is None:
         return opts
     opts += ["TEST.SLIDING_WINDOW.ENABLED", "True"]

@@ -110,7 +110,9 @@ def segment_pictures(
         fitting = {ENDINGS[kinds[0]]}
     single = is_file(output, fitting, others)
     if single and (len(inputs) > 1 or len(kinds) > 1):
-        what = f"{len(inputs)} pictures" if len(inputs) > 1 else f"{' and '.join(kinds)}"
+        what = " and ".join(kinds)
+        if len(inputs) > 1:
+            what = f"{len(inputs)} pictures"
         raise UserError(
             f"--output {output}: names one file, but there are {what} to write; name a folder"
         )
@@ -165,14 +167,15 @@ def segment_pictures(
             bar.update()
     done = len(paths) - len(broken)
     if done:
-        notes = [dataset.notice()] if dataset is not None and dataset.labelled else []
-        notes += [f"most frequent: {tally.most_frequent()}"]
+        notes = [f"most frequent: {tally.most_frequent()}"]
+        if dataset is not None and dataset.labelled:
+            notes.insert(0, dataset.notice())
         where = f"{output} ({', '.join(kinds)}); {'; '.join(notes)}"
         print(escaped(f"{done} picture{'s' * (done > 1)} -> {where}"))
     if broken:
         names = escaped(", ".join(broken))
         print(f"{len(broken)} of {len(paths)} could not be read: {names}", file=sys.stderr)
-    return 1 if broken else 0
+    return int(bool(broken))
 
 
 def _name_large(
@@ -244,7 +247,9 @@ def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> 
     if output.is_dir() or ending in endings or not ending:
         return not output.is_dir() and bool(ending)
     if ending in others or _ENDING.fullmatch(ending):
-        shown = ", ".join(endings) if ".png" not in endings else ".png, .jpg and others"
+        shown = ", ".join(endings)
+        if ".png" in endings:
+            shown = ".png, .jpg and others"
         raise UserError(
             f"--output {output}: this result is written as {shown}, or into a folder; to name a"
             f" folder, write {output}/"
@@ -257,6 +262,9 @@ def protect(output: Path, inputs: Sequence[Path], single: bool) -> None:
     existing = [path for path in inputs if path.is_file()]
     if single and output.is_file() and any(output.samefile(path) for path in existing):
         raise UserError(f"--output {output}: is the input itself; choose another name")
-    for folder in output.parents if single else (output, *output.parents):
+    folders = [output, *output.parents]
+    if single:
+        folders.remove(output)
+    for folder in folders:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--output {output}: {folder} is a file, not a folder")

@@ -165,9 +165,10 @@ def _placed(
         if picture is None:
             absent.append(labelled.picture)
             continue
-        known = placed.get(picture)
-        shapes = labelled.shapes if known is None else (*known.shapes, *labelled.shapes)
-        placed[picture] = labelled._replace(shapes=shapes)
+        if picture in placed:
+            shapes = (*placed[picture].shapes, *labelled.shapes)
+            labelled = labelled._replace(shapes=shapes)
+        placed[picture] = labelled
     if absent and not placed:
         raise UserError(
             f"the annotations name {absent[0]!r}: no such picture in {root}; name the folder of the"
@@ -340,7 +341,9 @@ def _write_descriptor(
     ]
     sources: dict[str, str | float] = {split: f"{split}.txt" for split in splits}
     if not sources:
-        sources = {**SHARES, "seed": seed} if seed else {**SHARES}
+        sources = {**SHARES}
+        if seed:
+            sources["seed"] = seed
     content: dict[str, Any] = {
         "name": output.resolve().name,
         "images": Path(os.path.relpath(root.resolve(), output.resolve())).as_posix(),

@@ -96,10 +96,13 @@ def guess_folder(
         pixels = read_sample(folder / path for path in chosen)
         file = file or known_names(pixels, pairing)
         values = guess_values(pixels, file)
-        values = values if names is None else rename(values, names)
+        names_from: str | None = "--names"
+        if names is not None:
+            values = rename(values, names)
+        else:
+            names_from = _names_from(values, file)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
-    names_from = "--names" if names is not None else _names_from(values, file)
     pictures = [folder / pairing.pairs[place][0] for place in spread_places(count, _MOST_PICTURES)]
     depth = guess_depth(pictures)
     return FolderGuess(

@@ -144,12 +144,14 @@ def read_names(text: str) -> tuple[Named, ...]:
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     names = list(_named(read_table(lines)))
-    for place, line in enumerate(lines if not names else ()):
-        if not (place == 0 and _is_heading(line, lines[1:])):
-            names.append(_parsed(line))
+    if not names:
+        if lines and _is_heading(lines[0], lines[1:]):
+            del lines[0]
+        names = list(map(_parsed, lines))
     if all(named.id is None and named.color is None for named in names):
-        skip = 1 if names and names[0].name == "__ignore__" else 0
-        names = [Named(named.name, place) for place, named in enumerate(names[skip:])]
+        if names and names[0].name == "__ignore__":
+            del names[0]
+        names = [Named(named.name, place) for place, named in enumerate(names)]
     counts: dict[str, int] = {}
     for place, named in enumerate(names):
         counts[named.name] = counts.get(named.name, 0) + 1

@@ -309,13 +309,20 @@ def _weight(
     if richer * 2 < len(seen):
         hints = bool(_LABEL_WORDS.search(labels_text)) + bool(_IMAGE_WORDS.search(images_text))
         hints -= bool(_LABEL_WORDS.search(images_text)) + bool(_IMAGE_WORDS.search(labels_text))
-        weight *= 0.3 if hints > 0 else 0.0  # the pixels don't decide, so the names must
-    weight *= 0.2 if any(label.lossy for _, label in seen) else 1.0
-    weight *= 1.1 if _LABEL_WORDS.search(labels_text) else 1.0
-    weight *= 1.1 if re.search("trainids|semantic", labels_text.lower()) else 1.0
-    weight *= 0.5 if _OTHER_WORDS.search(labels_text) else 1.0
-    weight *= 0.9 if _LABEL_WORDS.search(images_text) else 1.0
-    weight *= 0.8 if _OTHER_WORDS.search(images_text) else 1.0
+        if hints <= 0:  # the pixels don't decide, so the names must
+            return 0.0
+        weight *= 0.3
+    factors = (
+        (0.2, any(label.lossy for _, label in seen)),
+        (1.1, _LABEL_WORDS.search(labels_text)),
+        (1.1, re.search("trainids|semantic", labels_text.lower())),
+        (0.5, _OTHER_WORDS.search(labels_text)),
+        (0.9, _LABEL_WORDS.search(images_text)),
+        (0.8, _OTHER_WORDS.search(images_text)),
+    )
+    for factor, applies in factors:
+        if applies:
+            weight *= factor
     return weight
 
 
@@ -366,7 +373,9 @@ def _common(pairs: Sequence[tuple[Path, Path]], side: int) -> Path:
         tops.add(Path(*own))
     if len(tops) == 1:
         return tops.pop()
-    return Path(os.path.commonpath([str(top) for top in tops]) if Path() not in tops else "")
+    if Path() in tops:
+        return Path()
+    return Path(os.path.commonpath(tops))
 
 
 def _mirrored(pairs: Sequence[tuple[Path, Path]], images: Path, labels: Path) -> bool:
@@ -384,4 +393,6 @@ def _branch(one: Path, other: Path) -> dict[str, str]:
     if len(one.parts) == len(other.parts):
         return {a: b for a, b in zip(one.parts, other.parts, strict=True) if a != b}
     first, second = _difference(PurePosixPath(one), PurePosixPath(other))
-    return {first: second} if first and "/" not in first and second else {}
+    if first and "/" not in first and second:
+        return {first: second}
+    return {}

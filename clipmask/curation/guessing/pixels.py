@@ -49,7 +49,9 @@ class Look(NamedTuple):
         """Whether the file may be a label map; one in a lossy format is flat except at edges."""
         if self.mode not in ID_MODES + _COLOR_MODES:
             return False
-        return self.flat >= _FLAT if self.lossy else self.values <= MOST_VALUES
+        if self.lossy:
+            return self.flat >= _FLAT
+        return self.values <= MOST_VALUES
 
 
 def look(path: Path) -> Look | None:

@@ -189,8 +189,12 @@ def _named_ids(pixels: LabelPixels, names: NameFile | None) -> dict[int, str | N
     by_color = {min(colors): value for value, colors in pixels.id_colors.items()}
     result: dict[int, str | None] = {}
     for place, item in enumerate(names.names):
-        by_place = by_color.get(item.color, place) if item.color is not None else place
-        result[by_place if item.id is None else item.id] = None if item.is_void else item.name
+        value = item.id
+        if value is None and item.color is not None:
+            value = by_color.get(item.color)
+        if value is None:
+            value = place
+        result[value] = None if item.is_void else item.name
     return result
 
 
@@ -225,7 +229,9 @@ def _guess_colors(
         reason += "; all are CamVid's, so the names are CamVid's too"
     classes: list[GuessedClass] = []
     for place, color in enumerate(order):
-        name = listed[color].name if color in listed else known.get(color, f"class_{place}")
+        name = known.get(color, f"class_{place}")
+        if color in listed:
+            name = listed[color].name
         classes.append(GuessedClass(name, color=color, share=pixels.colors[color] / total))
     transparent = None
     if pixels.transparent and len(classes) < 2:
@@ -235,7 +241,9 @@ def _guess_colors(
     elif pixels.transparent:
         transparent = "void"
         void_reason += "; transparent pixels are void too, unless transparent: names a class"
-    tolerance = tolerance_of([*order, *void]) if pixels.lossy or len(kept) < len(found) else 0.0
+    tolerance = 0.0
+    if pixels.lossy or len(kept) < len(found):
+        tolerance = tolerance_of([*order, *void])
     reasons = {"encoding": why, "classes": reason, "void": void_reason}
     return Guess(encoding, tuple(classes), (255,), tuple(void), reasons, transparent, tolerance)
 
