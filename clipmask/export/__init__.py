@@ -1,3 +1,3 @@
-"""From a trained model to a network that runs without this package: ONNX, OpenVINO,
-torch.export.
+"""Exports a trained model as a network that runs without this package: ONNX, OpenVINO or
+``torch.export``.
 """

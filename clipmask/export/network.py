@@ -1,14 +1,15 @@
-"""The network that is exported: pictures in, label maps or scores out, with all that lies between.
+"""The network that is exported: pictures in, label maps or scores out.
+
+Resizing, normalisation and padding are parts of the network:
 
     pictures (B, 3, H, W) uint8 RGB -> resized to what the model sees -> normalised, padded ->
     ClipMask -> (B, H, W)
 
-The graph holds for pictures of every size where ``size`` is None, and for every vocabulary where T
-is an input.
+If no ``size`` is given, one graph serves pictures of every size. If T is an input, it serves every
+vocabulary.
 
-Shapes: B pictures of one size, H and W their rows and columns, h and w those that the model sees, K
-    classes, D text
-width.
+Shapes: B pictures of one size, H and W their rows and columns, h and w those that the model sees,
+K classes, D text width.
 """
 
 from __future__ import annotations
@@ -67,13 +68,14 @@ def fix_padding(network: nn.Module) -> None:
 
 
 class ExportedNetwork(nn.Module):
-    """A model's copy as one function of tensors.
+    """A copy of a model as one function of tensors.
 
     Args:
-        model: prepared for inference, see ``clipmask.inference.folding``; left as it is.
-        size: H and W of the pictures; None: any.
-        seen: h and w that the model sees of pictures of ``size``; None: the pictures as they are.
-        scores: give scores (B, K, H, W) float32, not labels (B, H, W) uint8.
+        model: prepared for inference, see ``clipmask.inference.folding``; it is not changed.
+        size: H and W of the pictures; None: any size.
+        seen: the size h and w to which pictures are resized for the model; None: they are not
+            resized.
+        scores: return scores (B, K, H, W) float32 instead of labels (B, H, W) uint8.
         bgr: the model takes its channels in the order BGR.
     """
 
@@ -90,12 +92,8 @@ class ExportedNetwork(nn.Module):
         bgr: bool = False,
     ) -> None:
         super().__init__()
-        self.model, self.seen, self.scores, self.bgr = (
-            copy.deepcopy(model).eval(),
-            seen,
-            scores,
-            bgr,
-        )
+        self.model = copy.deepcopy(model).eval()
+        self.seen, self.scores, self.bgr = seen, scores, bgr
         fix_padding(self.model.backbone)
         for module in self.model.modules():
             if size is None and isinstance(module, Injection):
@@ -125,13 +123,9 @@ class ExportedNetwork(nn.Module):
         if self.bgr:
             pixels = pixels.flip(1)
         if self.seen is not None:
-            # As one matrix an axis: runtimes agree on products, not on how pictures are made
-            # smaller.
-            pixels = (
-                (self.get_buffer("resize0") @ pixels @ self.get_buffer("resize1").T)
-                .round()
-                .clamp(0, 255)
-            )
+            # One matrix for each axis: runtimes agree on products, but not on how to resize.
+            rows_matrix, columns_matrix = self.get_buffer("resize0"), self.get_buffer("resize1")
+            pixels = (rows_matrix @ pixels @ columns_matrix.T).round().clamp(0, 255)
         height, width = seen = size if self.seen is None else self.seen
         pixels = (pixels - model.pixel_mean) / model.pixel_std
         rows, columns = (ceil_div(length, model.divisor) * model.divisor for length in seen)
@@ -141,9 +135,8 @@ class ExportedNetwork(nn.Module):
         masks = outputs.pred_masks[..., : ceil_div(height, STRIDE), : ceil_div(width, STRIDE)]
         logits = outputs.pred_logits[-1]  # (B, Q, S + 1), of names
         if self.columns is not None:
-            logits = class_logits(logits.unsqueeze(1), [self.columns], [self.num_classes]).squeeze(
-                1
-            )
+            grouped = class_logits(logits.unsqueeze(1), [self.columns], [self.num_classes])
+            logits = grouped.squeeze(1)
         scores = plain_scores(logits, masks, size, input_size=seen)
         return scores if self.scores else scores.argmax(1).to(torch.uint8)
 

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from clipmask.inference.runtimes import load_package
 from clipmask.weights.exported import IMAGE, TEXT
 
-MOST_PICTURES = 64  # that ranges are taken from; more change them little
+MOST_PICTURES = 64  # for the calibration; more of them change the ranges little
 # Weights in 7 bits: the instructions of processors without VNNI add pairs of products in 16 bits,
 # which 8 bits would overflow.
 REDUCE_RANGE = True
 
 
 def spread_evenly(paths: list[Path], most: int = MOST_PICTURES) -> list[Path]:
-    """Returns up to ``most`` of the paths, from all of the list."""
+    """Returns at most ``most`` of the paths, evenly spaced in the list."""
     count = min(most, len(paths))
     return [paths[index * len(paths) // count] for index in range(count)]
 
@@ -72,7 +72,7 @@ def quantize(
 
 
 class _Pictures:
-    """What ONNX Runtime asks for the inputs of one run after the other."""
+    """The inputs of one run after the other, in the form that ONNX Runtime asks for."""
 
     def __init__(
         self, pictures: Iterable[NDArray[np.uint8]], text: NDArray[np.float32] | None
@@ -80,7 +80,7 @@ class _Pictures:
         self._pictures, self._text = iter(pictures), text
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """Returns the inputs of the next run; None: there is none."""
+        """Returns the inputs of the next run; None after the last one."""
         picture = next(self._pictures, None)
         if picture is None:
             return None
@@ -92,7 +92,7 @@ class _Pictures:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without ONNX Runtime's hints, which go to the root logger and to stdout."""
+    """Silences the hints of ONNX Runtime, which go to the root logger and to stdout."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

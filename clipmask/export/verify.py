@@ -1,6 +1,4 @@
-"""An exported network beside the model that it was made from: the same pictures, the same
-answers.
-"""
+"""Compares an exported network with the model from which it was made, on the same pictures."""
 
 from __future__ import annotations
 
@@ -24,14 +22,14 @@ ROUNDS = 3  # runs of which the fastest counts
 
 @dataclass
 class Agreement:
-    """How far a network's answers are from those of its model.
+    """How well the results of a network agree with those of its model.
 
     Attributes:
-        labels: share of the pixels with the model's class, in [0, 1].
-        difference: largest difference of a score; None where the network gives labels.
-        seconds: of a picture in the network and in the model, the fastest of a few runs each, on
-            the CPU with as many threads as torch has; None where it was not measured.
-        pictures: how many were compared.
+        labels: share of the pixels that have the same class in both, in [0, 1].
+        difference: largest difference of a score; None if the network returns labels.
+        seconds: time for a picture in the network and in the model, the fastest of a few runs each,
+            on the CPU with as many threads as torch uses; None if it was not measured.
+        pictures: number of pictures that were compared.
     """
 
     labels: float
@@ -62,14 +60,14 @@ def compare(
     *,
     timed: bool = False,
 ) -> Agreement:
-    """Shows both the same pictures.
+    """Runs a network and its model on the same pictures, and compares the results.
 
     Args:
-        predictor: of the model.
-        run: the network.
-        pictures: uint8 (H, W, 3), RGB, of sizes that the network takes.
-        text: T (K, D) of the predictor's vocabulary, for a network that takes it.
-        timed: whether to measure the time of the first picture.
+        predictor: applies the model.
+        run: applies the network.
+        pictures: uint8 (H, W, 3), RGB, of sizes that the network accepts.
+        text: T (K, D) of the predictor's vocabulary, for a network that takes it as an input.
+        timed: whether to measure the time for the first picture.
     """
     same = total = count = 0
     difference: float | None = None
@@ -92,20 +90,20 @@ def compare(
 
 
 def check(agreement: Agreement, precision: str) -> None:
-    """Raises a ``UserError`` where a network disagrees with its model, so that its file is not
-    handed on.
+    """Refuses a network that differs too much from its model.
 
     Args:
-        agreement: what was found.
-        precision: of the network, a key of ``LEAST_AGREEMENT``.
+        agreement: the result of ``compare``.
+        precision: that of the network, a key of ``LEAST_AGREEMENT``.
+
+    Raises:
+        UserError: too few pixels have the same class.
     """
     least = LEAST_AGREEMENT[precision]
     if agreement.labels < least:
-        hint = (
-            "Give --int8 more pictures, such as the model will see"
-            if precision == "int8"
-            else "Another --format may do, or another version of torch or of the runtime"
-        )
+        hint = "Another --format may do, or another version of torch or of the runtime"
+        if precision == "int8":
+            hint = "Give --int8 more pictures, such as the model will see"
         raise UserError(
             f"the exported network disagrees with its model and was not kept: {agreement}; at least"
             f" {100 * least:g} % are asked. {hint}"
@@ -113,8 +111,9 @@ def check(agreement: Agreement, precision: str) -> None:
 
 
 def made_pictures(sizes: Sequence[tuple[int, int]]) -> list[NDArray[np.uint8]]:
-    """Makes pictures of soft coloured areas, the same ones each time: uint8 (H, W, 3) of each
-    size.
+    """Makes one picture (H, W, 3), uint8, of soft coloured areas for each size.
+
+    Every call makes the same pictures.
     """
     from PIL import Image
 

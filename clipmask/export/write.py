@@ -1,5 +1,6 @@
-"""Writes an exported network in one of three formats, all of them from one ``torch.export``
-program.
+"""Writes an exported network in one of three formats.
+
+All of them are made from one program of ``torch.export``.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from clipmask.weights.exported import IMAGE, KEY, TEXT
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
 BESIDE = {"openvino": (".bin",)}  # further files of a format, under the same name
-OPSET = 20  # of ONNX: the first whose operators the exporter translates all of these graphs to
-LEAST_HALF = 64  # elements of a weight that is stored in 16 bits
+OPSET = 20  # ONNX's version of operators, the first into which all of these graphs can be exported
+LEAST_HALF = 64  # the fewest elements of a weight that is stored in 16 bits
 
 
 def make_program(
@@ -31,25 +32,27 @@ def make_program(
     Args:
         network: in evaluation mode.
         size: H and W; None: any.
-        text: T (K, D) as an example, where it is an input, for any K; None: it is not.
+        text: an example of T (K, D), which becomes an input for any K; None: T is no input.
 
     Raises:
-        UserError: a part of the network, the backbone say, can't be traced.
+        UserError: a part of the network, such as the backbone, can't be traced.
     """
     dynamic = torch.export.Dim.DYNAMIC
-    # of unlike lengths, so that no two dimensions are taken for one
+    # different lengths, because the tracer takes dimensions of equal length for one
     height, width = size or (101, 139)
     inputs: dict[str, Tensor] = {
         IMAGE: torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
     }
-    free: dict[str, Any] = {IMAGE: {0: dynamic} if size else {0: dynamic, 2: dynamic, 3: dynamic}}
+    free: dict[str, Any] = {IMAGE: {0: dynamic}}
+    if size is None:
+        free[IMAGE] |= {2: dynamic, 3: dynamic}
     if text is not None:
         inputs[TEXT], free[TEXT] = text.clone(), {0: dynamic}
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own deprecations, on every call
             return torch.export.export(network, (), inputs, dynamic_shapes=free, strict=False)
-    except Exception as error:  # torch.export has a dozen kinds of them, for a dozen stages
+    except Exception as error:  # each stage of torch.export raises exceptions of its own
         sizes = "" if size else " A fixed size, --size HEIGHTxWIDTH, asks less of it"
         raise UserError(f"this network can't be exported: {first_line(error)}.{sizes}") from error
 
@@ -77,15 +80,13 @@ def write_onnx(program: Any, path: Path, description: str, half: bool) -> None:
 
 
 def write_torch(program: Any, path: Path, description: str, half: bool) -> None:
-    """Writes torch's own format; arguments as for ``write_onnx``, without 16 bits."""
+    """Writes a file of ``torch.export``; arguments as for ``write_onnx``, but never ``half``."""
     assert not half, "torch.export.load does not widen weights"
     torch.export.save(program, path, extra_files={KEY: description})
 
 
 def write_openvino(program: Any, path: Path, description: str, half: bool) -> None:
-    """Writes OpenVINO's pair of files, .xml and .bin, by way of ONNX; arguments as for
-    ``write_onnx``.
-    """
+    """Writes OpenVINO's two files, .xml and .bin, through ONNX; arguments as for ``write_onnx``."""
     openvino = load_package("openvino")
     onnx_file = path.with_suffix(".onnx")
     try:
@@ -101,7 +102,7 @@ WRITERS = {"onnx": write_onnx, "torch": write_torch, "openvino": write_openvino}
 
 
 def _halve(model: Any) -> None:
-    """Stores weights of an ONNX model in float16, each with a cast to float32 behind it."""
+    """Stores weights of an ONNX model in float16, and adds a cast of each to float32."""
     onnx = load_package("onnx")
     casts = []
     for weight in model.graph.initializer:

@@ -30,12 +30,12 @@ from clipmask.losses.targets import Targets
 
 
 class Matches(NamedTuple):
-    """Which query stands for which class.
+    """The pairing of queries and classes.
 
     Attributes:
-        query: (L, B, M) int64, the query matched to each present class, -1 where there is none (an
-            image with fewer than M classes, or more classes than queries).
-        label: (B, M) int64, the present classes of each image in rising order, -1 beyond them.
+        query: (L, B, M) int64, the query matched to each present class; -1 if there is none,
+            because the image has fewer than M classes or more classes than queries.
+        label: (B, M) int64, the present classes of each image in rising order, then -1.
     """
 
     query: Tensor

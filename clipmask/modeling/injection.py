@@ -108,10 +108,10 @@ class Injection(nn.Module):
     def _attended(
         self, cells: Tensor, image: Tensor, text: Tensor, text_valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Makes queries (B, N, C) and keys (B, L + M, C) or (B, M, C).
+        """Makes the queries (B, N, C) and the keys (B, L + M, C) or (B, M, C) of the attention.
 
-        ``cells`` are those of the image, (B, N, C), ``image`` its keys, (B, M, C), ``text`` is
-        (B, L, C).
+        It makes them of the image's ``cells`` (B, N, C), the ``image`` keys (B, M, C) and the
+        ``text`` (B, L, C).
         """
         raise NotImplementedError
 

@@ -100,7 +100,7 @@ class ClassColumns:
         return None if columns is None else columns.to(device)
 
     def _head(self, vocabulary: Vocabulary) -> Tensor | None:
-        """The columns of a training dataset's classes in a linear classifier."""
+        """Returns the columns of the classes of a training dataset in a linear classifier."""
         first = 0
         for trained in self._heads:
             if trained.names == vocabulary.names:

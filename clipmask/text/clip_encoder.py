@@ -100,7 +100,7 @@ class ClipTextEncoder(nn.Module):
         return (features[0] if isinstance(features, tuple) else features).float()
 
     def _encode_after(self, ids: Tensor, context: Tensor) -> Tensor:
-        """Encodes ids whose places of ``room`` have the embeddings ``context`` (N, M, W)."""
+        """Encodes ids (N, L) with the vectors ``context`` (N, M, W) at the M places left free."""
         start, length = _tokenizer(self._name)[1], context.shape[1]
 
         def put_in(module: nn.Module, args: Any, embedded: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 """Prompt templates: the sentences in which CLIP reads a class name.
 
-CLIP was trained on captions, and its embedding of a name in a sentence is better than of the name
-alone
-("Learning Transferable Visual Models From Natural Language Supervision", Sec. 3.1.4).
+CLIP was trained on captions: its embedding of a name in a sentence is better than that of the name
+alone ("Learning Transferable Visual Models From Natural Language Supervision", Sec. 3.1.4).
 """
 
 from __future__ import annotations

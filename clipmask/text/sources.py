@@ -221,7 +221,7 @@ class FileSource:
         return self._average(texts, rows)
 
     def has(self, term: Term) -> bool:
-        """Whether ``encode`` finds a name."""
+        """Returns whether the file has a row for a name, its synonyms or its aliases."""
         return bool(self._find(term))
 
     def _find(self, term: Term) -> list[int]:
