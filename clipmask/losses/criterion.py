@@ -161,7 +161,7 @@ class Criterion:
     def _mask_losses(
         self, embed: Tensor, pixels: Tensor, query: Tensor, labels: Sequence[Tensor]
     ) -> list[Tensor]:
-        """Sums each mask loss over the matched pairs, (L,). Masks of other queries are not computed.
+        """Sums each mask loss over the matched pairs, (L,). Other queries get no mask.
 
         Args:
             embed: (L, B, Q, E).
