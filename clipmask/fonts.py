@@ -99,7 +99,7 @@ def _installed() -> tuple[Path, ...]:
     from matplotlib import font_manager
 
     shipped = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    system = sorted(Path(path) for path in font_manager.findSystemFonts())
+    system = sorted(map(Path, font_manager.findSystemFonts()))
     usual = [path for path in system if not _is_special(path.stem.lower())]
     return (shipped, *usual, *(path for path in system if path not in set(usual)))
 

@@ -85,9 +85,7 @@ class SemSegEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
         self.sem_seg_loading_fn = sem_seg_loading_fn
-        self.input_file_to_gt_file = dict(
-            self._pair(sample) for sample in DatasetCatalog.get(dataset_name)
-        )
+        self.input_file_to_gt_file = dict(map(self._pair, DatasetCatalog.get(dataset_name)))
         self._class_names: list[str] = self._need(metadata.get("stuff_classes"), "stuff_classes")
         self._num_classes = len(self._class_names)
         if num_classes not in (None, self._num_classes):

@@ -30,7 +30,7 @@ def format_table(
 
 def _padded_column(heading: str, values: Sequence[Any]) -> list[str]:
     """Returns the heading, a rule and the values of a column, padded to the same width."""
-    texts = [heading, *(_text(value) for value in values)]
+    texts = [heading, *map(_text, values)]
     width = max(map(len, texts))
     texts.insert(1, "-" * width)
     are_numbers = bool(values) and all(isinstance(value, int | float) for value in values)

@@ -30,7 +30,7 @@ def files_below(folder: Path, skip: Skip = lambda folder, names: False) -> Itera
         skip: is called with each folder and the names in it; if it returns True, that folder is
             left out.
     """
-    seen = {_identity(above) for above in folder.resolve().parents}
+    seen = set(map(_identity, folder.resolve().parents))
     real, linked = [Path()], list[Path]()
     while real or linked:
         inside = real.pop() if real else linked.pop(0)

@@ -222,7 +222,7 @@ class LabelFormat:
         """
         size = TRANSPARENT + 1 if self.colored else _NARROW_IDS
         largest = (self.num_classes, self.ignore_label, self._unknown)
-        kind = np.result_type(*(np.min_scalar_type(number) for number in largest))
+        kind = np.result_type(*map(np.min_scalar_type, largest))
         table = np.full(size, self._unknown if self.tolerance else self._other, kind)
         for value, target in self.known.items():
             if 0 <= value < size:

@@ -295,7 +295,7 @@ class ScaledCrop:
         if self.kind == "absolute":
             sides = [int(side) for side in self.size]
         elif self.kind == "absolute_range":
-            least, most = (int(side) for side in self.size)
+            least, most = map(int, self.size)
             sides = [
                 int(torch.randint(min(side, least), min(side, most) + 1, ())) for side in scaled
             ]

@@ -113,9 +113,7 @@ def _predictions(
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Pairs each record with its predicted label map, (H, W)."""
     mapper, segmenter = TestMapper.from_config(cfg), with_views(cfg, model)
-    return list(
-        zip(records, _labels(model, segmenter, (mapper(record) for record in records)), strict=True)
-    )
+    return list(zip(records, _labels(model, segmenter, map(mapper, records)), strict=True))
 
 
 def _labels(model: ClipMask, segmenter: Any, samples: Iterable[dict[str, Any]]) -> list[np.ndarray]:

@@ -97,7 +97,7 @@ def per_class_table(results: Mapping[str, Any]) -> str:
     """
     scores: Mapping[str, float] = results["sem_seg"]
     names = [key.removeprefix("IoU-") for key in scores if key.startswith("IoU-")]
-    width = max(_columns(name) for name in [*names, "class"])
+    width = max(map(_columns, [*names, "class"]))
 
     def row(name: str, *cells: str) -> str:
         return name + " " * (width - _columns(name)) + "".join(f"{cell:>9}" for cell in cells)

@@ -49,7 +49,7 @@ class LabelMapEvaluator(DatasetEvaluator):
         metadata = MetadataCatalog.get(dataset_name)
         self._names = tuple(metadata.stuff_classes)
         self._ignore_label: int = metadata.ignore_label
-        kinds = (np.min_scalar_type(number) for number in (len(self._names), self._ignore_label))
+        kinds = map(np.min_scalar_type, (len(self._names), self._ignore_label))
         self._dtype = np.promote_types(*kinds)  # all ids, and K for void: a byte a pixel for most
         self._output_dir = output_dir
         self.reset()

@@ -139,7 +139,7 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, Any]]:
     finally:
         for hook in hooks:
             hook.remove()
-    returned = {id(value) for value in _results(outputs)}
+    returned = set(map(id, _results(outputs)))
     pairs = []
     for key, (conv, _) in made.items():
         modules = takers.get(key, [])

@@ -67,7 +67,7 @@ def class_columns(vocabulary: Vocabulary, first: int = 0) -> Tensor | None:
     """
     if first == 0 and all(len(rows) == 1 for rows in vocabulary.rows):
         return None
-    most = max(len(rows) for rows in vocabulary.rows)
+    most = max(map(len, vocabulary.rows))
     padded = []
     for rows in vocabulary.rows:
         own = [first + row for row in rows]

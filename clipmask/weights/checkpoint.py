@@ -59,9 +59,7 @@ def trained_vocabularies(checkpoint: Mapping[str, Any]) -> tuple[Vocabulary, ...
         return ()
     first = metadata if isinstance(metadata, dict) else {}
     others = first.get("vocabularies", [])
-    return tuple(
-        Vocabulary.from_metadata(own) for own in ({**first, "stuff_classes": names}, *others)
-    )
+    return tuple(map(Vocabulary.from_metadata, ({**first, "stuff_classes": names}, *others)))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -250,7 +250,7 @@ def model_card(repository: str, class_names: Sequence[str], licenses: Sequence[L
         pipeline_tag="image-segmentation",
         tags=["semantic-segmentation", "mask-classification", "clip"],
     )
-    names = ", ".join(first_synonym(name) for name in class_names)
+    names = ", ".join(map(first_synonym, class_names))
     return (
         f"---\n{head.to_yaml()}\n---\n\n# {repository.partition('/')[2]}\n\n"
         "A ClipMask model: semantic segmentation by mask classification, guided by CLIP.\n\n"

@@ -260,7 +260,7 @@ def is_file(output: Path, endings: Collection[str], others: Collection[str]) -> 
 def protect(output: Path, inputs: Sequence[Path], single: bool) -> None:
     """Refuses an output that is one of the inputs, or lies below a file."""
     existing = [path for path in inputs if path.is_file()]
-    if single and output.is_file() and any(output.samefile(path) for path in existing):
+    if single and output.is_file() and any(map(output.samefile, existing)):
         raise UserError(f"--output {output}: is the input itself; choose another name")
     folders = [output, *output.parents]
     if single:

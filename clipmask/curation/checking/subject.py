@@ -81,7 +81,7 @@ def open_subject(sources: Sequence[str]) -> Subject:
         UserError: as for ``read_descriptor`` and ``load_dataset``; or the datasets have different
             classes or label formats.
     """
-    if any(_is_file(source) for source in sources):
+    if any(map(_is_file, sources)):
         if len(sources) > 1:
             raise UserError(
                 f"{' '.join(sources)}: give one descriptor (YAML file), or names of registered"

@@ -37,7 +37,7 @@ def is_label_studio(content: Any) -> bool:
         return False
     if all("annotations" in task and "data" in task for task in content):
         return True
-    return any(_short_results(task) for task in content)
+    return any(map(_short_results, content))
 
 
 def read_label_studio(path: Path, split: str | None) -> Annotations:

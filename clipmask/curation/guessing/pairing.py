@@ -357,7 +357,7 @@ def _pairing(
             names.update(_branch(image.parent, label.parent))
     if suffix is None and len({image.suffix for image, _ in pairs}) == 1 and images == labels:
         # Pictures of other kinds may lie among the label maps; they are not part of the dataset.
-        known = {str(path) for path in itertools.chain.from_iterable(pairs)}
+        known = set(map(str, itertools.chain.from_iterable(pairs)))
         if any(str(file) not in known and Path(file).is_relative_to(images) for file in files):
             suffix = pairs[0][0].suffix
     return Pairing(images, labels, suffix, label_suffix, names, tuple(sorted(pairs)), first, second)

@@ -275,7 +275,7 @@ def _void_colors(
 
 
 def _voc_colors() -> set[RGB]:
-    return {voc_color(number) for number in range(1, 256)}
+    return set(map(voc_color, range(1, 256)))
 
 
 def rename(guess: Guess, names: Sequence[str]) -> Guess:

@@ -156,4 +156,4 @@ def _find(folder: Path, part: str, entry: str, suffixes: tuple[str, ...]) -> str
     for candidate in candidates:
         if candidate.is_file():
             return str(candidate)
-    raise FileNotFoundError(" or ".join(str(candidate) for candidate in dict.fromkeys(candidates)))
+    raise FileNotFoundError(" or ".join(map(str, dict.fromkeys(candidates))))

@@ -40,7 +40,7 @@ def register() -> None:
     ``pascal_context59_sem_seg_{train,val}``.
     """
     common: dict[str, Any] = {"ignore_label": 255, "evaluator_type": "sem_seg"}
-    voc, context = (read_table(name) for name in ("voc", "pascal_context"))
+    voc, context = map(read_table, ("voc", "pascal_context"))
     for split in VOC_SPLITS:
         labels = "SegmentationClassAug" if split == "trainaug" else "SegmentationClass"
         paired = Paired(

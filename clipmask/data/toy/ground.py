@@ -103,7 +103,7 @@ def _road_markings(
 
 def _in_building_shadow(x: Floats, z: Floats, street: Street, light: Light) -> NDArray[np.bool_]:
     """Returns which points of the ground are in the shadow of the buildings on the sun's side."""
-    sx, sy, sz = (float(part) for part in light.towards_sun)
+    sx, sy, sz = map(float, light.towards_sun)
     row = street.left if sx < 0 else street.right
     # along the ray, to the plane of the facades
     way = np.maximum(street.wall - np.sign(sx) * x, 0) / abs(sx)

@@ -62,7 +62,7 @@ def ground_shadow(
     canvas: Canvas, camera: Camera, corners: list[tuple[float, float]], height: float
 ) -> None:
     """Casts the shadow of an upright prism with the given ground corners (x, z) on the ground."""
-    sx, sy, sz = (float(part) for part in canvas.light.towards_sun)
+    sx, sy, sz = map(float, canvas.light.towards_sun)
     if not canvas.light.sun.any():
         return
     tips = [(x - height * sx / sy, z - height * sz / sy) for x, z in corners]
@@ -149,7 +149,7 @@ def draw_tree(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random
         middle,
     )
     if light.sun.any():
-        sx, sy, sz = (float(part) for part in light.towards_sun)
+        sx, sy, sz = map(float, light.towards_sun)
         cx, cz = x - middle * sx / sy, z - middle * sz / sy
         angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
         blob = [
