@@ -63,14 +63,15 @@ OWN_VARIABLES = (
 )
 # Variables that change what the libraries do.
 VARIABLES = (
-    *(
-        "CUDA_VISIBLE_DEVICES",
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "MKL_CBWR",
-        "PYTORCH_CUDA_ALLOC_CONF",
-    ),
-    *("HF_HUB_OFFLINE", "NCCL_P2P_DISABLE", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"),
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MKL_CBWR",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "HF_HUB_OFFLINE",
+    "NCCL_P2P_DISABLE",
+    "TORCHELASTIC_RUN_ID",
+    "SLURM_JOB_ID",
 )
 Rows = Iterator[tuple[str, str]]
 
@@ -158,11 +159,8 @@ def _clipmask() -> Rows:
     names = {own: own, None: f"{own}, not installed, only importable"}
     yield "version", names.get(installed, f"{own}, beside an installed {installed}")
     if (folder.parent / ".git").exists():
-        yield (
-            "commit",
-            _output("git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*")
-            or "?",
-        )
+        options = ("--always", "--dirty", "--exclude=*")
+        yield "commit", _output("git", "-C", str(folder), "describe", *options) or "?"
     yield "CLIPMASK_D2", os.environ.get("CLIPMASK_D2") or "not set"
     if clipmask._failure is not None:
         yield "can't be used", _line(clipmask._failure)
@@ -172,15 +170,12 @@ def _clipmask() -> Rows:
     else:
         detectron2 = importlib.import_module("detectron2")
         place = Path(detectron2.__file__ or "?").parent
-        yield (
-            "Detectron2's names",
-            f"from {place}, {getattr(detectron2, '__version__', 'of unknown version')}",
-        )
-        compiled = importlib.util.find_spec("detectron2._C") is not None
-        yield (
-            "detectron2._C",
-            "compiled" if compiled else "not compiled (ClipMask needs it nowhere)",
-        )
+        number = getattr(detectron2, "__version__", "of unknown version")
+        yield "Detectron2's names", f"from {place}, {number}"
+        compiled = "compiled"
+        if importlib.util.find_spec("detectron2._C") is None:
+            compiled = "not compiled (ClipMask needs it nowhere)"
+        yield "detectron2._C", compiled
 
 
 def _system() -> Rows:
@@ -198,17 +193,10 @@ def _versions() -> Rows:
     for package, least in REQUIRED.items():
         try:
             found = version(package)
+            fits = _numbers(found) >= _numbers(least)
         except PackageNotFoundError:
-            yield package, f"not installed (at least {least} is needed)"
-        else:
-            yield (
-                package,
-                (
-                    found
-                    if _numbers(found) >= _numbers(least)
-                    else f"{found} (at least {least} is needed)"
-                ),
-            )
+            found, fits = "not installed", False
+        yield package, found if fits else f"{found} (at least {least} is needed)"
     for package in OPTIONAL:
         try:
             yield package, version(package)
@@ -218,8 +206,8 @@ def _versions() -> Rows:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """The numbers of a release, to compare by: (2, 4, 0) of 2.4.0+cu121."""
-    release = re.match(r"[\d.]*", text)
-    numbers = [int(number) for number in release[0].split(".") if number] if release else []
+    release = re.sub(r"[^\d.].*", "", text)
+    numbers = [int(number) for number in release.split(".") if number]
     return tuple(numbers + [0] * (4 - len(numbers)))
 
 
@@ -231,34 +219,23 @@ def _devices() -> Rows:
     cuda, hip = torch.version.cuda, torch.version.hip
     builds = [f"{name} {version}" for name, version in (("CUDA", cuda), ("ROCm", hip)) if version]
     yield "torch is built for", (builds or ["no CUDA"])[0]
-    yield (
-        "cuDNN",
-        str(torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else "no"),
-    )
+    cudnn = torch.backends.cudnn
+    yield "cuDNN", str(cudnn.version()) if cudnn.is_available() else "no"
     driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     if driver:
         yield "NVIDIA's driver", driver
-    with warnings.catch_warnings(
-        record=True
-    ) as said:  # so that a driver that is too old is reported
+    with warnings.catch_warnings(record=True) as said:  # they tell of a driver that is too old
         warnings.simplefilter("always")
         usable, count = torch.cuda.is_available(), torch.cuda.device_count()
     if not usable:
-        reasons = [
-            _line(Warning(str(warning.message))).removeprefix("Warning: ") for warning in said
-        ]
+        reasons = [_line(clipmask.UserError(str(warning.message))) for warning in said]
         yield "cuda", ": ".join(["no device that torch can use", *dict.fromkeys(reasons)])
     for index in range(count):
         yield from _guarded(functools.partial(_gpu, index))
     yield "mps", "yes" if torch.backends.mps.is_available() else "no"
     capability = torch.backends.cpu.get_cpu_capability()
-    yield (
-        "cpu",
-        (
-            f"{capability}, cores for this process: {usable_cores()}, torch's threads:"
-            f" {torch.get_num_threads()}"
-        ),
-    )
+    threads = f"torch's threads: {torch.get_num_threads()}"
+    yield "cpu", f"{capability}, cores for this process: {usable_cores()}, {threads}"
 
 
 def _gpu(index: int) -> Rows:
@@ -266,11 +243,9 @@ def _gpu(index: int) -> Rows:
 
     device = torch.cuda.get_device_properties(index)
     bf16 = "bf16" if torch.version.hip or device.major >= 8 else "bf16 only emulated"
-    memory = device.total_memory / 2**30
-    yield (
-        f"cuda:{index}",
-        f"{device.name}, {memory:.0f} GiB, capability {device.major}.{device.minor}, {bf16}",
-    )
+    memory = f"{device.total_memory / 2**30:.0f} GiB"
+    capability = f"capability {device.major}.{device.minor}"
+    yield f"cuda:{index}", f"{device.name}, {memory}, {capability}, {bf16}"
 
 
 def _datasets() -> Rows:
@@ -279,12 +254,9 @@ def _datasets() -> Rows:
 
     roots = dataset_roots()
     named = dict(zip([name for name in VARIABLES if os.environ.get(name)], roots, strict=False))
-    for name, root in [
-        *((name, named.get(name)) for name in VARIABLES),
-        (f"./{FALLBACK}", FALLBACK),
-    ]:
-        there = "" if root is None or root.is_dir() else " (missing)"
-        yield name, "not set" if root is None else f"{root.absolute()}{there}"
+    for name in VARIABLES:
+        yield name, _place(named[name]) if name in named else "not set"
+    yield f"./{FALLBACK}", _place(FALLBACK)
     for folder, content in FOLDERS.items():
         places = [root.absolute() / folder for root in roots if (root / folder).is_dir()]
         whole = next((place for place in places if (place / content).exists()), None)
@@ -300,10 +272,8 @@ def _models() -> Rows:
     from clipmask.weights.names import MODELS, shipped_model
 
     for name in MODELS:
-        yield (
-            name,
-            f"{shipped_model(name)} ({phrase(checkpoint_licenses(load_checkpoint(name)))})",
-        )
+        licenses = phrase(checkpoint_licenses(load_checkpoint(name)))
+        yield name, f"{shipped_model(name)} ({licenses})"
 
 
 def _caches() -> Rows:
@@ -322,22 +292,29 @@ def _caches() -> Rows:
             yield name, _line(error)
 
 
+def _place(folder: Path) -> str:
+    """Returns the path of a folder, and says so if it is missing."""
+    return f"{folder.absolute()}{' (missing)' * (not folder.is_dir())}"
+
+
 def _content(folder: Path) -> str:
-    """Says what lies in a folder: its entries, and the size of all files below, links not
-    followed.
+    """Returns the path of a folder with its number of entries and the size of all files in it.
+
+    Links are not followed.
     """
     if not folder.is_dir():
-        return f"{folder} (missing)"
+        return _place(folder)
     entries = len(list(folder.iterdir()))
     size = 0
     for place, _, names in os.walk(folder):
         for name in names:
             path = Path(place, name)
             try:
-                size += 0 if path.is_symlink() else path.stat().st_size
+                size += path.stat().st_size * (not path.is_symlink())
             except OSError:  # gone in the meantime
                 continue
-    return f"{folder} ({entries} entr{'y' if entries == 1 else 'ies'}, {size / 2**20:.1f} MiB)"
+    what = "entry" if entries == 1 else "entries"
+    return f"{folder} ({entries} {what}, {size / 2**20:.1f} MiB)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
