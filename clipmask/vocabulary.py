@@ -162,12 +162,10 @@ class Vocabulary:
         names = [str(name) for name in metadata["stuff_classes"]]
         members = metadata.get("class_members") or {}
         colors = _colors(metadata.get("stuff_colors"), len(names))
+        server_ids = [None] * len(names)
         ids = metadata.get("server_ids")
-        server_ids = (
-            list(ids)
-            if isinstance(ids, Sequence) and len(ids) == len(names)
-            else [None] * len(names)
-        )
+        if isinstance(ids, Sequence) and len(ids) == len(names):
+            server_ids = list(ids)
         classes = []
         for name, color, server_id in zip(names, colors, server_ids, strict=True):
             parts = tuple(_term(part, metadata) for part in members.get(name, ()))

@@ -20,7 +20,7 @@ from torch import Tensor
 from clipmask.backbones.features import STRIDES, set_norms
 from clipmask.backbones.simple_pyramid import SimplePyramid, resized_for
 from clipmask.d2 import BACKBONE_REGISTRY, Backbone, ShapeSpec
-from clipmask.errors import UserError, first_line
+from clipmask.errors import UserError, first_line, listed
 from clipmask.weights.addresses import is_address, local_file
 from clipmask.weights.foreign import WEIGHT_ENDINGS, load_weight_file
 from clipmask.weights.hub import check_cached, short_wait
@@ -275,11 +275,11 @@ def _create(name: str, args: dict[str, Any], **more: Any) -> Any:
     import timm
 
     if not timm.is_model(name.partition(".")[0]):
-        near = timm.list_models(f"*{name.partition('.')[0].split('_')[0]}*")[:8]
-        raise UserError(
-            f"MODEL.BACKBONE.TIMM_NAME {name!r}: timm has no such model"
-            + (f"; it has {', '.join(near)} ..." if near else "; timm.list_models() lists them")
-        )
+        near = timm.list_models(f"*{name.partition('.')[0].split('_')[0]}*")
+        hint = "timm.list_models() lists them"
+        if near:
+            hint = f"it has {listed(near, 8)}"
+        raise UserError(f"MODEL.BACKBONE.TIMM_NAME {name!r}: timm has no such model; {hint}")
     try:
         return timm.create_model(name, pretrained=False, **args, **more)
     except (TypeError, RuntimeError, AssertionError, ValueError) as error:

@@ -131,8 +131,9 @@ def _seen_size(predictor: Predictor, size: tuple[int, int] | None) -> tuple[int,
         return None
     mapper = TestMapper.from_config(predictor.cfg)
     _, height, width = mapper.from_array(np.zeros((*size, 3), np.uint8))["image"].shape
-    seen = (int(height), int(width))
-    return None if seen == size else seen
+    if size == (height, width):
+        return None
+    return int(height), int(width)
 
 
 def _check_kind(model: ClipMask, free_vocabulary: bool) -> None:
@@ -189,11 +190,9 @@ def _check_options(args: argparse.Namespace) -> str:
         raise UserError("--split needs --dataset FILE.yaml")
     if args.int8:
         return "int8"
-    return "half" if args.half else "full"
-
-
-def _made(size: tuple[int, int] | None) -> list[NDArray[np.uint8]]:
-    return made_pictures(FREE_SIZES if size is None else (size,))
+    if args.half:
+        return "half"
+    return "full"
 
 
 def _compared(
@@ -256,7 +255,9 @@ def _run(argv: Sequence[str] | None) -> None:
     ending, beside = ENDINGS[args.format], BESIDE.get(args.format, ())
     output = output_file(args.output, [ending], args.force, beside)
     precision = _check_options(args)
-    size = None if args.size is None else read_size(args.size)
+    size = None
+    if args.size is not None:
+        size = read_size(args.size)
     predictor = Predictor.from_checkpoint(find_weights(args.weights), device="cpu", opts=args.opts)
     model = predictor.model
     if not isinstance(model, ClipMask):
@@ -277,10 +278,12 @@ def _run(argv: Sequence[str] | None) -> None:
         paths = [picture.path for picture in find_pictures(args.int8, option="--int8")]
         calibration = _pictures(predictor, spread_evenly(paths), size)
     model.prepare()
-    text = _rows(model) if args.free_vocabulary else None
+    text = rows = None
+    if args.free_vocabulary:
+        text = _rows(model)
+        rows = text.numpy()
     bgr = predictor.cfg.INPUT.FORMAT == "BGR"
     network = ExportedNetwork(model, size=size, seen=seen, scores=args.scores, bgr=bgr)
-    rows = None if text is None else text.numpy()
     description = describe(
         {**load_checkpoint(find_weights(args.weights)), "config": predictor.cfg.dump()},
         names=predictor.names,
@@ -299,8 +302,10 @@ def _run(argv: Sequence[str] | None) -> None:
         run = open_network(made).run
         # An 8-bit network is only accurate on pictures like those of its calibration, so it is not
         # compared on generated ones.
-        shown = {"those": calibration[:COMPARED]} if calibration else {"made": _made(size)}
-        _compared(predictor, run, {**shown, "given": given}, rows, precision)
+        shown = {"those": calibration[:COMPARED], "given": given}
+        if not calibration:
+            shown["made"] = made_pictures([size] if size else FREE_SIZES)
+        _compared(predictor, run, shown, rows, precision)
         if dataset is not None:
             pair = {"model": predictor, "network": Predictor.from_checkpoint(made)}
             print(_score(dataset, pair))
@@ -309,8 +314,11 @@ def _run(argv: Sequence[str] | None) -> None:
         total = sum(file.stat().st_size for file in files)
         for file in files:
             file.replace(output.parent / file.name)
-    taken = "any size" if size is None else f"{size[1]}x{size[0]} pixels"
-    vocabulary = "any class names" if rows is not None else f"{len(predictor.names)} classes"
+    taken, vocabulary = "any size", f"{len(predictor.names)} classes"
+    if size is not None:
+        taken = f"{size[1]}x{size[0]} pixels"
+    if rows is not None:
+        vocabulary = "any class names"
     size_of_all = f"{total / 1e6:.1f} MB"
     print(
         f"{args.weights} -> {output} ({size_of_all}; pictures of {taken}, {vocabulary});"

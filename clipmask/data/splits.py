@@ -120,7 +120,9 @@ def _counts(shares: Sequence[float], total: int) -> list[int]:
 
 def _draw(image: Path, seed: int) -> float:
     """Returns a number in [0, 1) that depends on the path and the seed only."""
-    text = image.as_posix() + (f"#{seed}" if seed else "")
+    text = image.as_posix()
+    if seed:
+        text += f"#{seed}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 

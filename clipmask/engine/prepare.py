@@ -42,7 +42,10 @@ def prepare(
     seed_everything(cfg.SEED)
     vocabularies = check_datasets(cfg, fabric)
     weights = cfg.MODEL.WEIGHTS
-    cfg = fit_channels(cfg, checkpoint or (load_checkpoint(weights) if weights else None))
+    start = checkpoint
+    if start is None and weights:
+        start = load_checkpoint(weights)
+    cfg = fit_channels(cfg, start)
     model = assemble(cfg, fabric, vocabularies, str(source or cfg.MODEL.WEIGHTS), checkpoint)
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))
@@ -87,8 +90,10 @@ def _resumed(fabric: Fabric, folder: Path) -> tuple[Path | None, dict[str, Any] 
     """The checkpoint that a run goes on from, in every process; None, with a note, where there is
     none yet.
     """
-    found = newest_checkpoint(folder) if fabric.is_global_zero else None
-    source: Path | None = fabric.broadcast(found.path if found else None)
+    found, source = None, None
+    if fabric.is_global_zero and (found := newest_checkpoint(folder)):
+        source = found.path
+    source = fabric.broadcast(source)
     if source is None:
         logger.info("--resume: %s has no checkpoint yet, starting from the beginning", folder)
         return None, None
@@ -106,7 +111,9 @@ def _with_seed(cfg: CfgNode, fabric: Fabric, checkpoint: dict[str, Any] | None) 
             logger.warning(
                 "SEED %d: the resumed run keeps the seed it began with, %d", cfg.SEED, seed
             )
-    seed = int(fabric.broadcast(draw_seed() if seed < 0 else seed))
+    if seed < 0:
+        seed = draw_seed()
+    seed = int(fabric.broadcast(seed))
     own = cfg.clone()
     own.defrost()
     own.SEED = seed

@@ -111,7 +111,9 @@ def train(
 
 def _passing(path: Path | None, period: int) -> Path | None:
     """The checkpoint that a run was resumed from, if it is none of CHECKPOINT_PERIOD."""
-    number = path.stem.removeprefix("model_") if path else ""
+    if path is None:
+        return None
+    number = path.stem.removeprefix("model_")
     return path if number.isdigit() and not _due(int(number), period) else None
 
 
@@ -136,8 +138,9 @@ class _Run:
         saved: Path | None,
         signals: StopSignals,
     ) -> None:
-        self.own = folder if isinstance(folder, RunFolder) else None
-        folder = folder.path if isinstance(folder, RunFolder) else folder
+        self.own: RunFolder | None = None
+        if isinstance(folder, RunFolder):
+            self.own, folder = folder, folder.path
         self.saved, self.signals = saved, signals
         self.passing = _passing(saved, state.cfg.SOLVER.CHECKPOINT_PERIOD)
         state.wishes = signals.wishes
@@ -252,11 +255,9 @@ class _Run:
 
     def where(self) -> str:
         """Says how far the run has come, and what ``--resume`` would do."""
-        goes_on = (
-            f"--resume continues from {self.saved}"
-            if self.saved
-            else "there is no checkpoint to resume from yet"
-        )
+        goes_on = "there is no checkpoint to resume from yet"
+        if self.saved:
+            goes_on = f"--resume continues from {self.saved}"
         return f"after step {self.state.iteration + 1} of {self.total}; {goes_on}"
 
     def close(self) -> None:
@@ -382,12 +383,8 @@ class _Run:
     def _keep_best(self, results: Results) -> None:
         score = flatten(results)[score_name(self.cfg.DATASETS.TEST)]
         better = score > self.best
-        logger.info(
-            "mIoU %.2f after step %d%s",
-            score,
-            self.state.iteration + 1,
-            ", the best so far" if better else "",
-        )
+        note = ", the best so far" * better
+        logger.info("mIoU %.2f after step %d%s", score, self.state.iteration + 1, note)
         if better:
             self.best = score
             try:

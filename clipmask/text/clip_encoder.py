@@ -96,8 +96,9 @@ class ClipTextEncoder(nn.Module):
 
     def _encode(self, ids: Tensor) -> Tensor:
         features = self.encoder(ids)
-        # CoCa's tower also returns its tokens.
-        return (features[0] if isinstance(features, tuple) else features).float()
+        if isinstance(features, tuple):  # CoCa's tower also returns its tokens
+            features = features[0]
+        return features.float()
 
     def _encode_after(self, ids: Tensor, context: Tensor) -> Tensor:
         """Encodes ids (N, L) with the vectors ``context`` (N, M, W) at the M places left free."""

@@ -68,9 +68,10 @@ class ImageText(nn.Module):
         if not different:
             return padded_rows(own)
         row = dict(zip(different, encode(different), strict=True))
-        rows = []
-        for text, names in zip(texts, own, strict=True):
-            rows.append(torch.stack([row[string] for string in text]) if text else names)
+        rows = list(own)
+        for image, text in enumerate(texts):
+            if text:
+                rows[image] = torch.stack([row[string] for string in text])
         return padded_rows(rows)
 
 

@@ -56,7 +56,9 @@ def convert(
             f"--output {folder}: is there already; name another folder, or use --force to write"
             " into it"
         )
-    files = parquet_files(Path(source)) if format in (None, "parquet") else []
+    files = []
+    if format in (None, "parquet"):
+        files = parquet_files(Path(source))
     if files or format == "parquet":
         if images is not None or (background, overlap) != ("background", "smaller"):
             raise UserError(
@@ -90,7 +92,9 @@ def convert(
             bar.close()
     splits = ", ".join(f"{split} {count}" for split, count in done.splits.items())
     if not splits:
-        splits = "shares: train 0.8, val 0.2" + (f", seed {done.seed}" if done.seed else "")
+        splits = "shares: train 0.8, val 0.2"
+        if done.seed:
+            splits += f", seed {done.seed}"
     descriptor = folder / f"{folder.resolve().name}.yaml"
     print(
         f"{done.format}: {done.pictures} pictures, {len(done.names)} classes:"

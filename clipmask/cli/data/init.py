@@ -61,7 +61,8 @@ def init(
         )
     except UserError as error:
         raise UserError(_with_advice(str(error), Path(folder))) from error
-    name = path.stem if output else name
+    if output:
+        name = path.stem
     guess, descriptor = _write(guess, name, path)
     seed = seed_of_descriptor(descriptor, sample)
     if seed:
@@ -69,7 +70,9 @@ def init(
         splits = dataclasses.replace(guess.splits, seed=seed, why=why)
         guess, descriptor = _write(dataclasses.replace(guess, splits=splits), name, path)
     _print_conclusions(guess, descriptor)
-    first = "" if guess.names_from else " First replace class_0, ... in it by the true names."
+    first = ""
+    if not guess.names_from:
+        first = " First replace class_0, ... in it by the true names."
     print(f"\n{path} is written.{first} Then:")
     print(f"  clipmask-data check {shlex.quote(str(path))}")
     return 0
@@ -167,6 +170,7 @@ def _print_conclusions(guess: FolderGuess, descriptor: Descriptor) -> None:
 
 def _void(guess: FolderGuess) -> str:
     values = guess.values
-    void = values.ignore_ids if values.encoding == "ids" else values.void_colors
-    shown = ", ".join(map(str, void)) or "no colour"
+    shown = ", ".join(map(str, values.void_colors)) or "no colour"
+    if values.encoding == "ids":
+        shown = ", ".join(map(str, values.ignore_ids))
     return f"{shown}: {values.why['void']}"

@@ -125,7 +125,9 @@ def convert(
                 progress(number, len(placed))
         splits = _splits(placed)
         suffixes = {picture.suffix for picture in placed}
-        seed = 0 if splits or len(shown) > FEW else seed_with_all_classes(SHARES, shown)
+        seed = 0
+        if not splits and len(shown) <= FEW:
+            seed = seed_with_all_classes(SHARES, shown)
         _write_descriptor(output, root, names, table, splits, seed, suffixes)
     except OSError as error:
         raise UserError(f"--output {output}: can't be written to ({error})") from error
@@ -252,7 +254,7 @@ def _names(found: Annotations, options: Options) -> tuple[str, ...]:
     """Returns the class names in the order of the ids; a background comes first."""
     seen = _shape_names(found)
     listed = [name for name in (*found.names, *seen) if not Named(name).is_void]
-    names = dict.fromkeys(listed if options.names is None else options.names)
+    names = dict.fromkeys(options.names or listed)
     unknown = [name for name in seen if name not in names and not Named(name).is_void]
     if unknown:
         hint = f"; the annotations have {', '.join(listed)}" if options.names else ""
@@ -275,7 +277,9 @@ def _names(found: Annotations, options: Options) -> tuple[str, ...]:
 
 def _colors(names: Sequence[str], found: Annotations) -> list[list[int]]:
     given = {name: found.colors[name] for name in names if name in found.colors}
-    return palette(names, given if len({*given.values()}) == len(given) else {})
+    if len({*given.values()}) < len(given):
+        given = {}
+    return palette(names, given)
 
 
 def _write_labels(
@@ -304,7 +308,9 @@ def _painted(
 ) -> NDArray[np.uint8]:
     """Returns the label map (H, W) of a picture."""
     ids = {name: place for place, name in enumerate(names)}
-    empty = VOID if options.background is None else ids.get(options.background, 0)
+    empty = VOID
+    if options.background is not None:
+        empty = ids.get(options.background, 0)
     labels = np.full(size, empty, np.uint8)
     masks = [(ids.get(shape.name, VOID), shape.draw(*size)) for shape in labelled.shapes]
     if options.smaller_above:
@@ -321,7 +327,9 @@ def _splits(placed: dict[Path, Labelled]) -> dict[str, list[Path]]:
         if labelled.split is None:
             return {}
         splits.setdefault(labelled.split.lower(), []).append(picture)
-    return splits if "train" in splits and len(splits) > 1 else {}
+    if "train" not in splits or len(splits) < 2:
+        return {}
+    return splits
 
 
 def _write_descriptor(

@@ -157,7 +157,9 @@ def _columns(file: Path, schema: Any, labels: str | None) -> tuple[str, str]:
             f"{file}: has {len(pictures)} column{'s' * (len(pictures) != 1)} of pictures; each row"
             f" needs a picture and a label map. Its columns are {all_of_them}"
         )
-    maps = [labels] if labels else [name for name in pictures if _LABEL_WORDS.search(name)]
+    maps = [name for name in pictures if _LABEL_WORDS.search(name)]
+    if labels:
+        maps = [labels]
     if len(maps) > 1:
         maps = [name for name in maps if not _OTHER_WORDS.search(name)] or maps
     others = [name for name in pictures if name not in maps and not _LABEL_WORDS.search(name)]
@@ -201,10 +203,13 @@ def _opened(file: Path) -> tuple[Any, Callable[[Sequence[str]], Iterator[Mapping
     """
     pyarrow = _library()
     wrong = (OSError, pyarrow.ArrowException)
-    is_parquet = file.suffix.lower() == ".parquet"
+    table = None
     try:
-        table = _table(file) if is_parquet else None
-        schema = table.schema_arrow if table is not None else _stream(file).schema
+        if file.suffix.lower() == ".parquet":
+            table = _table(file)
+            schema = table.schema_arrow
+        else:
+            schema = _stream(file).schema
     except wrong as error:
         raise UserError(f"{file}: can't be read ({error})") from error
 
@@ -269,13 +274,15 @@ def _names_of_schema(schema: Any) -> list[str]:
     except (KeyError, TypeError, ValueError):
         return []
     for feature in features.values():
-        inner = feature.get("feature") if isinstance(feature, dict) else None
-        inner = feature[0] if isinstance(feature, list) and feature else inner
+        inner = None
+        if isinstance(feature, list) and feature:
+            inner = feature[0]
+        elif isinstance(feature, dict):
+            inner = feature.get("feature")
+            if feature.get("_type") == "Image" and feature.get("names"):
+                return list(map(str, feature["names"]))
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-            return [str(name) for name in inner.get("names") or ()]
-        names = feature.get("names") if isinstance(feature, dict) else None
-        if names and feature.get("_type") == "Image":
-            return [str(name) for name in names]
+            return list(map(str, inner.get("names") or ()))
     return []
 
 

@@ -159,7 +159,9 @@ def _array(path: Path) -> NDArray[np.int64]:
         return _matlab(path)
     try:
         content = np.load(path, allow_pickle=False)
-        values = content[content.files[0]] if isinstance(content, np.lib.npyio.NpzFile) else content
+        values = content
+        if isinstance(content, np.lib.npyio.NpzFile):
+            values = content[content.files[0]]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, IndexError) as error:
         raise UserError(f"array {path}: can't be read ({error})") from error
     values = np.squeeze(values)

@@ -90,9 +90,12 @@ def _of_row(row: list[str], columns: dict[str, int], where: str) -> tuple[str, s
                 " a.jpg_3"
             )
     else:
-        picture = row[columns["picture"]].strip()
-        label = row[columns["class"]].strip() if "class" in columns else "1"
-    return picture, _NUMBERED.format(label) if label.isdigit() else label
+        picture, label = row[columns["picture"]].strip(), "1"
+        if "class" in columns:
+            label = row[columns["class"]].strip()
+    if label.isdigit():
+        label = _NUMBERED.format(label)
+    return picture, label
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -128,4 +131,6 @@ def _draw(runs: np.ndarray, along_rows: bool, where: str, height: int, width: in
     steps[runs[:, 0] - 1] += 1
     np.add.at(steps, runs.sum(1) - 1, -1)
     flat = np.cumsum(steps[:-1], dtype=np.int8) > 0
-    return flat.reshape(height, width) if along_rows else flat.reshape(width, height).T
+    if along_rows:
+        return flat.reshape(height, width)
+    return flat.reshape(width, height).T

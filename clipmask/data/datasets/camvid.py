@@ -123,7 +123,7 @@ def read_list(folder: Path, part: str) -> list[dict[str, Any]]:
                 f"{path}, line {number}: has {len(columns)} columns; expected a stem, or image and"
                 " labels"
             )
-        image, labels = columns if len(columns) == 2 else (columns[0], columns[0])
+        image, labels = columns[0], columns[-1]
         try:
             records.append(
                 {

@@ -37,14 +37,15 @@ def load_paired(split: Paired) -> list[dict[str, Any]]:
     Raises:
         UserError: no root holds the folders, or there are no pictures in them.
     """
-    needed = [split.images, split.labels, *([split.listed] if split.listed else [])]
+    needed = [split.images, split.labels]
     tree = f"{split.images}/*.jpg and {split.labels}/*.png"
     if split.listed:
+        needed.append(split.listed)
         tree += f" with {split.listed}"
     try:
         root = dataset_root(needed, dataset=split.dataset, tree=tree)
     except UserError as error:
-        raise UserError(f"{error}{'; ' if split.hint else ''}{split.hint}") from None
+        raise UserError("; ".join(filter(None, [str(error), split.hint]))) from None
     images, labels = root / split.images, root / split.labels
     if split.listed:
         lines = (root / split.listed).read_text(encoding="utf-8").split("\n")
@@ -52,8 +53,9 @@ def load_paired(split: Paired) -> list[dict[str, Any]]:
     else:
         stems = sorted(path.stem for path in images.glob("*.jpg"))
     if not stems:
-        where = root / split.listed if split.listed else images
-        raise UserError(f"{where}: names no picture of {split.dataset} (datasets/README.md)")
+        raise UserError(
+            f"{root / (split.listed or split.images)}: names no picture of {split.dataset} (datasets/README.md)"
+        )
     return [_record(images, labels, Path(stem).stem) for stem in stems]
 
 
