@@ -53,9 +53,8 @@ def load_paired(split: Paired) -> list[dict[str, Any]]:
     else:
         stems = sorted(path.stem for path in images.glob("*.jpg"))
     if not stems:
-        raise UserError(
-            f"{root / (split.listed or split.images)}: names no picture of {split.dataset} (datasets/README.md)"
-        )
+        where = root / (split.listed or split.images)
+        raise UserError(f"{where}: names no picture of {split.dataset} (datasets/README.md)")
     return [_record(images, labels, Path(stem).stem) for stem in stems]
 
 
