@@ -182,13 +182,11 @@ class Vocabulary:
             terms |= {term.text: term for term in (item.term, *item.members)}
         plain: dict[str, Any] = {
             "stuff_classes": list(self.names),
-            "stuff_colors": None,
+            "stuff_colors": self.colors,
             "class_aliases": {
                 text: list(term.aliases) for text, term in terms.items() if term.aliases
             },
         }
-        if all(item.color is not None for item in self.classes):
-            plain["stuff_colors"] = [list(item.color or ()) for item in self.classes]
         if all(item.server_id is not None for item in self.classes):
             plain["server_ids"] = [item.server_id for item in self.classes]
         prompts = {text: list(term.prompts) for text, term in terms.items() if term.prompts}
@@ -211,6 +209,12 @@ class Vocabulary:
     def shown(self) -> tuple[str, ...]:
         """The names to show to users, see ``shown_names``."""
         return tuple(shown_names(self.names))
+
+    @cached_property
+    def colors(self) -> list[list[int]] | None:
+        """[r, g, b] of each class in the dataset's palette; None if a class has no colour."""
+        colors = [list(item.color) for item in self.classes if item.color is not None]
+        return colors if len(colors) == len(self.classes) else None
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from clipmask.errors import UserError
+from clipmask.errors import UserError, listed
 from clipmask.weights.checkpoint import write_atomically
 
 # the list of the results in an output folder, with their sizes and times
@@ -55,21 +55,19 @@ class OwnResults:
         """
         others = [place for place in places if not (self.force or self._free(place))]
         if others:
-            more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-            what = "is a link" if others[0].is_symlink() else "is there already"
+            what = "is there already"
+            if others[0].is_symlink():
+                what = "is a link"
+            if self.folder is not None:
+                what += ", and ClipMask did not write it"
             raise UserError(
-                f"--output {others[0]}{more}: {what}{self._reason}; name another, or use --force to"
-                " replace it"
+                f"--output {listed(others, 1)}: {what}; name another, or use --force to replace it"
             )
 
     def add(self, place: Path) -> None:
         """Adds a file or folder that was written to the list of results."""
         if self.folder is not None:
             self._known[self._name(place)] = _state(place)
-
-    @property
-    def _reason(self) -> str:
-        return "" if self.folder is None else ", and ClipMask did not write it"
 
     def _free(self, place: Path) -> bool:
         if not os.path.lexists(place):

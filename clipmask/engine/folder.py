@@ -118,8 +118,8 @@ def _age(path: Path) -> int:
 
 
 def _check(path: Path, checkpoint: dict[str, Any], training: bool) -> None:
-    missing = [key for key in NEEDED if key not in checkpoint] if training else []
-    if missing:
+    missing = [key for key in NEEDED if key not in checkpoint]
+    if training and missing:
         raise UserError(
             f"checkpoint {path}: holds no {', '.join(missing)}, so training can't go on from it;"
             " start a new run from its weights with MODEL.WEIGHTS"
@@ -277,7 +277,9 @@ def best_score(folder: Path, datasets: Sequence[str], logged: float = -math.inf)
         logger.warning("%s; the next best model takes its place", error)
         return -math.inf
     named = stored_values(content).get("DATASETS.TEST")
-    tested = list(named) if isinstance(named, list) and named else list(datasets)
+    tested = list(datasets)
+    if isinstance(named, list) and named:
+        tested = named
     if tested != list(datasets):
         kept = path.with_name(
             f"model_best_{re.sub(r'[^A-Za-z0-9_-]', '_', '+'.join(tested))[:200]}.pth"

@@ -209,7 +209,9 @@ def launched(cfg: CfgNode, num_gpus: int = 1, num_machines: int = 1) -> Iterator
         yield fabric
     except BaseException as error:
         lost = fabric.world_size > 1 and others_lost(error)
-        ended = _ended_child(fabric) if lost else None
+        ended = None
+        if lost:
+            ended = _ended_child(fabric)
         end_children(fabric)  # they may wait in a collective for this process
         if lost:
             _tell_lost(fabric, ended, error)

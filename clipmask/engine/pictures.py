@@ -16,12 +16,13 @@ from PIL import Image
 
 from clipmask.d2 import MetadataCatalog
 from clipmask.data import TestMapper, label_reader, read_image
-from clipmask.data.catalog import load_dataset
+from clipmask.data.catalog import dataset_vocabulary, load_dataset
 from clipmask.data.file_names import result_names
 from clipmask.data.image_format import PLAIN, shown
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.visualizer import comparison, palette
+from clipmask.visualizer.training_picture import sample_picture
 from clipmask.vocabulary import Vocabulary
 
 
@@ -46,7 +47,7 @@ def draw_pictures(cfg: CfgNode, model: ClipMask, folder: Path) -> dict[str, np.n
     dataset = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(dataset)
     names, ignore_label = list(metadata.stuff_classes), metadata.ignore_label
-    colors = _colors(metadata, names)
+    colors = dataset_vocabulary(dataset).colors or palette(names)
     records = [
         record
         for record in load_dataset(dataset, labelled=False).records
@@ -83,29 +84,14 @@ def draw_sample(cfg: CfgNode, model: ClipMask, sample: dict[str, Any]) -> np.nda
         uint8 (H, W, 3), RGB.
     """
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
-    first = Vocabulary.from_metadata(metadata.as_dict()).names
-    names = list(sample["vocabulary"].names if "vocabulary" in sample else first)
     # of several datasets, the sample may be of another one
-    own = names == list(first)
-    image = sample["image"].permute(1, 2, 0).cpu().numpy()
+    vocabulary = sample.get("vocabulary") or Vocabulary.from_metadata(metadata.as_dict())
     inputs: dict[str, Any] = {
         key: sample[key] for key in ("image", "text", "vocabulary") if key in sample
     }
     labels = _labels(model, model, [inputs])[0]
-    return comparison(
-        shown(np.ascontiguousarray(image[..., ::-1] if cfg.INPUT.FORMAT == "BGR" else image)),
-        sample["sem_seg"].cpu().numpy(),
-        labels,
-        names,
-        _colors(metadata, names) if own else palette(names),
-        sample.get("ignore_label", metadata.ignore_label),
-    )
-
-
-def _colors(metadata: Any, names: list[str]) -> list[list[int]]:
-    """The dataset's colours, a list or an array of numpy's; of a dataset without, the palette's."""
-    given = metadata.get("stuff_colors", None)
-    return palette(names) if given is None else np.asarray(given).tolist()
+    void = sample.get("ignore_label", metadata.ignore_label)
+    return sample_picture(sample, labels, vocabulary, void, cfg.INPUT.FORMAT)
 
 
 def _predictions(

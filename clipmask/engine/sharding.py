@@ -155,13 +155,12 @@ def whole_optimizer(
         keep: whether this process needs the result; the others only give their shares.
     """
     content: dict[str, Any] = optimizer.state_dict()  # it holds the optimiser's own dicts
-    gathered = {
-        index: {
-            name: _gathered(value, shapes[index], keep) if is_shared(value) else value
-            for name, value in values.items()
-        }
-        for index, values in content["state"].items()
-    }
+    gathered: dict[int, dict[str, Any]] = {}
+    for index, values in content["state"].items():
+        gathered[index] = dict(values)
+        for name, value in values.items():
+            if is_shared(value):
+                gathered[index][name] = _gathered(value, shapes[index], keep)
     return {**content, "state": gathered}
 
 

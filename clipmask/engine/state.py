@@ -153,14 +153,12 @@ class TrainingState:
 
     def checkpoint(self) -> dict[str, Any]:
         """Returns the content of a training checkpoint; every process must call it."""
-        average = self.average
+        ema = None
+        if self.average is not None:
+            ema = {"updates": self.average.updates, "trained": self.model.state_dict()}
         return {
             **self.weights(),
-            "ema": (
-                None
-                if average is None
-                else {"updates": average.updates, "trained": self.model.state_dict()}
-            ),
+            "ema": ema,
             "optimizer": self._optimizer_state(),
             "scheduler": self.scheduler.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),

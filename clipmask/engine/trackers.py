@@ -105,7 +105,9 @@ class Trackers:
 
     def __init__(self, cfg: CfgNode, folder: Path, resumed: bool) -> None:
         names = _named(cfg.TRACKERS)
-        ids = _ids(folder) if resumed else {}
+        ids = {}
+        if resumed:
+            ids = _ids(folder)
         self._open = {name: _begin(name, folder, cfg, ids.get(name)) for name in names}
         if names:
             ids = {name: tracker.id for name, tracker in self._open.items()}
@@ -152,7 +154,7 @@ def _begin(name: str, folder: Path, cfg: CfgNode, id: str | None) -> Tracker:
         ) from error
     except Exception as error:  # each service has errors of its own
         reason = first_line(error)
-        way = " (WANDB_MODE=offline works without)" if name == "wandb" else ""
+        way = " (WANDB_MODE=offline works without)" * (name == "wandb")
         raise UserError(f"TRACKERS {name}: begins no run: {reason}{way}") from error
 
 

@@ -16,7 +16,7 @@ from clipmask.data import label_reader
 from clipmask.data.catalog import load_dataset
 from clipmask.evaluation.boundary import boundary_counts
 from clipmask.evaluation.confusion import MOST_DRAWN, draw_confusion, write_confusion
-from clipmask.evaluation.together import label_map
+from clipmask.evaluation.together import predicted_labels
 
 
 class LabelMapEvaluator(DatasetEvaluator):
@@ -76,7 +76,7 @@ class LabelMapEvaluator(DatasetEvaluator):
         """
         count = len(self._names)
         for sample, output in zip(inputs, outputs, strict=True):
-            predicted = output["labels"] if "labels" in output else label_map(output["sem_seg"])
+            predicted = predicted_labels(output)
             truth = self._read_labels(
                 self._files[str(sample["file_name"])], dtype=self._dtype, size=predicted.shape
             )

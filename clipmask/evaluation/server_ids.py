@@ -26,7 +26,7 @@ from clipmask.d2 import DatasetCatalog, DatasetEvaluator, MetadataCatalog
 from clipmask.data.catalog import load_dataset
 from clipmask.data.datasets.cityscapes import CLASSES, LABEL_SUFFIX
 from clipmask.errors import UserError
-from clipmask.evaluation.together import label_map
+from clipmask.evaluation.together import predicted_labels
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,9 @@ class ServerIdEvaluator(DatasetEvaluator):
             for record in records
         }
         official = official and all(path.endswith(LABEL_SUFFIX) for path in self._truth.values())
-        self._script = _official_script() if official and not self._withheld else None
+        self._script = None
+        if official and not self._withheld:
+            self._script = _official_script()
         self.reset()
 
     def reset(self) -> None:
@@ -142,7 +144,7 @@ class ServerIdEvaluator(DatasetEvaluator):
         self._folder.mkdir(parents=True, exist_ok=True)
         for sample, output in zip(inputs, outputs, strict=True):
             path = self._folder / f"{Path(sample['file_name']).stem}_pred.png"
-            labels = output["labels"] if "labels" in output else label_map(output["sem_seg"])
+            labels = predicted_labels(output)
             Image.fromarray(self._ids[labels]).save(path)
             self._pairs.append((str(path), self._truth[str(sample["file_name"])]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,13 @@ def label_map(scores: Tensor) -> np.ndarray:
     labels = scores.max(dim=0).indices
     # Narrow before the transfer: a byte a pixel leaves the device in an eighth of the time.
     return (labels.to(torch.uint8) if len(scores) <= 256 else labels).cpu().numpy()
+
+
+def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
+    """Returns the label map (H, W) of an output, see ``Together.process``."""
+    if "labels" in output:
+        return output["labels"]
+    return label_map(output["sem_seg"])
 
 
 class Together(DatasetEvaluator):

@@ -82,7 +82,8 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
         return network
     if not same:
         logger.info("batch normalisations are not folded: the folded network has other results")
-    return copy_ if pairs and same else network
+        return network
+    return copy_ if pairs else network
 
 
 def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:
@@ -154,7 +155,9 @@ def _results(outputs: Any) -> list[Tensor]:
     """Returns the tensors in the output of a network."""
     if isinstance(outputs, Mapping):
         return list(outputs.values())
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    if isinstance(outputs, list | tuple):
+        return list(outputs)
+    return [outputs]
 
 
 def _is_norm(module: nn.Module) -> bool:

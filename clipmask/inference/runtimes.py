@@ -85,7 +85,7 @@ def _open_onnx(path: Path, device: str) -> Runtime:
         raise _damaged(path, "ONNX", error) from error
 
     def run(image: NDArray[np.uint8], text: NDArray[np.float32] | None) -> NDArray[Any]:
-        return session.run(None, {IMAGE: image} if text is None else {IMAGE: image, TEXT: text})[0]
+        return session.run(None, _inputs(image, text))[0]
 
     return Runtime(run, session.get_modelmeta().custom_metadata_map.get(KEY))
 
@@ -102,11 +102,17 @@ def _open_openvino(path: Path, device: str) -> Runtime:
         raise _damaged(path, "OpenVINO", error) from error
 
     def run(image: NDArray[np.uint8], text: NDArray[np.float32] | None) -> NDArray[Any]:
-        inputs = {IMAGE: image} if text is None else {IMAGE: image, TEXT: text}
         # each call has its own infer request, so that several threads may call at the same time
-        return next(iter(compiled.create_infer_request().infer(inputs).values()))
+        outputs = compiled.create_infer_request().infer(_inputs(image, text))
+        return next(iter(outputs.values()))
 
     return Runtime(run, description)
+
+
+def _inputs(image: NDArray[np.uint8], text: NDArray[np.float32] | None) -> dict[str, NDArray[Any]]:
+    if text is None:
+        return {IMAGE: image}
+    return {IMAGE: image, TEXT: text}
 
 
 @functools.cache

@@ -31,7 +31,9 @@ def build_model(
         UserError: the name is not registered; or an error of ``ClipMask.from_config``.
     """
     name = cfg.MODEL.META_ARCHITECTURE
-    registered = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    registered = None
+    if name in META_ARCH_REGISTRY:
+        registered = META_ARCH_REGISTRY.get(name)
     if registered is None or registered.__module__.startswith("detectron2."):
         raise UserError(
             f"MODEL.META_ARCHITECTURE {name!r} is not registered by ClipMask or by you;"
@@ -40,7 +42,9 @@ def build_model(
             key="MODEL.META_ARCHITECTURE",
         )
     # Arguments that are not given are left out: other meta-architectures may not have them.
-    given: dict[str, Any] = {} if text_width is None else {"text_width": text_width}
+    given: dict[str, Any] = {}
+    if text_width is not None:
+        given["text_width"] = text_width
     if classes:
         names = [item for item in classes if isinstance(item, str)]
         vocabularies = [item for item in classes if isinstance(item, Vocabulary)]

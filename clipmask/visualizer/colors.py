@@ -159,7 +159,9 @@ def _further_color(name: str, taken: NDArray[np.float64]) -> list[int]:
     """
     tried = np.array([*_series(name)])  # (_TRIES, 3)
     nearest = np.linalg.norm(_lab(tried)[:, None] - _lab(taken), axis=-1).min(axis=1)
-    best = int(np.argmax(nearest >= _TAKEN)) if (nearest >= _TAKEN).any() else int(nearest.argmax())
+    best = int(nearest.argmax())
+    if nearest[best] >= _TAKEN:
+        best = int(np.argmax(nearest >= _TAKEN))
     return [int(channel) for channel in tried[best]]
 
 

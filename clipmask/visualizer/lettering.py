@@ -36,11 +36,9 @@ def load_font(size: int, texts: Iterable[str] = ()) -> Any:
 
 def _drawable(text: str, font: Any) -> str:
     """Returns ``text`` with what the bitmap font lacks as question marks."""
-    return (
-        text
-        if isinstance(font, ImageFont.FreeTypeFont)
-        else text.encode("latin-1", "replace").decode("latin-1")
-    )
+    if isinstance(font, ImageFont.FreeTypeFont):
+        return text
+    return text.encode("latin-1", "replace").decode("latin-1")
 
 
 def text_size(text: str, font: Any) -> tuple[float, float]:

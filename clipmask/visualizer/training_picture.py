@@ -1,12 +1,16 @@
-"""Pictures of training inputs for Detectron2's trainers, which leave VIS_PERIOD to the model."""
+"""Pictures of training samples, for our trainer and for Detectron2's.
+
+Detectron2's trainers leave VIS_PERIOD to the model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clipmask.d2 import event_storage
@@ -25,10 +29,9 @@ def draw_if_due(
     ignore_label: int,
     input_format: str,
 ) -> None:
-    """Draws a training sample as the model is given it beside truth, prediction and errors.
+    """Puts a ``sample_picture`` into Detectron2's event storage, every ``period`` steps.
 
-    The picture is made every ``period`` steps, and put into Detectron2's event storage. Outside of
-    Detectron2's training loop nothing is done.
+    Outside of Detectron2's training loop nothing is done.
 
     Args:
         period: VIS_PERIOD, steps between pictures; 0: none.
@@ -41,23 +44,32 @@ def draw_if_due(
     storage = event_storage() if period > 0 else None
     if storage is None or storage.iter % period:
         return
-    image = sample["image"].permute(1, 2, 0).cpu().numpy().astype(np.uint8)
-    if input_format == "BGR":
-        image = np.ascontiguousarray(image[..., ::-1])
-    names = list(vocabulary.names)
-    picture = comparison(
-        shown(image),
-        sample["sem_seg"].cpu().numpy(),
-        predict().cpu().numpy(),
-        names,
-        _colors(vocabulary) or palette(names),
-        ignore_label,
-    )
+    labels = predict().cpu().numpy()
+    picture = sample_picture(sample, labels, vocabulary, ignore_label, input_format)
     storage.put_image(
         "training sample: input, truth, prediction, errors", picture.transpose(2, 0, 1)
     )
 
 
-def _colors(vocabulary: Vocabulary) -> Sequence[Any] | None:
-    colors = [item.color for item in vocabulary.classes if item.color is not None]
-    return colors if len(colors) == len(vocabulary) else None
+def sample_picture(
+    sample: dict[str, Any],
+    labels: NDArray[Any],
+    vocabulary: Vocabulary,
+    ignore_label: int,
+    input_format: str,
+) -> NDArray[np.uint8]:
+    """Draws a training sample as the model is given it beside truth, prediction and errors.
+
+    Args:
+        sample, vocabulary, ignore_label, input_format: as for ``draw_if_due``.
+        labels: the predicted class ids (H, W).
+
+    Returns:
+        (H', W', 3), RGB.
+    """
+    image = sample["image"].permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+    if input_format == "BGR":
+        image = np.ascontiguousarray(image[..., ::-1])
+    names, truth = list(vocabulary.names), sample["sem_seg"].cpu().numpy()
+    colors = vocabulary.colors or palette(names)
+    return comparison(shown(image), truth, labels, names, colors, ignore_label)

@@ -45,11 +45,9 @@ def local_file(source: str | Path, key: str = "MODEL.WEIGHTS") -> Path:
         raise UserError(
             f"{key} {address}: use a path, or an address that begins with {', '.join(SCHEMES)}"
         )
-    url = (
-        DETECTRON2 + address.removeprefix("detectron2://")
-        if address.startswith("detectron2://")
-        else address
-    )
+    url = address
+    if address.startswith("detectron2://"):
+        url = DETECTRON2 + address.removeprefix("detectron2://")
     try:
         path = Path(_manager().get_local_path(url))
     except Exception as error:  # iopath hands on what the network, the server and the disk say

@@ -196,7 +196,9 @@ def _from_caffe2(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _detectron2_name(match: re.Match[str]) -> str:
     stage, block, branch, leaf = match.group("stage", "block", "branch", "leaf")
-    layer = f"res{stage}.{block}.{_BRANCHES[branch]}" if stage else "stem.conv1"
+    layer = "stem.conv1"
+    if stage:
+        layer = f"res{stage}.{block}.{_BRANCHES[branch]}"
     return f"{layer}.{_LEAVES[leaf]}"
 
 

@@ -150,11 +150,12 @@ def _reason(error: Exception) -> str:
         if isinstance(error, kind):
             return meaning
     slow = "Timeout" in type(error).__name__
-    patience = (
-        "; HF_HUB_DOWNLOAD_TIMEOUT=60 in the environment waits longer than 10 s for a slow network"
-        if slow
-        else ""
-    )
+    patience = ""
+    if slow:
+        patience = (
+            "; HF_HUB_DOWNLOAD_TIMEOUT=60 in the environment waits longer than 10 s for a slow"
+            " network"
+        )
     return (
         f"could not be downloaded ({type(error).__name__}: {first_line(error)}); try again, or"
         f" download the file elsewhere{patience}"

@@ -229,7 +229,9 @@ def _check(args: argparse.Namespace) -> list[str]:
     """
     given = [name for name, value in _sources(args).items() if value is not None]
     if len(given) != 1:
-        what = f"{' and '.join(given)} exclude each other" if given else "nothing to segment"
+        what = "nothing to segment"
+        if given:
+            what = f"{' and '.join(given)} exclude each other"
         raise UserError(
             f"{what}: give one of --input PATH ..., --dataset FILE.yaml, --video-input FILE or"
             " --webcam (--help has examples)"
@@ -259,8 +261,9 @@ def _check(args: argparse.Namespace) -> list[str]:
             f" {STRENGTH:g}"
         )
     view_opts(args)
-    default = "comparison" if args.dataset else "overlay"
-    save = default if args.save is None else args.save
+    save = "comparison" if args.dataset else "overlay"
+    if args.save is not None:
+        save = args.save
     kinds = list(dict.fromkeys(kind.strip() for kind in save.split(",") if kind.strip()))
     if not kinds or not set(kinds) <= set(KINDS):
         raise UserError(

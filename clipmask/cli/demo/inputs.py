@@ -74,10 +74,14 @@ def _in_folder(folder: Path, recursive: bool, exclude: Path | None, option: str)
     if exclude is not None and exclude.resolve() != folder.resolve():
         excluded = exclude.resolve()
         everything = [path for path in everything if excluded not in path.resolve().parents]
-    pictures = everything if recursive else [path for path in everything if path.parent == folder]
+    pictures = everything
+    if not recursive:
+        pictures = [path for path in everything if path.parent == folder]
     if not pictures:
         films = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
-        hint = f"; {films[0].name} is a film: segment it with --video-input" if films else ""
+        hint = ""
+        if films:
+            hint = f"; {films[0].name} is a film: segment it with --video-input"
         if everything and option == "--input":
             hint = f"; there are {len(everything)} in its subfolders: add --recursive"
         raise UserError(f"{option} {folder}: no pictures in this folder{hint}")

@@ -45,7 +45,9 @@ def find_all(subject: Subject, checked: Checked) -> list[Finding]:
 
 
 def _without_partner(subject: Subject) -> Iterator[Finding]:
-    out = "training stops there" if subject.unlabelled_stops else "training leaves them out"
+    out = "training leaves them out"
+    if subject.unlabelled_stops:
+        out = "training stops there"
     yield Finding(
         "image_without_label",
         "images without a label map",

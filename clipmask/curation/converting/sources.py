@@ -87,12 +87,15 @@ def read_source(
         )
     for kind, parts in found.items():
         return kind, _together(parts)
-    beside = _beside(root, pictures) if format is None and source.is_dir() else None
-    if beside is not None:
+    if format is not None:
+        raise UserError(f"{source}: no annotations of the format {format} found")
+    beside = source.is_dir() and _beside(root, pictures)
+    if beside:
         return beside, _of_folder(beside, root, pictures)
-    what = f"of the format {format}" if format else f"of a known format ({', '.join(ANNOTATIONS)})"
-    hint = "" if format else "; masks of one class each are read with --format masks"
-    raise UserError(f"{source}: no annotations {what} found{hint}")
+    raise UserError(
+        f"{source}: no annotations of a known format ({', '.join(ANNOTATIONS)}) found; masks of one"
+        " class each are read with --format masks"
+    )
 
 
 def annotations_in(folder: Path, pictures: Sequence[Path]) -> str | None:

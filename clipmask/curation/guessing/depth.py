@@ -50,8 +50,9 @@ def guess_depth(pictures: Iterable[Path]) -> Depth:
             continue
         if values.dtype == np.uint8:
             return Depth(ImageFormat(bands=bands), f"8 bits{which}")
-        is_grey = (values[..., 0] == values[..., 1]).all()
-        flat = values[..., 0].ravel() if is_grey else values.ravel()
+        if (values[..., 0] == values[..., 1]).all():  # grey
+            values = values[..., 0]
+        flat = values.ravel()
         samples.append(flat[:: max(1, flat.size // _MOST_VALUES)])
     if not samples:
         return Depth(PLAIN, "no picture could be read")

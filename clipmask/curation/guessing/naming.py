@@ -174,7 +174,9 @@ def read_ade20k(text: str) -> tuple[Named, ...]:
         for row in rows
         if len(row) > 1 and row[0].strip().isdigit()
     ]
-    return (Named("void", 0), *names) if names else ()
+    if names:
+        names.insert(0, Named("void", 0))
+    return tuple(names)
 
 
 def _is_plain(text: str) -> bool:
