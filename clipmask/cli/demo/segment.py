@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from clipmask.cli.demo.inputs import Input
 from clipmask.cli.demo.truth import LabelledPictures
