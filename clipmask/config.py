@@ -44,6 +44,8 @@ _FILE_KEYS = (
     "MODEL.CLIP.PRETRAINED",
     "MODEL.CLIP.EMBEDDINGS",
 )
+# Keys of MODEL.CLIP in the configs of older checkpoints. T of such a model lies in its weights.
+_FORMER_CLIP_KEYS = ("CONTROL", "CONTROL_DRAW")
 _Init = TypeVar("_Init", bound=Callable[..., None])
 _extensions: list[Callable[[CfgNode], None]] = []  # see extend_config
 
@@ -350,7 +352,7 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     try:
         if not isinstance(load_yaml(path.read_text()), dict):
             raise UserError(f"config file {path}: not a mapping of keys to values")
-        merge_content(cfg, ConfigReader.load_yaml_with_base(str(path)))
+        merge_content(cfg, _as_written_before(ConfigReader.load_yaml_with_base(str(path))))
     except FileNotFoundError as error:
         raise UserError(
             f"config file {error.filename}: no such file (asked for by {path})"
@@ -376,6 +378,38 @@ def load_cfg(config: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         )
     check_ranges(leaf_keys(cfg))
     return cfg
+
+
+def _as_written_before(content: dict[str, Any]) -> dict[str, Any]:
+    """Completes the whole config that an earlier version wrote by keys that came later, as they are
+    meant there.
+    """
+    model, solver = content.get("MODEL"), content.get("SOLVER")
+    if (
+        not isinstance(model, dict)
+        or not isinstance(solver, dict)
+        or not isinstance(model.get("CLIPMASK"), dict)
+    ):
+        return content
+    if "HIDDEN_DIM" in model["CLIPMASK"] and "CUDNN_BENCHMARK" in content:
+        model["CLIPMASK"].setdefault("MASK_DIM", model["CLIPMASK"]["HIDDEN_DIM"])
+    if isinstance(model.get("CLIP"), dict):
+        for key in _FORMER_CLIP_KEYS:
+            model["CLIP"].pop(key, None)
+    if {
+        "POLY_LR_POWER",
+        "LOG_PERIOD",
+        "CLIP_GRADIENTS",
+    } <= solver.keys() and "LR_SCHEDULER_NAME" not in solver:
+        solver["LR_SCHEDULER_NAME"] = "WarmupPolyLR"
+        solver["CLIP_GRADIENTS"].setdefault("CLIP_TYPE", "full_model")
+        content.setdefault("INPUT", {}).setdefault("MIN_SIZE_TRAIN", (0,))
+        backbone = model.get("BACKBONE", {})
+        if (
+            backbone.get("NORM") == "BN"
+        ):  # the default, which counted for timm's backbones alone: theirs are BN as built
+            backbone["NORM"] = ""
+    return content
 
 
 def _find_files(cfg: CfgNode, path: Path) -> None:
@@ -423,7 +457,7 @@ def stored_cfg(text: str, path: str | os.PathLike[str], opts: Sequence[str] = ()
     """
     cfg = get_cfg()
     try:
-        merge_content(cfg, dict(CfgNode(load_yaml(text))))
+        merge_content(cfg, _as_written_before(dict(CfgNode(load_yaml(text)))))
     except (yaml.YAMLError, *MERGE_ERRORS) as error:
         raise UserError(
             f"checkpoint {path}: its config can't be read ({error}); give one with --config-file"

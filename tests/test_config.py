@@ -9,7 +9,7 @@ import pytest
 
 from clipmask import config, get_cfg, load_cfg
 from clipmask.builtin.unread_keys import UNREAD, why_unread
-from clipmask.config import configurable, leaf_keys, own_cfg, put_leaf
+from clipmask.config import configurable, leaf_keys, own_cfg, put_leaf, stored_cfg
 from clipmask.errors import UserError
 from clipmask.validate import check_config
 from tests.conftest import ROOT
@@ -245,6 +245,22 @@ def test_keys_of_detectron2_at_its_defaults_say_nothing(
         put_leaf(content, key, default)
     (tmp_path / "theirs.yaml").write_text(content.dump())
     assert load_cfg(tmp_path / "theirs.yaml") == get_cfg()
+
+
+def test_a_whole_config_from_before_a_key_means_what_it_meant(tmp_path: Path) -> None:
+    cfg = load_cfg(ROOT / "configs" / "toy.yaml")
+    for section, key in [
+        ("SOLVER", "LR_SCHEDULER_NAME"),
+        ("SOLVER.CLIP_GRADIENTS", "CLIP_TYPE"),
+        ("INPUT", "MIN_SIZE_TRAIN"),
+    ]:
+        node = cfg.SOLVER.CLIP_GRADIENTS if "." in section else cfg[section]
+        del node[key]
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    for loaded in (load_cfg(tmp_path / "config.yaml"), stored_cfg(cfg.dump(), "model.pth")):
+        assert loaded.SOLVER.LR_SCHEDULER_NAME == "WarmupPolyLR"
+        assert loaded.SOLVER.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
+        assert loaded.INPUT.MIN_SIZE_TRAIN == (0,)
 
 
 def test_another_version_is_refused() -> None:
