@@ -385,29 +385,23 @@ def _as_written_before(content: dict[str, Any]) -> dict[str, Any]:
     meant there.
     """
     model, solver = content.get("MODEL"), content.get("SOLVER")
-    if (
-        not isinstance(model, dict)
-        or not isinstance(solver, dict)
-        or not isinstance(model.get("CLIPMASK"), dict)
-    ):
+    if not (isinstance(model, dict) and isinstance(solver, dict)):
+        return content
+    if not isinstance(model.get("CLIPMASK"), dict):
         return content
     if "HIDDEN_DIM" in model["CLIPMASK"] and "CUDNN_BENCHMARK" in content:
         model["CLIPMASK"].setdefault("MASK_DIM", model["CLIPMASK"]["HIDDEN_DIM"])
     if isinstance(model.get("CLIP"), dict):
         for key in _FORMER_CLIP_KEYS:
             model["CLIP"].pop(key, None)
-    if {
-        "POLY_LR_POWER",
-        "LOG_PERIOD",
-        "CLIP_GRADIENTS",
-    } <= solver.keys() and "LR_SCHEDULER_NAME" not in solver:
+    whole = {"POLY_LR_POWER", "LOG_PERIOD", "CLIP_GRADIENTS"} <= solver.keys()
+    if whole and "LR_SCHEDULER_NAME" not in solver:
         solver["LR_SCHEDULER_NAME"] = "WarmupPolyLR"
         solver["CLIP_GRADIENTS"].setdefault("CLIP_TYPE", "full_model")
         content.setdefault("INPUT", {}).setdefault("MIN_SIZE_TRAIN", (0,))
         backbone = model.get("BACKBONE", {})
-        if (
-            backbone.get("NORM") == "BN"
-        ):  # the default, which counted for timm's backbones alone: theirs are BN as built
+        if backbone.get("NORM") == "BN":
+            # the default, which counted for timm's backbones alone: theirs are BN as built
             backbone["NORM"] = ""
     return content
 
