@@ -294,7 +294,9 @@ def _caches() -> Rows:
 
 def _place(folder: Path) -> str:
     """Returns the path of a folder, and says so if it is missing."""
-    return f"{folder.absolute()}{' (missing)' * (not folder.is_dir())}"
+    if folder.is_dir():
+        return str(folder.absolute())
+    return f"{folder.absolute()} (missing)"
 
 
 def _content(folder: Path) -> str:
@@ -310,7 +312,8 @@ def _content(folder: Path) -> str:
         for name in names:
             path = Path(place, name)
             try:
-                size += path.stat().st_size * (not path.is_symlink())
+                if not path.is_symlink():
+                    size += path.stat().st_size
             except OSError:  # gone in the meantime
                 continue
     what = "entry" if entries == 1 else "entries"

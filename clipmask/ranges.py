@@ -107,7 +107,10 @@ class Each:
             count = str(self.length)
         elif self.empty:
             count = "none or more"
-        return f"{count} values, each {self.rule}" + ", in rising order" * self.rising
+        text = f"{count} values, each {self.rule}"
+        if self.rising:
+            text += ", in rising order"
+        return text
 
 
 @dataclass(frozen=True)

@@ -302,10 +302,10 @@ def _run(argv: Sequence[str] | None) -> None:
         run = open_network(made).run
         # An 8-bit network is only accurate on pictures like those of its calibration, so it is not
         # compared on generated ones.
-        shown = {"those": calibration[:COMPARED], "given": given}
+        shown = {"those": calibration[:COMPARED]}
         if not calibration:
             shown["made"] = made_pictures([size] if size else FREE_SIZES)
-        _compared(predictor, run, shown, rows, precision)
+        _compared(predictor, run, {**shown, "given": given}, rows, precision)
         if dataset is not None:
             pair = {"model": predictor, "network": Predictor.from_checkpoint(made)}
             print(_score(dataset, pair))

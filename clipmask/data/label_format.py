@@ -318,7 +318,7 @@ def _table_fault(
     if table is None:
         return None
     if not isinstance(table, Mapping) or not table:
-        what = "ids" + " or (r, g, b)" * colors
+        what = "ids or (r, g, b)" if colors else "ids"
         return f"{name} is {table!r}; it must be a dict of {what} in the label files to class ids"
     colored = colors and any(isinstance(key, tuple) for key in table)
     for key, target in table.items():

@@ -42,10 +42,8 @@ def prepare(
     seed_everything(cfg.SEED)
     vocabularies = check_datasets(cfg, fabric)
     weights = cfg.MODEL.WEIGHTS
-    start = checkpoint
-    if start is None and weights:
-        start = load_checkpoint(weights)
-    cfg = fit_channels(cfg, start)
+    # no name for the loaded checkpoint, which would keep its memory
+    cfg = fit_channels(cfg, checkpoint or (load_checkpoint(weights) if weights else None))
     model = assemble(cfg, fabric, vocabularies, str(source or cfg.MODEL.WEIGHTS), checkpoint)
     if checkpoint is not None:
         load_same_model(model, checkpoint, trained_weights(checkpoint), str(source))

@@ -154,8 +154,9 @@ def _begin(name: str, folder: Path, cfg: CfgNode, id: str | None) -> Tracker:
         ) from error
     except Exception as error:  # each service has errors of its own
         reason = first_line(error)
-        way = " (WANDB_MODE=offline works without)" * (name == "wandb")
-        raise UserError(f"TRACKERS {name}: begins no run: {reason}{way}") from error
+        if name == "wandb":
+            reason += " (WANDB_MODE=offline works without)"
+        raise UserError(f"TRACKERS {name}: begins no run: {reason}") from error
 
 
 def _ids(folder: Path) -> dict[str, str]:

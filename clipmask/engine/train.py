@@ -383,7 +383,9 @@ class _Run:
     def _keep_best(self, results: Results) -> None:
         score = flatten(results)[score_name(self.cfg.DATASETS.TEST)]
         better = score > self.best
-        note = ", the best so far" * better
+        note = ""
+        if better:
+            note = ", the best so far"
         logger.info("mIoU %.2f after step %d%s", score, self.state.iteration + 1, note)
         if better:
             self.best = score
