@@ -22,6 +22,9 @@ from clipmask.data.datasets.camvid import CLASSES as CAMVID
 from clipmask.data.label_format import RGB
 from clipmask.errors import UserError, listed
 
+# -1, the usual no-data value of raster tools, and the least values of the signed number types
+_NO_DATA = (-1, -9999, -128, -32768, -(2**31))
+_LARGEST = (2**16 - 1, 2**31 - 1, 2**32 - 1)  # of number types of 16 and 32 bits
 _LEVELS_APART = 16  # least difference of two levels of grey that are classes
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
 
@@ -115,7 +118,9 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     void_names = [value for value, name in named.items() if name is None]
     ids = sorted({*found, *(value for value, name in named.items() if name)})
     ignore, reason = _void_id(found, void_names)
-    classes = [value for value in ids if value != ignore and value not in void_names]
+    no_data = [value for value in _no_data(found) if value != ignore and value not in named]
+    void = {ignore, *void_names, *no_data}
+    classes = [value for value in ids if value not in void]
     colors = _palette_colors(pixels, classes)
     total = sum(pixels.ids.values())
     guessed = []
@@ -123,7 +128,7 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         name = named.get(value) or f"class_{place}"
         color = colors[place] if colors else None
         guessed.append(GuessedClass(name, value, color, pixels.ids.get(value, 0) / total))
-    ignore_ids = (ignore, *(value for value in void_names if value != ignore))
+    ignore_ids = (ignore, *(value for value in void_names if value != ignore), *no_data)
     reasons = {
         "encoding": why,
         "classes": f"ids found: {listed(found, 20)}{from_list}",
@@ -151,7 +156,7 @@ def _begin_at_one(found: Sequence[int], names: NameFile) -> bool:
     no name if the first name had the id 0. If 0 was found too, either 0 or the largest id has no
     name, and nothing says which.
     """
-    ids = [value for value in found if value not in (-1, 255)]
+    ids = [value for value in found if value not in (255, *_no_data(found))]
     return names.by_place and bool(ids) and min(ids) > 0 and max(ids) == len(names.names)
 
 
@@ -169,8 +174,9 @@ def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]
     """Guesses the id of void; returns it with the reason."""
     if void_names:
         return void_names[0], f"the file of names calls {void_names[0]} void"
-    if -1 in found:
-        return -1, "-1 occurs, which is usually void"
+    no_data = _no_data(found)
+    if no_data:
+        return no_data[0], f"{no_data[0]} occurs, which is usually void"
     others = [value for value in found if value != 255]
     if 255 not in found:
         return 255, "255, the usual id; it does not occur"
@@ -180,6 +186,18 @@ def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]
         return 255, "255 occurs, far from the other ids; it is usually void"
     free = next(value for value in range(254, -1, -1) if value not in found)
     return free, f"255 seems to be a class here, as in masks of 0 and 255; {free} does not occur"
+
+
+def _no_data(found: Sequence[int]) -> list[int]:
+    """Returns the ids that stand for pixels without data, in the number types of raster tools.
+
+    The largest value of a type may be a class, as in masks of 0 and 65535; it is no data beside
+    several small ids only.
+    """
+    low = [value for value in _NO_DATA if value in found]
+    rest = [value for value in found if value >= 0 and value not in (255, *_LARGEST)]
+    small = rest != [0] and bool(rest) and max(rest) < 255
+    return low + [value for value in _LARGEST if value in found and small]
 
 
 def _named_ids(pixels: LabelPixels, names: NameFile | None) -> dict[int, str | None]:

@@ -248,6 +248,33 @@ def test_ids_may_be_stored_as_floats_or_with_a_sign(
     assert guess.ignore_ids == (-1,)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "void"),
+    [
+        (np.uint16, (65535,)),
+        (np.int32, (-(2**31),)),
+        (np.int32, (-9999,)),
+        (np.int32, (-1, -9999)),
+        (np.float32, (-9999,)),
+    ],
+)
+def test_no_data_of_raster_tools_is_void(
+    tmp_path: Path, dtype: type[np.generic], void: tuple[int, ...]
+) -> None:
+    values = np.array([0, 1, 2, *void]).astype(dtype)
+    Image.fromarray(np.repeat(values[None], 20, 0)).save(tmp_path / "a.tif")
+    guess = guess_values(read_sample([tmp_path / "a.tif"]), None)
+    assert [item.id for item in guess.classes] == [0, 1, 2]
+    assert guess.ignore_ids == void
+
+
+def test_the_largest_number_may_be_a_class(tmp_path: Path) -> None:
+    values = np.repeat(np.array([[0, 65535]], np.uint16), 20, 0)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    guess = guess_values(read_sample([tmp_path / "a.tif"]), None)
+    assert [item.id for item in guess.classes] == [0, 65535]
+
+
 def test_numbers_of_instances_are_no_classes(tmp_path: Path) -> None:
     values = np.repeat(np.array([0, 7, 26000, 26001, 11000], np.uint16), 20).reshape(-1, 20)
     with pytest.raises(UserError, match=r"1000.*// 1000"):
