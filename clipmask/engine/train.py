@@ -235,7 +235,15 @@ class _Run:
             self._evaluate(final=False)
 
     def finish(self) -> Results:
-        """Saves model_final.pth, evaluates, and says where everything lies."""
+        """Saves model_final.pth, evaluates, and logs where everything lies.
+
+        Returns:
+            The scores of the evaluation.
+
+        Raises:
+            UserError: more than half of the steps were skipped because their loss or gradient was
+                not finite; or a score is not as TEST.EXPECTED_RESULTS says.
+        """
         self._guard_folder()
         if self.start < self.total or self.saved != self.folder / "model_final.pth":
             self._save("model_final.pth")  # first: no fault of a test image may cost the training

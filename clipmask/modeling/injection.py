@@ -84,6 +84,7 @@ class Injection(nn.Module):
         key_place = nn.functional.pad(image_place, (0, 0, before, 0)).to(keys.dtype)
         mask = _mask(before, image_open, text_valid, keys)
         place = positions(grid, stride, r.shape[1]).to(queries.dtype)
+        # Eq. (5), (7), (9) for r1, r2, r3
         injected = self.attention(queries + place, keys + key_place, keys, mask)
         return as_map(self.norm(injected + cells), grid)
 

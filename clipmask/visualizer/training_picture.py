@@ -31,7 +31,8 @@ def draw_if_due(
 ) -> None:
     """Puts a ``sample_picture`` into Detectron2's event storage, every ``period`` steps.
 
-    Outside of Detectron2's training loop nothing is done.
+    Where there is no such storage, nothing is done; ClipMask's own training loop draws at each
+    evaluation.
 
     Args:
         period: VIS_PERIOD, steps between pictures; 0: none.

@@ -168,7 +168,8 @@ def check_cached(repository: str) -> None:
     The cache calls large files by their SHA-256; the hub's library itself compares sizes alone.
 
     Raises:
-        UserError: a file is another one. It is removed, so that the next call fetches it.
+        UserError: the content of a file does not have the announced checksum. The file is removed,
+            so that the next call fetches it.
     """
     from huggingface_hub import constants
 

@@ -110,6 +110,12 @@ def phrase(licenses: Sequence[License]) -> str:
     return ", ".join(phrases) or "licences unknown"
 
 
+def short(licenses: Sequence[License]) -> str:
+    """Returns the different licences without what they are of: ``CC BY-NC 4.0; apache-2.0``."""
+    different = dict.fromkeys(_shown(item.license) for item in licenses)
+    return "; ".join(different) or "unknown"
+
+
 def _shown(license: str) -> str:
     return "licence unknown" if license == UNKNOWN else license
 

@@ -18,7 +18,7 @@ from clipmask.cli.serve.page import build_page, load_gradio
 from clipmask.cli.serve.service import Limits, Service
 from clipmask.errors import UserError
 from clipmask.inference import Predictor
-from clipmask.weights.licenses import phrase
+from clipmask.weights.licenses import phrase, short
 from clipmask.weights.names import OWN_MODEL
 
 EXAMPLES = """\
@@ -88,7 +88,8 @@ def serve(args: argparse.Namespace, until: Callable[[str], object]) -> int:
         load_gradio()
         predictor = Predictor.from_pretrained(args.weights, args.device, args.opts)
         about = f"{args.weights}: {len(predictor.names)} classes; {phrase(predictor.licenses)}"
-        page = build_page(Service(predictor, limits), Path(folder), about)
+        terms = f"Licences of the model: {short(predictor.licenses)}."
+        page = build_page(Service(predictor, limits), Path(folder), terms, about)
         _launch(page, args, limits)
         try:
             until(page.local_url)

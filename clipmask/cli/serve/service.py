@@ -21,6 +21,7 @@ from clipmask.inference import Predictor, Segmentation
 from clipmask.vocabulary import shown_names
 
 MAX_NAMES = 64  # largest number of class names in one request
+RETRY_SECONDS = 300  # time after which CLIP is looked for again where it could not be loaded
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Service:
         self._trained = predictor.names
         # Requests run one after the other; in parallel, each would take longer.
         self._turn = threading.Lock()
+        self._no_clip_until = 0.0  # on the monotonic clock
         self.names = ", ".join(shown_names(self._trained))
 
     def segment(self, picture: Path, names: str) -> Segmentation:
@@ -74,8 +76,9 @@ class Service:
             UserError: the file is not a picture or exceeds a limit, or the names can't be used.
         """
         self._check_picture(picture)
+        classes = self._class_names(names)
         with self._turn, named_by_the_visitor(picture):
-            return self._predictor(picture, vocabulary=self._class_names(names))
+            return self._predictor(picture, vocabulary=classes)
 
     def segment_several(
         self, pictures: Sequence[Path], names: str, report: Callable[[int, int], object]
@@ -142,7 +145,7 @@ class Service:
             video = Video(film)
         except UserError as error:  # its message names an option of the command line
             raise UserError(
-                f"{film.name}: no frame can be read; it is not a film, is damaged, or has an"
+                f"{film.name}: no frame can be read; it is not a video, is damaged, or has an"
                 " unknown format"
             ) from error
         with self._turn:
@@ -194,7 +197,30 @@ class Service:
             return self._trained
         if len(names) > MAX_NAMES:
             raise UserError(f"{len(names)} class names: at most {MAX_NAMES} are allowed at once")
+        self._check_known(names)
         return names
+
+    def _check_known(self, names: tuple[str, ...]) -> None:
+        """Refuses names without embeddings, before a picture is read.
+
+        Without a network, looking for CLIP takes many seconds; a failure is remembered for
+        ``RETRY_SECONDS``. A file of embeddings is asked each time, because it may hold other names.
+        """
+        known = {*self._trained, *shown_names(self._trained)}
+        unknown = [name for name in names if name not in known] or list(names)
+        message = (
+            f"{', '.join(unknown)}: the model was not trained on"
+            f" {'this name' if len(unknown) == 1 else 'these names'}. Such names need CLIP, which"
+            f" could not be loaded here. Names that work here: {self.names}"
+        )
+        if not known.issuperset(names) and time.monotonic() < self._no_clip_until:
+            raise UserError(message)
+        try:
+            self._predictor.set_vocabulary(names)  # each call names its classes, so this is a check
+        except MissingText as error:
+            if not self._predictor.cfg.MODEL.CLIP.EMBEDDINGS:
+                self._no_clip_until = time.monotonic() + RETRY_SECONDS
+            raise UserError(message) from error
 
     def _check_picture(self, picture: Path) -> None:
         """Refuses a picture that exceeds a limit, before it is decoded."""
@@ -225,14 +251,14 @@ def named_by_the_visitor(upload: Path) -> Iterator[None]:
     """Replaces the path of an upload in error messages by the name that the visitor gave it."""
     try:
         yield
-    except MissingText:
-        raise
     except UserError as error:
         raise UserError(str(error).replace(str(upload), upload.name)) from error
 
 
 def legend(result: Segmentation) -> str:
-    """Returns the classes of a result with colours and shares, the largest first, as HTML."""
+    """Returns the classes of a result with their colours, ids in the label map and shares, the
+    largest first, as HTML.
+    """
     rows = []
     shown = shown_names(result.names)
     shares = list(result.shares.values())
@@ -241,10 +267,11 @@ def legend(result: Segmentation) -> str:
             red, green, blue = result.colors[place]
             patch = f'<span class="patch" style="background: rgb({red}, {green}, {blue})"></span>'
             rows.append(
-                f"<tr><td>{patch}</td><td>{_escaped(shown[place])}</td><td>{shares[place]:.1f}"
+                f"<tr><td>{patch}</td><td>{place}</td><td>{_escaped(shown[place])}</td><td>{shares[place]:.1f}"
                 " %</td></tr>"
             )
-    return f'<table class="legend"><tbody>{"".join(rows)}</tbody></table>'
+    head = "<tr><th></th><th>id</th><th>class</th><th>share</th></tr>"
+    return f'<table class="legend"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _escaped(text: str) -> str:

@@ -33,13 +33,16 @@ def read_masks(
 ) -> Annotations:
     """Reads masks of one class each.
 
-    The class of a mask is the name of its folder, or the part of its name that the name of its
-    picture lacks.
+    The class of a mask is the name of its folder; or, where the file's name begins or ends with
+    that of its picture, the rest of it: ``hair`` of ``00000_hair.png`` for ``00000.jpg``.
 
     Args:
         root: the folder.
         pictures: all picture files in it, including masks, relative to it.
         split_of: a function from the path of a picture to its split.
+
+    Returns:
+        The pictures with their masks, and the class names.
 
     Raises:
         UserError: there are no masks.

@@ -41,14 +41,15 @@ def known_names(pixels: LabelPixels, pairing: Pairing) -> NameFile | None:
     """Returns the class names of a public dataset that is recognised; None for other datasets.
 
     Cityscapes is recognised by its file names; KITTI, which has Cityscapes' ids, by its folders;
-    and Pascal VOC by its palette.
+    and Pascal VOC by its palette together with its folder or with more than half of its classes,
+    because many tools use the palette for other classes.
 
     Args:
         pixels: the values in the label maps.
         pairing: the names of the files and folders.
 
     Raises:
-        UserError: the dataset is recognised, but its label maps can't be read.
+        UserError: the label maps are those of ADE20K's full release, which can't be read.
     """
     first = pairing.pairs[0][1].name
     if first.startswith("ADE_") and first.endswith("_seg.png"):

@@ -22,7 +22,14 @@ _PLACES = re.compile(r"[^,;\t]+(?:[,;\t][^,;\t]+)+")
 
 
 class Row(NamedTuple):
-    """A class of a table: its name, with id and colour if the table gives them."""
+    """A class of a table.
+
+    Attributes:
+        name: the name.
+        id: the id in the label maps; None: the table gives none.
+        color: red, green and blue, 0..255; None: the table gives none.
+        is_void: whether the table leaves the class out of evaluations.
+    """
 
     name: str
     id: int | None = None

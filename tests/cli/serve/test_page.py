@@ -127,12 +127,17 @@ def choose(page: Any, picture: Path) -> None:
 
 def segment(page: Any) -> None:
     waited(lambda: page.find_elements("css selector", "#picture img"), "the picture")
-    found(page, "#segment").click()
+    found(page, "#segment:not([disabled])").click()
 
 
 def rows(page: Any) -> list[str]:
     """The legend's lines."""
-    return [row.text for row in page.find_elements("css selector", "#legend tr")]
+    return [row.text for row in page.find_elements("css selector", "#legend tbody tr")]
+
+
+def results(page: Any) -> list[Any]:
+    """The parts of a result that are shown."""
+    return page.find_elements("css selector", "#overlay img, #legend tr, #labels a")
 
 
 def errors(page: Any) -> str:
@@ -147,8 +152,10 @@ def test_a_picture_in_an_overlay_and_a_label_map_out(
     choose(page, tmp_path / "street.png")
     segment(page)
     shown = waited(lambda: rows(page), "a legend")
-    assert {row.split(" ")[0] for row in shown} <= set(NAMES)
-    assert sum(float(row.split(" ")[1]) for row in shown) == pytest.approx(100, abs=0.5)
+    assert {tuple(row.split(" ")[:2]) for row in shown} <= {
+        (str(place), name) for place, name in enumerate(NAMES)
+    }
+    assert sum(float(row.split(" ")[2]) for row in shown) == pytest.approx(100, abs=0.5)
     overlay = found(page, "#overlay img").get_attribute("src")
     drawn = Image.open(requests.get(overlay, stream=True, timeout=PATIENCE).raw)
     assert drawn.size == (64, 48)
@@ -156,7 +163,7 @@ def test_a_picture_in_an_overlay_and_a_label_map_out(
     link = found(page, "#labels a").get_attribute("href")
     labels = np.asarray(Image.open(requests.get(link, stream=True, timeout=PATIENCE).raw))
     assert labels.shape == (48, 64)
-    assert labels.max() < len(NAMES)
+    assert {int(row.split(" ")[0]) for row in shown} == set(np.unique(labels)), "ids of the legend"
 
 
 @needs_browser
@@ -168,7 +175,7 @@ def test_other_names(page: Any, tmp_path: Path) -> None:
     box.send_keys("sky")
     choose(page, tmp_path / "street.png")
     segment(page)
-    assert waited(lambda: rows(page), "a legend") == ["sky 100.0 %"]
+    assert waited(lambda: rows(page), "a legend") == ["0 sky 100.0 %"]
 
 
 @needs_browser
@@ -177,6 +184,55 @@ def test_a_picture_beyond_the_limit_is_told(page: Any, tmp_path: Path) -> None:
     choose(page, tmp_path / "wide.png")
     segment(page)
     assert "at most 0.1 are" in waited(lambda: errors(page), "an error")
+
+
+@needs_browser
+def test_uploads_are_checked_after_the_example_too(page: Any, tmp_path: Path) -> None:
+    """A picture is refused in the service's words before it is decoded."""
+    (tmp_path / "noise.png").write_bytes(b"noise" * 100)
+    Image.new("RGB", (400, 300)).save(tmp_path / "wide.png")
+    found(page, "#example button").click()
+    segment(page)
+    waited(lambda: rows(page), "a legend")
+    for name, told in (("noise.png", "noise.png: can't be read"), ("wide.png", "at most 0.1 are")):
+        found(page, "#picture button[aria-label='Remove Image']").click()
+        choose(page, tmp_path / name)
+        segment(page)
+        waited(lambda told=told: told in errors(page), told)
+
+
+@needs_browser
+def test_no_result_outlives_its_picture(page: Any, tmp_path: Path) -> None:
+    Image.fromarray(pixels(48, 64)).save(tmp_path / "street.png")
+    assert not found(page, "#segment").is_enabled(), "there is no picture yet"
+    choose(page, tmp_path / "street.png")
+    segment(page)
+    waited(lambda: rows(page), "a legend")
+    waited(lambda: page.find_elements("css selector", "#overlay img"), "an overlay")
+    box = found(page, "#names textarea")
+    box.clear()
+    box.send_keys("sky, sky")
+    found(page, "#segment").click()
+    waited(lambda: errors(page), "an error")
+    assert not results(page), "after an error"
+    box.clear()
+    found(page, "#segment").click()
+    waited(lambda: rows(page), "a legend")
+    found(page, "#picture button[aria-label='Remove Image']").click()
+    waited(lambda: not results(page), "an empty result")
+    assert not found(page, "#segment").is_enabled()
+
+
+@needs_browser
+def test_the_result_comes_into_view(page: Any, tmp_path: Path) -> None:
+    Image.fromarray(pixels(48, 64)).save(tmp_path / "street.png")
+    page.set_window_size(500, 700)
+    choose(page, tmp_path / "street.png")
+    segment(page)
+    waited(lambda: rows(page), "a legend")
+    place = "return document.getElementById('overlay').getBoundingClientRect()"
+    waited(lambda: page.execute_script(f"{place}.bottom <= window.innerHeight + 1"), "it in view")
+    page.set_window_size(1280, 900)
 
 
 @needs_browser

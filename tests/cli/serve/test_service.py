@@ -5,6 +5,7 @@ believing it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from clipmask import Predictor, UserError
 from clipmask.cli.serve.command import main
 from clipmask.cli.serve.service import MAX_NAMES, Limits, Service, legend
+from clipmask.errors import MissingText
 from clipmask.weights.names import OWN_MODEL
 from tests.checkpoints import pixels, write_picture
 from tests.conftest import NAMES
@@ -35,6 +37,31 @@ def test_names_are_each_visitor_s_own(service: Service, tmp_path: Path) -> None:
     with pytest.raises(UserError):
         service.segment(picture, "road, road")
     assert service.segment(picture, "").names == NAMES, "after a mistake too"
+
+
+def test_unknown_names_are_named(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where CLIP can't be loaded, the message says which names need it and which do not."""
+    asked = []
+
+    def check(vocabulary: Any) -> None:
+        if vocabulary.names != NAMES:
+            asked.append(vocabulary)
+            raise MissingText("no network")
+
+    picture = write_picture(tmp_path / "a.png")
+    predictor = service._predictor
+    monkeypatch.setattr(predictor.model, "check_vocabulary", check)
+    predictor.cfg.MODEL.CLIP.EMBEDDINGS = ""
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"^zebra: .*{NAMES[0]}") as told:
+            service.segment(picture, f"{NAMES[0]}, zebra")
+    assert not isinstance(told.value, MissingText)
+    assert len(asked) == 1, "the failure is remembered"
+    with pytest.raises(UserError, match="^giraffe, zebra: "):
+        service.segment_several([picture], "giraffe, zebra", lambda *_: None)
+    assert service.segment(picture, "").names == NAMES
 
 
 def test_a_name_is_no_file(service: Service, tmp_path: Path) -> None:
@@ -89,6 +116,7 @@ def test_a_film_is_cut_at_its_limit(service: Service, tmp_path: Path) -> None:
 def test_the_legend_has_what_is_seen(service: Service, tmp_path: Path) -> None:
     result = service.segment(write_picture(tmp_path / "a.png"), "<b>sky</b>")
     assert "&lt;b&gt;sky" in legend(result)
+    assert "<td>0</td>" in legend(result), "the id in the label map"
     assert "100.0 %" in legend(result)
     assert "<b>" not in legend(result)
 
