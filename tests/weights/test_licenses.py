@@ -20,6 +20,7 @@ from clipmask.weights.licenses import (
     joined,
     phrase,
     plain,
+    short,
 )
 from clipmask.weights.names import OWN_MODEL
 
@@ -86,4 +87,6 @@ def test_how_licences_are_told() -> None:
         == "trained on a (MIT) and b (licence unknown), started from c (Apache-2.0)"
     )
     assert "unknown" in phrase([])
+    assert short([*licenses, *licenses]) == "MIT; licence unknown; Apache-2.0"
+    assert "unknown" in short([])
     assert joined([*licenses, *licenses[:1]]) == licenses

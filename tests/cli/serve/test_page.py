@@ -216,6 +216,7 @@ def test_no_result_outlives_its_picture(page: Any, tmp_path: Path) -> None:
     waited(lambda: errors(page), "an error")
     assert not results(page), "after an error"
     box.clear()
+    box.send_keys("sky")
     found(page, "#segment").click()
     waited(lambda: rows(page), "a legend")
     found(page, "#picture button[aria-label='Remove Image']").click()
