@@ -64,7 +64,10 @@ def build_page(service: Service, folder: Path, terms: str, about: str) -> Any:
             f" ({some}, ...). {terms}"
         )
         with gr.Accordion("About the model", open=False):
-            gr.Markdown(f"{about}\n\n[How programs use this page](?view=api)", elem_id="about")
+            gr.Markdown(
+                f"{about}\n\nPrograms may use this page too: [its routes](gradio_api/info) (JSON)",
+                elem_id="about",
+            )
         names = gr.Textbox(
             service.names,
             label="Class names",
