@@ -46,6 +46,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
         labels = np.asarray(Image.open(toy / "valannot" / name))
         Image.fromarray(table[labels]).save(folder / "photos" / "labels" / name)
     (folder / "photos.yaml").write_text(blocks(DATASETS, "yaml")[0])
+    Image.open(toy / "val" / "0001.png").save(folder / "aerial.tif")
     return folder
 
 
@@ -174,6 +175,8 @@ def test_demo_commands(workspace: Path) -> None:
         "drive_segmented.mp4",
         "output/two",
         "output/compared",
+        "results/aerial_labels.png",
+        "results/aerial_overlay.png",
     ):
         assert (workspace / name).exists(), name
     assert len((workspace / "output" / "drive" / "drive.jsonl").read_text().splitlines()) == 3

@@ -187,7 +187,14 @@ class Smoothing:
 
 
 def memory_size(classes: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Returns h and w of the memory for frames of ``size`` (height, width) with K classes."""
+    """Returns h and w of the score maps that are remembered from frame to frame.
+
+    They are smaller than large frames, so that K maps stay affordable.
+
+    Args:
+        classes: K.
+        size: height and width of the frames.
+    """
     pixels = min(MAX_PIXELS, MAX_ELEMENTS // classes)
     scale = math.sqrt(pixels / (size[0] * size[1]))
     if scale >= 1:

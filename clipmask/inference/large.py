@@ -43,8 +43,9 @@ class ShownFile:
 class LargeSegmentation(Segmentation):
     """The class of every pixel of a picture that is read from its file part by part.
 
-    It is used as ``Segmentation``. Results are saved strip by strip, as .tif (in tiles, with the
-    place on earth of a GeoTIFF), .png or .jpg.
+    It has the methods of ``Segmentation``, but ``comparison`` and pickling raise a ``UserError``.
+    Results are saved strip by strip, as .tif (in tiles, with the place on earth of a GeoTIFF),
+    .png or .jpg.
 
     Attributes:
         image: gives uint8 (n, W, 3) for ``image[rows]``, a slice; the whole picture for

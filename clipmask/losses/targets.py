@@ -139,7 +139,13 @@ def count_pairs(labels: Sequence[Tensor], spaces: Sequence[LabelSpace], num_quer
 
 
 def class_index(label: Tensor, space: LabelSpace, void: int) -> Tensor:
-    """Returns ids as int64, same shape; ids that are no class of the image become ``void``."""
+    """Returns ids as int64, same shape; ids that are no class of the image become ``void``.
+
+    Args:
+        label: integer ids of any shape.
+        space: which ids are classes, and which one is void.
+        void: the value that void and all ids that are no class get.
+    """
     index = label.long()
     outside = (index == space.ignore_label) | (index < 0) | (index >= space.num_classes)
     return index.masked_fill(outside, void)
