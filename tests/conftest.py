@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from typing import Any
 # nothing from more threads, and on a busy machine threads wait for one another many times longer
 # than they work.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell starts jobs in the background with Ctrl-C ignored, and so would every process that a test
+# starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import pytest
