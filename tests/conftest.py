@@ -95,6 +95,16 @@ def test_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture
+def catalogs() -> Iterator[None]:
+    """Takes back the datasets that a test registers."""
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
 @pytest.fixture(scope="session")
 def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of a test run share, for what only one of them makes, under a

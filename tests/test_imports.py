@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "clipmask"
 # A module may import from its own layer's folder and from the layers before it.
 LAYERS = [
-    {"errors", "program", "recent"},
+    {"errors", "program", "recent", "signals"},
     {"escaping", "paths", "plain_yaml"},
     {"builtin", "ranges", "shipped"},
     {"d2", "merging"},

@@ -55,6 +55,7 @@ class PictureFile:
         self.shape = (*size, image_format.channels)
         self.place: Sequence[Any] = () if self._orientation in UPRIGHT else self._reader.place
         self._held = (0, np.empty((0, *self.shape[1:]), np.uint8))
+        self._tall = max(LEAST_ROWS, self._reader.tall)  # rows that are read together
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -74,8 +75,7 @@ class PictureFile:
         held = held[start - top :]
         if start + len(held) < stop:
             # whole parts of the file, so that none is decoded twice
-            tall = max(LEAST_ROWS, self._reader.tall)
-            end = min(self.shape[0], -(-stop // tall) * tall)
+            end = min(self.shape[0], -(-stop // self._tall) * self._tall)
             held = np.concatenate([held, self._read(slice(start + len(held), end))])
         self._held = (start, held)
         return held[: stop - start]
@@ -102,9 +102,8 @@ class PictureFile:
     def _count_values(self) -> NDArray[np.int64]:
         """Returns how often the picture has each value, (65536,)."""
         counts = np.zeros(2**16, np.int64)
-        tall = max(LEAST_ROWS, self._reader.tall)
-        for top in range(0, self.shape[0], tall):
-            values = self._values(slice(top, min(top + tall, self.shape[0])))
+        for top in range(0, self.shape[0], self._tall):
+            values = self._values(slice(top, min(top + self._tall, self.shape[0])))
             counts += np.bincount(values.ravel(), minlength=len(counts))
         return counts
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from clipmask.data.reading import PICTURE_SUFFIXES
 from clipmask.errors import UserError
 from clipmask.film.opencv import load_cv2
+from clipmask.signals import handled
 
 # What a film may be called, and the codecs to try for it; an OpenCV without FFmpeg has fewer of
 # them.
@@ -47,9 +46,7 @@ FILM_SUFFIXES = {
 USUAL_RATE = 25.0  # frames per second of a film that does not tell
 
 # what ends a film, which then plays up to there
-_STOPS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+_STOPS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Video:
@@ -244,26 +241,13 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     as under nohup, stays so.
     """
     wished = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield wished.is_set  # only the main thread may handle signals
-        return
-    before = {number: signal.getsignal(number) for number in _STOPS}
-    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
-    def restore() -> None:
-        for number in heard:
-            signal.signal(number, before[number] or signal.SIG_DFL)
-
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(restore: Callable[[], None]) -> None:
         wished.set()
         restore()
 
-    for number in heard:
-        signal.signal(number, note)
-    try:
+    with handled(_STOPS, note):
         yield wished.is_set
-    finally:
-        restore()
 
 
 class Window:

@@ -67,18 +67,14 @@ class LargeSegmentation(Segmentation):
         )
 
     def _writer(
-        self, what: str, opacity: float | None, truth: NDArray[Any] | None
+        self, path: Path, what: str, opacity: float | None, truth: NDArray[Any] | None
     ) -> Callable[[Path], object]:
         if what in ("json", "scores"):
-            return super()._writer(what, opacity, truth)
+            return super()._writer(path, what, opacity, truth)
         size, strips = self._strips(what, opacity, truth)
+        check_suffix(path, size)  # here, where the path is the user's own
         place = cast(ShownFile, self.image).place
-
-        def write(path: Path) -> None:
-            check_suffix(path, size)
-            write_strips(path, size, strips, place)
-
-        return write
+        return lambda partial: write_strips(partial, size, strips, place)
 
     def _strips(
         self, what: str, opacity: float | None, truth: NDArray[Any] | None

@@ -213,7 +213,7 @@ class Segmentation:
             raise UserError(
                 f"{path}: the format {path.suffix} may change the {what}; save them as .png"
             )
-        write = self._writer(what, opacity, truth)
+        write = self._writer(path, what, opacity, truth)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_whole(path, write)
@@ -228,9 +228,9 @@ class Segmentation:
             raise UserError(f"{path}: can't be written ({error})") from error
 
     def _writer(
-        self, what: str, opacity: float | None, truth: NDArray[Any] | None
+        self, path: Path, what: str, opacity: float | None, truth: NDArray[Any] | None
     ) -> Callable[[Path], object]:
-        """Returns a function that writes a file.
+        """Returns a function that writes a file, under a name that is not yet ``path``.
 
         The content is computed before, so that its errors are raised here.
         """

@@ -95,7 +95,6 @@ def _tiles(
 ) -> Iterator[NDArray[Any]]:
     """Cuts strips into tiles, row by row; those at the borders are filled up with 0."""
     rows = np.zeros((TILE, -(-size[1] // TILE) * TILE, *first.shape[2:]), first.dtype)
-    filled = 0
     strip = first
     for _ in range(0, size[0], TILE):
         rows[:] = 0

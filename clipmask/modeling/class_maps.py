@@ -180,11 +180,12 @@ def _resized(
     upper, lower, share = _neighbours(
         height, cells.shape[0], input_size[0] / STRIDE, offset[0] / STRIDE, masks.device
     )
-    left, right, weight = _neighbours(
-        width, cells.shape[1], input_size[1] / STRIDE, offset[1] / STRIDE, masks.device
-    )
     scale = width * STRIDE / input_size[1]
-    if offset[1] == 0:
+    if offset[1] != 0:
+        left, right, weight = _neighbours(
+            width, cells.shape[1], input_size[1] / STRIDE, offset[1] / STRIDE, masks.device
+        )
+    else:
         # The last column is repeated, so that rounding of the scale can't drop one.
         count = cells.shape[1]
         repeated = torch.arange(count + 1 + int(1 / scale), device=masks.device)

@@ -11,7 +11,14 @@ from PIL import Image, ImageDraw
 from clipmask.visualizer.colors import Colors, colorize
 from clipmask.visualizer.legend import PAPER, Entry, with_legend
 from clipmask.visualizer.lettering import INK, font_size, load_font, text_size, write
-from clipmask.visualizer.overlay import by_share, check, class_shares, is_painted, paint
+from clipmask.visualizer.overlay import (
+    by_share,
+    check,
+    class_shares,
+    is_painted,
+    joined,
+    painted_strips,
+)
 from clipmask.visualizer.strips import row_strips
 from clipmask.vocabulary import shown_names
 
@@ -82,7 +89,8 @@ def comparison(
     panels = [image]
     for labels in (truth, prediction):
         check(image, labels, names, colors)
-        panels.append(paint(image, labels, names, colors, 0.6, ignore_label, region_names=True))
+        strips = painted_strips(image, labels, names, colors, 0.6, ignore_label, region_names=True)
+        panels.append(joined(labels.shape, strips))
     panels.append(error_map(image, truth, prediction, colors, ignore_label))
     wrong = 100 * float((truth != prediction)[known].mean()) if known.any() else 0.0
     captions = ("input", "truth", "prediction", f"errors ({wrong:.1f}%) in the truth's colours")

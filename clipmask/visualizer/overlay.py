@@ -84,18 +84,16 @@ def overlay(
             the opacity is not from 0 to 1.
     """
     if legend != "inside":
-        (height, width), strips = overlay_strips(
-            image, labels, names, colors, opacity, legend, ignore_label, paint_background
+        return joined(
+            *overlay_strips(
+                image, labels, names, colors, opacity, legend, ignore_label, paint_background
+            )
         )
-        picture, top = np.empty((height, width, 3), np.uint8), 0
-        for strip in strips:
-            picture[top : top + len(strip)] = strip
-            top += len(strip)
-        return picture
     check(image, labels, names, colors)
     check_opacity(opacity)
     shown = labels if paint_background else without_background(labels, names)
-    picture = paint(image, shown, names, colors, opacity, ignore_label, region_names=False)
+    strips = painted_strips(image, shown, names, colors, opacity, ignore_label, region_names=False)
+    picture = joined(labels.shape, strips)
     entries = _entries(
         range(len(names)), class_shares(labels, len(names), ignore_label), names, colors
     )
@@ -210,22 +208,12 @@ def by_share(shares: np.ndarray) -> list[int]:
     return [int(k) for k in order if shares[k] > 0]
 
 
-def paint(
-    image: np.ndarray,
-    labels: np.ndarray,
-    names: Sequence[str],
-    colors: Colors,
-    opacity: float,
-    ignore_label: int | None,
-    region_names: bool,
-) -> np.ndarray:
-    """Returns the image with its regions coloured, their borders stronger, and names written into
-    them.
-    """
-    picture = np.empty(image.shape, np.uint8)
-    strips = painted_strips(image, labels, names, colors, opacity, ignore_label, region_names)
-    for rows, strip in zip(row_strips(labels.shape), strips, strict=True):
-        picture[rows] = strip
+def joined(size: tuple[int, ...], strips: Iterable[np.ndarray]) -> NDArray[np.uint8]:
+    """Returns the picture (H, W, 3) whose rows come in strips from the top; ``size``: (H, W)."""
+    picture, top = np.empty((*size, 3), np.uint8), 0
+    for strip in strips:
+        picture[top : top + len(strip)] = strip
+        top += len(strip)
     return picture
 
 
@@ -238,10 +226,13 @@ def painted_strips(
     ignore_label: int | None,
     region_names: bool,
 ) -> Iterator[np.ndarray]:
-    """Yields the rows of ``paint`` strip by strip, as ``row_strips`` divides them.
+    """Colours the regions of an image, their borders stronger, and writes names into them.
 
     Args:
-        image, labels: see ``paint``; objects with ``shape`` and an array's ``[rows]`` are enough.
+        image, labels: arrays, or objects with ``shape`` and an array's ``[rows]``.
+
+    Yields:
+        The rows of the picture strip by strip, as ``row_strips`` divides them.
     """
     written = None
     if region_names and opacity > 0:

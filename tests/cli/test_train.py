@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ import yaml
 
 from clipmask.cli import TRY_AGAIN, run_main
 from clipmask.cli.train import main, parse_args, register_datasets, set_environment
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.errors import UserError
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.names import OWN_MODEL
@@ -153,13 +152,9 @@ def test_help_shows_examples_and_defaults(capsys) -> None:
 
 
 @pytest.fixture
-def described(tmp_path: Path) -> Iterator[Path]:
+def described(tmp_path: Path, catalogs: None) -> Path:
     """A descriptor of eight drawn pictures with coloured labels."""
-    known = set(DatasetCatalog.list())
-    yield write_described(tmp_path / "data", count=8)
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return write_described(tmp_path / "data", count=8)
 
 
 def test_descriptors_become_the_datasets_of_a_run(described: Path) -> None:

@@ -46,6 +46,14 @@ def write_described(
     return write_yaml(root / "fields.yaml", **content)
 
 
+def write_tree(root: Path, *files: str) -> None:
+    """Writes small black pictures below a folder."""
+    for name in files:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
+
+
 def write_yaml(path: Path, **content: Any) -> Path:
     """Writes a descriptor."""
     path.write_text(yaml.safe_dump(content, sort_keys=False))

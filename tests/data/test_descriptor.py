@@ -4,7 +4,6 @@ its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,20 @@ import pytest
 import yaml
 from PIL import Image
 
-from clipmask.d2 import DatasetCatalog, MetadataCatalog
+from clipmask.d2 import MetadataCatalog
 from clipmask.data.catalog import label_reader, load_dataset
 from clipmask.data.descriptor import read_descriptor
 from clipmask.data.descriptor_datasets import register_descriptor
 from clipmask.data.label_format import LabelFormat
 from clipmask.errors import UserError
 
-from .described import COLORS, VOID, write_described, write_yaml
+from .described import COLORS, VOID, write_described, write_tree, write_yaml
 
-
-@pytest.fixture(autouse=True)
-def _catalogs() -> Iterator[None]:
-    """Takes back what a test registers."""
-    known = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
-def _tree(root: Path, *files: str) -> None:
-    for name in files:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
+pytestmark = pytest.mark.usefixtures("catalogs")
 
 
 def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
-    _tree(tmp_path, "pics/x/1.png", "ids/x/1.png")
+    write_tree(tmp_path, "pics/x/1.png", "ids/x/1.png")
     described = read_descriptor(
         write_yaml(tmp_path / "my set.yaml", images="pics", labels="ids", classes=["a", "b"])
     )
@@ -56,7 +40,7 @@ def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
 
 
 def test_labels_lie_in_the_tree_of_the_images(tmp_path: Path) -> None:
-    _tree(
+    write_tree(
         tmp_path,
         "i/a/1_img.png",
         "i/b/2_img.png",
@@ -86,7 +70,7 @@ def test_labels_lie_in_the_tree_of_the_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [".", "masks"])
 def test_labels_beside_or_below_the_images_are_no_images(tmp_path: Path, labels: str) -> None:
-    _tree(
+    write_tree(
         tmp_path, "1.png", "sub/2.png", f"{labels}/1_m.png", f"{labels}/sub/2_m.png", ".hidden.png"
     )
     path = write_yaml(
@@ -96,7 +80,7 @@ def test_labels_beside_or_below_the_images_are_no_images(tmp_path: Path, labels:
 
 
 def test_files_that_are_labels_by_their_name_leave_no_image(tmp_path: Path) -> None:
-    _tree(tmp_path, "1.png", "2.png")
+    write_tree(tmp_path, "1.png", "2.png")
     path = write_yaml(tmp_path / "d.yaml", images=".", labels=".", classes=["a"])
     with pytest.raises(
         UserError, match=r"names end as a picture's, and not in '\.png' \(label_suffix\)"
@@ -104,8 +88,8 @@ def test_files_that_are_labels_by_their_name_leave_no_image(tmp_path: Path) -> N
         read_descriptor(path).pairs()
 
 
-def test_images_and_labels_may_branch_inside_of_the_tree(tmp_path: Path) -> None:
-    _tree(
+def test_images_and_labels_may_branch_inside_of_thewrite_tree(tmp_path: Path) -> None:
+    write_tree(
         tmp_path,
         "train/img/x/1.png",
         "train/mask/x/1.png",
@@ -124,7 +108,7 @@ def test_images_and_labels_may_branch_inside_of_the_tree(tmp_path: Path) -> None
 
 
 def test_images_below_the_labels_are_images(tmp_path: Path) -> None:
-    _tree(tmp_path, "images/1.png", "1.png")
+    write_tree(tmp_path, "images/1.png", "1.png")
     path = write_yaml(tmp_path / "d.yaml", images="images", labels=".", classes=["a"])
     assert read_descriptor(path).pairs() == [(tmp_path / "images/1.png", tmp_path / "1.png")]
 
@@ -149,7 +133,7 @@ def test_all_encodings_say_the_same(tmp_path: Path, encoding: str) -> None:
 
 
 def test_ids_of_the_files_need_not_be_places(tmp_path: Path) -> None:
-    _tree(tmp_path, "i/1.png")
+    write_tree(tmp_path, "i/1.png")
     (tmp_path / "l").mkdir()
     Image.fromarray(np.array([[7, 3], [0, 7]], np.uint8)).save(tmp_path / "l/1.png")
     classes = [{"name": "a", "id": 7}, {"name": "b", "id": 3}]
@@ -166,7 +150,7 @@ def test_ids_of_the_files_need_not_be_places(tmp_path: Path) -> None:
 
 
 def test_an_id_beyond_the_classes_is_an_error(tmp_path: Path) -> None:
-    _tree(tmp_path, "i/1.png")
+    write_tree(tmp_path, "i/1.png")
     (tmp_path / "l").mkdir()
     Image.fromarray(np.array([[0, 2]], np.uint8)).save(tmp_path / "l/1.png")
     register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a", "b"]))
@@ -190,12 +174,12 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"d\.yaml: images: no picture in .*/i .*end in '\.jpg'"):
         read_descriptor(path).pairs()
-    _tree(tmp_path, "i/1.jpg")
+    write_tree(tmp_path, "i/1.jpg")
     with pytest.raises(
         UserError, match=r"none of the 1 pictures .* 1\.jpg .*l/1\.png.*label_suffix"
     ):
         read_descriptor(path).samples()
-    _tree(tmp_path, "l/1.png")
+    write_tree(tmp_path, "l/1.png")
     register_descriptor(path)
     splits = read_descriptor(path).samples()
     empty = next(split for split, records in splits.items() if not records)
@@ -226,7 +210,7 @@ def _labels(path: Path, pixels: Any, mode: str | None = None) -> Path:
 
 def _read(root: Path, pixels: Any, **content: Any) -> Any:
     """The label map of a picture whose label file holds ``pixels``."""
-    _tree(root, "i/1.png")
+    write_tree(root, "i/1.png")
     _labels(root / "l/1.png", pixels)
     register_descriptor(write_yaml(root / "d.yaml", images="i", labels="l", **content))
     return label_reader("d_train")(root / "l/1.png")
@@ -252,7 +236,7 @@ def test_a_class_may_have_several_colours_in_any_notation(tmp_path: Path) -> Non
 
 
 def test_void_may_be_minus_one(tmp_path: Path) -> None:
-    _tree(tmp_path, "i/1.png")
+    write_tree(tmp_path, "i/1.png")
     (tmp_path / "l").mkdir()
     Image.fromarray(np.array([[0, 1, -1]], np.int32)).save(tmp_path / "l/1.tif")
     path = write_yaml(
@@ -297,7 +281,7 @@ def test_transparent_pixels_are_what_the_descriptor_says(tmp_path: Path) -> None
 
 def test_shares_may_have_a_seed(tmp_path: Path) -> None:
     files = [f"{folder}/{number}.png" for folder in "il" for number in range(20)]
-    _tree(tmp_path, *files)
+    write_tree(tmp_path, *files)
     drawn = []
     for seed in range(3):
         splits = {"train": 0.8, "val": 0.2, "seed": seed}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog, SemSegEvaluator
 from clipmask.data.catalog import label_reader, load_dataset
@@ -18,24 +16,9 @@ from clipmask.data.descriptor_datasets import refuse_among_pictures, register_de
 from clipmask.data.guarded import read_by_format
 from clipmask.errors import UserError
 
-from .described import write_described, write_yaml
+from .described import write_described, write_tree, write_yaml
 
-
-@pytest.fixture(autouse=True)
-def _catalogs() -> Iterator[None]:
-    """Takes back what a test registers."""
-    known = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - known:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
-def _tree(root: Path, *files: str) -> None:
-    for name in files:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
+pytestmark = pytest.mark.usefixtures("catalogs")
 
 
 def test_an_evaluator_reads_the_colours(tmp_path: Path) -> None:
@@ -55,7 +38,7 @@ def test_an_evaluator_reads_the_colours(tmp_path: Path) -> None:
 
 
 def test_synonyms_and_prompts_reach_the_metadata(tmp_path: Path) -> None:
-    _tree(tmp_path, "i/1.png", "l/1.png")
+    write_tree(tmp_path, "i/1.png", "l/1.png")
     classes = [
         {"name": "car", "synonyms": ["automobile"], "prompts": ["a {} on a road", "traffic"]},
         "sky; heavens",
@@ -67,7 +50,7 @@ def test_synonyms_and_prompts_reach_the_metadata(tmp_path: Path) -> None:
 
 
 def test_what_a_class_includes_reaches_the_metadata(tmp_path: Path) -> None:
-    _tree(tmp_path, "i/1.png", "l/1.png")
+    write_tree(tmp_path, "i/1.png", "l/1.png")
     classes = ["road", {"name": "vehicles", "includes": ["car;automobile", "bus"]}]
     register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=classes))
     assert MetadataCatalog.get("d_val").class_members == {"vehicles": ["car;automobile", "bus"]}
@@ -115,7 +98,7 @@ def test_pictures_without_labels_are_told_once(
 
 
 def test_a_range_of_pictures_reaches_the_metadata(tmp_path: Path) -> None:
-    _tree(tmp_path, "i/1.png", "l/1.png")
+    write_tree(tmp_path, "i/1.png", "l/1.png")
     register_descriptor(
         write_yaml(
             tmp_path / "d.yaml", images="i", labels="l", classes=["a"], image_range=[0, 4095]
@@ -127,7 +110,7 @@ def test_a_range_of_pictures_reaches_the_metadata(tmp_path: Path) -> None:
 def test_class_names_without_meaning_are_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _tree(tmp_path, "i/1.png", "l/1.png")
+    write_tree(tmp_path, "i/1.png", "l/1.png")
     register_descriptor(
         write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["class_0", "sky"])
     )
@@ -143,7 +126,7 @@ def test_results_may_not_lie_among_the_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next run would train on the pictures of this one."""
-    _tree(tmp_path, "i/1.png", "l/1.png")
+    write_tree(tmp_path, "i/1.png", "l/1.png")
     register_descriptor(write_yaml(tmp_path / "d.yaml", images="i", labels="l", classes=["a"]))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("i")

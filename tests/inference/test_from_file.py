@@ -181,8 +181,9 @@ def test_what_needs_the_whole_picture(
             wrong()
     with pytest.raises(UserError, match="pickled"):
         pickle.dumps(result)
-    with pytest.raises(UserError, match=r"\.tif, \.png or \.jpg"):
+    with pytest.raises(UserError, match=r"\.tif, \.png or \.jpg") as told:
         result.save(tmp_path / "a.bmp")
+    assert str(told.value).startswith(f"{tmp_path / 'a.bmp'}: "), "the name that the user gave"
     assert not isinstance(predictor(pixels(20, 30)), LargeSegmentation)
     assert f"{SIZE[1]}x{SIZE[0]}" in repr(result)
 
