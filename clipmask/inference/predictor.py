@@ -3,57 +3,32 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
-import torch
 from fvcore.common.config import CfgNode
-from numpy.typing import NDArray
 from torch import Tensor
 
-from clipmask.config import load_cfg, stored_cfg
-from clipmask.data import TestMapper
-from clipmask.data.image_format import PLAIN, ImageFormat, shown
+from clipmask.config import load_cfg
+from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.picture_file import PictureFile
-from clipmask.device import resolve_device
 from clipmask.errors import UserError
-from clipmask.inference.batches import in_parts
-from clipmask.inference.classes import ChosenClasses, Classes
+from clipmask.inference import trained
+from clipmask.inference.classes import ChosenClasses
 from clipmask.inference.exported import ExportedModel
-from clipmask.inference.folding import prepare_for_inference
-from clipmask.inference.from_file import (
-    NoScores,
-    OnWindow,
-    ignore_windows,
-    open_large,
-    segment_file,
-)
-from clipmask.inference.large import LargeSegmentation, ShownFile
-from clipmask.inference.loading import load_model
+from clipmask.inference.from_file import OnWindow, ignore_windows, open_large
 from clipmask.inference.pixels import Picture, to_pixels
-from clipmask.inference.runtimes import OPENERS
-from clipmask.inference.scores import KeptScores, SecondRun
 from clipmask.inference.segmentation import Segmentation
-from clipmask.inference.views import ClipMaskWithViews, with_views
+from clipmask.inference.segmenter import Request, Segmenter, Smoothing
+from clipmask.inference.stream import ReadPicture, raise_error, segment_stream
 from clipmask.modeling import ClipMask
-from clipmask.modeling.build import compile_model
-from clipmask.modeling.class_maps import best_labels
 from clipmask.visualizer import Drawing
 from clipmask.vocabulary import Vocabulary
-from clipmask.weights.checkpoint import load_checkpoint
-from clipmask.weights.licenses import License, checkpoint_licenses
+from clipmask.weights.licenses import License
 from clipmask.weights.names import find_weights
-
-logger = logging.getLogger(__name__)
-
-# a function from a frame's pixels (H, W, 3) and scores (K, H, W) to the smoothed scores
-Smoothing = Callable[[NDArray[np.uint8], Tensor], Tensor]
-
-LARGE = 4_000_000  # pixels; a warning is logged if a larger picture is segmented as a whole
 
 
 class Predictor:
@@ -93,7 +68,7 @@ class Predictor:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: it must be at least 1")
         self.cfg, self.model, self.batch_size = cfg, model.eval(), batch_size
-        self._segmenter = with_views(cfg, self.model)
+        self._segmenter = Segmenter(cfg, self.model)
         self.image_format, self.licenses = image_format, tuple(licenses)
         classes = model.vocabulary.classes
         self.dataset_colors = {
@@ -103,8 +78,6 @@ class Predictor:
             item.term.text: item.server_id for item in classes if item.server_id is not None
         }
         self._classes = ChosenClasses(model, cfg.MODEL.CLIP.EMBEDDINGS == "random")
-        self._mapper = TestMapper.from_config(cfg)
-        self._warned_of_size = False
         self.drawing = Drawing()
 
     @classmethod
@@ -133,34 +106,7 @@ class Predictor:
             UserError: the file is missing or damaged, or has no config; or a key or value of
                 ``opts`` is wrong.
         """
-        if Path(path).suffix in OPENERS:
-            chosen = dict(zip(opts[::2], opts[1::2], strict=False)).get("MODEL.DEVICE", "cpu")
-            exported = ExportedModel(Path(path), device or chosen, opts)
-            if exported.cfg.MODEL.COMPILE:
-                raise UserError(
-                    f"--compile: {path} is an exported network, which can't be compiled"
-                )
-            return cls(
-                exported.cfg,
-                exported,
-                image_format=exported.image_format,
-                licenses=checkpoint_licenses(exported.description),
-                batch_size=batch_size,
-            )
-        checkpoint = load_checkpoint(Path(path))
-        text = checkpoint.get("config")
-        if not isinstance(text, str):
-            raise UserError(
-                f"checkpoint {path}: holds weights but not the config of their model; name it:"
-                f" --config-file FILE --opts MODEL.WEIGHTS {path} (in Python:"
-                " Predictor.from_config(cfg))"
-            )
-        overrides = list(opts)
-        if device is not None:
-            overrides += ["MODEL.DEVICE", device]
-        cfg = stored_cfg(text, path, overrides)
-        cfg.MODEL.WEIGHTS = str(path)
-        return cls._assemble(cfg, checkpoint, batch_size)
+        return cls._of(trained.from_file(Path(path), device, opts), batch_size)
 
     @classmethod
     def from_pretrained(
@@ -203,26 +149,16 @@ class Predictor:
             UserError: MODEL.WEIGHTS is empty, the weights can't be read or don't fit, or there are
                 no class names.
         """
-        cfg = cfg.clone() if isinstance(cfg, CfgNode) else load_cfg(Path(cfg))
-        if not cfg.MODEL.WEIGHTS:
-            raise UserError(
-                "MODEL.WEIGHTS is empty: name the trained model's file, --opts MODEL.WEIGHTS FILE"
-                " on the command line"
-            )
-        return cls._assemble(cfg, load_checkpoint(cfg.MODEL.WEIGHTS), batch_size)
+        own = cfg.clone() if isinstance(cfg, CfgNode) else load_cfg(Path(cfg))
+        return cls._of(trained.from_config(own), batch_size)
 
     @classmethod
-    def _assemble(cls, cfg: CfgNode, checkpoint: Mapping[str, Any], batch_size: int) -> Predictor:
-        device = resolve_device(cfg.MODEL.DEVICE)
-        model, image_format = load_model(cfg, checkpoint)
-        prepare_for_inference(model.to(device))
-        if cfg.MODEL.COMPILE:
-            compile_model(model)
+    def _of(cls, source: trained.TrainedModel, batch_size: int) -> Predictor:
         return cls(
-            cfg,
-            model,
-            image_format=image_format,
-            licenses=checkpoint_licenses(checkpoint),
+            source.cfg,
+            source.model,
+            image_format=source.image_format,
+            licenses=source.licenses,
             batch_size=batch_size,
         )
 
@@ -373,18 +309,25 @@ class Predictor:
                 " vocabulary, not annotation. To set class names, use set_vocabulary"
             )
         classes = self._classes.of(vocabulary)
-        extra: dict[str, Any] = {"vocabulary": classes.vocabulary}
+        inputs: dict[str, Any] = {"vocabulary": classes.vocabulary}
         if text is not None:
-            extra["text"] = text if isinstance(text, str) else list(text)
-        segment = functools.partial(
-            self._segment, smoothing=smoothing, extra=extra, scores=scores, classes=classes
+            inputs["text"] = text if isinstance(text, str) else list(text)
+        request = Request(
+            classes, inputs, scores, smoothing, on_window, self.server_ids, self.drawing
         )
-        segment_large = functools.partial(
-            self._segment_large, extra=extra, classes=classes, on_window=on_window
+        needs_whole = ""
+        if scores:
+            needs_whole = "a result with scores"
+        elif in_memory:
+            needs_whole = "a comparison"
+        return segment_stream(
+            images,
+            functools.partial(self._read, needs_whole=needs_whole),
+            functools.partial(self._segmenter.segment, request=request),
+            functools.partial(self._segmenter.segment_file, request=request),
+            self.batch_size,
+            on_error or raise_error,
         )
-        wishes = {"a result with scores": scores, "a comparison": in_memory}
-        whole = next((what for what, wished in wishes.items() if wished), "")
-        return self._in_batches(images, segment, segment_large, whole, on_error)
 
     def size_in_parts(self, image: Picture) -> tuple[int, int] | None:
         """Returns the (H, W) of a picture that is read window by window; None for any other.
@@ -393,136 +336,17 @@ class Predictor:
             UserError: the picture has more than INPUT.MAX_PIXELS pixels and can't be read so.
         """
         file = self._open_large(image)
-        return None if file is None else (file.shape[0], file.shape[1])
+        if file is None:
+            return None
+        return file.shape[0], file.shape[1]
 
-    def _open_large(self, image: Picture, whole: str = "") -> PictureFile | None:
-        return open_large(image, self._segmenter, self.cfg, self.image_format, whole)
+    def _open_large(self, image: Picture, needs_whole: str = "") -> PictureFile | None:
+        model = self._segmenter.model
+        return open_large(image, model, self.cfg, self.image_format, needs_whole)
 
-    def _in_batches(
-        self,
-        images: Iterable[Picture],
-        segment: Callable[[Sequence[tuple[str | None, NDArray[np.uint8]]]], Iterator[Segmentation]],
-        segment_large: Callable[[PictureFile], Segmentation],
-        whole: str,
-        on_error: Callable[[Picture, UserError], object] | None,
-    ) -> Iterator[Segmentation]:
-        """Reads pictures, and segments successive pictures of the same size together."""
-        batch: list[tuple[str | None, NDArray[np.uint8]]] = []
-        for image in images:
-            try:
-                large = self._open_large(image, whole)
-                if large is not None:
-                    yield from segment(batch) if batch else ()
-                    batch = []
-                    result = segment_large(large)
-                else:
-                    pixels = to_pixels(image, self.image_format, self.cfg.INPUT.MAX_PIXELS)
-            except UserError as error:
-                if on_error is None:
-                    raise
-                on_error(image, error)
-                continue
-            if large is not None:
-                yield result
-                continue
-            if batch and (len(batch) == self.batch_size or batch[0][1].shape != pixels.shape):
-                yield from segment(batch)
-                batch = []
-            source = os.fspath(image) if isinstance(image, str | os.PathLike) else None
-            batch.append((source, pixels))
-            # a full batch does not wait for the next picture, which may come late from a camera
-            if len(batch) == self.batch_size:
-                yield from segment(batch)
-                batch = []
-        if batch:
-            yield from segment(batch)
-
-    def _segment(
-        self,
-        batch: Sequence[tuple[str | None, NDArray[np.uint8]]],
-        *,
-        smoothing: Smoothing | None,
-        extra: Mapping[str, Any],
-        scores: bool,
-        classes: Classes,
-    ) -> Iterator[Segmentation]:
-        """Segments a batch of pictures of one size, given by their sources and pixels."""
-        inputs = [{**self._mapper.from_array(pixels), **extra} for _, pixels in batch]
-        self._warn_of_size(*inputs[0]["image"].shape[1:])
-        kept: list[Tensor] = []
-        with torch.inference_mode():
-            if smoothing is None and not scores:
-                maps = in_parts(self._segmenter.predict_labels, inputs, self._device)
-            else:
-                outputs = in_parts(self._segmenter, inputs, self._device)
-                kept = [output["sem_seg"] for output in outputs]
-                if smoothing is None:
-                    maps = [best_labels(maps_of_classes) for maps_of_classes in kept]
-                else:
-                    frames = zip(batch, kept, strict=True)
-                    maps = [best_labels(smoothing(pixels, seen)) for (_, pixels), seen in frames]
-        for index, ((source, pixels), labels) in enumerate(zip(batch, maps, strict=True)):
-            score: Callable[[Segmentation], NDArray[np.float32]]
-            score = SecondRun(self._scores, pixels, extra)
-            if scores:
-                score = KeptScores(kept[index].float().cpu().numpy())
-            yield Segmentation(
-                shown(pixels),
-                labels.cpu().numpy(),
-                classes.names,
-                classes.colors,
-                source,
-                score,
-                self.server_ids,
-                self.drawing,
-            )
-
-    def _segment_large(
-        self,
-        file: PictureFile,
-        *,
-        extra: Mapping[str, Any],
-        classes: Classes,
-        on_window: OnWindow,
-    ) -> Segmentation:
-        """Segments a picture that is read window by window."""
-        segmenter = cast(ClipMaskWithViews, self._segmenter)
-        stored = segment_file(segmenter, file, self._mapper, extra, on_window)
-        return LargeSegmentation(
-            cast(NDArray[np.uint8], ShownFile(file)),
-            stored.mapped(),
-            classes.names,
-            classes.colors,
-            os.fspath(file.path),
-            NoScores(file),
-            self.server_ids,
-            self.drawing,
-            _stored=stored,
-        )
-
-    @property
-    def _device(self) -> str:
-        """The type of the model's device; empty for an exported network."""
-        return self.model.device.type if isinstance(self.model, ClipMask) else ""
-
-    def _warn_of_size(self, height: int, width: int) -> None:
-        """Logs a warning for the first large picture that is segmented as a whole."""
-        windowed = (
-            isinstance(self._segmenter, ClipMaskWithViews)
-            and self._segmenter.views.window is not None
-        )
-        if windowed or self._warned_of_size or height * width <= LARGE:
-            return
-        self._warned_of_size = True
-        logger.warning(
-            "pictures of %dx%d pixels (width x height) are segmented as a whole, which takes time"
-            " and memory; to avoid that, use --sliding-window (TEST.SLIDING_WINDOW.ENABLED True),"
-            " or set INPUT.MIN_SIZE_TEST, such as 1024, to make them smaller",
-            width,
-            height,
-        )
-
-    def _scores(self, image: NDArray[np.uint8], extra: Mapping[str, Any]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            outputs: Any = self._segmenter([{**self._mapper.from_array(image), **extra}])
-        return outputs[0]["sem_seg"].float().cpu().numpy()
+    def _read(self, image: Picture, needs_whole: str) -> ReadPicture | PictureFile:
+        large = self._open_large(image, needs_whole)
+        if large is not None:
+            return large
+        source = os.fspath(image) if isinstance(image, str | os.PathLike) else None
+        return ReadPicture(source, to_pixels(image, self.image_format, self.cfg.INPUT.MAX_PIXELS))

@@ -86,7 +86,7 @@ def test_panels_change_nothing_but_the_memory(
     assert seen[-1][0] == seen[-1][1] > len(seen) / 2
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     inputs = {"image": np.empty((3, 150, 900))}
-    panels = predictor._segmenter.views.panels(inputs, 5)  # type: ignore[union-attr]
+    panels = predictor._segmenter.model.views.panels(inputs, 5)  # type: ignore[union-attr]
     assert len(panels) > 1
     assert max(right - left for left, right in panels) <= 4 * 96
 

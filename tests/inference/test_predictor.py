@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import pickle
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,8 @@ from clipmask.errors import UserError
 from clipmask.inference import Predictor, Segmentation
 from clipmask.visualizer import palette
 from tests.checkpoints import COLORS, pixels, write_checkpoint, write_picture
-from tests.closeness import assert_best, assert_same
+from tests.closeness import assert_best
 from tests.conftest import NAMES
-
-
-@pytest.fixture
-def predictor(checkpoint: Path) -> Predictor:
-    return Predictor.from_checkpoint(checkpoint)
 
 
 def test_one_picture_gives_one_result_and_several_a_list(
@@ -50,74 +44,6 @@ def test_one_picture_gives_one_result_and_several_a_list(
 def test_what_is_no_picture_at_all(predictor: Predictor, wrong: Any, kind: str) -> None:
     with pytest.raises(UserError, match=f"not a picture: {kind}"):
         predictor(wrong)
-
-
-def test_batches_change_nothing(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [
-        pixels(*size, seed)
-        for seed, size in enumerate([(40, 56)] * 5 + [(33, 71)] * 2 + [(40, 56)])
-    ]
-    alone = [predictor(image) for image in images]
-    sizes: list[int] = []
-    predict = predictor.model.predict_labels
-    monkeypatch.setattr(
-        predictor.model, "predict_labels", lambda batch: sizes.append(len(batch)) or predict(batch)
-    )
-    predictor.batch_size = 3
-    monkeypatch.setattr("clipmask.inference.batches.CPU_PIXELS", 2**40)
-    together = predictor(images)
-    assert sizes == [3, 2, 2, 1]
-    for one, other in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one.image, other.image)
-        assert_best(other.labels, one.scores())
-
-
-def test_a_stream_holds_no_more_than_a_batch(predictor: Predictor) -> None:
-    taken: list[int] = []
-
-    def endless() -> Iterator[np.ndarray]:
-        while True:
-            taken.append(len(taken))
-            yield pixels()
-
-    predictor.batch_size = 2
-    results = predictor.stream(endless())
-    next(results)
-    assert len(taken) == 2
-    next(results)
-    next(results)
-    assert len(taken) == 4
-
-
-def test_a_broken_file_is_an_error_or_left_out(predictor: Predictor, tmp_path: Path) -> None:
-    good, bad = write_picture(tmp_path / "a.png"), tmp_path / "b.png"
-    bad.write_bytes(good.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"b\.png"):
-        predictor([good, bad])
-    told: list[object] = []
-    results = list(
-        predictor.stream([bad, good, bad], lambda image, error: told.append((image, str(error))))
-    )
-    assert [result.source for result in results] == [str(good)]
-    assert len(told) == 2
-    assert all(image == bad and "b.png" in message for image, message in told)
-
-
-def test_scores_agree_with_labels(predictor: Predictor) -> None:
-    result = predictor(pixels())
-    scores = result.scores()
-    assert (scores.shape, scores.dtype) == ((len(NAMES), 40, 56), np.float32)
-    assert_best(result.labels, scores)
-    predictor.set_vocabulary(NAMES[:2])  # a result keeps its own classes
-    assert_same(result.scores(), scores)
-
-
-def test_pictures_are_given_to_the_model_as_the_config_says(checkpoint: Path) -> None:
-    """A BGR model sees the reversed channels: of a reversed picture, the same numbers."""
-    opts = ["INPUT.FORMAT", "BGR"]
-    swapped = Predictor.from_checkpoint(checkpoint, opts=opts)(pixels()[..., ::-1])
-    plain = Predictor.from_checkpoint(checkpoint)(pixels())
-    assert_best(swapped.labels, plain.scores())
 
 
 def test_a_vocabulary_changes_names_labels_and_colors(
@@ -151,17 +77,6 @@ def test_colors_that_are_set_stay_with_their_classes(predictor: Predictor) -> No
             predictor.set_colors({"sky": wrong})  # type: ignore[dict-item]
 
 
-def test_scores_that_are_kept_need_no_second_run(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = predictor(pixels())
-    kept = next(predictor.stream([pixels()], scores=True))
-    expected = plain.scores()
-    assert_best(kept.labels, expected)
-    monkeypatch.setattr(predictor.model, "forward", None)
-    assert_same(kept.scores(), expected)
-
-
 def test_the_text_of_a_picture(checkpoint: Path, tmp_path: Path, small_cfg: CfgNode) -> None:
     """It reaches the model and the scores; a model that takes none says so."""
     with pytest.raises(UserError, match=r"MODEL\.CLIP\.TEXT vocabulary"):
@@ -178,38 +93,6 @@ def test_the_text_of_a_picture(checkpoint: Path, tmp_path: Path, small_cfg: CfgN
     for result in batch:
         np.testing.assert_allclose(result.scores(), one, atol=1e-5)
         assert_best(result.labels, result.scores())
-
-
-def test_a_large_picture_that_is_seen_whole_is_worth_one_warning(
-    checkpoint: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clipmask.inference.predictor.LARGE", 50 * 60)
-    size = ["INPUT.MIN_SIZE_TEST", "0"]
-    whole = Predictor.from_checkpoint(checkpoint, opts=size)
-    whole([pixels(50, 60)] * 2)
-    assert not caplog.records
-    whole([pixels(50, 61), pixels(60, 60), pixels(50, 61)])
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    for words in ("61x50 pixels", "--sliding-window", "INPUT.MIN_SIZE_TEST"):
-        assert words in caplog.text
-    caplog.clear()
-    windows = ["TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.SIZE", "[32, 32]"]
-    for opts in (["INPUT.MIN_SIZE_TEST", "40"], [*size, *windows]):
-        Predictor.from_checkpoint(checkpoint, opts=opts)(pixels(80, 90))
-    assert not caplog.records
-
-
-def test_views_of_the_config_reach_labels_and_scores(checkpoint: Path) -> None:
-    opts = ["INPUT.MIN_SIZE_TEST", "0", "TEST.AUG.SCALES", "[1.0]", "TEST.AUG.ENABLED"]
-    plain, flipping = (
-        Predictor.from_checkpoint(checkpoint, opts=[*opts, value]) for value in ("False", "True")
-    )
-    straight, mirrored = flipping([pixels(), pixels()[:, ::-1].copy()])
-    np.testing.assert_allclose(
-        straight.scores(), mirrored.scores()[..., ::-1], rtol=1e-5, atol=1e-6
-    )
-    assert_best(straight.labels, straight.scores())
-    assert np.abs(plain(pixels()).scores() - straight.scores()).max() > 1e-3
 
 
 def test_a_model_in_training_is_put_into_evaluation(

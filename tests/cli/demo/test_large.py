@@ -65,7 +65,7 @@ def test_a_named_file_is_checked_before_the_work(
 ) -> None:
     assert main([*command, "in/large.png", "--output", "a.jpg", *LARGE]) == 0
     assert Image.open("a.jpg").width >= 220
-    monkeypatch.setattr("clipmask.inference.predictor.segment_file", lambda *_: 1 / 0)
+    monkeypatch.setattr("clipmask.inference.segmenter.segment_file", lambda *_: 1 / 0)
     assert main([*command, "in/large.png", "--output", "a.webp", *LARGE]) == 2
     assert ".tif, .png or .jpg" in capsys.readouterr().err
 
