@@ -115,16 +115,26 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def scenes(common: Path) -> Path:
-    """The folder of toy_street, drawn once for all processes of a test run."""
+def quick_start(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout's look-alike after the README's quick start, shortened and without its
+    installation, which runs once for all processes of a test run; ``printed.txt`` is what it
+    printed. For reading only: whoever writes takes a copy.
+    """
     from filelock import FileLock
 
-    from clipmask.data.toy.dataset import load_toy_street
+    from tests.pages import run_quick_start
 
-    with FileLock(common / "scenes.lock"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPMASK_DATASETS", str(common))
-        load_toy_street("train")
-    return common / "toy_street"
+    done = common / "quick_start"
+    with FileLock(common / "quick_start.lock"):
+        if not done.exists():
+            run_quick_start(tmp_path_factory.mktemp("checkout")).rename(done)
+    return done
+
+
+@pytest.fixture(scope="session")
+def scenes(quick_start: Path) -> Path:
+    """The folder of toy_street, as the quick start has drawn it."""
+    return quick_start / "datasets" / "toy_street"
 
 
 @pytest.fixture

@@ -73,6 +73,19 @@ def checkout(folder: Path, scenes: Path | None = None) -> Path:
     return folder
 
 
+def quick_start_command() -> list[str]:
+    """Returns the first training that the README names."""
+    line = next(line for line in commands(ROOT / "README.md") if "pip install -e . &&" in line)
+    return shlex.split(line.split("&&")[1])
+
+
+def run_quick_start(folder: Path) -> Path:
+    """Runs the README's first training, shortened, in a new checkout; returns ``folder``."""
+    printed = run([*quick_start_command(), *SHORT], checkout(folder))
+    (folder / "printed.txt").write_text(printed)
+    return folder
+
+
 def run(command: list[str], folder: Path, implementation: str = "builtin") -> str:
     """Runs a command in ``folder`` as a reader would, and returns what it printed.
 
@@ -84,6 +97,7 @@ def run(command: list[str], folder: Path, implementation: str = "builtin") -> st
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_DATASETS")}
     places = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment |= {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "CLIPMASK_D2": implementation}
-    status, printed = run_forked(command, folder, environment, PATIENCE)
-    assert status == 0, f"{shlex.join(command)}\n{printed}"
+    result = run_forked(command, folder, environment, PATIENCE)
+    printed = result.stdout + result.stderr
+    assert result.returncode == 0, f"{shlex.join(command)}\n{printed}"
     return printed

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-import sys
 
 from clipmask.builtin.unread_keys import UNREAD
 from clipmask.config import leaf_keys, own_cfg
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
+from tests.forked import run_forked
 
 PAGE = ROOT / "docs" / "configuration.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    command = [sys.executable, "-m", "clipmask_tools.write_config_reference", "--check"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["python", "-m", "clipmask_tools.write_config_reference", "--check"]
+    result = run_forked(command, ROOT, os.environ, PATIENCE)
     assert result.returncode == 0, result.stderr
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from clipmask import get_cfg
 from clipmask.config import leaf_keys
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 from tests.contract import INSTALLED, needs_detectron2
+from tests.forked import run_forked
 
 SHOW = "import clipmask.d2 as d2; print(d2.IMPLEMENTATION, d2.DatasetCatalog.__class__.__module__)"
 
@@ -26,9 +26,7 @@ def run(code: str, path: Path | None = None, **variables: str) -> subprocess.Com
         *filter(None, [os.environ.get("PYTHONPATH")]),
     ]
     environment |= {"PYTHONPATH": os.pathsep.join(folders), **variables}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    return run_forked(["python", "-c", code], ROOT, environment, PATIENCE)
 
 
 def fake(folder: Path, text: str) -> Path:

@@ -37,7 +37,7 @@ def test_the_page_names_every_option_of_both_commands() -> None:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A checkout in which the toy config was trained, with weights of a ResNet-50 as Detectron2
     publishes them.
     """
@@ -45,6 +45,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
     from detectron2.config import get_cfg
     from detectron2.modeling import build_backbone
 
+    # not before the module is skipped: it takes most of a minute to draw
+    scenes = request.getfixturevalue("scenes")
     folder = checkout(tmp_path_factory.mktemp("checkout"), scenes)
     run(
         ["python", "train_net.py", "--config-file", "configs/toy.yaml", *SHORT],

@@ -16,7 +16,7 @@ from PIL import Image
 from clipmask.data.toy.dataset import COLORS
 from clipmask.weights.names import OWN_MODEL, shipped_model
 from tests.conftest import ROOT
-from tests.pages import SHORT, blocks, checkout, commands, run
+from tests.pages import SHORT, blocks, commands, quick_start_command, run
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +27,14 @@ OFFLINE = SHORT[9:]
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory, quick_start: Path) -> Path:
     """A checkout with a trained toy model, a picture, a film, and 20 pictures whose label maps are
     in colours.
     """
-    folder = checkout(tmp_path_factory.mktemp("checkout"), scenes)
-    command = next(command for command in commands(START) if "configs/toy.yaml" in command)
-    run([*shlex.split(command), *SHORT], folder)
+    [command] = (command for command in commands(START) if "configs/toy.yaml" in command)
+    assert shlex.split(command) == quick_start_command(), "which is run for this page too"
+    place = tmp_path_factory.mktemp("own") / "checkout"
+    folder = shutil.copytree(quick_start, place, symlinks=True)
     toy = folder / "datasets" / "toy_street"
     (folder / "street.jpg").write_bytes((toy / "val" / "0000.png").read_bytes())
     table = np.zeros((256, 3), np.uint8)

@@ -18,25 +18,30 @@ import torch
 
 from clipmask import env
 from clipmask.data.datasets import FOLDERS
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 from tests.contract import needs_detectron2
+from tests.forked import run_forked
 from tests.test_d2 import fake
 
 BROKEN = "raise ImportError('numpy.core.multiarray failed to import')"
 
 
-def told(*places: Path, **variables: str) -> str:
-    """What the command prints, with ``places`` before everything else that can be imported."""
+def told(*places: Path, anew: bool = False, **variables: str) -> str:
+    """What the command prints, with ``places`` before everything else that can be imported.
+
+    Args:
+        anew: in a new interpreter, for what a library reads when it is imported.
+    """
     paths = [*map(str, places), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {key: value for key, value in os.environ.items() if key != "CLIPMASK_D2"}
     environment |= {"PYTHONPATH": os.pathsep.join(paths), **variables}
-    result = subprocess.run(
-        [sys.executable, "-m", "clipmask.env"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "clipmask.env"]
+    if anew:
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+    else:
+        result = run_forked(command, ROOT, environment, PATIENCE)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     return result.stdout
@@ -109,7 +114,7 @@ def test_a_torch_that_does_not_load_is_reported(kind: str, tmp_path: Path) -> No
     (tmp_path / "torch" / "__init__.py").write_text(
         f"raise {kind}('libtorch.so:\\n cannot open shared object file')"
     )
-    values = lines(told(tmp_path, CLIPMASK_D2="builtin"))
+    values = lines(told(tmp_path, anew=True, CLIPMASK_D2="builtin"))
     assert values["can't be used"] == f"{kind}: libtorch.so: cannot open shared object file"
     assert values["failed"] == values["can't be used"]
     assert (
@@ -226,10 +231,11 @@ def test_the_hub_is_where_its_library_says(tmp_path: Path) -> None:
     (hub / "models--timm--resnet").mkdir(parents=True)
     assert (
         "/elsewhere (1 entry, 0.0 MiB)"
-        in lines(told(HF_HUB_CACHE=str(hub)))["hub (timm, open_clip)"]
+        in lines(told(anew=True, HF_HUB_CACHE=str(hub)))["hub (timm, open_clip)"]
     )
     values = lines(
         told(
+            anew=True,
             HF_HUB_CACHE="",
             HUGGINGFACE_HUB_CACHE="",
             HF_HOME=str(tmp_path),
@@ -268,7 +274,7 @@ def test_own_variables_are_those_that_are_read() -> None:
 def test_paths_that_a_terminal_can_not_show() -> None:
     assert (
         "~"
-        not in lines(told(CLIPMASK_CACHE="/caché/\udcff", PYTHONIOENCODING="ascii"))[
+        not in lines(told(anew=True, CLIPMASK_CACHE="/caché/\udcff", PYTHONIOENCODING="ascii"))[
             "text embeddings"
         ]
     )

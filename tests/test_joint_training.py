@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import functools
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from clipmask.engine.train import train
 from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint, trained_vocabularies
 from tests.conftest import PATIENCE, ROOT
+from tests.forked import Forked, ranks
 
 pytestmark = pytest.mark.slow
 
@@ -268,13 +268,12 @@ def test_two_processes_train_what_one_trains(cfg: CfgNode, tmp_path: Path) -> No
     losses = {}
     for processes in (1, 2):
         output = tmp_path / f"of_{processes}"
-        command = [sys.executable, ROOT / "train_net.py", "--config-file", tmp_path / "joint.yaml"]
-        command += ["--register", tmp_path / "sets.py", "--num-gpus", processes]
-        command += ["OUTPUT_DIR", output]
-        done = subprocess.run(
-            [str(word) for word in command], capture_output=True, text=True, timeout=PATIENCE
-        )
-        assert done.returncode == 0, done.stderr
+        command = ["python", ROOT / "train_net.py", "--config-file", tmp_path / "joint.yaml"]
+        command += ["--register", tmp_path / "sets.py", "OUTPUT_DIR", output]
+        started = [Forked(command, tmp_path, {**os.environ, **rank}) for rank in ranks(processes)]
+        for process in started:
+            told = process.communicate(PATIENCE)
+            assert process.returncode == 0, told
         lines = map(json.loads, (output / "metrics.json").read_text().splitlines())
         losses[processes] = [line["total_loss"] for line in lines if "total_loss" in line]
     assert losses[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.pages import SHORT, blocks, checkout, commands, run
+from tests.pages import SHORT, blocks, commands, run
 from tests.terms import terms
 
 pytestmark = pytest.mark.slow
@@ -20,21 +20,10 @@ COMMANDS = commands(README)
 
 
 @pytest.fixture(scope="module")
-def workspace(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout's look-alike after the quick start without its installation, shortened, which runs
-    once for all processes; ``printed.txt`` is what it printed.
-    """
-    from filelock import FileLock
-
-    done = common / "quick_start"
-    with FileLock(common / "quick_start.lock"):
-        if not done.exists():
-            folder = checkout(tmp_path_factory.mktemp("checkout"))
-            command = next(c for c in COMMANDS if c.startswith("pip install -e . &&"))
-            printed = run(shlex.split(command.split("&&")[1]) + SHORT, folder)
-            (folder / "printed.txt").write_text(printed)
-            folder.rename(done)
-    return shutil.copytree(done, tmp_path_factory.mktemp("own") / "checkout", symlinks=True)
+def workspace(quick_start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout after the quick start, for this module alone."""
+    place = tmp_path_factory.mktemp("own") / "checkout"
+    return shutil.copytree(quick_start, place, symlinks=True)
 
 
 def test_the_test_command_is_the_one_of_ci() -> None:

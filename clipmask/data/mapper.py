@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor
 from clipmask.data.image_format import PLAIN
 from clipmask.data.label_format import LabelFormat
 from clipmask.data.reading import MAX_PIXELS, check_format, read_image, read_labels
-from clipmask.data.transforms import ScaledCrop, ShorterSide, TrainTransform, resize_shortest_edge
+from clipmask.data.resizing import resize_shortest_edge
 from clipmask.errors import UserError
+
+if TYPE_CHECKING:
+    from clipmask.data.transforms import ShorterSide, TrainTransform
 
 
 class TrainMapper:
@@ -54,6 +57,9 @@ class TrainMapper:
         Raises:
             UserError: a value is out of range; the message names its key.
         """
+        # which imports torchvision; see data/resizing.py
+        from clipmask.data.transforms import ScaledCrop, TrainTransform
+
         crop = None
         if cfg.INPUT.CROP.ENABLED:
             crop = ScaledCrop(
@@ -186,6 +192,8 @@ class TestMapper:
 
 def _shorter_side(cfg: CfgNode) -> ShorterSide | None:
     """Returns the sizes of INPUT.MIN_SIZE_TRAIN; None if INPUT.SCALE_RANGE is used instead."""
+    from clipmask.data.transforms import ShorterSide
+
     sizes = tuple(cfg.INPUT.MIN_SIZE_TRAIN)
     if sizes == (0,):
         return None

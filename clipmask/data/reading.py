@@ -245,16 +245,17 @@ def _raw_ids(image: Image.Image, path: str | os.PathLike[str], format: LabelForm
 
 
 def _whole_numbers(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Returns integers unchanged and floats as int32; refuses numbers with fractions."""
+    """Returns integers unchanged and floats as int32; refuses NaN and numbers with fractions."""
     if values.dtype.kind != "f":
         return values
     finite = np.isfinite(values)
     whole = np.where(finite, values, 0).astype(np.int32)
-    wrong = ~finite | (whole != values)
-    if wrong.any():
+    wrong = values[~finite | (whole != values)]
+    if wrong.size:
+        first = "NaN" if np.isnan(wrong).any() else f"{float(wrong[0]):g}"
         raise UserError(
-            f"label map {path}: holds numbers with fractions, such as"
-            f" {float(values[wrong][0]):g}, where one class id per pixel is expected"
+            f"label map {path}: holds numbers that are not whole, such as {first} ({wrong.size}"
+            " pixels), where each pixel needs the id of a class or of void"
         )
     return whole
 

@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from clipmask.data.band_jitter import ColorOrBandJitter
 from clipmask.data.hue import HueJitter
 from clipmask.data.lighting import LightingJitter
+from clipmask.data.resizing import test_scale
 from clipmask.errors import UserError
 
 CROP_DRAWS = 10  # the number of attempts to find a crop below SINGLE_CATEGORY_MAX_AREA
@@ -348,31 +349,3 @@ def _photometric_distortion() -> v2.Transform:
         HueJitter(0.05),
     )
     return v2.RandomOrder([v2.RandomApply([change], p=0.5) for change in changes])
-
-
-def test_scale(size: Sequence[int], min_size: int, max_size: int) -> float:
-    """Returns the scale factor of ``resize_shortest_edge`` for a picture of (height, width)."""
-    return min(min_size / min(size), max_size / max(size)) if min_size else 1.0
-
-
-def resize_shortest_edge(image: Tensor, min_size: int, max_size: int) -> Tensor:
-    """Resizes a test picture to a shorter side of ``min_size`` pixels.
-
-    If the longer side would then exceed ``max_size`` pixels, it becomes ``max_size`` instead.
-
-    Args:
-        image: uint8 (3, H, W).
-        min_size: INPUT.MIN_SIZE_TEST; 0: the picture is not resized.
-        max_size: INPUT.MAX_SIZE_TEST.
-
-    Returns:
-        uint8 (3, h, w).
-    """
-    if min_size == 0:
-        return image
-    height, width = image.shape[-2:]
-    scale = test_scale((height, width), min_size, max_size)
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    return v2.functional.resize_image(
-        image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
-    )

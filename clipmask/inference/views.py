@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
+from clipmask.data.resizing import resize
 from clipmask.errors import UserError
 from clipmask.inference.blending import LabelBlock, augmented_labels, augmented_scores, label_blocks
 from clipmask.inference.windows import Span, spans
@@ -258,9 +258,7 @@ def _resized(image: Tensor, scale: float) -> Tensor:
     size = [_scaled(length, scale) for length in image.shape[1:]]
     if size == list(image.shape[1:]):
         return image
-    return v2.functional.resize_image(
-        image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
-    )
+    return resize(image, size)
 
 
 def _overlap(span: Span, panel: tuple[int, int]) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ _HUB_LICENSES = (
 )
 _CHUNK = 1 << 20  # bytes that are read together
 _NO_WAY = (502, 503, 504)  # what a gateway answers that does not reach the hub
+_SWITCH = threading.RLock()  # one body may contain another
 
 
 class HubUnreachable(ConnectionError):
@@ -47,26 +49,30 @@ def short_wait() -> Iterator[None]:
     minute without a network, and minutes where a firewall swallows the packets. Here a run waits
     ``HF_HUB_ETAG_TIMEOUT`` seconds at the most, 10 unless the environment says otherwise.
 
+    The library has one switch for the whole process. So the bodies of several threads run one after
+    the other, and none switches the library for another one.
+
     Raises:
         HubUnreachable: in place of what the body raises for a file that the cache lacks.
     """
     from huggingface_hub import constants
 
-    fault = None if constants.HF_HUB_OFFLINE else _unreachable()
-    if fault is None:
-        yield
-        return
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    except Exception as error:  # every library wraps it in an exception of its own
-        if _for_want_of_a_file(error):
-            raise HubUnreachable(
-                f"the hub can't be reached, and the cache has no copy ({fault})"
-            ) from error
-        raise
-    finally:
-        constants.HF_HUB_OFFLINE = False
+    with _SWITCH:
+        fault = None if constants.HF_HUB_OFFLINE else _unreachable()
+        if fault is None:
+            yield
+            return
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        except Exception as error:  # every library wraps it in an exception of its own
+            if _for_want_of_a_file(error):
+                raise HubUnreachable(
+                    f"the hub can't be reached, and the cache has no copy ({fault})"
+                ) from error
+            raise
+        finally:
+            constants.HF_HUB_OFFLINE = False
 
 
 def _unreachable() -> str | None:

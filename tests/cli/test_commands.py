@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
+from tests.forked import run_forked
 from tests.test_d2 import fake
 
 _setup = configparser.ConfigParser()
@@ -49,14 +50,8 @@ def start(words: list[str], *places: Path, **variables: str) -> subprocess.Compl
     paths = os.pathsep.join(
         [*map(str, places), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=ROOT,
-        env={**environment, "PYTHONPATH": paths, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment |= {"PYTHONPATH": paths, **variables}
+    return run_forked(["python", *words], ROOT, environment, PATIENCE)
 
 
 @pytest.mark.parametrize("words", STARTS, ids=" ".join)

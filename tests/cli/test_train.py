@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.names import OWN_MODEL
 from tests.conftest import PATIENCE, ROOT
 from tests.data.described import write_described, write_yaml
+from tests.forked import Forked, ranks, run_forked
 
 TINY = ROOT / "tests" / "engine"
 # Registered, it keeps a run from its end: a kill comes in time, however slow this machine is and
@@ -33,7 +34,7 @@ original = module.training_step
 
 
 def step(state, *others):
-    while state.iteration + 1 == 59:
+    while state.iteration + 1 == 29:
         time.sleep(1)
     return original(state, *others)
 
@@ -54,7 +55,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cfg = tiny.tiny_cfg('run')\n"
         f"pathlib.Path({str(folder / 'tiny.yaml')!r}).write_text(cfg.dump())\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, env=_environment())
+    made = run_forked(["python", "-c", script], folder, _environment(), PATIENCE)
+    assert made.returncode == 0, made.stderr
     return folder
 
 
@@ -68,29 +70,26 @@ def _environment() -> dict[str, str]:
 
 
 def _start(
-    folder: Path, tiny_run: Path, *words: object, start_new_session: bool = False
-) -> subprocess.Popen[str]:
+    folder: Path,
+    tiny_run: Path,
+    *words: object,
+    new_session: bool = False,
+    rank: Mapping[str, str] | None = None,
+) -> Forked:
+    """Starts a training in a folder.
+
+    Args:
+        new_session: whether it leads a process group of its own.
+        rank: what torchrun adds to the environment of one of its processes.
+    """
     folder.mkdir(exist_ok=True)
-    command = [
-        sys.executable,
-        str(ROOT / "train_net.py"),
-        "--config-file",
-        str(tiny_run / "tiny.yaml"),
-    ]
-    command += ["--register", str(tiny_run / "my_data.py"), *map(str, words)]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=_environment(),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=start_new_session,
-    )
+    command = ["python", ROOT / "train_net.py", "--config-file", tiny_run / "tiny.yaml"]
+    command += ["--register", tiny_run / "my_data.py", *words]
+    return Forked(command, folder, {**_environment(), **(rank or {})}, new_session)
 
 
-def _finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=PATIENCE)
+def _finish(process: Forked) -> str:
+    out, err = process.communicate(PATIENCE)
     assert process.returncode == 0, out + err
     return out
 
@@ -196,24 +195,8 @@ def test_coloured_labels_train_from_the_model_that_comes_along(
     ]  # fmt: skip
 
     def run(*words: str) -> str:
-        command = [
-            sys.executable,
-            str(ROOT / "train_net.py"),
-            "--dataset",
-            str(described),
-            *small,
-            *words,
-        ]
-        return _finish(
-            subprocess.Popen(
-                command,
-                cwd=folder,
-                env=_environment(),
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-        )
+        command = ["python", ROOT / "train_net.py", "--dataset", described, *small, *words]
+        return _finish(Forked(command, folder, _environment()))
 
     first = run("SOLVER.MAX_ITER", "3", "--num-gpus", "2")
     assert "training ClipMask on fields_train, 2 process(es)" in first
@@ -385,21 +368,21 @@ def test_killed_at_any_moment_and_resumed_ends_in_the_same_file(
 ) -> None:
     opts: Sequence[object] = [
         "SOLVER.MAX_ITER",
-        60,
+        30,
         "SOLVER.CHECKPOINT_PERIOD",
         1,
         "TEST.EVAL_PERIOD",
-        20,
+        10,
     ]
     whole = _start(tmp_path / "whole", tiny_run, *opts)
     killed = _start(tmp_path / "killed", tiny_run, "--register", tiny_run / "endless.py", *opts)
     deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "killed" / "run" / "last_checkpoint").exists():
-        assert killed.poll() is None, killed.communicate()
+        assert killed.poll() is None, killed.communicate(PATIENCE)
         assert time.monotonic() < deadline
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed.communicate(PATIENCE)
     assert not (tmp_path / "killed" / "run" / "model_final.pth").exists()
     again = _start(tmp_path / "killed", tiny_run, *opts, "--resume")
     _finish(whole)
@@ -428,13 +411,13 @@ def test_a_signal_stops_both_processes_after_the_same_step(
         "--num-gpus",
         2,
     ]
-    process = _start(tmp_path / "signal", tiny_run, *opts, start_new_session=True)
+    process = _start(tmp_path / "signal", tiny_run, *opts, new_session=True)
     run = tmp_path / "signal" / "run"
     while not (run / "metrics.json").exists():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(PATIENCE)
         time.sleep(0.01)
     (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(PATIENCE)
     assert process.returncode == TRY_AGAIN, out + err
     assert "Traceback" not in err
     assert out.count("stopped by SIGTERM after step") == 1
@@ -450,9 +433,9 @@ def test_a_signal_stops_both_processes_after_the_same_step(
 def test_two_processes_are_one(tmp_path: Path, tiny_run: Path, strategy: str) -> None:
     opts: Sequence[object] = ["SOLVER.MAX_IMS_PER_DEVICE", 1, "SOLVER.BASE_LR", 0.001]
     opts = [*opts, "SOLVER.STRATEGY", strategy, "VIS_PERIOD", 3]
-    two = _start(tmp_path / "two", tiny_run, *opts, "--num-gpus", 2)
+    pair = [_start(tmp_path / "two", tiny_run, *opts, rank=rank) for rank in ranks(2)]
     one = _start(tmp_path / "one", tiny_run, *opts)
-    outputs = [_finish(one), _finish(two)]
+    outputs = [_finish(one), "".join(map(_finish, pair))]
     assert "2 process(es)" in outputs[1]
     assert outputs[1].count("mIoU") == outputs[0].count("mIoU")  # one process talks
     for name, value in _weights(tmp_path / "one").items():
@@ -479,7 +462,7 @@ def test_a_bad_file_is_one_line_whichever_process_reads_it(
     path.write_bytes(b"not a picture")
     try:
         process = _start(tmp_path / "bad", tiny_run, "DATALOADER.NUM_WORKERS", workers)
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(PATIENCE)
     finally:
         path.write_bytes(content)
     assert process.returncode == 2
@@ -491,7 +474,7 @@ def test_a_bad_file_is_one_line_whichever_process_reads_it(
 
 def test_an_error_in_one_of_two_processes_ends_both(tmp_path: Path, tiny_run: Path) -> None:
     process = _start(tmp_path / "odd", tiny_run, "MODEL.WEIGHTS", "none.pth", "--num-gpus", 2)
-    _, err = process.communicate(timeout=PATIENCE)
+    _, err = process.communicate(PATIENCE)
     assert process.returncode != 0
     assert "none.pth: no such file" in err
     assert "Traceback" not in err

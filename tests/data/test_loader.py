@@ -5,6 +5,7 @@ between.
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,8 @@ def test_a_fault_in_a_worker_is_still_a_user_error(cfg: CfgNode) -> None:
         cfg.DATALOADER.NUM_WORKERS = workers
         with pytest.raises(UserError, match=r"2\.png: "):
             contents(build_train_loader(cfg, seed=0))
+        # while pytest holds the error, whose traceback holds the loop over the loader
+        assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,14 @@ def test_floats_may_hold_ids_but_no_fractions(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", np.array([[0, 1], [2, 255]], np.float32))
     assert read_labels(path, LabelFormat(3)).tolist() == [[0, 1], [2, 255]]
     save(path, np.array([[0, 1.5]], np.float32))
-    with pytest.raises(UserError, match=r"a\.tif: holds numbers with fractions, such as 1\.5"):
+    with pytest.raises(UserError, match=r"a\.tif: holds numbers that are not whole, such as 1\.5"):
+        read_labels(path, LabelFormat(3))
+
+
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "inf")])
+def test_what_is_no_number_is_named(tmp_path: Path, value: float, word: str) -> None:
+    path = save(tmp_path / "a.tif", np.array([[0, value], [value, 1.5]], np.float32))
+    with pytest.raises(UserError, match=rf"a\.tif: holds numbers .* such as {word} \(3 pixels\)"):
         read_labels(path, LabelFormat(3))
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clipmask.data.transforms import ScaledCrop, ShorterSide, TrainTransform, resize_shortest_edge
+from clipmask.data.resizing import resize_shortest_edge
+from clipmask.data.transforms import ScaledCrop, ShorterSide, TrainTransform
 from clipmask.errors import UserError
 
 

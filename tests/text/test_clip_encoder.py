@@ -4,8 +4,7 @@ a text.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import torch.nn.functional as F
 
 from clipmask.errors import UserError
 from clipmask.text.clip_encoder import ClipTextEncoder, load_tower, token_width, uses_quick_gelu
-from tests.conftest import ROOT, write_clip
+from tests.conftest import PATIENCE, ROOT, write_clip
+from tests.forked import run_forked
 
 # As SigLIP's: every token sees every other, the last place is read, and no token stands before the
 # text.
@@ -142,7 +142,8 @@ def test_loading_sets_up_no_log(tiny_clip: Path) -> None:
         "from clipmask.text.clip_encoder import load_tower\n"
         f"load_tower('tiny-clip', {str(tiny_clip)!r})\nassert not logging.getLogger().handlers"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    result = run_forked(["python", "-c", code], ROOT, os.environ, PATIENCE)
+    assert result.returncode == 0, result.stderr
 
 
 def test_an_average_of_weights_spoils_no_mask(tiny_clip: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -25,6 +23,8 @@ from clipmask.weights.checkpoint import (
     save_checkpoint,
     write_atomically,
 )
+from tests.conftest import PATIENCE, ROOT
+from tests.forked import run_forked
 
 
 def _state(value: float = 1.0) -> dict:
@@ -109,9 +109,7 @@ def test_a_disk_that_fills_up_while_torch_writes_is_called_full(tmp_path: Path) 
         f" 20000))\nsave_checkpoint({str(tmp_path / 'model.pth')!r}, {{'model': {{'weight':"
         " torch.ones(100000)}})\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    result = run_forked(["python", "-c", code], ROOT, os.environ, PATIENCE)
     assert "UserError" in result.stderr
     assert "disk full" in result.stderr
     assert os.listdir(tmp_path) == []

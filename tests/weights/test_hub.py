@@ -5,6 +5,7 @@ paths likewise.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from safetensors.torch import save
 from clipmask import Predictor, UserError
 from clipmask.backbones.timm_backbone import TimmBackbone
 from clipmask.text.clip_encoder import load_tower
+from clipmask.weights import hub as hub_module
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.hub import FILE, download, model_card, push, short_wait
 from clipmask.weights.licenses import DATA, License
 from clipmask.weights.packed import pack
 from tests.checkpoints import pixels, write_checkpoint
+from tests.conftest import PATIENCE
 from tests.hub_server import Hub
 
 NAME = "hf-hub:somebody/streets"
@@ -150,6 +153,37 @@ def test_a_hub_that_can_not_be_reached_is_asked_once(
         download(NAME)
     assert streets.heads <= 3
     assert waits == []
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_threads_do_not_end_each_others_wait(streets: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's library has one switch for all of them."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(hub_module, "_unreachable", lambda: "no answer")
+    inside, leave, entered = threading.Event(), threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def first() -> None:
+        with short_wait():
+            inside.set()
+            leave.wait(PATIENCE)
+
+    def second() -> None:
+        with short_wait():
+            entered.set()
+            threads[0].join(PATIENCE)
+            seen.append(bool(constants.HF_HUB_OFFLINE))
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert inside.wait(PATIENCE)
+    threads[1].start()
+    assert not entered.wait(0.2)
+    leave.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert seen == [True]
     assert not constants.HF_HUB_OFFLINE
 
 

@@ -168,6 +168,11 @@ def _array(path: Path) -> NDArray[np.int64]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, IndexError) as error:
         raise UserError(f"array {path}: can't be read ({error})") from error
     values = np.squeeze(values)
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise UserError(
+            f"array {path}: holds NaN ({int(np.isnan(values).sum())} pixels), where one id per"
+            " pixel is expected; write 255 there, which is void"
+        )
     if values.ndim != 2 or not (values == values.astype(np.int64)).all():
         raise UserError(
             f"array {path}: has the shape {values.shape} and type {values.dtype}; a label map must"

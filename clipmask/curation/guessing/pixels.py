@@ -100,6 +100,8 @@ class LabelPixels:
         solid: for each colour, the number of pixels whose eight neighbours have the same colour; it
             is 0 for the colours of smoothed edges.
         transparent: the number of transparent pixels, which have no colour.
+        clear_ids: the ids and indices that a file marks as transparent.
+        with_nan: the number of files that hold NaN, which could not be read.
         borders: the number of black pixels that touch another colour.
         lossy: the number of files in a lossy format.
     """
@@ -112,6 +114,8 @@ class LabelPixels:
     id_colors: dict[int, set[RGB]] = field(default_factory=dict)
     solid: Counter[RGB] = field(default_factory=Counter)
     transparent: int = 0
+    clear_ids: set[int] = field(default_factory=set)
+    with_nan: int = 0
     borders: int = 0
 
     @property
@@ -157,6 +161,10 @@ class LabelPixels:
 
     def _add_ids(self, image: Image.Image) -> None:
         pixels = np.asarray(image)
+        if pixels.dtype.kind == "f" and np.isnan(pixels).any():
+            self.with_nan += 1
+            raise ValueError("NaN is no id")
+        self.clear_ids |= _marked_clear(image)
         values, counts = np.unique(pixels, return_counts=True)
         self.ids.update(
             {int(value): int(count) for value, count in zip(values, counts, strict=True)}
@@ -186,6 +194,14 @@ class LabelPixels:
             self.colors[color] += count
             self.solid[color] += solid.get(value, 0)
         self.borders += _touching((packed == 0) & ~clear)
+
+
+def _marked_clear(image: Image.Image) -> set[int]:
+    """Returns the values of a picture with one channel that its file marks as transparent."""
+    marked = image.info.get("transparency")
+    if isinstance(marked, bytes):  # the alpha of each entry of a palette
+        return {value for value, alpha in enumerate(marked) if alpha < 128}
+    return {marked} if isinstance(marked, int) else set()
 
 
 def _solid(pixels: NDArray[Any]) -> dict[Any, int]:

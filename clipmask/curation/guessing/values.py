@@ -75,7 +75,13 @@ def guess_values(pixels: LabelPixels, names: NameFile | None) -> Guess:
         UserError: none of the files could be read, or all pixels are void.
     """
     if not pixels.files:
-        raise UserError("none of the label maps could be read")
+        why = ""
+        if pixels.with_nan:
+            why = (
+                f": {pixels.with_nan} of them hold NaN, where one class id per pixel is expected;"
+                " write 255 there, which is void"
+            )
+        raise UserError(f"none of the label maps could be read{why}")
     modes = ", ".join(f"{count} of mode {mode}" for mode, count in pixels.modes.most_common())
     seen = f"{pixels.files} label maps were read: {modes}"
     one_channel = pixels.one_channel
@@ -120,6 +126,12 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     ignore, reason = _void_id(found, void_names)
     no_data = [value for value in _no_data(found) if value != ignore and value not in named]
     void = {ignore, *void_names, *no_data}
+    clear = [value for value in found if value in pixels.clear_ids - named.keys() - void]
+    if len(set(ids) - void) <= len(clear) + 1:
+        clear = []  # around a single class, they are its background
+    if clear:
+        reason += f"; the files mark {listed(clear, 20)} as transparent"
+    void.update(clear)
     classes = [value for value in ids if value not in void]
     colors = _palette_colors(pixels, classes)
     total = sum(pixels.ids.values())
@@ -128,7 +140,7 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         name = named.get(value) or f"class_{place}"
         color = colors[place] if colors else None
         guessed.append(GuessedClass(name, value, color, pixels.ids.get(value, 0) / total))
-    ignore_ids = (ignore, *(value for value in void_names if value != ignore), *no_data)
+    ignore_ids = (ignore, *(value for value in void_names if value != ignore), *no_data, *clear)
     reasons = {
         "encoding": why,
         "classes": f"ids found: {listed(found, 20)}{from_list}",

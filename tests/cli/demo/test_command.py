@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,9 @@ from clipmask.visualizer import Drawing, palette
 from clipmask.weights.checkpoint import load_checkpoint
 from clipmask.weights.names import OWN_MODEL, shipped_model
 from tests.checkpoints import COLORS, write_checkpoint, write_picture
-from tests.conftest import NAMES, ROOT
+from tests.conftest import NAMES, PATIENCE, ROOT
 from tests.data.described import write_yaml
+from tests.forked import run_forked
 
 
 @pytest.fixture
@@ -465,14 +465,14 @@ def test_pictures_need_no_opencv(weights: str, tmp_path: Path) -> None:
     )
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", code, "--weights", weights, *words]
+        command = ["python", "-c", code, "--weights", weights, *words]
         environment = {
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "CLIPMASK_D2": "builtin",
             "PATH": "",
         }
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
+        return run_forked(command, Path.cwd(), environment, PATIENCE)
 
     result = run("--input", "a.png")
     assert (result.returncode, _files("output/demo")) == (0, ["a_overlay.png"]), result.stderr

@@ -152,6 +152,9 @@ def test_arrays_that_are_no_label_maps_are_told(tmp_path: Path) -> None:
     np.save(tmp_path / "data/a.npy", np.zeros((3, *SIZE)))
     with pytest.raises(UserError, match=r"a\.npy: has the shape \(3, 30, 40\)"):
         convert(tmp_path / "data", None, tmp_path / "out", Options())
+    np.save(tmp_path / "data/a.npy", np.full(SIZE, np.nan))
+    with pytest.raises(UserError, match=r"a\.npy: holds NaN \(1200 pixels\)"):
+        convert(tmp_path / "data", None, tmp_path / "out", Options())
     np.save(tmp_path / "data/a.npy", np.zeros((4, 4), np.uint8))
     with pytest.raises(UserError, match=r"a\.npy: is 4x4 .* picture is 40x30"):
         convert(tmp_path / "data", None, tmp_path / "out", Options())

@@ -231,6 +231,43 @@ def test_transparent_pixels_are_void_or_what_is_around(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "clear", "names", "classes", "ignored"),
+    [
+        ((0, 1, 2), 0, None, [1, 2], (255, 0)),
+        ((0, 1, 2, 255), b"\xff\xff\x00", None, [0, 1], (255, 2)),
+        ((0, 1, 2), 5, None, [0, 1, 2], (255,)),  # which no pixel has
+        ((0, 1), 0, None, [0, 1], (255,)),  # the background of a single class
+        ((0, 1, 2), 0, "ground\nroad\nsky\n", [0, 1, 2], (255,)),  # a class, for it has a name
+    ],
+)
+def test_ids_that_a_file_marks_as_transparent_are_void(
+    tmp_path: Path,
+    values: tuple[int, ...],
+    clear: int | bytes,
+    names: str | None,
+    classes: list[int],
+    ignored: tuple[int, ...],
+) -> None:
+    image = _ids(*values)
+    # whole, because Pillow stores fewer bits per pixel with a short palette
+    image.putpalette([channel for color in COLORS for channel in color] * 64)
+    path = tmp_path / "a.png"
+    image.save(path, transparency=clear)
+    given = None if names is None else NameFile(tmp_path / "n.txt", read_names(names))
+    guess = guess_values(read_sample([path]), given)
+    assert [item.id for item in guess.classes] == classes
+    assert guess.ignore_ids == ignored
+    assert ("transparent" in guess.why["void"]) == (len(ignored) > 1)
+
+
+def test_files_with_nan_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([[0, np.nan], [1, 2]], np.float32)).save(path)
+    with pytest.raises(UserError, match="1 of them hold NaN"):
+        guess_values(read_sample([path]), None)
+
+
 def test_one_stray_file_does_not_decide_the_encoding(tmp_path: Path) -> None:
     guess = _guess(tmp_path, *[_ids(0, 1, 2)] * 12, colored())
     assert guess.encoding == "ids"
