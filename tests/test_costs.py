@@ -7,8 +7,7 @@ be written down too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from clipmask import build_model
 from clipmask.config import load_cfg
 from clipmask.modeling import ClipMask
+from tests.kept import saved_bytes
 from tests.pages import ROOT
 
 Inputs = list[dict[str, Any]]
@@ -53,25 +53,6 @@ def test_flops_of_a_prediction(toy: ClipMask, make_inputs: Callable[..., Inputs]
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         toy.predict_labels(inputs)
     assert within(counter.get_total_flops(), FLOPS)
-
-
-@contextmanager
-def saved_bytes() -> Iterator[list[int]]:
-    """Collects the bytes of all memory that is kept for the backward pass, each storage once,
-    weights left out.
-    """
-    seen: dict[int, Tensor] = {}
-    total = [0]
-
-    def pack(value: Tensor) -> Tensor:
-        place = value.untyped_storage().data_ptr()
-        if place not in seen and not value.is_leaf:
-            seen[place] = value.detach()  # held, so that no other storage comes to lie there
-            total[0] += value.untyped_storage().nbytes()
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        yield total
 
 
 def test_activations_kept_in_training(toy: ClipMask, make_inputs: Callable[..., Inputs]) -> None:

@@ -144,7 +144,18 @@ def assemble(
             Empty: there is no checkpoint.
         checkpoint: the content of the checkpoint if all of it will be loaded, including T; no
             source of text is opened then.
+
+    Raises:
+        UserError: the model is to be compiled and to recompute activations; or an error of
+            ``build_model``.
     """
+    if cfg.MODEL.COMPILE and cfg.SOLVER.ACTIVATION_CHECKPOINT != "none":
+        raise UserError(
+            f"SOLVER.ACTIVATION_CHECKPOINT {cfg.SOLVER.ACTIVATION_CHECKPOINT} does not go with"
+            " MODEL.COMPILE (--compile), whose compiler chooses itself what it computes again: set"
+            " one of them back",
+            key="SOLVER.ACTIVATION_CHECKPOINT",
+        )
     own = cfg.clone()
     own.defrost()
     own.MODEL.WEIGHTS, own.MODEL.DEVICE = weights, str(fabric.device)

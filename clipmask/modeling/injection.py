@@ -32,10 +32,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import Attention, Positions, as_map, ceil_div, pool, tokens
+from clipmask.modeling.layers import (
+    Attention,
+    Positions,
+    Recomputable,
+    as_map,
+    ceil_div,
+    pool,
+    tokens,
+)
 
 
-class Injection(nn.Module):
+class Injection(Recomputable):
     """The part that both ways of injecting T into one scale share.
 
     Args:

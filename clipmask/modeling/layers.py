@@ -9,11 +9,12 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Number = TypeVar("Number", int, Tensor)
 
@@ -38,7 +39,24 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class SeparableBlock(nn.Module):
+class Recomputable(nn.Module):
+    """A part of the network that can trade time for memory in training.
+
+    If ``recompute`` is set, only the part's inputs are kept for the backward pass, which runs the
+    part a second time (activation checkpointing, "Training Deep Nets with Sublinear Memory Cost").
+    Losses and gradients are the same, dropout included.
+    """
+
+    recompute = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the part as every module is called."""
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            return super().__call__(*args, **kwargs)
+        return checkpoint(super().__call__, *args, use_reentrant=False, **kwargs)
+
+
+class SeparableBlock(Recomputable):
     """A residual block of separable convolutions: x + GELU(pointwise(norm(depthwise 5x5(x)))).
 
     It mixes neighbouring cells of C = ``dim`` channels at far lower cost than a dense convolution.

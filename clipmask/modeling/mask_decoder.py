@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import MLP, Attention, pool, tokens
+from clipmask.modeling.layers import MLP, Attention, Recomputable, pool, tokens
 from clipmask.modeling.pixel_decoder import PixelFeatures
 
 
@@ -59,7 +59,7 @@ class DecoderOutput:
         return masks.permute(0, 3, 1, 2)
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(Recomputable):
     """Masked cross-attention, self-attention and feed-forward, each followed by a LayerNorm.
 
     Args:

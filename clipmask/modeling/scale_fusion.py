@@ -26,10 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import ChannelNorm, upsample
+from clipmask.modeling.layers import ChannelNorm, Recomputable, upsample
 
 
-class ScaleFusion(nn.Module):
+class ScaleFusion(Recomputable):
     """Fuses one to three scales, Eq. (10)-(13).
 
     Args:

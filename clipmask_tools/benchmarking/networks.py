@@ -125,6 +125,11 @@ def clipmask(num_classes: int, options: tuple[str, ...] = ()) -> Network:
     )
 
 
+def _recomputing(num_classes: int) -> Network:
+    """Builds ClipMask, whose training recomputes the activations of everything but the backbone."""
+    return clipmask(num_classes, ("SOLVER.ACTIVATION_CHECKPOINT", "head"))
+
+
 def _normalized(images: Tensor) -> Tensor:
     return (images.float() - 120) / 60
 
@@ -272,6 +277,7 @@ def _smp(name: str) -> Callable[[int], Network]:
 
 NETWORKS: dict[str, Callable[[int], Network]] = {
     "ClipMask": clipmask,
+    "ClipMask-recomputed": _recomputing,
     "MaskFormer": maskformer,
     "Mask2Former": mask2former,
     "DeepLabV3+": _smp("DeepLabV3Plus"),

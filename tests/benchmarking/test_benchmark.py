@@ -63,7 +63,7 @@ def test_what_is_measured_is_written(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--networks", "UNet"], "choose from ClipMask, MaskFormer"),
+        (["--networks", "UNet"], "choose from ClipMask, "),
         (["--sizes", "512"], "write HEIGHTxWIDTH:CLASSES"),
         (["--sections", "speed"], "choose from peers"),
         (["--rounds", "0"], "at least 1"),

@@ -11,7 +11,8 @@ from fvcore.common.config import CfgNode
 from clipmask import build_model
 from clipmask.config import get_cfg
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
-from clipmask.engine.assembly import check_datasets, load_same_model, start_from
+from clipmask.engine.assembly import assemble, check_datasets, load_same_model, start_from
+from clipmask.engine.launch import launch
 from clipmask.errors import UserError
 from clipmask.vocabulary import Vocabulary
 from clipmask.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -233,3 +234,11 @@ def test_weights_that_fit_another_network_are_warned_of(
     start_from(build_model(cfg, NAMES), str(path), cfg)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [key in warning for warning in warnings] == [True] * warned
+
+
+def test_recomputing_and_compiling_exclude_each_other(small_cfg: CfgNode) -> None:
+    small_cfg.MODEL.COMPILE = True
+    small_cfg.SOLVER.ACTIVATION_CHECKPOINT = "head"
+    with pytest.raises(UserError) as caught:
+        assemble(small_cfg, launch(small_cfg), [Vocabulary.from_names(NAMES)], "")
+    assert caught.value.key == "SOLVER.ACTIVATION_CHECKPOINT"
