@@ -225,22 +225,28 @@ def checkpoint(tmp_path: Path, small_cfg: CfgNode) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def exported(common: Path) -> tuple[Path, Path]:
     """A checkpoint of a small random model, and the ONNX file made of it, for any size and any
-    vocabulary.
+    vocabulary; made once for all processes of a test run.
     """
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
+    from filelock import FileLock
+
+    checkpoint, file = (common / "exported" / name for name in ("model.pth", "model.onnx"))
+    with FileLock(common / "exported.lock"):
+        if not file.exists():  # it comes whole, and last
+            _export(checkpoint, file)
+    return checkpoint, file
+
+
+def _export(checkpoint: Path, file: Path) -> None:
     from clipmask.cli.export import main
     from tests.checkpoints import write_checkpoint
 
-    folder = tmp_path_factory.mktemp("exported")
     opts = [*NARROW, "MODEL.CLIPMASK.DEC_LAYERS", "1", "INPUT.MIN_SIZE_TEST", "0"]
     opts += ["MODEL.CLIPMASK.SCALES", "['res4', 'res5']", "MODEL.CLIPMASK.MAX_IMAGE_KEYS", "20"]
     opts += ["MODEL.CLIPMASK.TEXT_QUERIES", "True"]
-    checkpoint = write_checkpoint(
-        folder / "model.pth", load_cfg(ROOT / "configs" / "toy.yaml", opts)
-    )
-    file = folder / "model.onnx"
-    assert main(["--weights", str(checkpoint), "--output", str(file), "--free-vocabulary"]) == 0
-    return checkpoint, file
+    write_checkpoint(checkpoint, load_cfg(ROOT / "configs" / "toy.yaml", opts))
+    words = ["--weights", str(checkpoint), "--output", str(file), "--free-vocabulary", "--force"]
+    assert main(words) == 0

@@ -18,7 +18,8 @@ from PIL import Image
 
 import clipmask
 from tests.checkpoints import pixels
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
+from tests.forked import run_forked
 
 pytestmark = pytest.mark.slow
 SOURCES = (
@@ -122,14 +123,7 @@ def run(site: Path, folder: Path, *words: str) -> str:
         "CLIPMASK_D2": "builtin",
         "OMP_NUM_THREADS": "2",
     }
-    result = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_forked(["python", *words], folder, environment, PATIENCE)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
 

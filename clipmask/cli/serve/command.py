@@ -14,6 +14,7 @@ from typing import Any
 
 from clipmask.cli import command
 from clipmask.cli.arguments import add_opts, new_parser
+from clipmask.cli.interrupts import interrupted_by_signals
 from clipmask.cli.serve.page import build_page, load_gradio
 from clipmask.cli.serve.service import Limits, Service
 from clipmask.errors import UserError
@@ -123,7 +124,9 @@ def _until_interrupted(address: str) -> None:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    return serve(build_parser().parse_args(argv), _until_interrupted)
+    args = build_parser().parse_args(argv)
+    with interrupted_by_signals():  # so that the folder of uploads is removed then too
+        return serve(args, _until_interrupted)
 
 
 main = command(_run)

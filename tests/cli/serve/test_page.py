@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +19,10 @@ import pytest
 import requests
 from PIL import Image
 
-from clipmask.cli.serve.command import build_parser, serve
+from clipmask.cli.serve import command
+from clipmask.cli.serve.command import build_parser, main, serve
 from tests.checkpoints import pixels, write_checkpoint
-from tests.conftest import NAMES
+from tests.conftest import NAMES, NARROW
 
 pytestmark = pytest.mark.slow
 PATIENCE = 120  # seconds for a part of the page to come, on a machine that has much else to do
@@ -248,18 +251,46 @@ def test_nothing_is_fetched_from_elsewhere(address: str) -> None:
     assert "fonts.googleapis.com/css" not in text
 
 
-def test_the_route_for_programs(address: str, tmp_path: Path) -> None:
+def test_a_server_that_is_ended_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    from clipmask import load_cfg
+
+    weights = write_checkpoint(tmp_path / "model.pth", load_cfg("toy.yaml", NARROW))
+    seen: list[str] = []
+
+    def ended(*others: object) -> None:
+        seen.extend(path.name for path in (tmp_path / "temporary").iterdir())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(command, "_launch", ended)
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "")
+    assert main(["--weights", str(weights), "--device", "cpu"]) == 130
+    assert len(seen) == 1
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_the_route_for_programs(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the page documents it; a broken file is told in the words of the command line."""
     client = pytest.importorskip("gradio_client")
+    # the client leaves an empty folder there for each file that it fetches
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     Image.fromarray(pixels(48, 64)).save(tmp_path / "street.png")
     (tmp_path / "noise.png").write_bytes(b"noise" * 100)
-    route = client.Client(address, verbose=False)
+    fetched = tmp_path / "fetched"
+    route = client.Client(address, verbose=False, download_files=str(fetched))
     street, noise = (
         client.handle_file(str(tmp_path / name)) for name in ("street.png", "noise.png")
     )
     overlay, legend, labels, *_ = route.predict(street, "", 0.5, api_name="/segment")
     assert Image.open(labels).size == (64, 48)
     assert "<table" in str(legend)
-    assert overlay
+    assert Path(overlay).is_relative_to(fetched)
     with pytest.raises(Exception, match="be read"):
         route.predict(noise, "", 0.5, api_name="/segment")
