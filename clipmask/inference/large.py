@@ -67,14 +67,19 @@ class LargeSegmentation(Segmentation):
         )
 
     def _writer(
-        self, path: Path, what: str, opacity: float | None, truth: NDArray[Any] | None
+        self,
+        path: Path,
+        what: str,
+        opacity: float | None,
+        truth: NDArray[Any] | None,
+        on_rows: Callable[[int, int], object] | None,
     ) -> Callable[[Path], object]:
         if what in ("json", "scores"):
-            return super()._writer(path, what, opacity, truth)
+            return super()._writer(path, what, opacity, truth, on_rows)
         size, strips = self._strips(what, opacity, truth)
         check_suffix(path, size)  # here, where the path is the user's own
         place = cast(ShownFile, self.image).place
-        return lambda partial: write_strips(partial, size, strips, place)
+        return lambda partial: write_strips(partial, size, strips, place, on_rows)
 
     def _strips(
         self, what: str, opacity: float | None, truth: NDArray[Any] | None

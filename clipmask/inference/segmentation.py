@@ -181,6 +181,7 @@ class Segmentation:
         opacity: float | None = None,
         *,
         truth: NDArray[Any] | None = None,
+        on_rows: Callable[[int, int], object] | None = None,
     ) -> None:
         """Saves the result to a file; missing folders are created.
 
@@ -194,6 +195,8 @@ class Segmentation:
                 needs ``truth``).
             opacity: the opacity of the overlay's colours; None: that of ``drawing``.
             truth: the ground truth, (H, W) ids, for ``comparison`` and ``json``.
+            on_rows: is called with the numbers of rows done and in all, while the picture of a
+                ``LargeSegmentation`` is written; others are written at once.
 
         Raises:
             UserError: ``what`` is another word, or the truth or the server ids for it are missing;
@@ -213,7 +216,7 @@ class Segmentation:
             raise UserError(
                 f"{path}: the format {path.suffix} may change the {what}; save them as .png"
             )
-        write = self._writer(path, what, opacity, truth)
+        write = self._writer(path, what, opacity, truth, on_rows)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_whole(path, write)
@@ -228,7 +231,12 @@ class Segmentation:
             raise UserError(f"{path}: can't be written ({error})") from error
 
     def _writer(
-        self, path: Path, what: str, opacity: float | None, truth: NDArray[Any] | None
+        self,
+        path: Path,
+        what: str,
+        opacity: float | None,
+        truth: NDArray[Any] | None,
+        on_rows: Callable[[int, int], object] | None,
     ) -> Callable[[Path], object]:
         """Returns a function that writes a file, under a name that is not yet ``path``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from clipmask.errors import UserError
 
 TILE = 512  # rows and columns of a tile
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+OnRows = Callable[[int, int], object]
 _JPEG_SIDE = 65500  # the longest that libjpeg takes
 
 
@@ -21,6 +22,7 @@ def write_strips(
     size: tuple[int, int],
     strips: Iterable[NDArray[Any]],
     place: Sequence[Any] = (),
+    on_rows: OnRows | None = None,
 ) -> None:
     """Writes a picture of which only some rows are in memory.
 
@@ -29,6 +31,8 @@ def write_strips(
         size: the height and the width of the picture.
         strips: its rows from the top, each (n, W) or (n, W, 3), uint8 or uint16.
         place: GeoTIFF tags for a TIFF, see ``PictureFile.place``.
+        on_rows: is called with the numbers of rows done and in all. PNG and JPEG are made of a
+            TIFF, so their rows count twice.
 
     Raises:
         UserError: the suffix is another one, or the picture is too large for a JPEG.
@@ -36,15 +40,30 @@ def write_strips(
     """
     suffix = path.suffix.lower()
     check_suffix(path, size)
+    on_rows = on_rows or _ignore_rows
     if suffix in (".tif", ".tiff"):
-        _write_tiff(path, size, strips, place)
+        _write_tiff(path, size, _counted(strips, size[0], on_rows), place)
+        on_rows(size[0], size[0])
         return
     between = path.with_name(f"{path.name}.tif")
     try:
-        _write_tiff(between, size, strips, ())
-        _convert(between, path)
+        _write_tiff(between, size, _counted(strips, 2 * size[0], on_rows), ())
+        _convert(between, path, size[0], on_rows)
     finally:
         between.unlink(missing_ok=True)
+
+
+def _ignore_rows(done: int, total: int) -> None:
+    """The ``on_rows`` of callers who do not want to know."""
+
+
+def _counted(strips: Iterable[NDArray[Any]], total: int, on_rows: OnRows) -> Iterator[NDArray[Any]]:
+    """Passes strips on, and reports the rows of those that were taken."""
+    done = 0
+    for strip in strips:
+        yield strip
+        done += len(strip)
+        on_rows(done, total)
 
 
 def check_suffix(path: Path, size: tuple[int, int]) -> None:
@@ -114,8 +133,13 @@ def _tiles(
             yield np.ascontiguousarray(rows[:, left : left + TILE])
 
 
-def _convert(source: Path, path: Path) -> None:
-    """Writes a TIFF of ``_write_tiff`` in the format of another suffix."""
+def _convert(source: Path, path: Path, rows: int, on_rows: OnRows) -> None:
+    """Writes a TIFF of ``_write_tiff`` in the format of another suffix.
+
+    Args:
+        rows: the height of the picture, which counts twice; the first half is done.
+        on_rows: see ``write_strips``.
+    """
     try:
         import pyvips
     except (ImportError, OSError) as error:
@@ -125,8 +149,12 @@ def _convert(source: Path, path: Path) -> None:
         ) from error
     options = {"Q": 75} if path.suffix.lower() in (".jpg", ".jpeg") else {"compression": 6}
     try:
-        pyvips.Image.new_from_file(str(source), access="sequential").write_to_file(
-            str(path), **options
+        image = pyvips.Image.new_from_file(str(source), access="sequential")
+        image.set_progress(True)
+        image.signal_connect(
+            "eval", lambda _, part: on_rows(rows + rows * min(part.percent, 99) // 100, 2 * rows)
         )
+        image.write_to_file(str(path), **options)
     except pyvips.Error as error:
         raise OSError(" ".join(str(error).split())) from error
+    on_rows(2 * rows, 2 * rows)

@@ -39,6 +39,16 @@ def test_any_strips(
     assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
 
 
+@pytest.mark.parametrize(("suffix", "total"), [(".tif", 512), (".png", 1024), (".jpg", 1024)])
+def test_rows_are_counted(tmp_path: Path, suffix: str, total: int) -> None:
+    strips = [np.zeros((rows, 70, 3), np.uint8) for rows in (100, 150, 262)]
+    seen: list[tuple[int, int]] = []
+    write_strips(tmp_path / f"a{suffix}", (512, 70), strips, on_rows=lambda *two: seen.append(two))
+    assert seen[:2] == [(100, total), (250, total)]
+    assert seen[-1] == (total, total)
+    assert sorted(seen) == seen
+
+
 def test_what_can_not_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.tif, \.png or \.jpg"):
         check_suffix(tmp_path / "a.webp", (10, 10))

@@ -56,16 +56,22 @@ class Tally:
         return ", ".join(parts)
 
 
-class WindowsBar:
-    """A progress bar for the windows of one large picture after the other."""
+class PartsBar:
+    """A progress bar for the parts of one large picture after the other.
 
-    def __init__(self) -> None:
+    Args:
+        unit: the name of the parts.
+        what: what is done to the picture.
+    """
+
+    def __init__(self, unit: str, what: str) -> None:
         self._bar: tqdm | None = None
+        self._unit, self._what = unit, what
 
     def __call__(self, done: int, total: int) -> None:
-        """Shows how many windows of the picture are done, of how many."""
+        """Shows how many parts of the picture are done, of how many."""
         if self._bar is None:
-            self._bar = progress_bar(total, "windows", "one picture", inner=True)
+            self._bar = progress_bar(total, self._unit, self._what, inner=True)
         self._bar.update(done - self._bar.n)
         if done == total:
             self.close()
@@ -138,7 +144,8 @@ def segment_pictures(
         own,
         interrupted_by_signals(),
         progress_bar(len(paths), "images", "segmenting") as bar,
-        closing(WindowsBar()) as windows,
+        closing(PartsBar("windows", "one picture")) as windows,
+        closing(PartsBar("rows", "saving it")) as rows,
     ):
 
         def report(picture: Picture, error: UserError) -> None:
@@ -160,7 +167,7 @@ def segment_pictures(
                 report(str(result.source), error)
                 continue
             for kind, place in zip(kinds, targets[str(result.source)], strict=True):
-                result.save(place, kind, truth=truth)
+                result.save(place, kind, truth=truth, on_rows=rows)
                 own.add(place)
             tally.add(result)
             if dataset is not None and truth is not None:

@@ -97,6 +97,12 @@ def test_an_interrupted_picture_leaves_nothing(
     assert _names("out") == []
 
 
-def test_windows_are_counted(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*command, "in/large.png", "--output", "a.tif", *LARGE]) == 0
-    assert "/9 [" in capsys.readouterr().err  # windows of 64x96 in 150x220
+def test_windows_and_rows_are_counted(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--output", "a.tif", "--save", "labels"]
+    assert main([*command, "in/large.png", *words, *LARGE]) == 0
+    told = capsys.readouterr().err
+    assert "/9 [" in told  # windows of 64x96 in 150x220
+    assert "saving it" in told
+    assert "/150 [" in told
