@@ -45,7 +45,9 @@ def _find_detectron2() -> str | None:
     # already in sys.modules, by other means than an import: whoever put it there means it
     except ValueError:
         return "sys.modules"
-    return spec.origin if spec else None
+    if not spec:
+        return None
+    return spec.origin
 
 
 def _choose() -> str:
@@ -68,7 +70,9 @@ def _choose() -> str:
             "CLIPMASK_D2=detectron2 asks for Detectron2, which is not installed here; install it "
             "(pip install 'clipmask[detectron2]') or set CLIPMASK_D2=builtin to do without it"
         )
-    return "detectron2" if found else "builtin"
+    if found:
+        return "detectron2"
+    return "builtin"
 
 
 IMPLEMENTATION: str = _choose()

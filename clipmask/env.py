@@ -145,7 +145,9 @@ def _output(*command: str) -> str | None:
     text = ", ".join(
         dict.fromkeys(line.strip() for line in result.stdout.splitlines() if line.strip())
     )
-    return f"{command[0]} fails: {text[:200]}" if result.returncode else text
+    if result.returncode:
+        return f"{command[0]} fails: {text[:200]}"
+    return text
 
 
 def _clipmask() -> Rows:

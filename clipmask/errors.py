@@ -54,7 +54,9 @@ class RunStopped(KeyboardInterrupt):
 def listed(items: Sequence[object], most: int = 4, separator: str = ", ") -> str:
     """Returns the first ``most`` items for a message, and says how many more there are."""
     text = separator.join(map(str, items[:most]))
-    return f"{text} and {len(items) - most} more" if len(items) > most else text
+    if len(items) > most:
+        return f"{text} and {len(items) - most} more"
+    return text
 
 
 def did_you_mean(
@@ -70,10 +72,14 @@ def did_you_mean(
         cutoff: the least likeness, from 0 to 1, see ``difflib.get_close_matches``.
     """
     near = difflib.get_close_matches(name, list(known), n=most, cutoff=cutoff)
-    return f"did you mean {' or '.join(near)}?" if near else otherwise
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return otherwise
 
 
 def first_line(error: BaseException) -> str:
     """Returns the first line of an exception's message; without a message, the exception's type."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if lines:
+        return lines[0]
+    return type(error).__name__

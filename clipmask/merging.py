@@ -102,7 +102,9 @@ def _take_out(content: Any, steps: list[str], default: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """Lists for tuples, which YAML does not have."""
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def changed_unread_keys(cfg: CfgNode) -> list[str]:

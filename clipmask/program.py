@@ -17,4 +17,6 @@ def set_verb(verb: str) -> None:
 
 def program_name() -> str:
     """Returns the name for a parser's ``prog``."""
-    return f"clipmask {_called[0]}" if _called else Path(sys.argv[0]).name
+    if _called:
+        return f"clipmask {_called[0]}"
+    return Path(sys.argv[0]).name

@@ -60,7 +60,9 @@ class Number:
             words.append("finite")
         bounds = " and ".join(words)
         if self.whole:
-            return f"a whole number, {bounds}" if bounds else "a whole number"
+            if bounds:
+                return f"a whole number, {bounds}"
+            return "a whole number"
         return bounds or "any number"
 
 

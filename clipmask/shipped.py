@@ -27,7 +27,9 @@ def shipped_folder(kind: str) -> Path:
         kind: ``configs`` or ``models``.
     """
     inside = _PACKAGE / kind
-    return inside if inside.is_dir() else _PACKAGE.parent / kind
+    if inside.is_dir():
+        return inside
+    return _PACKAGE.parent / kind
 
 
 def shipped_configs() -> list[str]:
@@ -58,7 +60,9 @@ def find_config(path: str | Path) -> Path | None:
     if name.is_absolute() or ".." in name.parts:
         return None
     shipped = shipped_folder("configs") / name
-    return shipped if shipped.is_file() else None
+    if not shipped.is_file():
+        return None
+    return shipped
 
 
 def config_file(path: str | Path) -> Path:

@@ -68,6 +68,11 @@ class Term:
         return self.text
 
 
+def texts_of(terms: Iterable[Term]) -> list[str]:
+    """Returns the text of each name, in order."""
+    return [term.text for term in terms]
+
+
 @dataclass(frozen=True)
 class LabelClass:
     """One class of a dataset.
@@ -93,7 +98,7 @@ class LabelClass:
     @property
     def texts(self) -> tuple[str, ...]:
         """The name of the class, and then those of its members."""
-        return (self.term.text, *(term.text for term in self.members))
+        return (self.term.text, *texts_of(self.members))
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,11 @@ class Vocabulary:
         if not self.classes:
             raise UserError("a vocabulary needs one class name at least")
         _refuse_twice(
-            (item.term.text for item in self.classes),
+            self.names,
             "a vocabulary needs different names; {} is there twice",
         )
         _refuse_twice(
-            (term.text for term in self.terms),
+            texts_of(self.terms),
             "{} is a member of two classes of one vocabulary: nothing could tell them apart there",
         )
 
@@ -144,7 +149,9 @@ class Vocabulary:
     @classmethod
     def of(cls, classes: Vocabulary | Sequence[str]) -> Vocabulary:
         """Returns a vocabulary as it is, and one ``from_names`` of names."""
-        return classes if isinstance(classes, Vocabulary) else cls.from_names(classes)
+        if isinstance(classes, Vocabulary):
+            return classes
+        return cls.from_names(classes)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Vocabulary:
@@ -159,7 +166,7 @@ class Vocabulary:
         Raises:
             UserError: an error of the class or of ``Term.parse``.
         """
-        names = [str(name) for name in metadata["stuff_classes"]]
+        names = list(map(str, metadata["stuff_classes"]))
         members = metadata.get("class_members") or {}
         colors = _colors(metadata.get("stuff_colors"), len(names))
         server_ids = [None] * len(names)
@@ -187,8 +194,9 @@ class Vocabulary:
                 text: list(term.aliases) for text, term in terms.items() if term.aliases
             },
         }
-        if all(item.server_id is not None for item in self.classes):
-            plain["server_ids"] = [item.server_id for item in self.classes]
+        server_ids = [item.server_id for item in self.classes]
+        if None not in server_ids:
+            plain["server_ids"] = server_ids
         prompts = {text: list(term.prompts) for text, term in terms.items() if term.prompts}
         members = {name: list(parts) for name, *parts in self.label_space if parts}
         if prompts:
@@ -213,8 +221,7 @@ class Vocabulary:
     @cached_property
     def colors(self) -> list[list[int]] | None:
         """[r, g, b] of each class in the dataset's palette; None if a class has no colour."""
-        colors = [list(item.color) for item in self.classes if item.color is not None]
-        return colors if len(colors) == len(self.classes) else None
+        return complete_colors(item.color for item in self.classes)
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
@@ -261,9 +268,21 @@ class Vocabulary:
         return {"classes": self.classes, "embeddings": self.embeddings}
 
 
+def complete_colors(
+    colors: Iterable[tuple[int, int, int] | None],
+) -> list[list[int]] | None:
+    """Returns the colours as lists [r, g, b]; None if a class has no colour."""
+    complete = []
+    for color in colors:
+        if color is None:
+            return None
+        complete.append(list(color))
+    return complete
+
+
 def shown_names(names: Sequence[str]) -> list[str]:
     """Returns each name's first synonym, or the whole name where two first synonyms are equal."""
-    first = [first_synonym(name) for name in names]
+    first = list(map(first_synonym, names))
     counts = Counter(first)
     return [short if counts[short] == 1 else name for short, name in zip(first, names, strict=True)]
 

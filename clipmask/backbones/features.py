@@ -79,14 +79,17 @@ def _by_stride(
             f" {list(STRIDES)}",
             key="MODEL.BACKBONE.NAME",
         )
-    several = [names for name in wanted if len(names := at[STRIDES[name]]) > 1]
-    if several:
-        raise UserError(
-            f"MODEL.BACKBONE.NAME {backbone} gives {' and '.join(several[0])} at the same stride;"
-            " say which to take with MODEL.CLIPMASK.IN_FEATURES",
-            key="MODEL.BACKBONE.NAME",
-        )
-    return {name: at[STRIDES[name]][0] for name in wanted}
+    chosen = {}
+    for name in wanted:
+        names = at[STRIDES[name]]
+        if len(names) > 1:
+            raise UserError(
+                f"MODEL.BACKBONE.NAME {backbone} gives {' and '.join(names)} at the same stride;"
+                " say which to take with MODEL.CLIPMASK.IN_FEATURES",
+                key="MODEL.BACKBONE.NAME",
+            )
+        chosen[name] = names[0]
+    return chosen
 
 
 def set_norms(model: nn.Module, norm: str) -> nn.Module:
@@ -117,7 +120,9 @@ def set_norms(model: nn.Module, norm: str) -> nn.Module:
         return freeze_batch_norm_2d(model)
     if norm:
         _release(model)
-    return convert_sync_batchnorm(model) if norm == "SyncBN" else model
+    if norm == "SyncBN":
+        return convert_sync_batchnorm(model)
+    return model
 
 
 def _release(model: nn.Module) -> None:

@@ -57,7 +57,9 @@ def run_main(function: Callable[_P, int | None], *args: _P.args, **kwargs: _P.kw
         print(f"error{where}: {escaped(_own_words(error))}", file=sys.stderr)
         return 2
     except RunStopped as stopped:
-        return 130 if stopped.signal == "SIGINT" else TRY_AGAIN
+        if stopped.signal == "SIGINT":
+            return 130
+        return TRY_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

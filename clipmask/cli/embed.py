@@ -22,7 +22,7 @@ from clipmask.data.catalog import dataset_vocabulary
 from clipmask.data.descriptor_datasets import register_descriptor
 from clipmask.errors import UserError, listed
 from clipmask.text.sources import ClipSource, FileSource
-from clipmask.vocabulary import Term, union
+from clipmask.vocabulary import Term, texts_of, union
 
 EXAMPLES = """\
 examples:
@@ -93,7 +93,7 @@ def _run(argv: Sequence[str] | None) -> None:
         terms = [Term.parse(name) for name in dict.fromkeys(read_vocabulary(args.names, "--names"))]
     else:
         terms = list(union(dataset_vocabulary(_registered(dataset)) for dataset in args.dataset))
-    names = [term.text for term in terms]
+    names = texts_of(terms)
     if args.files:
         _join(output, terms, args.files)
         return
@@ -133,7 +133,7 @@ def _join(output: Path, terms: Sequence[Term], files: Sequence[str]) -> None:
             )
         rows.append(found[0].encode([term])[0])
         origins.append(found[0].path.name)
-    names, embeddings = np.array([term.text for term in terms]), torch.stack(rows).numpy()
+    names, embeddings = np.array(texts_of(terms)), torch.stack(rows).numpy()
     write_output(
         output,
         lambda file: np.savez(file, names=names, embeddings=embeddings, origins=np.array(origins)),

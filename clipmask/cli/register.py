@@ -56,7 +56,9 @@ def _failing_line(error: Exception, path: str) -> int | None:
         return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == path]
-    return lines[-1] if lines else None
+    if not lines:
+        return None
+    return lines[-1]
 
 
 def _extend(module: ModuleType, path: Path) -> None:

@@ -38,4 +38,6 @@ def _padded_column(heading: str, values: Sequence[Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else escaped(str(value))
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return escaped(str(value))

@@ -58,7 +58,9 @@ def read_wide_labels(path: str | os.PathLike[str]) -> NDArray[Any] | None:
         values = _all_bands(path)
     except UserError:
         return None
-    return values[..., 0] if values.shape[-1] == 1 else None
+    if values.shape[-1] != 1:
+        return None
+    return values[..., 0]
 
 
 def count_bands(path: str | os.PathLike[str]) -> tuple[int, bool]:
@@ -120,7 +122,9 @@ def _channels(path: str | os.PathLike[str], max_pixels: int) -> NDArray[Any]:
         raise UserError(f"image {path}: no such file") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"image {path}: can't be read ({error})") from error
-    return values[..., None] if values.ndim == 2 else values
+    if values.ndim == 2:
+        return values[..., None]
+    return values
 
 
 def _library(path: str | os.PathLike[str]) -> Any:

@@ -118,7 +118,9 @@ def label_reader(name: str) -> Callable[..., NDArray[Any]]:
         size: tuple[int, int] | None = None,
     ) -> NDArray[Any]:
         labels = read_labels(path, label_format, size)
-        return labels if dtype is None else labels.astype(dtype)
+        if dtype is None:
+            return labels
+        return labels.astype(dtype)
 
     return read
 

@@ -54,10 +54,14 @@ def named_vocabulary(cfg: CfgNode, names: Sequence[str]) -> Vocabulary:
 def configured_ignore_label(cfg: CfgNode) -> int:
     """Returns the void id of the config's first dataset; 255 if it states none."""
     label = _metadata(cfg).get("ignore_label")
-    return 255 if label is None else label
+    if label is None:
+        return 255
+    return label
 
 
 def _metadata(cfg: CfgNode) -> dict[str, Any]:
     """Returns the metadata of the config's first dataset; empty if the config names none."""
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    return dict(MetadataCatalog.get(names[0]).as_dict()) if names else {}
+    if not names:
+        return {}
+    return dict(MetadataCatalog.get(names[0]).as_dict())

@@ -51,7 +51,7 @@ from clipmask.data.image_format import PLAIN, ImageFormat
 from clipmask.data.label_format import RGB, LabelFormat, Value
 from clipmask.data.splits import Source, split_paths
 from clipmask.errors import UserError
-from clipmask.vocabulary import Term
+from clipmask.vocabulary import Term, complete_colors
 
 Encoding = Literal["ids", "palette", "rgb"]
 DEFAULT_SPLITS: dict[str, Source] = {"train": 0.8, "val": 0.2}
@@ -111,6 +111,11 @@ class Descriptor:
         return tuple(Term((item.name, *item.synonyms)).text for item in self.classes)
 
     @property
+    def colors(self) -> list[list[int]] | None:
+        """[r, g, b] of each class, the first if it has several; None if a class has no colour."""
+        return complete_colors(item.color for item in self.classes)
+
+    @property
     def ignore_label(self) -> int:
         """The id of void in the label maps that the readers return.
 
@@ -119,7 +124,9 @@ class Descriptor:
         count = len(self.classes)
         if self.ignore_ids[0] >= count:
             return self.ignore_ids[0]
-        return 255 if count <= 255 else 65535
+        if count <= 255:
+            return 255
+        return 65535
 
     @cached_property
     def label_format(self) -> LabelFormat:

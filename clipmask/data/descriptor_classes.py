@@ -45,7 +45,9 @@ class DescribedClass:
     @property
     def color(self) -> RGB | None:
         """The first of ``colors``, or None."""
-        return self.colors[0] if self.colors else None
+        if not self.colors:
+            return None
+        return self.colors[0]
 
 
 def read_classes(

@@ -7,12 +7,11 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from clipmask.d2 import DatasetCatalog, MetadataCatalog
 from clipmask.data.descriptor import Descriptor, read_descriptor
 from clipmask.data.guarded import GuardedDataset
-from clipmask.data.label_format import RGB
 from clipmask.data.placeholders import placeholders
 from clipmask.errors import UserError, listed
 
@@ -129,9 +128,8 @@ def _metadata(descriptor: Descriptor) -> dict[str, Any]:
     }
     if descriptor.license:
         metadata["license"] = descriptor.license
-    colors = [item.color for item in descriptor.classes]
-    if None not in colors:
-        metadata["stuff_colors"] = [list(cast(RGB, color)) for color in colors]
+    if descriptor.colors is not None:
+        metadata["stuff_colors"] = descriptor.colors
     for name, item in zip(descriptor.class_names, descriptor.classes, strict=True):
         for key, texts in (("class_prompts", item.prompts), ("class_members", item.includes)):
             if texts:

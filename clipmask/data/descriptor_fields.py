@@ -77,7 +77,9 @@ class Fields:
         value = self.content.get(key)
         if value is not None and not (isinstance(value, str) and value.strip()):
             self.fail(f"{key} is {value!r}; it must be a text")
-        return value.strip() if value else None
+        if not value:
+            return None
+        return value.strip()
 
     def folder(self, key: str) -> Path:
         """Returns the path of an existing folder."""
@@ -95,7 +97,9 @@ class Fields:
             )
         # "a/../b" is not "b" if "a" is a link to a folder elsewhere
         short = Path(os.path.normpath(folder))
-        return short if short.is_dir() and short.samefile(folder) else folder
+        if short.is_dir() and short.samefile(folder):
+            return short
+        return folder
 
     def _from_here(self, key: str, value: str) -> Path:
         """Returns a path that is given relative to the descriptor."""

@@ -115,7 +115,9 @@ class FileRule:
     def _labels_below(self) -> Path | None:
         """The folder of label maps relative to that of pictures; None if it lies outside."""
         images, labels = self.images.resolve(), self.labels.resolve()
-        return labels.relative_to(images) if labels.is_relative_to(images) else None
+        if not labels.is_relative_to(images):
+            return None
+        return labels.relative_to(images)
 
     def _is_picture(self, path: Path) -> bool:
         """Returns whether a file below ``images`` is a picture, and not a label map beside one."""

@@ -93,7 +93,9 @@ def _listed(folder: str) -> Mapping[str, Identity]:
 def _entries(folder: str | Path, ordered: bool = True) -> Sequence[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name) if ordered else list(entries)
+            if ordered:
+                return sorted(entries, key=lambda entry: entry.name)
+            return list(entries)
     except OSError:
         return []
 

@@ -104,12 +104,16 @@ class ImageFormat:
         bands = {} if self.bands is None else {"bands": list(self.bands)}
         if self.percentiles is not None:
             return {"image_range": {"percentiles": list(self.percentiles)}, **bands}
-        return bands if self.range is None else {"image_range": list(self.range), **bands}
+        if self.range is None:
+            return bands
+        return {"image_range": list(self.range), **bands}
 
     @property
     def channels(self) -> int:
         """The number of channels of the pictures that the readers return."""
-        return 3 if self.bands is None else len(self.bands)
+        if self.bands is None:
+            return 3
+        return len(self.bands)
 
     @property
     def scales(self) -> bool:

@@ -162,7 +162,9 @@ class LabelFormat:
         The result is None if the value is not allowed.
         """
         labels, wrong = self.decode(np.array([value], np.uint32 if self.colored else np.int64))
-        return None if wrong is not None else int(labels[0])
+        if wrong is not None:
+            return None
+        return int(labels[0])
 
     def decode(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Converts the values of a label file to class ids.
@@ -211,7 +213,9 @@ class LabelFormat:
 
     @cached_property
     def _other(self) -> int:
-        return self.ignore_label if self.others_are_void else self._unknown
+        if self.others_are_void:
+            return self.ignore_label
+        return self._unknown
 
     @cached_property
     def _lookup(self) -> NDArray[Any]:
@@ -342,7 +346,9 @@ def _broken_rule(key: Any, colored: bool) -> str | None:
         right = isinstance(key, tuple) and len(key) == 3
         right = right and all(_is_whole(item) and 0 <= item <= 255 for item in key)
         rule = "all keys must be colours, (r, g, b), whole numbers from 0 to 255"
-    return None if right else rule
+    if right:
+        return None
+    return rule
 
 
 def _is_whole(value: Any) -> bool:

@@ -345,7 +345,9 @@ def _num_workers(cfg: CfgNode) -> int:
 
 def _patience(cfg: CfgNode) -> int:
     """Returns the seconds after which a silent worker counts as hung; 0 without workers."""
-    return GIVE_UP_S if _num_workers(cfg) else 0
+    if _num_workers(cfg):
+        return GIVE_UP_S
+    return 0
 
 
 def _as_list(samples: list[Record]) -> list[Record]:

@@ -26,7 +26,9 @@ _COLUMNS_REVERSED = (2, 3, 7, 8)
 
 def upright_size(orientation: int, size: tuple[int, int]) -> tuple[int, int]:
     """Returns the (H, W) of a picture that is stored with ``size`` (rows, columns)."""
-    return (size[1], size[0]) if orientation in _LYING else size
+    if orientation in _LYING:
+        return (size[1], size[0])
+    return size
 
 
 def stored_window(

@@ -128,7 +128,9 @@ class TiffReader:
             raise _damaged(self._path, error) from error
         if self._plain:
             part = part[:, columns]
-        return part if self._table is None else self._table[part[..., 0]]
+        if self._table is None:
+            return part
+        return self._table[part[..., 0]]
 
     def _read_plain(self, rows: slice) -> NDArray[Any]:
         page = self._page
@@ -177,7 +179,9 @@ class TiffReader:
         block, _, _ = page.decode(
             content, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )
-        return None if block is None else block[0]
+        if block is None:
+            return None
+        return block[0]
 
 
 class VipsReader:

@@ -136,7 +136,9 @@ class PictureFile:
                 f"image {self.path}: has {reader.channels} bands that are not red, green and blue;"
                 " choose some: bands: [4, 3, 2] in a descriptor"
             )
-        return [0, 1, 2] if reader.meaning == "color" else [0, 0, 0]
+        if reader.meaning == "color":
+            return [0, 1, 2]
+        return [0, 0, 0]
 
 
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:

@@ -33,7 +33,9 @@ def split_name(text: str) -> str | None:
     Returns None if the name contains no split, or more than one.
     """
     words = _splits_in(text)
-    return words.pop() if len(words) == 1 else None
+    if len(words) != 1:
+        return None
+    return words.pop()
 
 
 def is_train_and_val(text: str) -> bool:

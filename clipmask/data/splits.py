@@ -83,15 +83,16 @@ def by_share(
         For each split its images, in the order of ``images``. If there are at least as many images
         as splits, no split with a share above 0 is empty.
     """
-    wanted = [split for split, share in shares.items() if share > 0]
+    shares_above_0 = {split: share for split, share in shares.items() if share > 0}
+    wanted = list(shares_above_0)
     draws = {image: _draw(image, seed) for image in images}
     if len(images) > FEW:
-        ends = list(accumulate(shares[split] for split in wanted))
+        ends = list(accumulate(shares_above_0.values()))
         chosen = {}
         for image, draw in draws.items():
             chosen[image] = wanted[min(bisect_right(ends, draw), len(wanted) - 1)]
     else:
-        counts = _counts([shares[split] for split in wanted], len(images))
+        counts = _counts(list(shares_above_0.values()), len(images))
         order: list[str] = []
         for split, count in zip(wanted, counts, strict=True):
             order.extend([split] * count)

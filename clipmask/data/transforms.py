@@ -117,7 +117,9 @@ class TrainTransform:
             return test_scale(size, self.shorter_side.draw(), self.shorter_side.max_size)
         low, high = self.scale_range
         scale = low * (high / low) ** torch.rand(()).item()
-        return scale if self.test_size is None else scale * test_scale(size, *self.test_size)
+        if self.test_size is None:
+            return scale
+        return scale * test_scale(size, *self.test_size)
 
 
 class ShorterSide:
@@ -321,7 +323,9 @@ class ScaledCrop:
         if self.ignore_label >= 0:
             counts[self.ignore_label] = 0
         labelled = int(counts.sum())
-        return int(counts.max()) / labelled if labelled else 2.0
+        if labelled:
+            return int(counts.max()) / labelled
+        return 2.0
 
 
 def _window_side(side: int, wanted: int, scale: float) -> int:

@@ -20,7 +20,7 @@ from clipmask.errors import UserError, listed
 from clipmask.evaluation import labels_withheld
 from clipmask.modeling import ClipMask, build_model
 from clipmask.modeling.build import compile_model
-from clipmask.vocabulary import Vocabulary, different, shown_names, union
+from clipmask.vocabulary import Vocabulary, different, shown_names, texts_of, union
 from clipmask.weights.checkpoint import (
     LeftOut,
     load_checkpoint,
@@ -76,21 +76,18 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[Vocabulary, ...]:
     """
     with fabric.rank_zero_first(local=True):
         datasets = load_training_sets(cfg.DATASETS.TRAIN, present=fabric.local_rank == 0)
+    records = {}
+    for name, dataset in zip(cfg.DATASETS.TRAIN, datasets, strict=True):
+        records[name] = dataset.records
     if cfg.MODEL.CLIP.TEXT == "annotation":
-        _check_texts(cfg, [record for dataset in datasets for record in dataset.records])
+        _check_texts(cfg, chain.from_iterable(records.values()))
     vocabularies = different(dataset.vocabulary for dataset in datasets)
-    trained = {term.text for term in union(vocabularies)}
+    trained = set(texts_of(union(vocabularies)))
     tested = _evaluated_datasets(cfg, fabric)
     if fabric.local_rank == 0:
-        refuse_shared(
-            {
-                name: dataset.records
-                for name, dataset in zip(cfg.DATASETS.TRAIN, datasets, strict=True)
-            },
-            {name: dataset.records for name, dataset in tested.items()},
-        )
+        refuse_shared(records, {name: dataset.records for name, dataset in tested.items()})
     for name, dataset in tested.items():
-        unknown = [term.text for term in dataset.vocabulary.terms if term.text not in trained]
+        unknown = [text for text in texts_of(dataset.vocabulary.terms) if text not in trained]
         if unknown:
             raise UserError(
                 f"DATASETS.TEST {name!r}: {', '.join(unknown)} are names that no dataset of"
@@ -101,10 +98,10 @@ def check_datasets(cfg: CfgNode, fabric: Fabric) -> tuple[Vocabulary, ...]:
     return vocabularies
 
 
-def _check_texts(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> None:
+def _check_texts(cfg: CfgNode, records: Iterable[dict[str, Any]]) -> None:
     """Refuses a training without any text."""
-    # all are read: none may be something else
-    if not any([read_texts(record) for record in records]):
+    # the texts of all records are read, because reading refuses what is not a text
+    if not any(list(map(read_texts, records))):
         raise UserError(
             f"MODEL.CLIP.TEXT annotation: no sample of DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}"
             " has a 'text' in its dict; give the images their text where the dataset is"
@@ -178,7 +175,7 @@ def load_same_model(
         UserError: any weight is missing, left over or of another shape; or the classes are others.
     """
     trained, own = trained_vocabularies(checkpoint), model.vocabularies
-    if trained and [each.label_space for each in trained] != [each.label_space for each in own]:
+    if trained and _label_spaces(trained) != _label_spaces(own):
         raise UserError(
             f"{source} was trained on the classes {_listed(trained)}; the dataset has"
             f" {_listed(own)}: name its dataset, or start a new run from its weights with"
@@ -227,9 +224,7 @@ def start_from(model: ClipMask, source: str, cfg: CfgNode) -> list[License]:
     weights = _for_bands(weights, model.state_dict())
     before = trained_vocabularies(checkpoint)
     why, stays = "", {"text.embedding", "text.mean", "text.vocabulary"}
-    if before and [term.text for term in union(before)] != [
-        term.text for term in union(model.vocabularies)
-    ]:
+    if before and texts_of(union(before)) != texts_of(union(model.vocabularies)):
         why = f"those of the file are of other classes ({_few(before[0].names)})"
         context = weights.get("text.learner.context")
         if context is not None and context.ndim > 2:  # (K, M, W), each class its own
@@ -281,6 +276,10 @@ def _for_bands(weights: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any
     return fitted
 
 
+def _label_spaces(vocabularies: Sequence[Vocabulary]) -> list[tuple[tuple[str, ...], ...]]:
+    return [vocabulary.label_space for vocabulary in vocabularies]
+
+
 def _listed(vocabularies: Sequence[Vocabulary]) -> str:
     return " and ".join(", ".join(vocabulary.names) for vocabulary in vocabularies)
 
@@ -296,7 +295,9 @@ def _grouped(left_out: Iterable[LeftOut]) -> list[str]:
         groups.setdefault((item.name.split(".")[0], item.reason), []).append(item)
     lines = []
     for (part, reason), items in groups.items():
-        which = "which is" if len(items) == 1 else "first"
+        which = "first"
+        if len(items) == 1:
+            which = "which is"
         first = f"{items[0].name} {items[0].detail}".strip()
         lines.append(f"{part}: {len(items)} {reason}, {which} {first}")
     return lines
@@ -312,5 +313,9 @@ def _same_text(
     keys = ("NAME", "PRETRAINED", "EMBEDDINGS", "PROMPTS")
     if any(stored.get(f"MODEL.CLIP.{key}", clip[key]) != clip[key] for key in keys):
         return False
-    before = {term.text: term.prompts for term in union(trained_vocabularies(checkpoint))}
-    return before == {} or before == {term.text: term.prompts for term in union(vocabularies)}
+    before = _prompts(trained_vocabularies(checkpoint))
+    return not before or before == _prompts(vocabularies)
+
+
+def _prompts(vocabularies: Iterable[Vocabulary]) -> dict[str, tuple[str, ...]]:
+    return {term.text: term.prompts for term in union(vocabularies)}

@@ -82,7 +82,9 @@ def _stored(
     mean, std = values.get("MODEL.PIXEL_MEAN"), values.get("MODEL.PIXEL_STD")
     if not isinstance(mean, list) or not isinstance(std, list):
         return None
-    return (mean, std) if len(mean) == len(std) == bands else None
+    if len(mean) == len(std) == bands:
+        return (mean, std)
+    return None
 
 
 def _measured(name: str, bands: int) -> tuple[list[float], list[float]]:

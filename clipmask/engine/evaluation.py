@@ -265,7 +265,9 @@ def score_name(datasets: Sequence[str]) -> str:
     """Returns what ``flatten`` calls the score that the best checkpoint is chosen by: mIoU, the
     mean over datasets.
     """
-    return "sem_seg/mIoU" if len(datasets) < 2 else "mean/sem_seg/mIoU"
+    if len(datasets) < 2:
+        return "sem_seg/mIoU"
+    return "mean/sem_seg/mIoU"
 
 
 def check_expected(cfg: CfgNode, results: Results) -> None:

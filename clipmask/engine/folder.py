@@ -290,7 +290,9 @@ def best_score(folder: Path, datasets: Sequence[str], logged: float = -math.inf)
         )
         return -math.inf
     score = content.get("score")
-    return float(score) if isinstance(score, int | float) else logged
+    if isinstance(score, int | float):
+        return float(score)
+    return logged
 
 
 def _lock(lock: IO[str], folder: Path) -> None:

@@ -75,7 +75,9 @@ def resolve_precision(enabled: bool, dtype: str, device: torch.device) -> str:
     if dtype == "fp16" and device.type == "cpu":
         logger.warning("SOLVER.AMP.DTYPE is fp16, which a CPU does not train in: using bf16")
         dtype = "bf16"
-    return "bf16-mixed" if dtype == "bf16" else "16-mixed"
+    if dtype == "bf16":
+        return "bf16-mixed"
+    return "16-mixed"
 
 
 def reduce_sum(fabric: Fabric, value: Tensor) -> Tensor:

@@ -87,15 +87,15 @@ def parameter_groups(
             seen.add(parameter)
             part = next((start for start in multipliers if f"{module_name}.".startswith(start)), "")
             buckets[part, _is_undecayed(module, name, parameter)].append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": base_lr * multipliers.get(part, 1.0),
-            "weight_decay": 0.0 if undecayed else weight_decay,
-        }
-        for (part, undecayed), parameters in buckets.items()
-        if parameters
-    ]
+    groups = []
+    for (part, undecayed), parameters in buckets.items():
+        if not parameters:
+            continue
+        lr, decay = base_lr * multipliers.get(part, 1.0), weight_decay
+        if undecayed:
+            decay = 0.0
+        groups.append({"params": parameters, "lr": lr, "weight_decay": decay})
+    return groups
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

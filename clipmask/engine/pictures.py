@@ -19,6 +19,7 @@ from clipmask.data import TestMapper, label_reader, read_image
 from clipmask.data.catalog import dataset_vocabulary, load_dataset
 from clipmask.data.file_names import result_names
 from clipmask.data.image_format import PLAIN, shown
+from clipmask.evaluation.evaluate import evaluation_mode
 from clipmask.inference.views import with_views
 from clipmask.modeling import ClipMask
 from clipmask.visualizer import comparison, palette
@@ -107,12 +108,5 @@ def _labels(model: ClipMask, segmenter: Any, samples: Iterable[dict[str, Any]]) 
 
     The model's mode is as before afterwards.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            return [segmenter.predict_labels([sample])[0].cpu().numpy() for sample in samples]
-    finally:
-        for module, training in modes.items():
-            # each its own: frozen parts stay in evaluation during training
-            module.training = training
+    with evaluation_mode(model), torch.inference_mode():
+        return [segmenter.predict_labels([sample])[0].cpu().numpy() for sample in samples]

@@ -75,7 +75,9 @@ def whole(value: Any) -> Tensor:
 
     Other tensors are returned as they are.
     """
-    return value.full_tensor() if is_shared(value) else value
+    if is_shared(value):
+        return value.full_tensor()
+    return value
 
 
 def _shard(model: nn.Module, mesh: Any) -> nn.Module:
@@ -166,7 +168,9 @@ def whole_optimizer(
 
 def _gathered(value: Tensor, shape: torch.Size, keep: bool) -> Tensor | None:
     full = whole(value)
-    return full.reshape(shape).cpu() if keep else None
+    if not keep:
+        return None
+    return full.reshape(shape).cpu()
 
 
 def shared_optimizer_state(
@@ -179,13 +183,12 @@ def shared_optimizer_state(
         state: see ``whole_optimizer``.
     """
     weights = _weights(optimizer)
-    shared = {
-        index: {
-            name: _shared(value, weights[index]) if name != "step" else value
-            for name, value in values.items()
-        }
-        for index, values in state["state"].items()
-    }
+    shared: dict[int, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        shared[index] = dict(values)
+        for name, value in values.items():
+            if name != "step":  # the step is one number, the same in all processes
+                shared[index][name] = _shared(value, weights[index])
     return {**state, "state": shared}
 
 

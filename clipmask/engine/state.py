@@ -114,7 +114,9 @@ class TrainingState:
         """The model whose scores count: the averaged one, once there is one; see
         ``whole_model``.
         """
-        return self.whole_model if self.average is None else self.average.model
+        if self.average is None:
+            return self.whole_model
+        return self.average.model
 
     @contextlib.contextmanager
     def evaluated_on_device(self) -> Iterator[ClipMask]:
@@ -218,7 +220,9 @@ class TrainingState:
 def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Returns the weights that training continues from: those in training, not their average."""
     ema = checkpoint.get("ema")
-    return checkpoint["model"] if ema is None else ema["trained"]
+    if ema is None:
+        return checkpoint["model"]
+    return ema["trained"]
 
 
 def _position(checkpoint: dict[str, Any]) -> int:

@@ -164,4 +164,6 @@ def _ids(folder: Path) -> dict[str, str]:
         content = json.loads((folder / IDS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return content

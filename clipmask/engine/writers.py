@@ -43,9 +43,11 @@ class MetricsFile:
         lines = []
         if path.is_file():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        self.kept = [
-            record for line in lines if (record := _parse(line)) is not None and keep(record)
-        ]
+        self.kept: list[dict[str, Any]] = []
+        for line in lines:
+            record = _parse(line)
+            if record is not None and keep(record):
+                self.kept.append(record)
         self._path = path
         self._lines = [json.dumps(record) + "\n" for record in self.kept]
         self._file: IO[str] | None = None  # open while it holds all lines
@@ -181,13 +183,14 @@ class RunWriters:
             shown["loss"] = f"{values['total_loss']:.3f}"
         shown |= {"lr": f"{values['lr']:.2e}", "img/s": f"{values['img/s']:.1f}"}
         self._bar.set_postfix(shown, refresh=False)
-        last = {
-            name: value
-            for name, value in values.items()
-            if name.startswith("loss") and not name[-1].isdigit()
-        }
-        # deeper layers: in metrics.json
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in last.items())
+        losses = []
+        for name, value in values.items():
+            # the losses of single layers, such as loss_dice_0, are in metrics.json only
+            if name.startswith("loss") and not name[-1].isdigit():
+                losses.append(f"{name} {value:.4g}")
+        listed = ""
+        if losses:
+            listed = f"  ({'  '.join(losses)})"
         words = "  ".join(f"{name} {value}" for name, value in shown.items())
         eta = timedelta(seconds=round(values["eta_seconds"]))
         logger.info(
@@ -196,7 +199,7 @@ class RunWriters:
             self._total,
             words,
             eta,
-            f"  ({losses})" if losses else "",
+            listed,
             extra=SHOWN_BY_BAR,
         )
 

@@ -55,7 +55,7 @@ def evaluate(
     )
     evaluator.reset()
     images, start = 0, time.perf_counter()
-    with _evaluation_mode(model), torch.inference_mode(), bar:
+    with evaluation_mode(model), torch.inference_mode(), bar:
         for batch in loader:
             evaluator.process(batch, model(batch))
             images += len(batch)
@@ -67,9 +67,13 @@ def evaluate(
 
 
 @contextmanager
-def _evaluation_mode(model: Any) -> Iterator[None]:
-    """Switches a module to evaluation; restores each submodule by itself, as frozen ones stay in it
-    while training.
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """Switches a module to evaluation, and restores the mode of each submodule afterwards.
+
+    Each has its own, because frozen parts stay in evaluation mode during training.
+
+    Args:
+        model: the module; other callables have no mode and are left alone.
     """
     modes = {}
     if isinstance(model, nn.Module):
@@ -114,7 +118,9 @@ def per_class_table(results: Mapping[str, Any]) -> str:
 
 
 def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.2f}"
 
 
 def _columns(text: str) -> int:

@@ -46,7 +46,9 @@ def server_ids(dataset_name: str) -> list[int] | None:
     metadata = MetadataCatalog.get(dataset_name)
     ids = metadata.get("server_ids", None)
     given = metadata.get("stuff_classes", None)  # a list, or an array of numpy's
-    names = [] if given is None else list(given)
+    names = []
+    if given is not None:
+        names = list(given)
     if (
         ids is None
         and metadata.get("evaluator_type", None) == "cityscapes_sem_seg"
@@ -62,7 +64,7 @@ def server_ids(dataset_name: str) -> list[int] | None:
             f" whole number, 0 to {_MAX_ID}, for each of its {len(names)} classes. Correct it where"
             " the dataset is registered"
         )
-    return [int(x) for x in ids]
+    return list(map(int, ids))
 
 
 def labels_withheld(dataset_name: str) -> bool:
@@ -170,7 +172,9 @@ class ServerIdEvaluator(DatasetEvaluator):
         if self._script is None:
             return None
         scores = _official_scores(self._script, sorted(pair for pairs in parts for pair in pairs))
-        return {"cityscapes": scores} if scores else None
+        if not scores:
+            return None
+        return {"cityscapes": scores}
 
 
 def _official_script() -> Any:

@@ -1,4 +1,4 @@
-"""The network that is exported: pictures in, label maps or scores out.
+"""The network that is exported: it turns pictures into label maps or scores.
 
 Resizing, normalisation and padding are parts of the network:
 
@@ -31,12 +31,12 @@ from clipmask.text.class_logits import class_logits
 class FixedPadding(nn.Module):
     """A convolution with TensorFlow's padding, for maps whose sides are multiples of its stride.
 
-    timm's ``Conv2dSame`` computes the padding from the size of each map. In the graph of a network
-    for every size this is arithmetic that takes the exporter many minutes. Pictures are padded to
+    timm's ``Conv2dSame`` computes the padding from the size of each map. In a graph for
+    every size, these computations would take the exporter many minutes. Pictures are padded to
     multiples of all strides, so the padding is the same for all of them.
 
     Args:
-        conv: timm's; its weights are shared.
+        conv: timm's convolution, whose weights are shared.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -123,7 +123,7 @@ class ExportedNetwork(nn.Module):
         if self.bgr:
             pixels = pixels.flip(1)
         if self.seen is not None:
-            # One matrix for each axis: runtimes agree on products, but not on how to resize.
+            # A product with one matrix per axis, because runtimes differ in how they resize.
             rows_matrix, columns_matrix = self.get_buffer("resize0"), self.get_buffer("resize1")
             pixels = (rows_matrix @ pixels @ columns_matrix.T).round().clamp(0, 255)
         height, width = seen = size if self.seen is None else self.seen
@@ -138,7 +138,9 @@ class ExportedNetwork(nn.Module):
             grouped = class_logits(logits.unsqueeze(1), [self.columns], [self.num_classes])
             logits = grouped.squeeze(1)
         scores = plain_scores(logits, masks, size, input_size=seen)
-        return scores if self.scores else scores.argmax(1).to(torch.uint8)
+        if self.scores:
+            return scores
+        return scores.argmax(1).to(torch.uint8)
 
 
 def _resizing(have: int, want: int) -> Tensor:

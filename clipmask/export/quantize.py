@@ -1,10 +1,11 @@
 """Static quantisation of an exported network to 8 bits, by ONNX Runtime.
 
-    q = round(x / s) + z        weights: a scale s of each output channel, z = 0; maps: s and z of
-                                the range that pictures gave when they were run through the network
+    q = round(x / s) + z        weights: a scale s for each output channel, z = 0; maps: s and z
+                                from the range of their values on sample pictures
 
-Convolutions alone compute in 8 bits. Attention, normalisations, class logits and the enlarged masks
-stay in 32 bits: they are a small part of the work, and rounding them costs most of the accuracy.
+Only the convolutions compute in 8 bits. Attention, normalisations, class logits and the enlarged
+masks stay in 32 bits: they are a small part of the work, and rounding them costs most of the
+accuracy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from clipmask.inference.runtimes import load_package
 from clipmask.weights.exported import IMAGE, TEXT
 
-MOST_PICTURES = 64  # for the calibration; more of them change the ranges little
+MOST_PICTURES = 64  # for the calibration; more pictures hardly change the ranges
 # Weights in 7 bits: the instructions of processors without VNNI add pairs of products in 16 bits,
 # which 8 bits would overflow.
 REDUCE_RANGE = True
@@ -40,7 +41,7 @@ def quantize(
     """Makes the convolutions of an ONNX file compute in 8 bits.
 
     Args:
-        path: the file, which is replaced; its metadata stay.
+        path: the file, which is replaced; its metadata are kept.
         pictures: for the calibration: uint8 (H, W, 3), RGB, like those of real use, of sizes that
             the network accepts.
         text: T (K, D), for a network that takes it as an input; else None.
@@ -72,7 +73,7 @@ def quantize(
 
 
 class _Pictures:
-    """The inputs of one run after the other, in the form that ONNX Runtime asks for."""
+    """Gives ONNX Runtime the inputs of each run, in the form that it expects."""
 
     def __init__(
         self, pictures: Iterable[NDArray[np.uint8]], text: NDArray[np.float32] | None
@@ -87,7 +88,9 @@ class _Pictures:
         inputs: dict[str, NDArray[Any]] = {
             IMAGE: np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
         }
-        return inputs if self._text is None else {**inputs, TEXT: self._text}
+        if self._text is None:
+            return inputs
+        return {**inputs, TEXT: self._text}
 
 
 @contextlib.contextmanager

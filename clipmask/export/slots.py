@@ -1,7 +1,7 @@
 """Image keys of the injections for one graph that serves pictures of every size.
 
-``Injection.image_keys`` finds the side of its blocks in Python, so a graph would hold for one size
-alone. Here M keys are always made: the first are the blocks, and attention ignores the others.
+``Injection.image_keys`` finds the side of its blocks in Python, so a graph would be valid for one
+size only. Here M keys are always made: the first are the blocks, and attention ignores the others.
 Every tensor has a fixed number of elements, and the result of the injection is the same.
 
 Shapes: B pictures of one size, C channels, H and W rows and columns of a map, N = H * W, M keys.
@@ -22,7 +22,7 @@ LARGEST_FACTOR = 1024
 
 
 def use_slots(injection: Injection) -> None:
-    """Has an injection make its image keys by ``keys_in_slots``, if their number is bounded."""
+    """Makes an injection use ``keys_in_slots`` for its image keys, if their number is bounded."""
     if injection.max_image_keys:
         keys = functools.partial(keys_in_slots, injection.max_image_keys)
         injection.image_keys = keys  # type: ignore[method-assign]

@@ -14,8 +14,8 @@ from clipmask.errors import UserError
 from clipmask.inference import Predictor
 from clipmask.inference.runtimes import Run
 
-# Share of the pixels that must have the model's class, by how the network computes: in 32 bits,
-# with weights in 16 bits, with convolutions in 8 bits.
+# The share of the pixels that must have the model's class, for networks that compute in 32 bits,
+# with weights in 16 bits, or with convolutions in 8 bits.
 LEAST_AGREEMENT = {"full": 0.998, "half": 0.98, "int8": 0.9}
 ROUNDS = 3  # runs of which the fastest counts
 
@@ -101,12 +101,12 @@ def check(agreement: Agreement, precision: str) -> None:
     """
     least = LEAST_AGREEMENT[precision]
     if agreement.labels < least:
-        hint = "Another --format may do, or another version of torch or of the runtime"
+        hint = "Try another --format, or another version of torch or of the runtime"
         if precision == "int8":
-            hint = "Give --int8 more pictures, such as the model will see"
+            hint = "Give --int8 more pictures, like those of real use"
         raise UserError(
             f"the exported network disagrees with its model and was not kept: {agreement}; at least"
-            f" {100 * least:g} % are asked. {hint}"
+            f" {100 * least:g} % are required. {hint}"
         )
 
 

@@ -38,7 +38,7 @@ def make_program(
         UserError: a part of the network, such as the backbone, can't be traced.
     """
     dynamic = torch.export.Dim.DYNAMIC
-    # different lengths, because the tracer takes dimensions of equal length for one
+    # two different lengths, because the tracer treats equal dimensions as the same one
     height, width = size or (101, 139)
     inputs: dict[str, Tensor] = {
         IMAGE: torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
@@ -50,10 +50,10 @@ def make_program(
         inputs[TEXT], free[TEXT] = text.clone(), {0: dynamic}
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations, on every call
+            warnings.simplefilter("ignore")  # torch warns of its own deprecations at every call
             return torch.export.export(network, (), inputs, dynamic_shapes=free, strict=False)
     except Exception as error:  # each stage of torch.export raises exceptions of its own
-        sizes = "" if size else " A fixed size, --size HEIGHTxWIDTH, asks less of it"
+        sizes = "" if size else " A fixed size, --size HEIGHTxWIDTH, is easier to export"
         raise UserError(f"this network can't be exported: {first_line(error)}.{sizes}") from error
 
 

@@ -93,7 +93,9 @@ class Video:
 
     def _read(self) -> NDArray[np.uint8] | None:
         there, frame = self._capture.read()
-        return np.ascontiguousarray(frame[..., ::-1]) if there else None
+        if not there:
+            return None
+        return np.ascontiguousarray(frame[..., ::-1])
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yields the frames, uint8 (H, W, 3) in RGB; once."""

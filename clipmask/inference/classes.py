@@ -15,7 +15,7 @@ from clipmask.inference.exported import ExportedModel
 from clipmask.modeling import ClipMask
 from clipmask.recent import Recent
 from clipmask.visualizer import palette
-from clipmask.vocabulary import Vocabulary, shown_names
+from clipmask.vocabulary import Vocabulary, shown_names, texts_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ChosenClasses:
         terms = model.vocabulary.terms
         if isinstance(model, ClipMask):
             terms = model.text.terms
-        self._trained = frozenset(term.text for term in terms)
+        self._trained = frozenset(texts_of(terms))
         self._preparing = threading.Lock()  # so that only one thread loads CLIP
         self._given_colors: dict[str, list[int]] = {}
         self._known: Recent[Vocabulary, Classes] = Recent(KEPT_VOCABULARIES)

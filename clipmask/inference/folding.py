@@ -83,7 +83,9 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
     if not same:
         logger.info("batch normalisations are not folded: the folded network has other results")
         return network
-    return copy_ if pairs else network
+    if pairs:
+        return copy_
+    return network
 
 
 def _fold(network: nn.Module, pairs: list[tuple[nn.Conv2d, Any]]) -> None:

@@ -17,7 +17,7 @@ from clipmask.data.image_format import ImageFormat
 from clipmask.errors import UserError
 from clipmask.evaluation.server_ids import server_ids
 from clipmask.modeling import ClipMask, build_model
-from clipmask.vocabulary import Vocabulary, union
+from clipmask.vocabulary import Vocabulary, texts_of, union
 from clipmask.weights.checkpoint import load_weights, trained_vocabularies
 
 
@@ -42,7 +42,7 @@ def load_model(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> tuple[ClipMask, I
     if embedding is not None and len(embedding) != len(terms):
         raise UserError(
             f"{source} was trained on {len(embedding)} classes, but the config's dataset has"
-            f" {len(terms)} ({', '.join(term.text for term in terms)}): set DATASETS.TRAIN to the"
+            f" {len(terms)} ({', '.join(texts_of(terms))}): set DATASETS.TRAIN to the"
             " dataset of the training"
         )
     vocabularies = tuple(_with_server_ids(cfg, vocabulary) for vocabulary in vocabularies)
@@ -59,7 +59,9 @@ def _metadata(cfg: CfgNode, checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(stored, dict):
         return stored
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    return dict(MetadataCatalog.get(names[0]).as_dict()) if names else {}
+    if not names:
+        return {}
+    return dict(MetadataCatalog.get(names[0]).as_dict())
 
 
 def _configured(cfg: CfgNode, source: str) -> tuple[Vocabulary, ...]:
@@ -84,7 +86,9 @@ def _with_server_ids(cfg: CfgNode, vocabulary: Vocabulary) -> Vocabulary:
     for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         if _names(dataset) == vocabulary.names:
             ids = server_ids(dataset)
-            return vocabulary if ids is None else vocabulary.with_server_ids(ids)
+            if ids is None:
+                return vocabulary
+            return vocabulary.with_server_ids(ids)
     return vocabulary
 
 
@@ -93,4 +97,6 @@ def _names(dataset: str) -> tuple[str, ...]:
     metadata = MetadataCatalog.get(dataset).as_dict()
     classes = metadata.get("stuff_classes")
     known = classes is not None and len(classes) > 0
-    return Vocabulary.from_metadata(metadata).names if known else ()
+    if not known:
+        return ()
+    return Vocabulary.from_metadata(metadata).names

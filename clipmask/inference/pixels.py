@@ -69,7 +69,9 @@ def _to_numpy(image: torch.Tensor) -> NDArray[Any]:
     tensor = image.detach().cpu()
     if tensor.is_floating_point():
         tensor = tensor.float()  # numpy has no bfloat16
-    return tensor.permute(1, 2, 0).numpy() if tensor.ndim == 3 else tensor.numpy()
+    if tensor.ndim == 3:
+        return tensor.permute(1, 2, 0).numpy()
+    return tensor.numpy()
 
 
 def _of_bands(image: Any, image_format: ImageFormat) -> NDArray[np.uint8]:

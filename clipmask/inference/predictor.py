@@ -262,7 +262,9 @@ class Predictor:
         results = self.stream(
             cast(Iterable[Picture], images), text=text, vocabulary=vocabulary, scores=scores
         )
-        return next(results) if one else list(results)
+        if one:
+            return next(results)
+        return list(results)
 
     def stream(
         self,

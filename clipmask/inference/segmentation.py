@@ -264,7 +264,9 @@ class Segmentation:
                     "a comparison needs the truth: save(path, 'comparison', truth=labels)"
                 )
             return self.comparison(truth)
-        return self.labels if self.labels.dtype == np.uint8 else self.labels.astype(np.uint16)
+        if self.labels.dtype == np.uint8:
+            return self.labels
+        return self.labels.astype(np.uint16)
 
     def _repr_png_(self) -> bytes:
         """Returns the overlay as a PNG file, which notebooks display."""
@@ -342,4 +344,6 @@ def _boxes(labels: NDArray[Any], num_classes: int) -> list[list[int] | None]:
 
 def _number(value: float) -> float | None:
     """Returns a score for JSON: rounded, and None instead of nan."""
-    return None if math.isnan(value) else round(value, 4)
+    if math.isnan(value):
+        return None
+    return round(value, 4)

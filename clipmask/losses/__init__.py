@@ -1,1 +1,1 @@
-"""Predictions and label maps in, scalar losses out."""
+"""Computes scalar losses from predictions and label maps."""

@@ -1,4 +1,4 @@
-"""The training loss: match, then class cross-entropy and mask losses of every layer.
+"""The training loss: matching, then the class cross-entropy and mask losses of every layer.
 
     loss_cls  = w_cls  sum over queries of v_c (-log softmax(logits)_c) / sum over queries of v_c
     loss_bce  = w_bce  sum over matched pairs of BCE / number of pairs                     Eq. (14)
@@ -11,7 +11,7 @@ of images. So a batch that is split over devices or accumulation steps has the g
 whole batch.
 
 Masks are compared at the size at which inference reads them: enlarged bilinearly, to
-``loss_stride`` pixels a cell. With a ``loss_stride`` below ``stride``, a thin object does not
+``loss_stride`` pixels per cell. With a ``loss_stride`` below ``stride``, a thin object does not
 share its cells with the objects beside it.
 
 Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one
@@ -38,8 +38,8 @@ class Criterion:
     Args:
         ignore_label: the id of void in label maps that come without an id of their own.
         class_weight: w_cls, in the loss and in the matching.
-        mask_losses: at least one; their weights hold in the loss and in the matching.
-        no_object_weight: v of no object.
+        mask_losses: at least one; their weights are used in the loss and in the matching.
+        no_object_weight: v of queries that are no object.
         stride: pixels per cell of the mask logits.
         loss_stride: pixels per cell where masks are compared with labels, a divisor of ``stride``.
     """
@@ -90,9 +90,9 @@ class Criterion:
             pred_logits: (L, B, Q, K + 1) class logits, no object at index K, last layer last.
             mask_embed: (L, B, Q, E).
             pixels: (B, E, h, w); mask logits are ``mask_embed . pixels``.
-            labels: one integer map (H_i, W_i) an image on the same device.
-            normalizer: (2,) float, the pairs and images that the sums are divided by; None counts
-                this batch.
+            labels: one integer map (H_i, W_i) per image, on the same device.
+            normalizer: (2,) float, the pairs and images by which the sums are divided; None: the
+                numbers of this batch.
             spaces: how each image's ids are read; None: all have K classes and ``ignore_label``.
 
         Returns:
@@ -131,7 +131,7 @@ class Criterion:
     ) -> Tensor:
         """(L,) weighted cross-entropy; queries without a match are no object."""
         layers, batch, queries, width = logits.shape
-        # One slot more than there are queries takes the writes of absent matches.
+        # The entry after the last query takes the values of missing matches and is cut off.
         slot = matches.query.masked_fill(matches.query < 0, queries)
         target = logits.new_full((layers, batch, queries + 1), width - 1, dtype=torch.long)
         target = target.scatter(2, slot, matches.label.expand(layers, -1, -1))[..., :queries]
@@ -151,7 +151,7 @@ class Criterion:
         num_classes: int,
         spaces: Sequence[LabelSpace] | None = None,
     ) -> Targets:
-        """Returns what the matcher compares with; arguments as in ``__call__``."""
+        """Returns the targets of the matcher; arguments as in ``__call__``."""
         spaces = spaces or self._same_space(labels, num_classes)
         height, width = (-(-length // self.matcher.factor) for length in pixels.shape[-2:])
         return make_targets(
@@ -167,7 +167,7 @@ class Criterion:
             embed: (L, B, Q, E).
             pixels: (B, E, h, w).
             query: (L, B, M), ``Matches.query``.
-            labels: one map (H_i, W_i) an image, see ``in_slots``.
+            labels: one map (H_i, W_i) per image, see ``in_slots``.
         """
         layers, _, most = query.shape
         index = query.clamp_min(0).unsqueeze(-1).expand(-1, -1, -1, embed.shape[-1])
@@ -193,7 +193,7 @@ class Criterion:
         """Enlarges (B, masks, h, w) from ``stride`` to ``loss_stride``, each image by itself.
 
         Inference does the same. At its border an image continues with its own last cells and not
-        with the padding. The result is 0 on padding, where nothing counts.
+        with the padding. The result is 0 on padding, which has no effect on the loss.
         """
         factor = self.stride // self.loss_stride
         if factor == 1:

@@ -5,7 +5,7 @@ each cell n,
 
     BCE  = sum_n w_n (softplus(x_n) - x_n y_n) / sum_n w_n                                 Eq. (14)
     Dice = 1 - (2 sum_n w_n p_n y_n + 1) / (sum_n w_n p_n + sum_n w_n y_n + 1)
-           with p = sigmoid(x), as in V-Net, smoothed by the 1
+           with p = sigmoid(x), as in V-Net; the 1 smooths it
 
 -[y log p + (1 - y) log(1 - p)] = softplus(x) - x y needs no logarithm of a small number.
 Void and padding have w = 0.
@@ -47,7 +47,7 @@ class MaskLoss(ABC):
     def pairwise(self, logits: Tensor, cover: Tensor, weight: Tensor) -> Tensor:
         """Compares every query with every class, for the matching.
 
-        Use matrix products: nothing of queries x classes x cells should be stored.
+        Use matrix products, so that no tensor of queries x classes x cells is stored.
 
         Args:
             logits: (B, Q, n) x.

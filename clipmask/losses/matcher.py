@@ -8,8 +8,7 @@ The cost of query q for class k of an image is, with weights as in the loss,
 (MaskFormer, Sec. 3.2, with Eq. 14 of the paper as mask cost). The costs of all layers and images
 are computed in one batch. They leave the device in one transfer, together with which classes are
 present; ``scipy`` then solves each small assignment. Masks are compared on means over 2 x 2 of
-their cells, at stride 8: a pairing does not depend on single pixels, and this is a quarter of the
-work.
+their cells, at stride 8. This is a quarter of the work, and single pixels hardly change a matching.
 
 Shapes: L predictions, B batch, Q queries, K classes, E channels, M most classes present in one
 image, n cells.
@@ -33,7 +32,7 @@ class Matches(NamedTuple):
     """The pairing of queries and classes.
 
     Attributes:
-        query: (L, B, M) int64, the query matched to each present class; -1 if there is none,
+        query: (L, B, M) int64, the query matched to each present class; -1 if there is no query,
             because the image has fewer than M classes or more classes than queries.
         label: (B, M) int64, the present classes of each image in rising order, then -1.
     """
@@ -43,7 +42,7 @@ class Matches(NamedTuple):
 
 
 class Matcher:
-    """Matches a whole batch.
+    """Matches queries with the present classes, for a whole batch.
 
     Args:
         class_weight: w_cls.
@@ -89,7 +88,7 @@ class Matcher:
             weight = targets.weight.flatten(1).unsqueeze(1)  # (B, 1, n)
             cover = targets.coverage.flatten(2) * weight  # (B, K, n), times the labelled share
             layers = []
-            for embed_l in embed.unbind(1):  # layer by layer: Q x n logits of one layer at a time
+            for embed_l in embed.unbind(1):  # only the Q x n logits of one layer are in memory
                 logits = embed_l @ pooled.flatten(2)  # (B, Q, n)
                 costs = [
                     loss.weight * loss.pairwise(logits, cover, weight) for loss in self.mask_losses
@@ -97,8 +96,8 @@ class Matcher:
                 layers.append(torch.stack(costs).sum(0))
             classes = pred_logits.float().softmax(-1)[..., :-1]  # (L, B, Q, K)
             cost = torch.stack(layers) - self.class_weight * classes
-        # A diverged step must still come to an end on every process; its loss is not finite and the
-        # step is skipped.
+        # After a diverged step costs may not be finite, but every process must finish the step. Its
+        # loss is not finite either, so the step is skipped.
         return cost.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
 
 
@@ -118,7 +117,7 @@ def assign(cost: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarra
     Returns:
         ``Matches.query`` (L, B, M) and ``Matches.label`` (B, M) as int64 arrays; M is at least 1.
     """
-    # here, because predictions need no matching, and its import takes half a second
+    # imported here, because the import takes half a second and predictions need no matching
     from scipy.optimize import linear_sum_assignment
 
     layers, batch = cost.shape[:2]

@@ -13,15 +13,15 @@ from clipmask.errors import UserError, listed
 from clipmask.losses.targets import LabelSpace
 
 HOST = "cpu"  # type of the device whose memory the host reads without waiting
-INTERVAL = 100  # batches between two looks at what a device has found
+INTERVAL = 100  # number of batches after which the result on a device is read
 
 
 class StrayIds:
-    """Checks the label maps of training inputs, whoever read them.
+    """Checks the ids of the label maps of training inputs, also of those from a user's own loader.
 
-    Label maps in the host's memory, as all loaders give them, are checked at once. Of those that
-    are on a device already, the device keeps account, and the host asks for it at every hundredth
-    batch: asking makes the host wait.
+    Label maps in the host's memory, as from all loaders here, are checked at once. Those on a
+    device are checked there. The host reads the result only at every hundredth batch, because it
+    has to wait for the device.
     """
 
     def __init__(self) -> None:
@@ -36,8 +36,8 @@ class StrayIds:
             spaces: how the ids of each image are read.
 
         Raises:
-            UserError: an image of this batch, or of one since the last look, has an id that is
-                neither one of its classes nor void.
+            UserError: an image of this batch, or of a batch that was checked on the device before,
+                has an id that is neither one of its classes nor void.
         """
         if torch.compiler.is_compiling():
             return

@@ -1,10 +1,10 @@
-"""Targets from label maps, made on the model's device without asking the host.
+"""Computes targets from label maps on the model's device; the host does not wait for them.
 
 A label map is reduced to a grid of cells: for each cell and class the share of the cell's labelled
-pixels that the class covers. So a thin pole keeps its weight; sampling one pixel a cell would hit
-or miss it. Void pixels and padding have no effect, because a cell counts with its labelled share
-alone. Matching compares on a coarse grid and with every class, the losses on a fine grid and with
-the classes that an image shows.
+pixels that the class covers. So a thin pole keeps its weight, while one sampled pixel per cell
+could miss it. Void pixels and padding have no effect, because each cell is weighted by its labelled
+share. The matching uses a coarse grid and every class; the losses use a fine grid and the classes
+that an image shows.
 
 Shapes: B batch, K classes, H and W pixels, h and w cells.
 """
@@ -32,7 +32,7 @@ class LabelSpace(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the matcher and the mask losses compare with.
+    """The targets with which the matcher and the mask losses compare predictions.
 
     Attributes:
         coverage: (B, K, h, w) share of each cell's labelled pixels, in [0, 1]; 0 where none is
@@ -56,10 +56,10 @@ def make_targets(
     """Reduces label maps to a grid.
 
     Args:
-        labels: one integer map (H_i, W_i) an image.
+        labels: one integer map (H_i, W_i) per image.
         grid: h and w, at least the images' sizes over ``stride``, rounded up.
         stride: pixels per cell along each side.
-        num_classes: K of the result, the most of any image.
+        num_classes: K of the result, the largest number of classes of an image.
         spaces: how the ids of each image are read.
 
     Returns:
@@ -69,8 +69,8 @@ def make_targets(
     counts = labels[0].new_zeros((len(labels), num_classes + 1, height, width), dtype=torch.float32)
     ones = counts.new_ones((1, 1, 1)).expand(1, height, width)
     for image, (label, space) in enumerate(zip(labels, spaces, strict=True)):
-        # Padding is num_classes, which is no class either and, unlike the ignore label, fits the
-        # labels' type.
+        # Padding gets the id num_classes, which is not a class. The ignore label would not do: the
+        # labels' type may be unable to hold it.
         padded = F.pad(
             label,
             (0, width * stride - label.shape[1], 0, height * stride - label.shape[0]),
@@ -78,8 +78,8 @@ def make_targets(
         )
         for dy in range(stride):
             for dx in range(stride):
-                # One pixel of every cell at a time: a small index, where all pixels at once would
-                # need eight bytes for each.
+                # One pixel of every cell at a time, because an index of all pixels would need
+                # eight bytes for each of them.
                 index = class_index(padded[dy::stride, dx::stride], space, num_classes)
                 counts[image].scatter_add_(0, index.unsqueeze(0), ones)
     counts = counts[:, :num_classes]
@@ -99,14 +99,13 @@ def in_slots(
     Targets are then made for M classes and not for all K.
 
     Args:
-        labels: one integer map (H_i, W_i) an image, ids of classes and of void.
-        classes: (B, M) int64, the classes that each image shows, -1 beyond them
-            (``Matches.label``).
-        num_classes: the most classes of any image's dataset.
+        labels: one integer map (H_i, W_i) per image, ids of classes and of void.
+        classes: (B, M) int64, the classes that each image shows, then -1 (``Matches.label``).
+        num_classes: the largest number of classes of the images' datasets.
         spaces: how the ids of each image are read.
 
     Returns:
-        One int64 map (H_i, W_i) an image, 0 .. M - 1, and M for void.
+        One int64 map (H_i, W_i) per image, 0 .. M - 1, and M for void.
     """
     batch, most = classes.shape
     place = classes.new_full((batch, num_classes + 1), most)
@@ -126,7 +125,7 @@ def count_pairs(labels: Sequence[Tensor], spaces: Sequence[LabelSpace], num_quer
     """Counts the (image, class) pairs that are matched, a float scalar on the labels' device.
 
     Args:
-        labels: one integer map (H_i, W_i) an image, ids of classes and of void.
+        labels: one integer map (H_i, W_i) per image, ids of classes and of void.
         spaces: how the ids of each image are read.
         num_queries: Q; at most Q classes of an image are matched.
     """

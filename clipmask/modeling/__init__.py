@@ -1,4 +1,4 @@
-"""Image and class names in, masks and class logits out."""
+"""The model: from images and class names to masks and class logits."""
 
 from clipmask.backbones.timm_backbone import TimmBackbone
 from clipmask.modeling.build import build_model

@@ -24,7 +24,7 @@ def build_model(
 
     Args:
         cfg: the config.
-        classes: class names, or the vocabularies of several datasets; None: those of the config's.
+        classes: class names, or vocabularies of several datasets; None: the config's.
         text_width: see ``ClipMask.from_config``.
 
     Raises:
@@ -53,10 +53,10 @@ def build_model(
 
 
 def compile_model(model: nn.Module) -> None:
-    """Calls ``ClipMask.compile_network``; a model of another class is a UserError."""
+    """Calls ``ClipMask.compile_network``; raises a UserError for a model of another class."""
     if not isinstance(model, ClipMask):
         raise UserError(
             "MODEL.COMPILE (--compile) works with a MODEL.META_ARCHITECTURE that is ClipMask or"
-            f" derived from it; {type(model).__name__} is none"
+            f" derived from it; {type(model).__name__} is not"
         )
     model.compile_network()

@@ -87,7 +87,7 @@ def plain_scores(
     """
     probability = _probability(logits)
     cells = masks.float().movedim(-3, -1)  # (h, w, Q) or (B, h, w, Q)
-    # Of four axes and channels-last, so that both axes are interpolated for many queries at once.
+    # Four axes and channels-last, so that both axes are interpolated for many queries at once.
     batch = cells.reshape(-1, *cells.shape[-3:]).permute(0, 3, 1, 2)
     scale = (float(STRIDE), float(STRIDE))
     if input_size is not None and tuple(input_size) != tuple(size):
@@ -104,7 +104,7 @@ def plain_scores(
 
 
 def _is_plain(logits: Tensor, input_size: tuple[int, int], output_size: tuple[int, int]) -> bool:
-    """Whether an image has the size of its result and is small enough to go without strips."""
+    """Returns whether a result has its image's size and is small enough to need no strips."""
     pixels = output_size[0] * output_size[1]
     return tuple(input_size) == tuple(output_size) and max(logits.shape) * pixels <= WHOLE_ELEMENTS
 

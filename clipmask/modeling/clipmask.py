@@ -1,4 +1,4 @@
-"""The meta-architecture: image and class names in, losses or class maps out (Fig. 1 of the paper).
+"""The meta-architecture: from images and class names to losses or class maps (the paper's Fig. 1).
 
 ``ClipMask.from_config`` builds the parts from a config. Each part has a ``from_config`` of its own
 and a constructor that takes plain values.
@@ -48,7 +48,7 @@ class ClipMask(nn.Module):
         backbone: normalised images (B, 3, H, W) to ``res2`` .. ``res5``.
         text: holds T.
         pixel_decoder: features and T to injected scales and per-pixel embedding.
-        mask_decoder: those and T to (class, mask) pairs.
+        mask_decoder: the pixel decoder's result and T to (class, mask) pairs.
         criterion: pairs and label maps to losses.
         vocabularies: the different vocabularies of the training datasets, at least one; a list of
             names is read by ``Vocabulary.from_names``. Images that come without a vocabulary are
@@ -59,7 +59,7 @@ class ClipMask(nn.Module):
         image_text: collects the images' own texts for the injections. None: the injections use T.
         feature_names: maps our names, ``res2`` .. ``res5``, to the backbone's names. None: they
             are the same.
-        input_format: order of the images' channels, RGB or BGR, for those who read or draw images.
+        input_format: order of the images' channels, RGB or BGR, for code that reads or draws.
         vis_period: steps between pictures of a training sample in Detectron2's trainers; 0: none.
         recompute: what the backward pass computes again instead of keeping it: ``none``, ``head``
             (the injections, the fusion and both decoders' layers) or ``all`` (the backbone too).
@@ -158,19 +158,19 @@ class ClipMask(nn.Module):
         """Computes losses in training and class scores in evaluation: Detectron2's interface.
 
         Args:
-            batched_inputs: one dict an image. ``image``: (3, H, W), 0..255, uint8 or float,
+            batched_inputs: one dict per image. ``image``: (3, H, W), 0..255, uint8 or float,
                 channels in the order of ``INPUT.FORMAT``. In training ``sem_seg``: (H, W) integer
                 labels. In evaluation ``height`` and ``width``: size of the result, by default that
                 of the image. Optional: ``text``, a string or a list of strings, read if there is an
                 ``image_text``; ``vocabulary``, the classes of this image, by default
                 ``self.vocabulary``; ``ignore_label``, the id of void in its labels, by default
                 ``self.ignore_label``.
-            normalizer: in training, (2,) float: the (image, class) pairs and the images that the
-                loss sums are divided by; None counts this batch. See ``count_targets``.
+            normalizer: in training, (2,) float: the (image, class) pairs and the images by which
+                the loss sums are divided; None: those of this batch. See ``count_targets``.
 
         Returns:
             In training weighted scalar losses, see ``clipmask.losses.criterion``; else one
-            ``{"sem_seg": (K, H, W)}`` an image, float32 scores on the model's device.
+            ``{"sem_seg": (K, H, W)}`` per image, float32 scores on the model's device.
 
         In a batch with larger images, the scores of an image differ a little from those that it has
         alone: the backbone sees zeros beyond the image instead of the edge of the batch, and the
@@ -191,26 +191,25 @@ class ClipMask(nn.Module):
             return self.criterion(
                 outputs.pred_logits, outputs.mask_embed, outputs.pixels, labels, normalizer, spaces
             )
-        return [
-            {"sem_seg": class_scores(*image)} for image in self._images(outputs, batched_inputs)
-        ]
+        images = self._images(outputs, batched_inputs)
+        return [{"sem_seg": class_scores(*image)} for image in images]
 
     @torch.no_grad()
     def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
         """Predicts class ids without making a float map of K x H x W.
 
         Args:
-            batched_inputs: as for ``forward`` in evaluation, in which mode the model has to be.
+            batched_inputs: as for ``forward``; the model must be in evaluation mode.
 
         Returns:
-            One (H, W) map an image, uint8 (int64 beyond 255 classes), ids into ``class_names``.
+            One (H, W) map per image, uint8 (int64 beyond 255 classes), ids into ``class_names``.
         """
         assert not self.training, "call eval() first: in training the predictions are not its own"
         images = self._images(self.decode(batched_inputs), batched_inputs)
         return [label_map(*image) for image in images]
 
     def decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
-        """Predicts (class, mask) pairs: with all layers in training, else with the last one.
+        """Predicts (class, mask) pairs with all layers in training, else with the last one only.
 
         Args:
             batched_inputs: as for ``forward``; labels and the size of the result are not read.
@@ -239,11 +238,11 @@ class ClipMask(nn.Module):
         texts: tuple[Tensor, Tensor | None],
         T: tuple[Tensor, Tensor | None],
     ) -> DecoderOutput:
-        """All that follows the backbone; texts and T as of ``padded_rows``."""
+        """Runs both decoders; ``texts`` and ``T`` are results of ``padded_rows``."""
         return self.mask_decoder(self.pixel_decoder(features, texts[0], sizes, texts[1]), *T)
 
     def compile_network(self, backend: str = "inductor") -> None:
-        """Has ``torch.compile`` make faster code of the network, at its first use on the device.
+        """Lets ``torch.compile`` compile the network at its first use on the device.
 
         The backbone and the decoders become one graph each, without a break. Losses and class maps
         are not compiled. The first size of pictures has a graph of its own, and a second size leads
@@ -274,7 +273,7 @@ class ClipMask(nn.Module):
         return self
 
     def _vocabulary_of(self, inputs: dict[str, Any]) -> Vocabulary:
-        """The classes of an image; the model's own vocabulary where they are equal to it."""
+        """Returns an image's classes; if they equal the model's vocabulary, that same object."""
         given: Vocabulary = inputs.get("vocabulary", self.vocabulary)
         equal = not given.embeddings and given.label_space == self.vocabulary.label_space
         return self.vocabulary if equal else given
@@ -324,7 +323,7 @@ class ClipMask(nn.Module):
                     f" takes {len(self.pixel_mean)}, one for each number of MODEL.PIXEL_MEAN"
                 )
         if torch.jit.is_tracing():
-            # A trace writes down sizes as they are: so it has to refuse images of other sizes.
+            # A trace stores sizes as constants, so it must refuse images of other sizes.
             images = [image.expand([int(side) for side in image.shape]) for image in images]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         height, width = (
@@ -365,7 +364,7 @@ class ClipMask(nn.Module):
         self.text.prepare()
 
     def count_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
-        """Counts what the losses are divided by, on the device, without waiting for it.
+        """Counts the numbers by which losses are divided, on the device, without waiting for it.
 
         Args:
             batched_inputs: training inputs.
@@ -398,7 +397,7 @@ class ClipMask(nn.Module):
 
     @torch.no_grad()
     def check_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Checks that images can be segmented into these classes; errors of ``set_vocabulary``."""
+        """Checks that images can be segmented into these classes; raises as ``set_vocabulary``."""
         self.columns_of(vocabulary)
         self._rows([vocabulary])
 

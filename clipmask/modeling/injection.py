@@ -78,8 +78,8 @@ class Injection(Recomputable):
             T: (K, D), centred text embeddings for all images, or (B, L, D), each image's own.
             positions: the position encodings of the batch.
             stride: pixels per cell of ``r``.
-            valid: bool (B, H, W), False on padding, or None where there is none.
-            text_valid: bool (B, L), False on padding of ``T``, or None where there is none.
+            valid: bool (B, H, W), False on padding, or None if there is none.
+            text_valid: bool (B, L), False on padding of ``T``, or None if there is none.
         """
         grid = (r.shape[-2], r.shape[-1])
         image, image_place, image_open = self.image_keys(r, positions, stride, valid)
@@ -119,7 +119,7 @@ class Injection(Recomputable):
     ) -> tuple[Tensor, Tensor]:
         """Makes the queries (B, N, C) and the keys (B, L + M, C) or (B, M, C) of the attention.
 
-        It makes them of the image's ``cells`` (B, N, C), the ``image`` keys (B, M, C) and the
+        It makes them from the image's ``cells`` (B, N, C), the ``image`` keys (B, M, C) and the
         ``text`` (B, L, C).
         """
         raise NotImplementedError
@@ -146,7 +146,7 @@ class ChannelInjection(Injection):
 
     def __init__(self, dim: int, text_dim: int, num_heads: int, max_image_keys: int) -> None:
         super().__init__(dim, text_dim, num_heads, max_image_keys)
-        # FC(concat[t, r]) as two layers: t is projected once an image and not once a cell.
+        # FC(concat[t, r]) as two layers, so that t is projected once per image and not per cell.
         self.join_text = nn.Linear(dim, dim)
         self.join_image = nn.Linear(dim, dim, bias=False)
 

@@ -74,7 +74,7 @@ class SeparableBlock(Recomputable):
         ``valid`` is bool (B, H, W), False on padding, or None if there is none. Padding is set to
         zero, so that the convolution sees the same as at the edge of the batch.
         """
-        # One expression, because a name would keep a map that is no longer needed.
+        # One expression, because a variable would keep a map in memory that is not needed.
         mixed = self.mix(self.norm(self.spread(x if valid is None else x * valid.unsqueeze(1))))
         return F.gelu(mixed).add_(x)  # in place: autograd does not need the output of GELU
 
@@ -162,8 +162,8 @@ def valid_cells(
     Returns:
         (B, H, W) bool
     """
-    # Python numbers are compared with a range on the device. To copy a tensor of a list would wait
-    # for the device.
+    # Python numbers are compared with a range on the device, because copying a tensor of them would
+    # wait for the device.
     y, x = torch.arange(grid[0], device=device), torch.arange(grid[1], device=device)
     inside_y = torch.stack([y < ceil_div(height, stride) for height, _ in sizes])  # (B, H)
     inside_x = torch.stack([x < ceil_div(width, stride) for _, width in sizes])  # (B, W)

@@ -1,6 +1,6 @@
 """Mask decoder: Q queries attend to the three injected scales and become (class, mask) pairs.
 
-The framing is MaskFormer's ("Per-Pixel Classification is Not All You Need for Semantic
+The approach is MaskFormer's ("Per-Pixel Classification is Not All You Need for Semantic
 Segmentation", Sec. 3), on which the paper builds. Each layer attends only where the mask predicted
 before it is positive ("Masked-attention Mask Transformer", Eq. 2-4). The class logit of a query is
 the scaled cosine between its embedding and T; no object has a learned logit. Under cross-entropy
@@ -122,7 +122,7 @@ class CosineClassifier(nn.Module):
         Returns (B, Q, S + 1), no object last.
         """
         with torch.autocast(x.device.type, enabled=False):  # bf16 would round logits of 100 by 0.4
-            # float32, unless the whole model was converted to 16 bits: then all but the layers.
+            # If the whole model was converted to 16 bits, its layers alone compute in 16 bits.
             x, T = x.to(self.query.weight.dtype), T.to(self.query.weight.dtype)
             query = F.normalize(self.query(x).float(), dim=-1)
             text = F.normalize(self.text(T).float(), dim=-1)
@@ -163,7 +163,7 @@ class MaskDecoder(nn.Module):
         dropout: dropped share in training, in [0, 1).
         classifier: a ``CosineClassifier`` or a ``LinearClassifier``.
         text_queries: whether the first K queries start from FC(T_k) plus their learned embedding.
-            The matching is free in both cases.
+            In both cases any query may be matched with any class.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class MaskDecoder(nn.Module):
     def forward(
         self, features: PixelFeatures, T: Tensor, text_valid: Tensor | None = None
     ) -> DecoderOutput:
-        """Predicts with every layer in training, with the last one alone in evaluation.
+        """Predicts with every layer in training, and with the last one only in evaluation.
 
         Args:
             features: scales and per-pixel embedding of the pixel decoder.

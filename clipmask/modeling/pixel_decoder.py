@@ -47,7 +47,7 @@ class PixelFeatures(NamedTuple):
     pixels: Tensor  # (B, E, H / 4, W / 4), the per-pixel embedding
     pixel_stride: int  # pixels per cell of it, 4
     positions: Positions  # of the batch, with each image's size
-    # Of each scale, and last of ``pixels``: bool (B, h, w), False on padding; None without padding
+    # For each scale, then for ``pixels``: bool (B, h, w), False on padding; None without padding
     valid: tuple[Tensor | None, ...]
 
 
@@ -57,7 +57,7 @@ class PixelDecoder(nn.Module):
     Args:
         channels: channels of each used backbone feature, including ``res2``.
         strides: pixels per cell of each feature.
-        scales: names of r1, r2, r3, finest first; fewer are the ablation of the hierarchy.
+        scales: names of r1, r2, r3, finest first; fewer scales are an ablation.
         dim: C.
         mask_dim: E.
         text_dim: D.

@@ -52,7 +52,7 @@ class ScaleFusion(Recomputable):
         joint = [tuple(scales)] if mode != "pairwise" or num_scales < 2 else []
         pairs = list(itertools.combinations(scales, 2)) if mode != "joint" else []
         self.terms: list[tuple[int, ...]] = list(dict.fromkeys([*pairs, *joint]))
-        # One convolution a scale computes its part of every term. Each term has one bias.
+        # One convolution per scale computes its part of every term. Each term has one bias.
         self.parts = nn.ModuleList(
             nn.Conv2d(dim, out_dim * sum(scale in term for term in self.terms), 1, bias=False)
             for scale in scales

@@ -30,12 +30,12 @@ from torch import Tensor, nn
 from clipmask.errors import UserError, listed
 from clipmask.recent import Recent
 from clipmask.text.learned import TextLearner, configured_learner
-from clipmask.text.sources import FileSource, OpenedOnce, RandomSource, TextSource, text_source
-from clipmask.vocabulary import Term, Vocabulary
+from clipmask.text.sources import OpenedOnce, TextSource, stored_source, text_source
+from clipmask.vocabulary import Term, Vocabulary, texts_of
 
 logger = logging.getLogger(__name__)
 
-KEPT_VOCABULARIES = 256  # whose rows are kept; more than the datasets of a joint training
+KEPT_VOCABULARIES = 256  # number whose rows are cached; a joint training has fewer
 
 
 class TextEmbedding(nn.Module):
@@ -117,7 +117,7 @@ class TextEmbedding(nn.Module):
         Args:
             T: (R, D), from ``forward``.
             vocabulary: the names. If all of them were trained with the same prompts, and the
-                vocabulary brings no embeddings, the result is made of rows of ``T``. Otherwise all
+                vocabulary has no embeddings, the result is made of rows of ``T``. Otherwise all
                 names are embedded again: from the vocabulary's embeddings, or else by the source.
 
         Raises:
@@ -136,8 +136,9 @@ class TextEmbedding(nn.Module):
     def _find(self, terms: Sequence[Term], device: torch.device) -> Tensor | None:
         """The rows of known names in T, (S,); None: all of them in order."""
         rows = [self._row[term.text] for term in terms]
-        whole = rows == [*range(len(self.terms))]
-        return None if whole else torch.tensor(rows, device=device)
+        if rows == [*range(len(self.terms))]:
+            return None
+        return torch.tensor(rows, device=device)
 
     def prepare(self) -> None:
         """Computes T and mu, unless they are known and belong to the current weights.
@@ -154,7 +155,7 @@ class TextEmbedding(nn.Module):
         self._ready, self._outdated = True, False
 
     def outdate(self) -> None:
-        """Has a learned T computed again at its next use, because its weights change."""
+        """Marks a learned T, whose weights change, to be computed again at its next use."""
         if self.learner is None:
             return
         self._outdated = True
@@ -163,7 +164,7 @@ class TextEmbedding(nn.Module):
             self._texts.clear()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeds texts as they are written. Embeddings that can't change are kept.
+        """Embeds texts as they are written. Embeddings that can't change are cached.
 
         Args:
             texts: N different strings, N > 0.
@@ -222,11 +223,11 @@ class TextEmbedding(nn.Module):
                 "this model learned its own text embeddings (MODEL.CLIP.TOWER context or full):"
                 " those of a file do not belong to them. Give the names alone"
             )
-        return RandomSource() if embeddings == "random" else FileSource(embeddings)
+        return stored_source(embeddings)
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
-        """Computes without gradients and autocast: kept rows must not depend on the caller."""
+        """Computes without gradients and autocast: cached rows must not depend on the caller."""
         with torch.no_grad(), torch.autocast(self.mean.device.type, enabled=False):
             yield
 
@@ -267,8 +268,8 @@ class TextEmbedding(nn.Module):
         saved = state_dict.setdefault(f"{prefix}vocabulary", self.vocabulary)
         if not torch.equal(saved.cpu(), self.vocabulary.cpu()):
             logger.warning(
-                "the weights' text embeddings are of other class names than %s: those of these"
-                " names are computed",
+                "the text embeddings of the weights belong to other class names than %s; the"
+                " embeddings of these names are computed",
                 listed(self.terms),
             )
             for name in ("embedding", "mean", "vocabulary"):
@@ -287,5 +288,5 @@ class TextEmbedding(nn.Module):
 
 def _hash(terms: Sequence[Term]) -> Tensor:
     """Returns 32 bytes (32,) that are equal for equal names."""
-    text = json.dumps([term.text for term in terms])
+    text = json.dumps(texts_of(terms))
     return torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8)

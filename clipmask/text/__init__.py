@@ -1,3 +1,4 @@
-"""Class names and sentences -> rows of T: prompts, CLIP's text encoder, files of embeddings,
-learned text.
+"""Computes rows of T from class names and sentences.
+
+The rows are computed by CLIP's text encoder, read from a file of embeddings, or learned.
 """

@@ -1,4 +1,4 @@
-"""From logits of names to logits of classes.
+"""Turns logits of names into logits of classes.
 
 A query scores names, the rows of T. A class is one name, or it has several members, whose
 probabilities are added:
@@ -26,8 +26,8 @@ from clipmask.errors import UserError
 from clipmask.recent import Recent
 from clipmask.vocabulary import Vocabulary
 
-ABSENT = -1e4  # far below any logit (they are at most 100), and a number in 16 bits too
-KEPT = 256  # vocabularies whose columns are kept; more than a joint training has datasets
+ABSENT = -1e4  # far below any logit, which is at most 100; float16 can represent it
+KEPT = 256  # number of vocabularies whose columns are cached; a joint training has fewer
 
 
 def class_logits(
@@ -41,7 +41,7 @@ def class_logits(
         num_classes: K of each image.
 
     Returns:
-        (L, B, Q, K + 1), K the most of any image, no object last.
+        (L, B, Q, K + 1), where K is the largest number of classes of an image; no object is last.
     """
     most = max(num_classes)
     if all(own is None for own in columns) and logits.shape[-1] == most + 1 == min(num_classes) + 1:
@@ -63,7 +63,7 @@ def class_columns(vocabulary: Vocabulary, first: int = 0) -> Tensor | None:
         first: the column of its first name.
 
     Returns:
-        int64 (K, M), -1 beyond a class's last member; None if class k is column k.
+        int64 (K, M), -1 after the last member of a class; None if column k is class k.
     """
     if first == 0 and all(len(rows) == 1 for rows in vocabulary.rows):
         return None
@@ -76,11 +76,11 @@ def class_columns(vocabulary: Vocabulary, first: int = 0) -> Tensor | None:
 
 
 class ClassColumns:
-    """The columns of each vocabulary's classes, computed once for each of the last vocabularies.
+    """Computes the columns of a vocabulary's classes, and caches those of the last vocabularies.
 
     Args:
-        heads: for a linear classifier the vocabularies that it was trained with; it has the columns
-            of all of them one after the other. Empty for a classifier that takes any names.
+        heads: for a linear classifier, the vocabularies of its training; it has the columns of all
+            of them, one after the other. Empty for a classifier that takes any names.
     """
 
     def __init__(self, heads: Sequence[Vocabulary] = ()) -> None:
@@ -97,7 +97,9 @@ class ClassColumns:
 
     def _find(self, vocabulary: Vocabulary, device: torch.device) -> Tensor | None:
         columns = self._head(vocabulary) if self._heads else class_columns(vocabulary)
-        return None if columns is None else columns.to(device)
+        if columns is None:
+            return None
+        return columns.to(device)
 
     def _head(self, vocabulary: Vocabulary) -> Tensor | None:
         """Returns the columns of the classes of a training dataset in a linear classifier."""
@@ -105,7 +107,9 @@ class ClassColumns:
         for trained in self._heads:
             if trained.names == vocabulary.names:
                 alone = len(self._heads) == 1
-                return None if alone else torch.arange(first, first + len(trained)).unsqueeze(1)
+                if alone:
+                    return None
+                return torch.arange(first, first + len(trained)).unsqueeze(1)
             first += len(trained)
         raise UserError(
             "this model was trained with MODEL.CLIPMASK.CLASSIFIER linear: its classes are fixed, "

@@ -32,7 +32,7 @@ CHUNK = 256  # the most sentences that are encoded in one batch
 
 
 class ClipTextEncoder(nn.Module):
-    """Encodes sentences. It is always in evaluation mode, so that T is never random.
+    """Encodes sentences. It is always in evaluation mode, so that no dropout makes T random.
 
     Args:
         name: open_clip's model name or ``hf-hub:owner/name``.
@@ -44,7 +44,8 @@ class ClipTextEncoder(nn.Module):
 
     def __init__(self, name: str, quick_gelu: bool) -> None:
         super().__init__()
-        # It is private, but nothing else builds the tower alone. setup.cfg bounds the version.
+        # A private function of open_clip, because no public one builds the tower alone. Therefore
+        # setup.cfg limits the version of open_clip.
         from open_clip.model import _build_text_tower
 
         config = model_config(name)
@@ -129,11 +130,12 @@ def load_tower(name: str, pretrained: str) -> ClipTextEncoder:
     import open_clip
 
     hub, quick_gelu = name.startswith(HUB), uses_quick_gelu(name, pretrained)
-    # open_clip draws random weights before it loads others, hence the fork. A tower that is loaded
-    # during an evaluation may be used in training, hence no inference mode.
+    # open_clip draws random weights before it loads the trained ones; the fork keeps the caller's
+    # random state. Inference mode is left, because a tower that is loaded during an evaluation may
+    # be used in training afterwards.
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), _own_log():
         try:
-            # a built-in model with weights in a file needs no hub
+            # a model that open_clip describes, with weights in a local file, needs no hub
             with nullcontext() if Path(pretrained).is_file() and not hub else short_wait():
                 model = open_clip.create_model(
                     name,
@@ -208,11 +210,13 @@ def check_pretrained(name: str, pretrained: str) -> None:
 
 
 def uses_quick_gelu(name: str, pretrained: str) -> bool:
-    """Whether the weights were trained with x sigmoid(1.702 x) for GELU, as OpenAI's were.
+    """Returns whether the weights were trained with x sigmoid(1.702 x) in place of GELU.
 
-    open_clip's entry for the tag says so; where the model's description contradicts it, open_clip 3
-    only warns. For a local file only the description is known: for a file of OpenAI's ViT-B-16, use
-    the model ViT-B-16-quickgelu.
+    OpenAI's weights were.
+
+    open_clip's entry for the tag says so. If the model's description contradicts it, open_clip 3
+    only warns. For a local file only the description is known: for a file with OpenAI's ViT-B-16,
+    use the model ViT-B-16-quickgelu.
     """
     from open_clip.pretrained import get_pretrained_cfg
 
@@ -229,13 +233,13 @@ def token_width(name: str, room: int) -> int:
     """Returns W of a model, after checking that its tower can take M = ``room`` learned vectors.
 
     Raises:
-        UserError: the tower can't take learned vectors, or not so many.
+        UserError: the tower can't take learned vectors, or can't take so many.
     """
     config = model_config(name)
     if "hf_model_name" in config["text_cfg"]:
         raise UserError(
-            f"MODEL.CLIP.TOWER context: the text tower of {name} is one of Hugging Face's, into"
-            " which learned vectors can't be put; use frozen or full, or a model with open_clip's"
+            f"MODEL.CLIP.TOWER context: the text tower of {name} comes from Hugging Face and"
+            " can't take learned vectors; use frozen or full, or a model with open_clip's"
             " own text tower, such as ViT-B-16",
             key="MODEL.CLIP.TOWER",
         )
@@ -250,10 +254,10 @@ def token_width(name: str, room: int) -> int:
 
 
 def unavailable(name: str, pretrained: str, error: Exception) -> MissingText:
-    """Returns the error for weights that can't be loaded, with the reason and the ways out."""
+    """Returns the error for weights that can't be loaded, with the reason and what to do."""
     reason = first_line(error)
     return MissingText(
-        f"CLIP weights {name} ({pretrained}) could not be had through open_clip"
+        f"CLIP weights {name} ({pretrained}) can't be loaded through open_clip"
         f" ({type(error).__name__}: {reason}). Set MODEL.CLIP.PRETRAINED to a local file of them,"
         " MODEL.CLIP.EMBEDDINGS to an .npz with the embeddings of your class names (clipmask-embed"
         " writes one on a machine with a network), or MODEL.CLIP.EMBEDDINGS to random to go"

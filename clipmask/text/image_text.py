@@ -5,7 +5,7 @@ rows of a (B, L, D) batch, centred in the same way as T. An image without text g
 vocabulary. In training a share of the texts is left out, so that the model learns to work without
 them. The classifier and the text queries always use the vocabulary's T.
 
-Shapes: B batch, K classes, L strings of the image that has most, D text width.
+Shapes: B batch, K classes, L largest number of strings of an image, D text width.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class ImageText(nn.Module):
     def from_config(cls, cfg: CfgNode) -> ImageText | None:
         """Builds it from MODEL.CLIP; returns None unless TEXT is ``annotation``."""
         clip = cfg.MODEL.CLIP
-        return cls(clip.TEXT_DROP) if clip.TEXT == "annotation" else None
+        if clip.TEXT != "annotation":
+            return None
+        return cls(clip.TEXT_DROP)
 
     def forward(
         self,
@@ -46,10 +48,10 @@ class ImageText(nn.Module):
         own: Sequence[Tensor],
         encode: Callable[[Sequence[str]], Tensor],
     ) -> tuple[Tensor, Tensor | None]:
-        """Returns the rows of each image, and which of them are not padding.
+        """Returns the text rows of each image, and which rows are not padding.
 
         Args:
-            batched_inputs: one dict an image; ``text`` is a string or a list of strings, or
+            batched_inputs: one dict per image; ``text`` is a string or a list of strings, or
                 missing.
             own: for each image the rows (S, D) of its vocabulary, centred.
             encode: turns N different strings into their rows (N, D), centred.
@@ -83,7 +85,7 @@ def padded_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
 
     Returns:
         (B, L, D), padded with zeros, and bool (B, L), False on padding, or None if nothing is
-        padded. If all images have the very same tensor: that tensor (L, D), and None.
+        padded. If all images share one tensor: that tensor (L, D), and None.
     """
     if all(own is rows[0] for own in rows):
         return rows[0], None
@@ -91,7 +93,7 @@ def padded_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     padded = pad_sequence(list(rows), batch_first=True)  # (B, L, D)
     if len(set(lengths)) == 1:
         return padded, None
-    # Python numbers are compared with a range on the device. To make a tensor of the list would
-    # wait for the device.
+    # Python numbers are compared with a range on the device, because making a tensor from the list
+    # would wait for the device.
     places = torch.arange(padded.shape[1], device=padded.device)
     return padded, torch.stack([places < length for length in lengths])

@@ -1,11 +1,11 @@
 """Learned text embeddings: MODEL.CLIP.TOWER ``context`` and ``full``.
 
-    context:  T_k = |E([v_1 .. v_M; name_k])|               v is learned, CLIP's text tower E is not
+    context:  T_k = |E([v_1 .. v_M; name_k])|               v is learned, E is frozen
     full:     T_k = |mean_p |E(prompt_p(name_k))||          E is learned
 
-with |x| = x / ||x||. Learned context is that of "Learning to Prompt for Vision-Language Models"
-(CoOp, Sec. 3.2): vectors before the name replace the words of a prompt. They are the same for all
-classes, or each class has its own.
+with CLIP's text tower E and |x| = x / ||x||. Learned context is that of "Learning to Prompt for
+Vision-Language Models" (CoOp, Sec. 3.2): vectors before the name replace the words of a prompt.
+They are the same for all classes, or each class has its own.
 
 Shapes: K classes, N texts, M learned vectors, W the tower's token width, D text width.
 """
@@ -31,8 +31,8 @@ from clipmask.text.clip_encoder import (
     uses_quick_gelu,
 )
 from clipmask.text.prompts import templates
-from clipmask.text.sources import ClipSource, average, prompted
-from clipmask.vocabulary import Term
+from clipmask.text.sources import ClipSource, averages, prompted
+from clipmask.vocabulary import Term, texts_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class LearnedContext(nn.Module):
         open_source: opens CLIP; later calls return the same source.
         length: M.
         width: W.
-        terms: the names of the training, if each learns its own vectors. None: all names share the
+        terms: the names of the training, if each has vectors of its own. None: all names share the
             same vectors.
     """
 
@@ -82,8 +82,11 @@ class LearnedContext(nn.Module):
     ) -> None:
         super().__init__()
         self._open_source = open_source
-        self._names = None if terms is None else [term.text for term in terms]
-        shape = (length, width) if terms is None else (len(terms), length, width)
+        self._names: list[str] | None = None
+        shape: tuple[int, ...] = (length, width)
+        if terms is not None:
+            self._names = texts_of(terms)
+            shape = (len(terms), length, width)
         self.context = nn.Parameter(torch.randn(shape) * self.first_deviation)
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
@@ -93,7 +96,7 @@ class LearnedContext(nn.Module):
             UserError: each class has its own vectors and these are other classes, or CLIP can't be
                 loaded.
         """
-        if self._names is not None and [term.text for term in terms] != self._names:
+        if self._names is not None and texts_of(terms) != self._names:
             raise UserError(
                 "this model was trained with MODEL.CLIP.CONTEXT_PER_CLASS: only its own classes"
                 f" have a learned context, {', '.join(self._names)}. Train with CONTEXT_PER_CLASS"
@@ -108,11 +111,10 @@ class LearnedContext(nn.Module):
             context = torch.cat([own.expand(len(words), -1, -1) for own, words in owners])
         ids = tower.tokenize(list(chain.from_iterable(parts)), room=context.shape[-2])
         features = tower(ids, context)
-        groups = features.split([len(words) for words in parts])
-        return torch.stack([average(group) for group in groups])
+        return averages(features.split(list(map(len, parts))))
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
-        """See ``TextSource``; frozen CLIP without the vectors: image texts are whole sentences."""
+        """See ``TextSource``; the learned vectors are not used, because the texts are sentences."""
         return self._open_source().encode_texts(texts, device)
 
 
@@ -140,15 +142,19 @@ class LearnedTower(nn.Module):
 
         Unlike in ``TextSource``, the last bits of a row may depend on the other texts.
         """
-        return F.normalize(self.tower(self.tower.tokenize([text.text for text in texts])), dim=-1)
+        return F.normalize(self.tower(self.tower.tokenize(texts_of(texts))), dim=-1)
 
 
 def configured_learner(
     clip: CfgNode, open_source: Callable[[], Any], terms: Sequence[Term], *, loads_weights: bool
 ) -> TextLearner | None:
-    """Builds the learner of MODEL.CLIP.TOWER, None for ``frozen``.
+    """Builds the learner of MODEL.CLIP.TOWER; returns None for ``frozen``.
 
-    ``loads_weights``: the tower's weights will be loaded with the checkpoint.
+    Args:
+        clip: the node MODEL.CLIP of the config.
+        open_source: opens CLIP; later calls return the same source.
+        terms: the names of the training.
+        loads_weights: whether a checkpoint with the tower's weights will be loaded.
     """
     if clip.TOWER == "context":
         width = token_width(clip.NAME, clip.CONTEXT_LENGTH)

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ from clipmask.text.clip_encoder import (
     uses_quick_gelu,
 )
 from clipmask.text.prompts import templates
-from clipmask.vocabulary import Term
+from clipmask.vocabulary import Term, texts_of
 
 
 class TextSource(Protocol):
@@ -74,17 +74,26 @@ def text_source(
     Raises:
         UserError: an error of the source.
     """
+    if embeddings:
+        return stored_source(embeddings)
+    return ClipSource(clip_name, pretrained, prompts)
+
+
+def stored_source(embeddings: str) -> TextSource:
+    """Returns the source of a file of embeddings, or of ``random`` vectors, without CLIP.
+
+    Raises:
+        UserError: the file can't be read.
+    """
     if embeddings == "random":
         return RandomSource()
-    if embeddings:
-        return FileSource(embeddings)
-    return ClipSource(clip_name, pretrained, prompts)
+    return FileSource(embeddings)
 
 
 class OpenedOnce:
     """Opens a source of embeddings at the first call and returns the same one at later calls.
 
-    A pickle of it holds no open source.
+    When it is pickled, the open source is left out; the copy opens it again.
 
     Args:
         open_source: opens the source.
@@ -113,6 +122,11 @@ def average(rows: Tensor) -> Tensor:
     return F.normalize(F.normalize(rows, dim=-1).mean(0), dim=-1)
 
 
+def averages(groups: Iterable[Tensor]) -> Tensor:
+    """Returns the ``average`` of each group of vectors (N_i, D), one row for each: (groups, D)."""
+    return torch.stack([average(group) for group in groups])
+
+
 def prompted(tower: ClipTextEncoder, terms: Sequence[Term], prompts: Sequence[str]) -> Tensor:
     """Encodes names in prompts: the mean over the prompts of a word, then over its name's synonyms.
 
@@ -132,9 +146,8 @@ def prompted(tower: ClipTextEncoder, terms: Sequence[Term], prompts: Sequence[st
             sentences += [prompt.replace("{}", word) for prompt in own]
             counts.append(len(own))
     features = tower(tower.tokenize(sentences))
-    words = [average(group) for group in features.split(counts)]  # (D,) each
-    names = torch.stack(words).split([len(term.synonyms) for term in terms])
-    return torch.stack([average(synonyms) for synonyms in names])
+    words = averages(features.split(counts))  # (words, D)
+    return averages(words.split([len(term.synonyms) for term in terms]))
 
 
 class RandomSource:
@@ -147,14 +160,14 @@ class RandomSource:
 
     def encode(self, terms: Sequence[Term]) -> Tensor:
         """See ``TextSource``; aliases and prompts are ignored."""
-        rows = []
-        for term in terms:
-            rows.append(average(torch.stack([self._direction(word) for word in term.synonyms])))
-        return torch.stack(rows)
+        return averages(self._directions(term.synonyms) for term in terms)
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``."""
-        return torch.stack([self._direction(text.text) for text in texts])
+        return self._directions(texts_of(texts))
+
+    def _directions(self, names: Sequence[str]) -> Tensor:
+        return torch.stack(list(map(self._direction, names)))
 
     def _direction(self, name: str) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(name.lower().encode()))
@@ -198,7 +211,7 @@ class FileSource:
                 f"embeddings file {path}: names {names.shape} and embeddings {embeddings.shape}"
                 " must be (N,) and (N, D), and finite"
             )
-        self.names = [str(name) for name in names]
+        self.names = list(map(str, names))
         self._row = {name.lower().strip(): index for index, name in enumerate(self.names)}
         self._embeddings = torch.from_numpy(np.asarray(embeddings, dtype=np.float32))
         self.width = embeddings.shape[1]
@@ -209,7 +222,7 @@ class FileSource:
         Raises:
             UserError: the file has neither a name nor any of its synonyms and aliases.
         """
-        return self._average(terms, [self._find(term) for term in terms])
+        return self._average(terms, list(map(self._find, terms)))
 
     def encode_texts(self, texts: Sequence[Term], device: torch.device) -> Tensor:
         """See ``TextSource``; the whole text is looked up, then the aliases of its class.
@@ -225,7 +238,7 @@ class FileSource:
         return bool(self._find(term))
 
     def _find(self, term: Term) -> list[int]:
-        """The row of the whole name; else those of all known synonyms; else that of one alias."""
+        """Returns the rows of a name, else of its synonyms, else the first row of its aliases."""
         return self._rows([term.text]) or self._rows(term.synonyms) or self._rows(term.aliases)[:1]
 
     def _rows(self, names: Sequence[str]) -> list[int]:
@@ -240,7 +253,7 @@ class FileSource:
                 f" holds {listed(self.names, 20)}."
                 " Write a file for these names, or give a synonym that it has: 'name;synonym'"
             )
-        return torch.stack([average(self._embeddings[found]) for found in rows])
+        return averages(self._embeddings[found] for found in rows)
 
 
 class ClipSource:
@@ -314,7 +327,7 @@ class ClipSource:
         return self._kept
 
     def _cache_file(self, terms: Sequence[Term]) -> Path:
-        """The cache file of a list of names.
+        """Returns the cache file of a list of names.
 
         Its name is a hash of all that the rows depend on; a local weight file is identified by its
         path, size and time.
@@ -325,7 +338,7 @@ class ClipSource:
             weights = [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
         quick_gelu = uses_quick_gelu(self.name, self.pretrained)
         own = {term.text: list(term.prompts) for term in terms if term.prompts}
-        names = [term.text for term in terms]
+        names = texts_of(terms)
         parts = [self.name, weights, quick_gelu, self.templates, names]
         if own:
             parts.append(own)
@@ -334,7 +347,7 @@ class ClipSource:
 
     @staticmethod
     def _read_cache(file: Path) -> Tensor | None:
-        """The rows that an earlier run stored; None if there are none or the file is damaged."""
+        """Returns the rows that an earlier run stored; None if the file is missing or damaged."""
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return torch.from_numpy(arrays["embeddings"])
@@ -349,9 +362,9 @@ class ClipSource:
             with partial.open("wb") as stream:
                 np.savez(
                     stream,
-                    names=np.array([term.text for term in terms]),
+                    names=np.array(texts_of(terms)),
                     embeddings=embedding.numpy(),
                 )
             partial.replace(file)
         except OSError:
-            return  # without a cache (a read-only home, say) names are encoded again next time
+            return  # such as in a read-only home folder: the next run encodes the names again

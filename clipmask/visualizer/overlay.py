@@ -199,7 +199,9 @@ def check(image: np.ndarray, labels: np.ndarray, names: Sequence[str], colors: C
 def is_painted(labels: np.ndarray, num_classes: int, ignore_label: int | None) -> np.ndarray:
     """Returns where (H, W) there is one of the classes 0..K-1."""
     painted = (labels >= 0) & (labels < num_classes)
-    return painted if ignore_label is None else painted & (labels != ignore_label)
+    if ignore_label is None:
+        return painted
+    return painted & (labels != ignore_label)
 
 
 def by_share(shares: np.ndarray) -> list[int]:

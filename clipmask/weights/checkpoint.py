@@ -151,7 +151,9 @@ def canonical(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, int | float):
-        return int(value) if isinstance(value, int) else float(value)
+        if isinstance(value, int):
+            return int(value)
+        return float(value)
     if isinstance(value, dict):
         return {canonical(key): canonical(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -341,12 +343,14 @@ def load_weights(
             " first: the training that made it diverged; use an earlier checkpoint"
         )
     own = model.state_dict()
-    wrong = {
-        name for name, value in state.items() if name in own and own[name].shape != value.shape
-    }
-    result = model.load_state_dict(
-        {name: value for name, value in state.items() if name not in wrong}, strict=False
-    )
+    wrong: set[str] = set()
+    fitting: dict[str, Any] = {}
+    for name, value in state.items():
+        if name in own and own[name].shape != value.shape:
+            wrong.add(name)
+        else:
+            fitting[name] = value
+    result = model.load_state_dict(fitting, strict=False)
     problems = [
         LeftOut(
             name,

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipmask.errors import UserError
-from clipmask.weights.packed import KNOWN
+from clipmask.weights.packed import known_entries
 
 KEY = "clipmask"
 IMAGE, TEXT = "image", "text"  # the network's inputs
@@ -47,11 +47,11 @@ def describe(
         size: H and W, or None for any.
         text: T (K, D), for a network that takes it as an input.
     """
-    rows = None if text is None else base64.b64encode(text.astype("<f4").tobytes()).decode()
+    rows = None
+    if text is not None:
+        rows = base64.b64encode(text.astype("<f4").tobytes()).decode()
     own = {"names": list(names), "colors": colors, "output": output, "size": size, "text": rows}
-    return json.dumps(
-        {**{key: checkpoint[key] for key in KNOWN if key in checkpoint}, **own}, sort_keys=True
-    )
+    return json.dumps({**known_entries(checkpoint), **own}, sort_keys=True)
 
 
 def read_description(text: str | None, source: str | Path) -> dict[str, Any]:

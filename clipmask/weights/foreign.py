@@ -74,10 +74,17 @@ def load_weight_file(
     """
     own = model.state_dict()
     state = _trunk(read_weight_file(path), own)
-    state = {key: value for key, value in state.items() if key in own or not _is_spare(key, aside)}
-    shapes = [key for key, value in state.items() if key in own and own[key].shape != value.shape]
+    fitting: dict[str, Tensor] = {}
+    shapes, unexpected = [], []
+    for key, value in state.items():
+        if key not in own:
+            if not _is_spare(key, aside):
+                unexpected.append(key)
+        elif own[key].shape != value.shape:
+            shapes.append(key)
+        else:
+            fitting[key] = value
     missing = [key for key in own if key not in state and not _is_spare(key, drawn)]
-    unexpected = [key for key in state if key not in own]
     found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     faults = {word: keys for word, keys in found.items() if keys}
     if strict and faults:
@@ -89,7 +96,6 @@ def load_weight_file(
     for word, keys in faults.items():
         for key in keys:
             logger.warning("backbone weights %s: %s is %s", path, key, word)
-    fitting = {key: value for key, value in state.items() if key in own and key not in shapes}
     model.load_state_dict(fitting, strict=False)
 
 
@@ -146,8 +152,10 @@ def without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
     DistributedDataParallel puts ``module.`` before them, torch.compile ``_orig_mod.``.
     """
-    names = {key: key.removeprefix("module.").removeprefix("_orig_mod.") for key in state}
-    return {name: state[key] for key, name in names.items()}
+    return {
+        key.removeprefix("module.").removeprefix("_orig_mod."): value
+        for key, value in state.items()
+    }
 
 
 def _load(path: Path) -> Any:
@@ -163,16 +171,14 @@ def _load(path: Path) -> Any:
 
 def _tensors(state: Mapping[Any, Any]) -> dict[str, Tensor]:
     """The arrays of a pickle; notes such as ``__author__`` and counters stay behind."""
-    arrays = {
-        key: getattr(value, "array", None)
-        for key, value in state.items()
-        if isinstance(value, PickledArray)
-    }
-    return {
-        key: torch.from_numpy(array)
-        for key, array in arrays.items()
-        if isinstance(key, str) and array is not None
-    }
+    tensors: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, PickledArray):
+            continue
+        array = getattr(value, "array", None)
+        if array is not None:
+            tensors[key] = torch.from_numpy(array)
+    return tensors
 
 
 def _from_caffe2(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -85,7 +85,9 @@ def _unreachable() -> str | None:
     except Exception as error:  # the network's library has exceptions of its own
         return f"{constants.ENDPOINT}: {type(error).__name__}: {first_line(error)}"
     status = int(answer.status_code)
-    return f"{constants.ENDPOINT} answers {status}" if status in _NO_WAY else None
+    if status not in _NO_WAY:
+        return None
+    return f"{constants.ENDPOINT} answers {status}"
 
 
 def _for_want_of_a_file(error: BaseException | None) -> bool:

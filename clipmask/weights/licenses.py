@@ -81,11 +81,16 @@ def checkpoint_licenses(checkpoint: Mapping[str, Any]) -> list[License]:
     """
     stated = checkpoint.get("licenses")
     if isinstance(stated, list):
-        known = [item for item in stated if isinstance(item, dict)]
-        return [License(*(_text(item.get(key)) for key in License._fields)) for item in known]
-    datasets = stored_values(checkpoint).get("DATASETS.TRAIN")
-    names = datasets if isinstance(datasets, list) else []
+        return [_license(item) for item in stated if isinstance(item, dict)]
+    names = stored_values(checkpoint).get("DATASETS.TRAIN")
+    if not isinstance(names, list):
+        return []
     return data_licenses(name for name in names if isinstance(name, str))
+
+
+def _license(item: Mapping[str, Any]) -> License:
+    role, of, license = item.get("role"), item.get("of"), item.get("license")
+    return License(_text(role), _text(of), _text(license))
 
 
 def joined(licenses: Iterable[License]) -> list[License]:
@@ -117,8 +122,12 @@ def short(licenses: Sequence[License]) -> str:
 
 
 def _shown(license: str) -> str:
-    return "licence unknown" if license == UNKNOWN else license
+    if license == UNKNOWN:
+        return "licence unknown"
+    return license
 
 
 def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) and value.strip() else UNKNOWN
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    return UNKNOWN

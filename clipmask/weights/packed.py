@@ -8,7 +8,7 @@ the other values of the checkpoint (``config``, ``class_names``, ``metadata``, `
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,14 @@ def pack(
             f"checkpoint {source}: holds weights but neither their config nor class names; take one"
             " that train_net.py wrote"
         )
-    header_values = {key: checkpoint[key] for key in KNOWN if key in checkpoint}
+    header_values = known_entries(checkpoint)
     header_values["config"] = _without_local_paths(header_values["config"], source, opts)
     weights: dict[str, Tensor] = {}
     for name, value in checkpoint["model"].items():
+        stored = value
         small = half and value.is_floating_point() and value.ndim >= 2 and name not in EXACT
-        stored = value.to(torch.float16) if small else value
+        if small:
+            stored = value.to(torch.float16)
         if stored.is_floating_point() and not stored.isfinite().all():
             raise UserError(
                 f"checkpoint {source}: {name} is not"
@@ -85,7 +87,9 @@ def unpack(path: Path) -> dict[str, Any]:
             # safe_open gives no dict: it has keys(), and can't be iterated.
             names = file.keys()
             weights = {name: file.get_tensor(name) for name in names}
-        header_values = json.loads(header[HEADER]) if HEADER in header else None
+        header_values = None
+        if HEADER in header:
+            header_values = json.loads(header[HEADER])
     except (SafetensorError, OSError, ValueError) as error:
         if what := told_apart(path, error):
             raise UserError(f"checkpoint {path}: {what}") from error
@@ -96,7 +100,12 @@ def unpack(path: Path) -> dict[str, Any]:
         return weights
     if not isinstance(header_values, dict):
         raise UserError(f"checkpoint {path}: damaged (its header's {HEADER!r} is no mapping)")
-    return {**{key: header_values[key] for key in KNOWN if key in header_values}, "model": weights}
+    return {**known_entries(header_values), "model": weights}
+
+
+def known_entries(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries of a checkpoint, beside its weights, that are plain values."""
+    return {key: content[key] for key in KNOWN if key in content}
 
 
 def _without_local_paths(text: str, source: str | Path, opts: Sequence[str]) -> str:

@@ -170,7 +170,7 @@ def test_the_tag_knows_its_activation() -> None:
 def test_towers_that_take_no_context() -> None:
     assert token_width("ViT-B-16", 16) == 512
     with pytest.raises(
-        UserError, match=r"roberta-ViT-B-32 is one of Hugging Face's.*frozen or full"
+        UserError, match=r"roberta-ViT-B-32 comes from Hugging Face.*frozen or full"
     ):
         token_width("roberta-ViT-B-32", 16)
     with pytest.raises(UserError, match="CONTEXT_LENGTH 70: must be 1 to 38"):

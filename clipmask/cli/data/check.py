@@ -129,7 +129,9 @@ def _range(sizes: Mapping[tuple[int, int], int]) -> str:
         return "-"
     ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     least, most = (f"{width}x{height}" for width, height in (ordered[0], ordered[-1]))
-    return least if len(ordered) == 1 else f"{least} to {most} ({len(ordered)} different)"
+    if len(ordered) == 1:
+        return least
+    return f"{least} to {most} ({len(ordered)} different)"
 
 
 def _void(table: Frequencies) -> float:

@@ -100,7 +100,9 @@ def segment_film(
             f"{source} announces {video.announced} frames, but only {video.read} can be read",
             file=sys.stderr,
         )
-    return 130 if stopped else 0
+    if stopped:
+        return 130
+    return 0
 
 
 def _frames(

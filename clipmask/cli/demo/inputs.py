@@ -60,10 +60,11 @@ def _expand(pattern: str, recursive: bool, exclude: Path | None, option: str) ->
         return [Input(path, Path())]
     if not glob.has_magic(pattern):
         raise UserError(f"{option} {pattern}: no such file or folder")
-    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     named = bool(Path(pattern).suffix) and not glob.has_magic(Path(pattern).suffix)
-    files = [match for match in matches if match.is_file()]
-    pictures = [Input(file, Path()) for file in files if named or _is_picture(file)]
+    pictures = []
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):
+        if match.is_file() and (named or _is_picture(match)):
+            pictures.append(Input(match, Path()))
     if not pictures:
         raise UserError(f"{option} {pattern}: the pattern matches no picture")
     return pictures

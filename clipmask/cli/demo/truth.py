@@ -71,7 +71,9 @@ class LabelledPictures:
             UserError: as for ``truth``.
         """
         file = self._files.get(str(picture))
-        return None if file is None else self._read(file, size=size)
+        if file is None:
+            return None
+        return self._read(file, size=size)
 
     def add(self, truth: NDArray[Any], result: Segmentation) -> None:
         """Adds a result and its ground truth to the scores."""

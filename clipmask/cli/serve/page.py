@@ -99,7 +99,9 @@ def _add_picture(gr: Any, service: Service, folder: Path, names: Any) -> None:
         return result.overlay(opacity, legend=False), legend(result), str(labels), result
 
     def draw(result: Segmentation | None, opacity: float) -> Any:
-        return None if result is None else result.overlay(opacity, legend=False)
+        if result is None:
+            return None
+        return result.overlay(opacity, legend=False)
 
     with gr.Row():
         with gr.Column():
@@ -294,7 +296,9 @@ def upload_class(gr: Any) -> Any:
     """
 
     def preprocess(self: Any, payload: Any) -> str | None:
-        return None if payload is None else payload.path
+        if payload is None:
+            return None
+        return payload.path
 
     # ``is_template``: the browser shows it as its base class. Gradio's metaclass, which is left
     # out here, would write a .pyi file beside this one.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from clipmask.curation.checking.counts import Checked, Frequencies, frequencies
-from clipmask.curation.checking.finding import Finding
+from clipmask.curation.checking.finding import Finding, one_column
 from clipmask.curation.checking.subject import Subject
 from clipmask.data.placeholders import placeholders
 
@@ -22,7 +22,7 @@ def names_and_labels(subject: Subject, checked: Checked) -> Iterator[Finding]:
         "CLIP embeds the names, so these tell it nothing; name what the pictures show",
         False,
         ("class",),
-        [(name,) for name in placeholders(subject.classes)],
+        one_column(placeholders(subject.classes)),
     )
     yield _shared_labels(checked)
     table = frequencies(subject, checked)[subject.training]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,3 +36,8 @@ class Finding:
             "stops_training": self.stops,
             "rows": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
         }
+
+
+def one_column(values: Iterable[str]) -> list[tuple[Any, ...]]:
+    """Returns the rows of a table with one column."""
+    return [(value,) for value in values]

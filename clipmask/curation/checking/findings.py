@@ -8,7 +8,7 @@ from typing import Any
 
 from clipmask.curation.checking.balance import names_and_labels, small_splits
 from clipmask.curation.checking.counts import Checked, frequencies
-from clipmask.curation.checking.finding import Finding
+from clipmask.curation.checking.finding import Finding, one_column
 from clipmask.curation.checking.likeness import Likeness, alike_groups
 from clipmask.curation.checking.subject import Subject
 from clipmask.data.label_format import TRANSPARENT, unpacked
@@ -62,7 +62,7 @@ def _without_partner(subject: Subject) -> Iterator[Finding]:
         "nothing reads them; add the images, or correct the images' folder or suffix",
         False,
         ("label map",),
-        [(path,) for path in subject.orphans],
+        one_column(subject.orphans),
     )
     yield Finding(
         "missing_image",
@@ -70,7 +70,7 @@ def _without_partner(subject: Subject) -> Iterator[Finding]:
         "the dataset's function names them; correct it",
         True,
         ("image",),
-        [(path,) for path in subject.lost],
+        one_column(subject.lost),
     )
     yield Finding(
         "in_no_split",
@@ -78,7 +78,7 @@ def _without_partner(subject: Subject) -> Iterator[Finding]:
         "nothing reads them; to use them, add them to the list of a split",
         False,
         ("image",),
-        [(path,) for path in subject.unused],
+        one_column(subject.unused),
     )
 
 
@@ -134,7 +134,9 @@ def _wrongly_stated(checked: Checked) -> Finding:
 
 
 def _size(size: tuple[int, int] | None) -> str:
-    return "" if size is None else f"{size[0]}x{size[1]}"
+    if size is None:
+        return ""
+    return f"{size[0]}x{size[1]}"
 
 
 def _unknown(subject: Subject, checked: Checked) -> Finding:
@@ -184,7 +186,7 @@ def _nearest(subject: Subject, color: Sequence[int]) -> str:
 
 def _empty_splits(subject: Subject) -> Finding:
     filled = {split for pair in subject.pairs for split in pair.splits}
-    rows: list[tuple[Any, ...]] = [(split,) for split in subject.splits if split not in filled]
+    rows = one_column(split for split in subject.splits if split not in filled)
     advice = "correct the splits; each split needs at least one labelled image"
     return Finding("empty_split", "splits without a labelled image", advice, True, ("split",), rows)
 

@@ -67,7 +67,7 @@ class Subject:
     @property
     def class_names(self) -> list[str]:
         """The class names without synonyms, for messages."""
-        return [first_synonym(name) for name in self.classes]
+        return list(map(first_synonym, self.classes))
 
 
 def open_subject(sources: Sequence[str]) -> Subject:
@@ -109,22 +109,25 @@ def from_descriptor(descriptor: Descriptor) -> Subject:
     pairs = _merged(samples)
     everything = [(str(image), str(labels)) for image, labels in descriptor.pairs()]
     used = {pair.image for pair in pairs}
+    unlabelled, unused = [], []
+    for image, labels in everything:
+        if not os.path.isfile(labels):
+            unlabelled.append((image, labels))
+        elif image not in used:
+            unused.append(image)
     labelled = {labels for _, labels in everything}
-    colors = [item.color for item in descriptor.classes]
     return Subject(
         name=descriptor.name,
         classes=descriptor.class_names,
-        colors=None if None in colors else [list(color) for color in colors if color is not None],
+        colors=descriptor.colors,
         format=descriptor.label_format,
         splits=tuple(samples),
         pairs=pairs,
         image_format=descriptor.image_format,
         files=descriptor.files,
-        unlabelled=[(image, labels) for image, labels in everything if not os.path.isfile(labels)],
+        unlabelled=unlabelled,
         orphans=[path for path in _label_files(descriptor) if path not in labelled],
-        unused=[
-            image for image, labels in everything if image not in used and os.path.isfile(labels)
-        ],
+        unused=unused,
     )
 
 
@@ -153,25 +156,28 @@ def from_catalog(names: Sequence[str]) -> Subject:
     sizes: dict[tuple[str, str], tuple[int, int] | None] = {}
     for members in records.values():
         sizes.update((_files(record), _stated_size(record)) for record in members)
-    pairs = [pair._replace(stated_size=sizes[pair.image, pair.labels]) for pair in _merged(records)]
-    paths = {path for pair in pairs for path in (pair.image, pair.labels)}
-    here = {path: os.path.isfile(path) for path in paths}
+    pairs, unlabelled, lost = [], [], []
+    for pair in _merged(records):
+        if not os.path.isfile(pair.image):
+            lost.append(pair.image)
+        elif not os.path.isfile(pair.labels):
+            unlabelled.append((pair.image, pair.labels))
+        else:
+            pairs.append(pair._replace(stated_size=sizes[pair.image, pair.labels]))
     colors = MetadataCatalog.get(names[0]).get("stuff_colors", None)
+    if colors is not None:
+        colors = list(map(list, colors))
     return Subject(
         name=common.rstrip("_-.") or names[0],
         classes=first.classes,
-        colors=None if colors is None else [list(color) for color in colors],
+        colors=colors,
         format=first.label_format,
         splits=tuple(records),
         image_format=ImageFormat.from_metadata(MetadataCatalog.get(names[0])),
-        pairs=[pair for pair in pairs if here[pair.image] and here[pair.labels]],
-        unlabelled=[
-            (pair.image, pair.labels)
-            for pair in pairs
-            if here[pair.image] and not here[pair.labels]
-        ],
+        pairs=pairs,
+        unlabelled=unlabelled,
         unlabelled_stops=True,
-        lost=[pair.image for pair in pairs if not here[pair.image]],
+        lost=lost,
     )
 
 

@@ -57,4 +57,6 @@ def read_coco(path: Path, split: str | None) -> Annotations:
 def _shape(name: str, value: Any) -> Shape | None:
     if isinstance(value, dict) and value.get("counts"):
         return coco_rle(name, value)
-    return polygons(name, value) if isinstance(value, list) and value else None
+    if isinstance(value, list) and value:
+        return polygons(name, value)
+    return None

@@ -142,10 +142,12 @@ def _root(source: Path, images: Path | None) -> Path:
         if not images.is_dir():
             raise UserError(f"--images {images}: no such folder")
         return images
-    folder = source if source.is_dir() else source.absolute().parent
-    if find_pictures(folder):
-        return source if source.is_dir() else source.parent
-    return source.parent if source.is_dir() else source.parent / ".."
+    folder, above = source, source.parent
+    if not source.is_dir():
+        folder, above = source.parent, source.parent / ".."
+    if find_pictures(folder.absolute()):
+        return folder
+    return above
 
 
 def _placed(
@@ -207,7 +209,11 @@ def _picture(labelled: Labelled, root: Path, index: Index) -> Path | None:
         return beside.resolve().relative_to(root.resolve())
     last = labelled.picture.split("/")[-1]
     names = (labelled.picture, last, re.sub(r"^[0-9a-f]{8}-", "", last))
-    found = next((found for name in names if (found := named_pictures(name, index))), set())
+    found: set[Path] = set()
+    for name in names:
+        found = named_pictures(name, index)
+        if found:
+            break
     if len(found) > 1 and labelled.split:
         found = {path for path in found if labelled.split in path.as_posix()} or found
     if len(found) > 1:
@@ -216,7 +222,9 @@ def _picture(labelled: Labelled, root: Path, index: Index) -> Path | None:
             f"the annotations name {labelled.picture!r}: could be {could} in {root}; name the"
             " folder of the pictures with --images"
         )
-    return found.pop() if found else None
+    if not found:
+        return None
+    return found.pop()
 
 
 def _renamed(found: Annotations, options: Options) -> Annotations:
@@ -226,8 +234,7 @@ def _renamed(found: Annotations, options: Options) -> Annotations:
     """
     if not found.unnamed:
         return found
-    old = [name for name in (*found.names, *_shape_names(found)) if not Named(name).is_void]
-    old = list(dict.fromkeys(old))
+    old = list(dict.fromkeys(_without_void([*found.names, *_shape_names(found)])))
     given = list(options.names or ())
     if not found.complete and given[:1] == [options.background]:
         given = given[1:]
@@ -250,14 +257,21 @@ def _shape_names(found: Annotations) -> list[str]:
     return list(names)
 
 
+def _without_void(names: Sequence[str]) -> list[str]:
+    """Returns the names that do not mean void."""
+    return [name for name in names if not Named(name).is_void]
+
+
 def _names(found: Annotations, options: Options) -> tuple[str, ...]:
     """Returns the class names in the order of the ids; a background comes first."""
     seen = _shape_names(found)
-    listed = [name for name in (*found.names, *seen) if not Named(name).is_void]
+    listed = _without_void([*found.names, *seen])
     names = dict.fromkeys(options.names or listed)
-    unknown = [name for name in seen if name not in names and not Named(name).is_void]
+    unknown = [name for name in _without_void(seen) if name not in names]
     if unknown:
-        hint = f"; the annotations have {', '.join(listed)}" if options.names else ""
+        hint = ""
+        if options.names:
+            hint = f"; the annotations have {', '.join(listed)}"
         raise UserError(f"--names lacks {', '.join(unknown)}, which the annotations have{hint}")
     if options.background is not None and not found.complete:
         background = options.background

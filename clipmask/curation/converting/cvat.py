@@ -17,6 +17,7 @@ from clipmask.curation.converting.shapes import (
     bitmap,
     box,
     ellipse,
+    floats,
     polygons,
     with_area,
 )
@@ -61,20 +62,20 @@ def _shape(item: Element) -> Shape | None:
     name = item.get("label", "")
     if item.tag == "polygon":
         points = item.attrib["points"].replace(";", ",").split(",")
-        return polygons(name, [[float(value) for value in points]])
+        return polygons(name, [list(map(float, points))])
     if item.tag == "box":
-        left, top, right, bottom = (float(item.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
+        left, top, right, bottom = floats(item.attrib, "xtl", "ytl", "xbr", "ybr")
         middle = (left + right) / 2, (top + bottom) / 2
         degrees = float(item.get("rotation", 0))
         return box(name, left, top, right - left, bottom - top, degrees=degrees, around=middle)
     if item.tag == "ellipse":
-        x, y, across, down = (float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
+        x, y, across, down = floats(item.attrib, "cx", "cy", "rx", "ry")
         return ellipse(name, x, y, across, down, degrees=float(item.get("rotation", 0)))
     if item.tag == "mask":
         left, top = int(item.attrib["left"]), int(item.attrib["top"])
         width, height = int(item.attrib["width"]), int(item.attrib["height"])
         # run lengths row by row, which alternate between 0 and 1 and begin with 0
-        runs = [int(value) for value in item.attrib["rle"].split(",")]
+        runs = list(map(int, item.attrib["rle"].split(",")))
         flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         return bitmap(name, flat.reshape(height, width), left, top)
     return None

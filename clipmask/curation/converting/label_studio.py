@@ -5,6 +5,7 @@ Format: https://labelstud.io/guide/export
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,9 +68,11 @@ def _short_results(task: dict[str, Any]) -> list[dict[str, Any]]:
     """
     results: list[dict[str, Any]] = []
     for values in task.values():
-        for item in values if isinstance(values, list) else ():
-            kinds = [kind for kind in _KINDS if isinstance(item, dict) and kind in item]
-            results.extend({"type": kind, "value": item, **item} for kind in kinds)
+        if not isinstance(values, list):
+            continue
+        for item, kind in itertools.product(values, _KINDS):
+            if isinstance(item, dict) and kind in item:
+                results.append({"type": kind, "value": item, **item})
     return results
 
 
@@ -103,12 +106,12 @@ def _shape(result: dict[str, Any]) -> Shape | None:
             ring += [x * width / 100, y * height / 100]
         return polygons(name, [ring])
     if kind == "rectanglelabels":
-        left, across = (value[key] * width / 100 for key in ("x", "width"))
-        top, down = (value[key] * height / 100 for key in ("y", "height"))
+        left, across = value["x"] * width / 100, value["width"] * width / 100
+        top, down = value["y"] * height / 100, value["height"] * height / 100
         return box(name, left, top, across, down, degrees=float(value.get("rotation") or 0))
     if kind == "ellipselabels":
-        x, across = (value[key] * width / 100 for key in ("x", "radiusX"))
-        y, down = (value[key] * height / 100 for key in ("y", "radiusY"))
+        x, across = value["x"] * width / 100, value["radiusX"] * width / 100
+        y, down = value["y"] * height / 100, value["radiusY"] * height / 100
         return ellipse(name, x, y, across, down, degrees=float(value.get("rotation") or 0))
     if kind == "brushlabels":
         return bitmap(name, decode_brush(value["rle"], height, width))

@@ -48,7 +48,9 @@ class Unpacked(NamedTuple):
 def parquet_files(source: Path) -> list[Path]:
     """Returns the Parquet and Arrow files in a folder, sorted; or the file that a path names."""
     if source.is_file():
-        return [source] if source.suffix.lower() in SUFFIXES else []
+        if source.suffix.lower() not in SUFFIXES:
+            return []
+        return [source]
     files = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in files if not path.name.startswith("cache-"))
 
@@ -182,17 +184,22 @@ def _columns(file: Path, schema: Any, labels: str | None) -> tuple[str, str]:
 def _is_picture(kind: Any) -> bool:
     """Returns whether a column holds bytes, or {bytes, path} as for ``datasets.Image``."""
     pyarrow = _library()
-    binary = (pyarrow.types.is_binary, pyarrow.types.is_large_binary)
     if pyarrow.types.is_struct(kind):
-        names = {kind.field(place).name: kind.field(place).type for place in range(kind.num_fields)}
-        return "bytes" in names and any(is_kind(names["bytes"]) for is_kind in binary)
-    return any(is_kind(kind) for is_kind in binary)
+        place = kind.get_field_index("bytes")
+        if place < 0:
+            return False
+        kind = kind.field(place).type
+    return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
 
 
 def _split(file: Path) -> str:
     """Returns the split in the name of a file or of a folder above it; empty if there is none."""
-    parts = (file.stem, *(parent.name for parent in file.absolute().parents[:2]))
-    return next((split for part in parts if (split := split_name(part))), "")
+    folder = file.absolute().parent
+    for name in (file.stem, folder.name, folder.parent.name):
+        split = split_name(name)
+        if split:
+            return split
+    return ""
 
 
 def _opened(file: Path) -> tuple[Any, Callable[[Sequence[str]], Iterator[Mapping[str, Any]]]]:
@@ -260,7 +267,9 @@ def _write_names(files: Sequence[Path], output: Path) -> str | None:
         return None
     lines = [f"{number}: {' '.join(name.split())}\n" for number, name in sorted(names.items())]
     (output / NAMES_FILE).write_text("".join(lines), encoding="utf-8")
-    return "the schema's metadata" if source is None else str(source)
+    if source is None:
+        return "the schema's metadata"
+    return str(source)
 
 
 def _names_of_schema(schema: Any) -> list[str]:

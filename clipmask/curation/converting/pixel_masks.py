@@ -152,7 +152,9 @@ def read_arrays(
 
 
 def _id_name(id: int) -> str:
-    return "void" if id in (255, -1) else f"class_{id}"
+    if id in (255, -1):
+        return "void"
+    return f"class_{id}"
 
 
 def _array(path: Path) -> NDArray[np.int64]:

@@ -64,6 +64,11 @@ class Annotations(NamedTuple):
     unnamed: bool = False
 
 
+def floats(item: Mapping[str, Any], *keys: str) -> list[float]:
+    """Returns the values of some keys as numbers, in the order of the keys."""
+    return [float(item[key]) for key in keys]
+
+
 def polygons(name: str, rings: Sequence[Sequence[float]]) -> Shape | None:
     """Returns the union of polygons; None if no polygon has three corners.
 
@@ -72,7 +77,9 @@ def polygons(name: str, rings: Sequence[Sequence[float]]) -> Shape | None:
         rings: [x0, y0, x1, y1, ...] for each polygon, in pixels.
     """
     whole = [list(map(float, ring)) for ring in rings if len(ring) >= 6]
-    return Shape(name, functools.partial(_draw_polygons, whole)) if whole else None
+    if not whole:
+        return None
+    return Shape(name, functools.partial(_draw_polygons, whole))
 
 
 def _draw_polygons(rings: list[list[float]], height: int, width: int) -> Mask:

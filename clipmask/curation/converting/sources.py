@@ -139,9 +139,13 @@ def _kind(path: Path) -> str | None:
     """Returns the format of a file; None if it is not a known format of annotations."""
     if path.suffix == ".xml":
         beginning = path.read_text(encoding="utf-8", errors="replace")[:1000]
-        return "cvat" if "<annotations>" in beginning else None
+        if "<annotations>" not in beginning:
+            return None
+        return "cvat"
     if path.suffix == ".csv":
-        return "run-lengths" if is_run_lengths(path) else None
+        if not is_run_lengths(path):
+            return None
+        return "run-lengths"
     content = read_json(path)
     return next((kind for kind, (is_kind, _) in _JSON.items() if is_kind(content)), None)
 

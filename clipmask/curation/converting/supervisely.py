@@ -73,7 +73,9 @@ def _shape(item: dict[str, Any]) -> Shape | None:
     if kind == "polygon":
         points = item["points"]
         rings = [_ring(ring) for ring in (points["exterior"], *points.get("interior", ()))]
-        return Shape(name, functools.partial(_draw, rings)) if len(rings[0]) >= 6 else None
+        if len(rings[0]) >= 6:
+            return Shape(name, functools.partial(_draw, rings))
+        return None
     if kind == "rectangle":
         (left, top), (right, bottom) = item["points"]["exterior"]
         return box(name, left, top, right - left + 1, bottom - top + 1)

@@ -17,6 +17,7 @@ from clipmask.curation.converting.shapes import (
     Shape,
     box,
     ellipse,
+    floats,
     polygons,
     with_area,
 )
@@ -67,9 +68,9 @@ def _shape(region: dict[str, Any]) -> Shape | None:
         pairs = zip(form["all_points_x"], form["all_points_y"], strict=True)
         return polygons(name, [list(map(float, itertools.chain.from_iterable(pairs)))])
     if form["name"] == "rect":
-        return box(name, *(float(form[key]) for key in ("x", "y", "width", "height")))
+        return box(name, *floats(form, "x", "y", "width", "height"))
     if form["name"] == "circle":
-        return ellipse(name, *(float(form[key]) for key in ("cx", "cy", "r", "r")))
+        return ellipse(name, *floats(form, "cx", "cy", "r", "r"))
     if form["name"] == "ellipse":
-        return ellipse(name, *(float(form[key]) for key in ("cx", "cy", "rx", "ry")))
+        return ellipse(name, *floats(form, "cx", "cy", "rx", "ry"))
     return None

@@ -172,7 +172,9 @@ def _split_folders(pairing: Pairing) -> Splits | None:
 
 def _split_of_folder(name: str) -> str | None:
     """Returns the split in the name of a folder; train_val counts as train."""
-    return "train" if is_train_and_val(name) else split_name(name)
+    if is_train_and_val(name):
+        return "train"
+    return split_name(name)
 
 
 def _split_lists(folder: Path, pairing: Pairing, passed: list[str]) -> Splits | None:
@@ -238,7 +240,9 @@ def _listed_splits(path: Path, split: str | None, index: Index) -> list[str]:
     """
     if path.suffix.lower() != JSON:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [split] if split and _names_some(lines, index) else []
+        if split and _names_some(lines, index):
+            return [split]
+        return []
     try:
         lists = read_json_lists(path)
     except UserError:

@@ -54,17 +54,19 @@ def read_table(lines: Sequence[str]) -> list[Row]:
     colored = {"red", "green", "blue"} <= columns.keys()
     if "name" not in columns or not (colored or "id" in columns):
         return []
+    wanted = [kind for kind in columns if kind != "name"]
     rows = []
     for line in lines[1:]:
         cells = _cells(line)
-        wanted = [kind for kind in columns if kind != "name"]
         if len(cells) < len(titles) or not all(cells[columns[kind]].isdigit() for kind in wanted):
             return []
         color: RGB | None = None
         if colored:
             red, green, blue = (int(cells[columns[kind]]) for kind in ("red", "green", "blue"))
             color = (red, green, blue)
-        id = int(cells[columns["id"]]) if "id" in columns else None
+        id = None
+        if "id" in columns:
+            id = int(cells[columns["id"]])
         rows.append(Row(cells[columns["name"]], id, color))
     return rows
 
@@ -111,7 +113,7 @@ def _label(place: int, label: dict[str, Any]) -> Row:
 
 
 def _lists(content: dict[str, Any]) -> list[Row]:
-    names = [str(name) for name in content["class_names"]]
-    ids = [int(id) for id in content.get("class_indexes", range(len(names)))]
+    names = list(map(str, content["class_names"]))
+    ids = list(map(int, content.get("class_indexes", range(len(names)))))
     # the order of the channels is not stated, so the colours are not read
     return [Row(name, id) for name, id in zip(names, ids, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,14 +141,13 @@ def read_names(text: str) -> tuple[Named, ...]:
     Returns:
         The classes in order; a number is appended to names that occur again.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    lines = [line for line in _filled_lines(text) if not line.startswith("#")]
     names = list(_named(read_table(lines)))
     if not names:
         if lines and _is_heading(lines[0], lines[1:]):
             del lines[0]
         names = list(map(_parsed, lines))
-    if all(named.id is None and named.color is None for named in names):
+    if _are_plain(names):
         if names and names[0].name == "__ignore__":
             del names[0]
         names = [Named(named.name, place) for place, named in enumerate(names)]
@@ -168,21 +167,28 @@ def read_ade20k(text: str) -> tuple[Named, ...]:
     Args:
         text: the content of the file.
     """
-    rows = [line.split("\t") for line in text.splitlines()]
-    names = [
-        Named(_clean(row[-1]), int(row[0]))
-        for row in rows
-        if len(row) > 1 and row[0].strip().isdigit()
-    ]
+    names = []
+    for line in text.splitlines():
+        row = line.split("\t")
+        if len(row) > 1 and row[0].strip().isdigit():
+            names.append(Named(_clean(row[-1]), int(row[0])))
     if names:
         names.insert(0, Named("void", 0))
     return tuple(names)
 
 
+def _filled_lines(text: str) -> list[str]:
+    """Returns the lines of a text that are not empty, without blanks around them."""
+    return list(filter(None, map(str.strip, text.splitlines())))
+
+
 def _is_plain(text: str) -> bool:
     """Returns whether all lines are only names, without ids or colours."""
-    parsed = [_parsed(line.strip()) for line in text.splitlines() if line.strip()]
-    return all(named.id is None and named.color is None for named in parsed)
+    return _are_plain(map(_parsed, _filled_lines(text)))
+
+
+def _are_plain(names: Iterable[Named]) -> bool:
+    return all(named.id is None and named.color is None for named in names)
 
 
 def _is_heading(line: str, others: Sequence[str]) -> bool:
@@ -200,7 +206,9 @@ def _parsed(line: str) -> Named:
         return Named(_clean(match[4]), color=_rgb(match.groups()[:3]))
     match = _COLOR_LAST.fullmatch(line)
     if match:
-        id = None if match[1] is None else int(match[1])
+        id = None
+        if match[1] is not None:
+            id = int(match[1])
         return Named(_clean(match[2]), id, _rgb(match.groups()[2:]))
     match = _NUMBERED.fullmatch(line)
     if match:

@@ -114,4 +114,6 @@ def tolerance_of(colors: Sequence[RGB]) -> float:
     table = np.array(colors, float)
     distance = np.linalg.norm(table[:, None] - table, axis=-1)
     apart = distance[~np.eye(len(table), dtype=bool)]
-    return float(min(_MOST_TOLERANCE, apart.min() // 2)) if apart.size else _MOST_TOLERANCE
+    if apart.size:
+        return float(min(_MOST_TOLERANCE, apart.min() // 2))
+    return _MOST_TOLERANCE

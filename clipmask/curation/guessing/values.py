@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from clipmask.curation.guessing.instances import refuse_instances
 from clipmask.curation.guessing.known import voc_color
@@ -26,6 +26,7 @@ from clipmask.errors import UserError, listed
 _NO_DATA = (-1, -9999, -128, -32768, -(2**31))
 _LARGEST = (2**16 - 1, 2**31 - 1, 2**32 - 1)  # of number types of 16 and 32 bits
 _LEVELS_APART = 16  # least difference of two levels of grey that are classes
+Value = TypeVar("Value")
 BLACK, VOC_BORDER = (0, 0, 0), (224, 224, 192)
 
 
@@ -124,15 +125,14 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
     void_names = [value for value, name in named.items() if name is None]
     ids = sorted({*found, *(value for value, name in named.items() if name)})
     ignore, reason = _void_id(found, void_names)
-    no_data = [value for value in _no_data(found) if value != ignore and value not in named]
+    no_data = _without(_no_data(found), {ignore, *named})
     void = {ignore, *void_names, *no_data}
     clear = [value for value in found if value in pixels.clear_ids - named.keys() - void]
-    if len(set(ids) - void) <= len(clear) + 1:
+    if len(_without(ids, void)) <= len(clear) + 1:
         clear = []  # around a single class, they are its background
     if clear:
         reason += f"; the files mark {listed(clear, 20)} as transparent"
-    void.update(clear)
-    classes = [value for value in ids if value not in void]
+    classes = _without(ids, void | set(clear))
     colors = _palette_colors(pixels, classes)
     total = sum(pixels.ids.values())
     guessed = []
@@ -140,7 +140,7 @@ def _guess_ids(pixels: LabelPixels, names: NameFile | None, why: str) -> Guess:
         name = named.get(value) or f"class_{place}"
         color = colors[place] if colors else None
         guessed.append(GuessedClass(name, value, color, pixels.ids.get(value, 0) / total))
-    ignore_ids = (ignore, *(value for value in void_names if value != ignore), *no_data, *clear)
+    ignore_ids = (ignore, *_without(void_names, {ignore}), *no_data, *clear)
     reasons = {
         "encoding": why,
         "classes": f"ids found: {listed(found, 20)}{from_list}",
@@ -156,9 +156,11 @@ def _levels(found: Sequence[int], names: NameFile) -> list[int]:
     there are not as many as names.
     """
     ignore, _ = _void_id(found, [])
-    ids = [value for value in found if value != ignore]
+    ids = _without(found, {ignore})
     fits = names.by_place and len(ids) == len(names.names) and ids and ids[-1] >= len(ids)
-    return ids if fits else []
+    if not fits:
+        return []
+    return ids
 
 
 def _begin_at_one(found: Sequence[int], names: NameFile) -> bool:
@@ -168,7 +170,7 @@ def _begin_at_one(found: Sequence[int], names: NameFile) -> bool:
     no name if the first name had the id 0. If 0 was found too, either 0 or the largest id has no
     name, and nothing says which.
     """
-    ids = [value for value in found if value not in (255, *_no_data(found))]
+    ids = _without(found, {255, *_no_data(found)})
     return names.by_place and bool(ids) and min(ids) > 0 and max(ids) == len(names.names)
 
 
@@ -177,9 +179,15 @@ def _palette_colors(pixels: LabelPixels, ids: Sequence[int]) -> list[RGB] | None
 
     The result is None if an id has no colour, if two ids have the same, or if all are grey.
     """
-    colors = [min(pixels.id_colors[value]) for value in ids if pixels.id_colors.get(value)]
+    colors = []
+    for value in ids:
+        if not pixels.id_colors.get(value):
+            return None
+        colors.append(min(pixels.id_colors[value]))
     grey = all(red == green == blue for red, green, blue in colors)
-    return None if grey or len(set(colors)) < len(ids) else colors
+    if grey or len(set(colors)) < len(ids):
+        return None
+    return colors
 
 
 def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]:
@@ -189,7 +197,7 @@ def _void_id(found: Sequence[int], void_names: Sequence[int]) -> tuple[int, str]
     no_data = _no_data(found)
     if no_data:
         return no_data[0], f"{no_data[0]} occurs, which is usually void"
-    others = [value for value in found if value != 255]
+    others = _without(found, {255})
     if 255 not in found:
         return 255, "255, the usual id; it does not occur"
     # In masks of 0 and 255, and in grey levels that are spread up to white, 255 is a class.
@@ -208,8 +216,14 @@ def _no_data(found: Sequence[int]) -> list[int]:
     """
     low = [value for value in _NO_DATA if value in found]
     rest = [value for value in found if value >= 0 and value not in (255, *_LARGEST)]
-    small = rest != [0] and bool(rest) and max(rest) < 255
-    return low + [value for value in _LARGEST if value in found and small]
+    if not rest or rest == [0] or max(rest) >= 255:
+        return low
+    return low + [value for value in _LARGEST if value in found]
+
+
+def _without(values: Iterable[Value], others: Container[Value]) -> list[Value]:
+    """Returns the values that are not among the others, in order."""
+    return [value for value in values if value not in others]
 
 
 def _named_ids(pixels: LabelPixels, names: NameFile | None) -> dict[int, str | None]:
@@ -224,24 +238,30 @@ def _named_ids(pixels: LabelPixels, names: NameFile | None) -> dict[int, str | N
             value = by_color.get(item.color)
         if value is None:
             value = place
-        result[value] = None if item.is_void else item.name
+        result[value] = item.name
+        if item.is_void:
+            result[value] = None
     return result
 
 
 def _guess_colors(
     pixels: LabelPixels, names: NameFile | None, encoding: Literal["palette", "rgb"], why: str
 ) -> Guess:
-    listed = {item.color: item for item in names.names if item.color} if names else {}
+    listed = {}
+    if names:
+        listed = {item.color: item for item in names.names if item.color}
     is_camvid = (
         not listed
         and len(pixels.colors) > 2
         and set(pixels.colors) - {BLACK} <= set(CAMVID.values())
     )
-    known = {color: name for name, color in CAMVID.items() if is_camvid}
+    known = {}
+    if is_camvid:
+        known = {color: name for name, color in CAMVID.items()}
     total = sum(pixels.colors.values())
     edges = smoothed_edges(pixels) - listed.keys()
     found = [color for color, _ in pixels.colors.most_common()]
-    kept = [color for color in found if color not in edges]
+    kept = _without(found, edges)
     if len(kept) > MANY:
         kept = [c for c in kept if c in listed or pixels.colors[c] >= HARDLY * total]
     reason = f"{len(found)} colours were found"
@@ -250,10 +270,8 @@ def _guess_colors(
             f", of which {len(found) - len(kept)} are very rare, as the colours of smoothed edges"
             " are: they count as the nearest class, or as void"
         )
-    listed_void = {color: item.is_void for color, item in listed.items()}
-    void, void_reason = _void_colors(pixels, listed_void, is_camvid)
-    order = [color for color in listed if color not in void]
-    order += sorted(color for color in kept if color not in void and color not in listed)
+    void, void_reason = _void_colors(pixels, listed, is_camvid)
+    order = _without(listed, void) + sorted(_without(kept, {*void, *listed}))
     if known:
         order = [color for color in CAMVID.values() if color in kept]
         reason += "; all are CamVid's, so the names are CamVid's too"
@@ -279,16 +297,16 @@ def _guess_colors(
 
 
 def _void_colors(
-    pixels: LabelPixels, listed: dict[RGB, bool], is_camvid: bool
+    pixels: LabelPixels, listed: Mapping[RGB, Named], is_camvid: bool
 ) -> tuple[list[RGB], str]:
     """Guesses the colours of void; returns them with the reason.
 
     Args:
         pixels: the statistics of the label maps.
-        listed: the colours in the file of names -> whether the file calls them void.
+        listed: the colours in the file of names -> the name of each.
         is_camvid: whether all colours are CamVid's.
     """
-    named = [color for color, is_void in listed.items() if is_void]
+    named = [color for color, item in listed.items() if item.is_void]
     if named:
         return named, "the file of names calls it void"
     others = set(pixels.colors) - {BLACK, VOC_BORDER}
@@ -322,25 +340,28 @@ def rename(guess: Guess, names: Sequence[str]) -> Guess:
         raise UserError(
             f"--names has {len(names)} names, but {len(guess.classes)} classes were found: {shown}"
         )
-    named = [(name, item) for name, item in zip(names, guess.classes, strict=True)]
-    void = [item for name, item in named if Named(name).is_void]
-    classes = tuple(replace(item, name=name) for name, item in named if not Named(name).is_void)
+    void, classes = [], []
+    for name, item in zip(names, guess.classes, strict=True):
+        if Named(name).is_void:
+            void.append(item)
+        else:
+            classes.append(replace(item, name=name))
     if not classes:
         raise UserError("--names calls all classes void")
     if not void:
-        return replace(guess, classes=classes)
+        return replace(guess, classes=tuple(classes))
     why = {**guess.why, "void": "--names says so"}
     ids = tuple(item.id for item in void if item.id is not None)
     colors: tuple[RGB, ...] = ()
     if guess.encoding != "ids":
         colors = tuple(item.color for item in void if item.color is not None)
-    kept = tuple(id for id in guess.ignore_ids if id not in ids)
+    kept = _without(guess.ignore_ids, ids)
     transparent = guess.transparent
     if any(item.name == transparent for item in void):
         transparent = "void"
     return replace(
         guess,
-        classes=classes,
+        classes=tuple(classes),
         why=why,
         ignore_ids=(*kept, *ids),
         void_colors=(*guess.void_colors, *colors),

@@ -115,7 +115,9 @@ def _split_values(guess: FolderGuess, place: Path) -> dict[str, Any]:
             values[split] = _relative(guess.folder / source, place)
         else:
             values[split] = source
-    return {**values, "seed": splits.seed} if splits.seed else values
+    if splits.seed:
+        return {**values, "seed": splits.seed}
+    return values
 
 
 def _relative(path: Path, place: Path) -> str:
@@ -138,4 +140,6 @@ def _scalar(value: Any) -> str:
         plain = yaml.safe_load(f"{{key: {value}}}") == {"key": value} and "#" not in value
     except yaml.YAMLError:
         plain = False
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    if plain:
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -140,7 +140,9 @@ def part_of(stem: str) -> str:
     film, number = match[1], int(match[2])
     if film == "Seq05VD" or (film == "0001TP" and number > 8520):
         return "test"
-    return "val" if film == "0016E5" and 7959 <= number <= 8159 else "train"
+    if film == "0016E5" and 7959 <= number <= 8159:
+        return "val"
+    return "train"
 
 
 def _table() -> dict[Value, int]:

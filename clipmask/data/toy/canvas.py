@@ -33,6 +33,14 @@ def colour(red: float, green: float, blue: float) -> Floats:
     return np.array([red, green, blue], np.float32)
 
 
+def ellipse(
+    middle: tuple[float, float], half_axes: tuple[float, float], angles: NDArray[np.floating]
+) -> list[tuple[float, float]]:
+    """Returns the points of an ellipse, with axes along u and v, at angles in radians."""
+    (u, v), (across, up) = middle, half_axes
+    return [(u + across * float(np.cos(a)), v + up * float(np.sin(a))) for a in angles]
+
+
 @functools.cache
 def noise_tile(smoothness: float) -> Floats:
     """Returns (TILE, TILE) noise in 0..1 that repeats without a seam.
@@ -129,7 +137,9 @@ class Canvas:
         us, vs = zip(*points, strict=True)
         left, right = max(0, int(np.floor(min(us)))), min(self.width, int(np.ceil(max(us))) + 1)
         top, bottom = max(0, int(np.floor(min(vs)))), min(self.height, int(np.ceil(max(vs))) + 1)
-        return (slice(top, bottom), slice(left, right)) if left < right and top < bottom else None
+        if left < right and top < bottom:
+            return (slice(top, bottom), slice(left, right))
+        return None
 
     def polygon(self, points: Sequence[tuple[float, float]]) -> Region | None:
         """Rasterises a polygon; the result is None if it lies outside the canvas.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipmask.data.toy.canvas import Camera, Canvas, Floats, Point, colour
+from clipmask.data.toy.canvas import Camera, Canvas, Floats, Point, colour, ellipse
 from clipmask.data.toy.objects import CAR, CAR_PAINTS, DETAILED, FACING, UP, ground_shadow, pick
 
 CABIN_INSET = 0.14  # how far the cabin narrows from its foot to the roof, at each side
@@ -74,18 +74,25 @@ def draw_car(
 def _design(x: float, z: float, oncoming: bool, rng: np.random.Generator) -> Car:
     """Draws the shape and the paint of a car."""
     van = rng.random() < 0.18
-    length = rng.uniform(4.4, 5.2) if van else rng.uniform(3.7, 4.7)
-    bonnet = rng.uniform(0.9, 1.2)
-    boot = 0.05 if van else float(rng.choice([0.15, 0.7, 1.0]))
-    near_deck, far_deck = (bonnet, boot) if oncoming else (boot, bonnet)
-    slant = 0.2 if van and not oncoming else 0.55
+    if van:
+        length, bonnet, boot = rng.uniform(4.4, 5.2), rng.uniform(0.9, 1.2), 0.05
+        width, belt, top = rng.uniform(1.7, 1.9), rng.uniform(1.0, 1.15), rng.uniform(1.9, 2.2)
+    else:
+        length, bonnet = rng.uniform(3.7, 4.7), rng.uniform(0.9, 1.2)
+        boot = float(rng.choice([0.15, 0.7, 1.0]))
+        width, belt, top = rng.uniform(1.7, 1.9), rng.uniform(0.85, 0.98), rng.uniform(1.4, 1.6)
+    near_deck, far_deck, slant = boot, bonnet, 0.55
+    if oncoming:
+        near_deck, far_deck = bonnet, boot
+    elif van:
+        slant = 0.2
     return Car(
         x=x,
         near=z,
         far=z + length,
-        width=rng.uniform(1.7, 1.9),
-        belt=rng.uniform(1.0, 1.15) if van else rng.uniform(0.85, 0.98),
-        top=rng.uniform(1.9, 2.2) if van else rng.uniform(1.4, 1.6),
+        width=width,
+        belt=belt,
+        top=top,
         cabin=(
             z + near_deck,
             z + near_deck + slant,
@@ -142,13 +149,7 @@ def _draw_side(canvas: Canvas, camera: Camera, car: Car, side: float, outer: int
     angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
     for hub in (near + 0.75, far - 0.8):
         for radius, shade in ((0.32, RUBBER), (0.17, colour(0.4, 0.4, 0.42) * light)):
-            fill(
-                [
-                    (hub + radius * float(np.cos(a)), 0.32 + radius * float(np.sin(a)))
-                    for a in angles
-                ],
-                shade,
-            )
+            fill(ellipse((hub, 0.32), (radius, radius), angles), shade)
 
 
 def _draw_end(canvas: Canvas, camera: Camera, car: Car) -> None:

@@ -32,7 +32,9 @@ class Street:
     def lane(self, right: bool) -> float:
         """Returns the middle of a driving lane, in metres right of the middle of the road."""
         room = self.half_road - (PARKING if self.parking[right] else 0.0)
-        return room / 2 if right else -room / 2
+        if right:
+            return room / 2
+        return -room / 2
 
 
 def draw_ground(canvas: Canvas, camera: Camera, street: Street, rng: np.random.Generator) -> None:

@@ -16,6 +16,7 @@ from clipmask.data.toy.canvas import (
     Point,
     Region,
     colour,
+    ellipse,
     noise_tile,
     sample,
 )
@@ -71,8 +72,13 @@ def ground_shadow(
     for i in range(len(corners)):
         j = (i + 1) % len(corners)
         side = [corners[i], corners[j], tips[j], tips[i]]
-        canvas.cast_shadow(camera.project([(x, 0.0, z) for x, z in side]))
-    canvas.cast_shadow(camera.project([(x, 0.0, z) for x, z in tips]))
+        canvas.cast_shadow(camera.project(_on_ground(side)))
+    canvas.cast_shadow(camera.project(_on_ground(tips)))
+
+
+def _on_ground(places: list[tuple[float, float]]) -> list[Point]:
+    """Returns the points (x, 0, z) of places (x, z)."""
+    return [(x, 0.0, z) for x, z in places]
 
 
 def draw_pedestrian(
@@ -127,7 +133,7 @@ def draw_pedestrian(
         part([(0.16, 1.2), (0.36, 1.2), (0.36, 0.8), (0.16, 0.8)], pick(rng, CAR_PAINTS) * light)
     part([(-0.05, 1.55), (0.05, 1.55), (0.05, 1.42), (-0.05, 1.42)], skin)  # the neck
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    head = [(0.105 * float(np.cos(a)), 1.62 + 0.14 * float(np.sin(a))) for a in angles]
+    head = ellipse((0.0, 1.62), (0.105, 0.14), angles)
     part(head, skin)
     hair = [(dx * 1.08, y + 0.02) for dx, y in head if y > 1.63]
     part(
@@ -152,10 +158,8 @@ def draw_tree(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random
         sx, sy, sz = map(float, light.towards_sun)
         cx, cz = x - middle * sx / sy, z - middle * sz / sy
         angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        blob = [
-            (cx + radius * float(np.cos(a)), 0.0, cz + radius * float(np.sin(a))) for a in angles
-        ]
         if cz - radius > 1.5:
+            blob = _on_ground(ellipse((cx, cz), (radius, radius), angles))
             canvas.cast_shadow(camera.project(blob))
     bark = colour(0.26, 0.2, 0.15) * light.on(FACING)
     trunk = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipmask.data.toy.canvas import Camera, Canvas, Floats, colour
+from clipmask.data.toy.canvas import Camera, Canvas, Floats, colour, ellipse
 from clipmask.data.toy.objects import FACING, POLE, SIGN, ground_shadow, pick
 
 
@@ -59,10 +59,8 @@ def draw_sign(canvas: Canvas, camera: Camera, x: float, z: float, rng: np.random
         corners: int, turn: float, size: float, shade: Floats, at: tuple[float, float] = (0.0, 0.0)
     ) -> None:
         angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + turn
-        shape = [
-            (x + at[0] + size * float(np.cos(a)), height + at[1] + size * float(np.sin(a)), z)
-            for a in angles
-        ]
+        outline = ellipse((x + at[0], height + at[1]), (size, size), angles)
+        shape = [(u, v, z) for u, v in outline]
         canvas.fill(camera.project(shape), shade, z, SIGN, grain=0.02)
 
     size = rng.uniform(0.45, 0.62)
