@@ -145,9 +145,10 @@ def tiny_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_clip("tiny-clip", tmp_path, monkeypatch)
 
 
-# As narrow as the toy config's model goes.
+# As narrow as the toy config's model goes, with the smallest of timm's ResNets.
 NARROW = ["MODEL.CLIPMASK.HIDDEN_DIM", "16", "MODEL.CLIPMASK.NUM_HEADS", "2"]
 NARROW += ["MODEL.CLIPMASK.FFN_DIM", "32", "MODEL.CLIPMASK.NUM_QUERIES", "8"]
+NARROW += ["MODEL.BACKBONE.TIMM_NAME", "test_resnet"]
 
 
 @pytest.fixture
@@ -246,7 +247,7 @@ def _export(checkpoint: Path, file: Path) -> None:
 
     opts = [*NARROW, "MODEL.CLIPMASK.DEC_LAYERS", "1", "INPUT.MIN_SIZE_TEST", "0"]
     opts += ["MODEL.CLIPMASK.SCALES", "['res4', 'res5']", "MODEL.CLIPMASK.MAX_IMAGE_KEYS", "20"]
-    opts += ["MODEL.CLIPMASK.TEXT_QUERIES", "True"]
+    opts += ["MODEL.CLIPMASK.TEXT_QUERIES", "True", "MODEL.BACKBONE.TIMM_NAME", "resnet10t"]
     write_checkpoint(checkpoint, load_cfg(ROOT / "configs" / "toy.yaml", opts))
     words = ["--weights", str(checkpoint), "--output", str(file), "--free-vocabulary", "--force"]
     assert main(words) == 0

@@ -27,6 +27,7 @@ from clipmask.losses import matcher
 from clipmask.losses.strays import StrayIds
 from tests.conftest import NAMES, ROOT
 from tests.test_configs import OFFLINE, RUNNABLE
+from tests.unfilled import Unfilled
 
 Inputs = list[dict[str, Any]]
 TOY = ROOT / "configs" / "toy.yaml"
@@ -150,7 +151,10 @@ MODELS = different_models()
 
 @pytest.mark.parametrize("name", MODELS)
 def test_configs_train_and_predict(name: str, transfer: list[torch.dtype]) -> None:
-    with pretended(build_model(MODELS[name], NAMES)) as model, autocast(torch.bfloat16):
+    with Unfilled():
+        built = build_model(MODELS[name], NAMES)
+    assert built.class_names == NAMES
+    with pretended(built) as model, autocast(torch.bfloat16):
         inputs = pictures((64, 96), text=["road", "a wet sky"])
         check_training(model, inputs)
         with torch.no_grad():
