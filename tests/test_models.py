@@ -17,7 +17,7 @@ from clipmask.weights.packed import unpack
 from tests.conftest import ROOT
 
 MODEL = shipped_model(OWN_MODEL)
-CONFIG = ROOT / "configs" / "camvid" / "clipmask_lite2.yaml"
+CONFIG = ROOT / "configs" / "camvid" / "clipmask_lite2_longer.yaml"
 CARD = (ROOT / "models" / "README.md").read_text()
 
 

@@ -142,25 +142,3 @@ def _trainable(fixed: nn.Module) -> nn.BatchNorm2d:
     new = nn.BatchNorm2d(len(state["running_mean"]), eps=float(fixed.eps))  # type: ignore[arg-type]
     new.load_state_dict({"num_batches_tracked": torch.zeros((), dtype=torch.long), **state})
     return new
-
-
-def recompute_stages(backbone: nn.Module) -> None:
-    """Makes a backbone of timm compute its stages again in the backward pass, to save memory.
-
-    Raises:
-        UserError: the backbone is not one of timm's that can, or it has batch normalisations whose
-            statistics would be updated by both passes.
-    """
-    key = "SOLVER.ACTIVATION_CHECKPOINT"
-    head = f"{key} head saves memory without the backbone"
-    body = getattr(backbone, "body", None)
-    able = body if hasattr(body, "set_grad_checkpointing") else getattr(body, "model", None)
-    if not isinstance(able, nn.Module) or not hasattr(able, "set_grad_checkpointing"):
-        raise UserError(f"{key} all: this backbone can't recompute its stages; {head}", key=key)
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in able.modules()):
-        raise UserError(
-            f"{key} all: the backbone's batch normalisations would count each image twice. Set"
-            f" MODEL.BACKBONE.NORM FrozenBN; or {head}",
-            key=key,
-        )
-    able.set_grad_checkpointing(True)  # type: ignore[operator]

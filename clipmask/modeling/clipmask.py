@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from clipmask.backbones.features import recompute_stages
+from clipmask.backbones.recompute import recompute_activations
 from clipmask.backbones.registry import build_backbone, named_features
 from clipmask.config import configurable
 from clipmask.d2 import register_model
@@ -27,7 +27,7 @@ from clipmask.losses.criterion import Criterion
 from clipmask.losses.strays import StrayIds
 from clipmask.losses.targets import LabelSpace, count_pairs
 from clipmask.modeling.class_maps import STRIDE, class_scores, label_map, target_size
-from clipmask.modeling.layers import Recomputable, ceil_div
+from clipmask.modeling.layers import ceil_div
 from clipmask.modeling.mask_decoder import DecoderOutput, LinearClassifier, MaskDecoder
 from clipmask.modeling.pixel_decoder import PixelDecoder
 from clipmask.modeling.text_embedding import TextEmbedding
@@ -61,8 +61,7 @@ class ClipMask(nn.Module):
             are the same.
         input_format: order of the images' channels, RGB or BGR, for code that reads or draws.
         vis_period: steps between pictures of a training sample in Detectron2's trainers; 0: none.
-        recompute: what the backward pass computes again instead of keeping it: ``none``, ``head``
-            (the injections, the fusion and both decoders' layers) or ``all`` (the backbone too).
+        recompute: see ``recompute_activations``.
 
     Raises:
         UserError: the backbone can't compute its stages again.
@@ -104,11 +103,7 @@ class ClipMask(nn.Module):
         self._columns = ClassColumns(self.vocabularies if linear else ())
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
-        for module in self.modules():
-            if isinstance(module, Recomputable):
-                module.recompute = recompute != "none"
-        if recompute == "all":
-            recompute_stages(backbone)
+        recompute_activations(self, recompute)
 
     @classmethod
     def from_config(

@@ -32,15 +32,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import (
-    Attention,
-    Positions,
-    Recomputable,
-    as_map,
-    ceil_div,
-    pool,
-    tokens,
-)
+from clipmask.backbones.recompute import Recomputable
+from clipmask.modeling.layers import Attention, Positions, as_map, ceil_div, pool, tokens
 
 
 class Injection(Recomputable):

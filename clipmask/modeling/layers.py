@@ -9,12 +9,13 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from clipmask.backbones.recompute import Recomputable
 
 Number = TypeVar("Number", int, Tensor)
 
@@ -37,23 +38,6 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalises ``x`` (B, C, H, W) at each pixel; same shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class Recomputable(nn.Module):
-    """A part of the network that can trade time for memory in training.
-
-    If ``recompute`` is set, only the part's inputs are kept for the backward pass, which runs the
-    part a second time (activation checkpointing, "Training Deep Nets with Sublinear Memory Cost").
-    Losses and gradients are the same, dropout included.
-    """
-
-    recompute = False
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the part as every module is called."""
-        if not (self.recompute and self.training and torch.is_grad_enabled()):
-            return super().__call__(*args, **kwargs)
-        return checkpoint(super().__call__, *args, use_reentrant=False, **kwargs)
 
 
 class SeparableBlock(Recomputable):

@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import MLP, Attention, Recomputable, pool, tokens
+from clipmask.backbones.recompute import Recomputable
+from clipmask.modeling.layers import MLP, Attention, pool, tokens
 from clipmask.modeling.pixel_decoder import PixelFeatures
 
 

@@ -26,7 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipmask.modeling.layers import ChannelNorm, Recomputable, upsample
+from clipmask.backbones.recompute import Recomputable
+from clipmask.modeling.layers import ChannelNorm, upsample
 
 
 class ScaleFusion(Recomputable):

@@ -81,7 +81,7 @@ def checkpoint_licenses(checkpoint: Mapping[str, Any]) -> list[License]:
     """
     stated = checkpoint.get("licenses")
     if isinstance(stated, list):
-        return [_license(item) for item in stated if isinstance(item, dict)]
+        return joined(_license(item) for item in stated if isinstance(item, dict))
     names = stored_values(checkpoint).get("DATASETS.TRAIN")
     if not isinstance(names, list):
         return []
@@ -94,8 +94,12 @@ def _license(item: Mapping[str, Any]) -> License:
 
 
 def joined(licenses: Iterable[License]) -> list[License]:
-    """Returns the licences, each one once."""
-    return list(dict.fromkeys(licenses))
+    """Returns the licences, each one once. An unknown one is left out if another entry states the
+    licence of the same data or weights.
+    """
+    different = list(dict.fromkeys(licenses))
+    known = {item.of for item in different if item.license != UNKNOWN}
+    return [item for item in different if item.license != UNKNOWN or item.of not in known]
 
 
 def plain(licenses: Iterable[License]) -> list[dict[str, str]]:

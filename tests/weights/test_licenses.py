@@ -90,3 +90,4 @@ def test_how_licences_are_told() -> None:
     assert short([*licenses, *licenses]) == "MIT; licence unknown; Apache-2.0"
     assert "unknown" in short([])
     assert joined([*licenses, *licenses[:1]]) == licenses
+    assert joined([License(START, "a", UNKNOWN), *licenses]) == licenses  # stated elsewhere
