@@ -14,6 +14,8 @@ No other file knows how synonyms are written as one text, ``a;b``.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,6 +73,11 @@ class Term:
 def texts_of(terms: Iterable[Term]) -> list[str]:
     """Returns the text of each name, in order."""
     return [term.text for term in terms]
+
+
+def hash_of(terms: Iterable[Term]) -> bytes:
+    """Returns 32 bytes that are equal for equal names in equal order."""
+    return hashlib.sha256(json.dumps(texts_of(terms)).encode()).digest()
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ from clipmask.validate import check_config
 from clipmask.visualizer.training_picture import draw_if_due
 from clipmask.vocabulary import Vocabulary, union
 
+Inputs = list[dict[str, Any]]  # a batch as Detectron2 gives it: one dict an image
+ImageOutput = tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]]
+
 
 @register_model
 class ClipMask(nn.Module):
@@ -148,7 +151,7 @@ class ClipMask(nn.Module):
         }
 
     def forward(
-        self, batched_inputs: list[dict[str, Any]], normalizer: Tensor | None = None
+        self, batched_inputs: Inputs, normalizer: Tensor | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Computes losses in training and class scores in evaluation: Detectron2's interface.
 
@@ -190,7 +193,7 @@ class ClipMask(nn.Module):
         return [{"sem_seg": class_scores(*image)} for image in images]
 
     @torch.no_grad()
-    def predict_labels(self, batched_inputs: list[dict[str, Any]]) -> list[Tensor]:
+    def predict_labels(self, batched_inputs: Inputs) -> list[Tensor]:
         """Predicts class ids without making a float map of K x H x W.
 
         Args:
@@ -203,7 +206,7 @@ class ClipMask(nn.Module):
         images = self._images(self.decode(batched_inputs), batched_inputs)
         return [label_map(*image) for image in images]
 
-    def decode(self, batched_inputs: list[dict[str, Any]]) -> DecoderOutput:
+    def decode(self, batched_inputs: Inputs) -> DecoderOutput:
         """Predicts (class, mask) pairs with all layers in training, else with the last one only.
 
         Args:
@@ -287,9 +290,7 @@ class ClipMask(nn.Module):
         """
         return self._columns(vocabulary, self.device)
 
-    def _labels(
-        self, batched_inputs: list[dict[str, Any]]
-    ) -> tuple[list[Tensor], list[LabelSpace]]:
+    def _labels(self, batched_inputs: Inputs) -> tuple[list[Tensor], list[LabelSpace]]:
         """The label maps of training inputs on the model's device, and how their ids are read."""
         spaces = []
         for inputs in batched_inputs:
@@ -303,9 +304,7 @@ class ClipMask(nn.Module):
             spaces.append(LabelSpace(len(self._vocabulary_of(inputs)), void))
         return [inputs["sem_seg"].to(self.device) for inputs in batched_inputs], spaces
 
-    def _preprocess(
-        self, batched_inputs: list[dict[str, Any]]
-    ) -> tuple[Tensor, list[tuple[int, int]]]:
+    def _preprocess(self, batched_inputs: Inputs) -> tuple[Tensor, list[tuple[int, int]]]:
         """Normalises and pads at the bottom and right with zeros, which is the mean colour.
 
         Returns (B, 3, H, W) and the images' sizes without padding, one entry if all are equal.
@@ -337,9 +336,7 @@ class ClipMask(nn.Module):
         """Both sides of a batch are multiples of it: of SIZE_DIVISIBILITY and of the backbone's."""
         return math.lcm(self.size_divisibility, getattr(self.backbone, "size_divisibility", 0) or 1)
 
-    def _images(
-        self, outputs: DecoderOutput, batched_inputs: list[dict[str, Any]]
-    ) -> list[tuple[Tensor, Tensor, tuple[int, int], tuple[int, int]]]:
+    def _images(self, outputs: DecoderOutput, batched_inputs: Inputs) -> list[ImageOutput]:
         """The arguments of ``class_scores`` and ``label_map`` for each image, without padding."""
         masks = outputs.pred_masks
         sizes = outputs.sizes if len(outputs.sizes) > 1 else outputs.sizes * len(batched_inputs)
@@ -358,7 +355,7 @@ class ClipMask(nn.Module):
         """Computes T now, so that its errors occur before training; see ``TextEmbedding``."""
         self.text.prepare()
 
-    def count_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
+    def count_targets(self, batched_inputs: Inputs) -> Tensor:
         """Counts the numbers by which losses are divided, on the device, without waiting for it.
 
         Args:

@@ -15,9 +15,7 @@ Shapes: R names of the training, S names of a vocabulary, N texts, D text width.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +29,7 @@ from clipmask.errors import UserError, listed
 from clipmask.recent import Recent
 from clipmask.text.learned import TextLearner, configured_learner
 from clipmask.text.sources import OpenedOnce, TextSource, stored_source, text_source
-from clipmask.vocabulary import Term, Vocabulary, texts_of
+from clipmask.vocabulary import Term, Vocabulary, hash_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +72,8 @@ class TextEmbedding(nn.Module):
         self.learner = learner
         self.register_buffer("embedding", torch.zeros(len(self.terms), self.width))
         self.register_buffer("mean", torch.zeros(self.width))
-        self.register_buffer("vocabulary", _hash(self.terms))
+        names = torch.tensor(list(hash_of(self.terms)), dtype=torch.uint8)
+        self.register_buffer("vocabulary", names)
         self._ready = False  # whether T and mu were computed or loaded
         self._outdated = False  # whether the learner has changed since then
         # by names and device: the rows of known names in T; None: all rows in order
@@ -284,9 +283,3 @@ class TextEmbedding(nn.Module):
         if all(fits) and bool(state_dict[f"{prefix}embedding"].any()):
             self._ready, self._outdated = True, False
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _hash(terms: Sequence[Term]) -> Tensor:
-    """Returns 32 bytes (32,) that are equal for equal names."""
-    text = json.dumps(texts_of(terms))
-    return torch.tensor(list(hashlib.sha256(text.encode()).digest()), dtype=torch.uint8)
