@@ -56,7 +56,6 @@ def compile_model(model: nn.Module) -> None:
     """Calls ``ClipMask.compile_network``; raises a UserError for a model of another class."""
     if not isinstance(model, ClipMask):
         raise UserError(
-            "MODEL.COMPILE (--compile) works with a MODEL.META_ARCHITECTURE that is ClipMask or"
-            f" derived from it; {type(model).__name__} is not"
+            f"MODEL.COMPILE (--compile) needs ClipMask or a subclass, not {type(model).__name__}"
         )
     model.compile_network()

@@ -254,9 +254,7 @@ def upsample(x: Tensor, factor: int, grid: tuple[int, int], valid: Tensor | None
         (B, C, *grid); 0 at cells without a valid neighbour.
     """
     if factor > 1:
-        enlarge = functools.partial(
-            F.interpolate, scale_factor=factor, mode="bilinear", align_corners=False
-        )
+        enlarge = functools.partial(F.interpolate, scale_factor=factor, mode="bilinear")
         if valid is None:
             x = enlarge(x)
         else:
