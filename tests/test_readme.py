@@ -73,7 +73,7 @@ def test_the_model_that_comes_along(workspace: Path) -> None:
     told = run(
         shlex.split(next(c for c in COMMANDS if "demo.py --input demo/street.jpg" in c)), workspace
     )
-    assert re.search(r"most frequent: building 5\d\.\d%, sky 2\d\.\d%, road 1\d\.\d%", told)
+    assert re.search(r"most frequent: building 5\d\.\d%, sky 2\d\.\d%,", told)
     assert (workspace / "street_segmented.png").is_file()
 
 
