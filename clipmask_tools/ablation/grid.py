@@ -11,7 +11,7 @@ runs:                         # in the order of the tables
   # text: embeddings T without meaning, other ones for each seed, see text.py
   random: {title: random text, config: full.yaml, text: random}
 folds: [0001TP, 0006R0]       # optional: all runs are repeated for each fold, whose name
-                              # replaces "{fold}" in their DATASETS
+                              # replaces "{fold}" in their DATASETS and MODEL.WEIGHTS
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Variant:
             DATASETS.TEST.
         text: the control that removes the meaning of T, one of ``CONTROLS``; empty: T is that of
             the config.
-        fold: the text that replaces "{fold}" in the config's datasets; empty: no fold.
+        fold: the text that replaces "{fold}" in the config's datasets and weights; empty: no fold.
     """
 
     name: str

@@ -213,8 +213,8 @@ def make_jobs(
 
 
 def _fold_pairs(cfg: CfgNode, fold: str) -> list[str]:
-    """Returns the KEY VALUE pairs of DATASETS.TRAIN and TEST for a fold."""
-    pairs = []
+    """Returns the KEY VALUE pairs of DATASETS.TRAIN and TEST and of MODEL.WEIGHTS for a fold."""
+    pairs = ["MODEL.WEIGHTS", cfg.MODEL.WEIGHTS.replace("{fold}", fold)]
     for key in ("TRAIN", "TEST"):
         names = tuple(name.replace("{fold}", fold) for name in cfg.DATASETS[key])
         pairs += [f"DATASETS.{key}", repr(names)]

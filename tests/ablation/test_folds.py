@@ -31,6 +31,12 @@ def test_every_run_once_for_each_fold(grid: Grid, tmp_path: Path) -> None:
     assert words[last + 1] == "('only_day',)"
 
 
+def test_a_run_of_a_fold_starts_from_weights_of_the_fold(grid: Grid, tmp_path: Path) -> None:
+    opts = ["MODEL.WEIGHTS", "output/full_{fold}/model_final.pth", "DATASETS.TEST", "('all',)"]
+    jobs = make_jobs(grid, grid.choose(["less_day"], [0]), opts, tmp_path / "o", tmp_path / "r")
+    assert jobs[0].cfg.MODEL.WEIGHTS == "output/full_day/model_final.pth"
+
+
 def test_means_are_of_seeds_that_have_every_fold(grid: Grid, tmp_path: Path) -> None:
     runs = [
         made_result("full_dusk", 0, right=0.6),
