@@ -294,6 +294,8 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR_AUG = True  # photometric distortion of training images
     # probability of each of: other exposure, white balance, haze, blur, noise; 0: off
     cfg.INPUT.LIGHTING_AUG = 0.0
+    # share of the samples into which small classes of another sample are pasted; 0: off
+    cfg.INPUT.CLASS_MIX = 0.0
 
     # most pixels of a picture (3 bytes each in memory); larger ones are refused; 0: none is
     cfg.INPUT.MAX_PIXELS = 1000000000

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clipmask.data.catalog import Dataset as RegisteredDataset
 from clipmask.data.catalog import load_dataset, load_training_sets
+from clipmask.data.class_mix import ClassMix, check_class_mix
 from clipmask.data.cores import usable_cores
 from clipmask.data.mapper import TestMapper, TrainMapper
 from clipmask.data.order import AUGMENTATION, EpochOrder, Order, WeightedOrder, stream
@@ -200,11 +201,14 @@ def _parts(
         datasets: the datasets.
         given: the mapper of all datasets; None: a ``TrainMapper`` for each.
     """
+    check_class_mix(cfg)
     spaces = {(dataset.vocabulary.label_space, dataset.ignore_label) for dataset in datasets}
     parts: list[tuple[Sequence[Record], Mapper]] = []
     for dataset in datasets:
-        mapper = given or TrainMapper.from_config(cfg, dataset.label_format)
+        mapper: Mapper = given or TrainMapper.from_config(cfg, dataset.label_format)
         records = PackedRecords(dataset.records)
+        if cfg.INPUT.CLASS_MIX:
+            mapper = ClassMix(mapper, records, cfg.INPUT.CLASS_MIX, dataset.ignore_label)
         if len(spaces) == 1:
             parts.append((records, mapper))
         else:
