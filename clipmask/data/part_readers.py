@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -72,6 +73,7 @@ class TiffReader:
         self._path = path
         try:
             self._file = tifffile.TiffFile(path)
+            weakref.finalize(self, self._file.close)
             self._page = page = self._file.pages[0]
             series = self._file.series[0]
         except Exception as error:  # tifffile raises exceptions of many types for damaged files

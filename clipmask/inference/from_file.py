@@ -7,6 +7,7 @@ are segmented by the same functions.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -148,11 +149,14 @@ def segment_file(
     """
     labels: LabelFile | None = None
     inputs = {"image": FileWindows(file, mapper), **extra}
-    with torch.inference_mode():
+    with contextlib.ExitStack() as unfinished, torch.inference_mode():
         for block in segmenter.predict_blocks(inputs, on_window):
             ids = block.labels.cpu().numpy()
-            labels = labels or LabelFile((file.shape[0], file.shape[1]), ids.dtype)
+            if labels is None:
+                labels = LabelFile((file.shape[0], file.shape[1]), ids.dtype)
+                unfinished.callback(labels.close)
             labels.write(block.top, block.left, ids)
+        unfinished.pop_all()  # the file stays open for the result
     assert labels is not None, "every picture has a window"
     return labels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from clipmask.errors import UserError
 class LabelFile:
     """A label map (H, W) on the disk, in the folder for temporary files (``TMPDIR``).
 
-    The file has no name, so that nothing remains of it, whatever ends the process.
+    The file has no name, so that nothing remains of it, whatever ends the process. It is closed
+    with this object, or by ``close``; arrays of ``mapped`` stay valid.
 
     Args:
         shape: H and W.
@@ -32,6 +34,7 @@ class LabelFile:
     def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype = shape, dtype
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (it lives as this object)
+        self.close = weakref.finalize(self, self._file.close)
 
     def write(self, top: int, left: int, block: NDArray[Any]) -> None:
         """Writes ids (n, m), whose upper left corner is at a row and a column."""

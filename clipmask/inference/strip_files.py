@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipmask.errors import UserError
 
-TILE = 512  # rows and columns of a tile
+TILE = 512  # the most rows and columns of a tile, a multiple of 16
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 OnRows = Callable[[int, int], object]
 _JPEG_SIDE = 65500  # the longest that libjpeg takes
@@ -58,12 +59,16 @@ def _ignore_rows(done: int, total: int) -> None:
 
 
 def _counted(strips: Iterable[NDArray[Any]], total: int, on_rows: OnRows) -> Iterator[NDArray[Any]]:
-    """Passes strips on, and reports the rows of those that were taken."""
+    """Passes strips on, and reports the rows of those that were taken.
+
+    The end is not reported, because the file is not whole then.
+    """
     done = 0
     for strip in strips:
         yield strip
         done += len(strip)
-        on_rows(done, total)
+        if done < total:
+            on_rows(done, total)
 
 
 def check_suffix(path: Path, size: tuple[int, int]) -> None:
@@ -91,13 +96,14 @@ def _write_tiff(
 
     strips = iter(strips)
     first = next(strips)
-    tiles = _tiles(size, first, strips)
+    side = min(TILE, -(-max(size) // 16) * 16)  # libvips refuses tiles far larger than the picture
+    tiles = _tiles(size, side, first, strips)
     tifffile.imwrite(
         path,
         tiles,
         shape=(*size, *first.shape[2:]),
         dtype=first.dtype,
-        tile=(TILE, TILE),
+        tile=(side, side),
         photometric="rgb" if first.ndim == 3 else "minisblack",
         compression="zlib",
         compressionargs={"level": 1},  # higher levels take several times as long
@@ -110,27 +116,27 @@ def _write_tiff(
 
 
 def _tiles(
-    size: tuple[int, int], first: NDArray[Any], others: Iterator[NDArray[Any]]
+    size: tuple[int, int], side: int, first: NDArray[Any], others: Iterator[NDArray[Any]]
 ) -> Iterator[NDArray[Any]]:
     """Cuts strips into tiles, row by row; those at the borders are filled up with 0."""
-    rows = np.zeros((TILE, -(-size[1] // TILE) * TILE, *first.shape[2:]), first.dtype)
+    rows = np.zeros((side, -(-size[1] // side) * side, *first.shape[2:]), first.dtype)
     strip = first
-    for _ in range(0, size[0], TILE):
+    for _ in range(0, size[0], side):
         rows[:] = 0
         filled = 0
-        while filled < TILE:
+        while filled < side:
             if not len(strip):
                 following = next(others, None)
                 if following is None:
                     break
                 strip = following
                 continue
-            part = strip[: TILE - filled]
+            part = strip[: side - filled]
             rows[filled : filled + len(part), : size[1]] = part
             filled += len(part)
             strip = strip[len(part) :]
-        for left in range(0, size[1], TILE):
-            yield np.ascontiguousarray(rows[:, left : left + TILE])
+        for left in range(0, size[1], side):
+            yield np.ascontiguousarray(rows[:, left : left + side])
 
 
 def _convert(source: Path, path: Path, rows: int, on_rows: OnRows) -> None:
@@ -148,13 +154,33 @@ def _convert(source: Path, path: Path, rows: int, on_rows: OnRows) -> None:
             " 'clipmask[large]'; or save it as .tif"
         ) from error
     options = {"Q": 75} if path.suffix.lower() in (".jpg", ".jpeg") else {"compression": 6}
+    percent = [0]
+
+    def note(image: Any, progress: Any) -> None:
+        percent[0] = min(progress.percent, 99)
+
     try:
-        image = pyvips.Image.new_from_file(str(source), access="sequential")
+        # of a source: for the name of a file, libvips may return an image of an earlier file
+        opened = pyvips.Source.new_from_file(str(source))
+        image = pyvips.Image.new_from_source(opened, "", access="sequential")
         image.set_progress(True)
-        image.signal_connect(
-            "eval", lambda _, part: on_rows(rows + rows * min(part.percent, 99) // 100, 2 * rows)
-        )
-        image.write_to_file(str(path), **options)
+        image.signal_connect("eval", note)
+        # Another thread calls libvips, because what is raised while libvips calls ``note`` is lost:
+        # in the main thread that may be an interrupt.
+        with ThreadPoolExecutor(1) as thread:
+            written = thread.submit(image.write_to_file, str(path), **options)
+            try:
+                while wait([written], timeout=0.1).not_done:
+                    on_rows(rows + rows * percent[0] // 100, 2 * rows)
+                written.result()
+            except BaseException:
+                image.set_kill(True)  # else the end of the thread is waited for
+                raise
     except pyvips.Error as error:
         raise OSError(" ".join(str(error).split())) from error
+    finally:
+        # empties libvips's cache, which would keep the TIFF open, and so its space on the disk
+        most = pyvips.cache_get_max()
+        pyvips.cache_set_max(0)
+        pyvips.cache_set_max(most)
     on_rows(2 * rows, 2 * rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ def assert_equal(path: Path, image_format: ImageFormat = PLAIN) -> None:
     assert picture.shape == whole.shape
     for start, stop in ((0, 70), (45, 115), (90, 91), (91, 230), (200, 301), (10, 20)):
         np.testing.assert_array_equal(picture[start:stop], whole[start:stop])
+
+
+def test_a_file_is_closed_with_its_reader(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    Image.fromarray(colors()).save(tmp_path / "a.tif")
+    picture = PictureFile(tmp_path / "a.tif")
+    assert picture[:9].shape == (9, WIDTH, 3)
+    del picture
+    gc.collect()
+    assert not [one for one in recwarn.list if "a.tif" in str(one.message)]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P"])

@@ -242,6 +242,8 @@ def test_a_full_disk_is_named(
     class Full:
         def seek(self, place: int) -> None: ...
 
+        def close(self) -> None: ...
+
         def write(self, content: object) -> int:
             raise OSError(28, "No space left on device")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -64,7 +65,8 @@ def test_a_named_file_is_checked_before_the_work(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([*command, "in/large.png", "--output", "a.jpg", *LARGE]) == 0
-    assert Image.open("a.jpg").width >= 220
+    with Image.open("a.jpg") as image:
+        assert image.width >= 220
     monkeypatch.setattr("clipmask.inference.segmenter.segment_file", lambda *_: 1 / 0)
     assert main([*command, "in/large.png", "--output", "a.webp", *LARGE]) == 2
     assert ".tif, .png or .jpg" in capsys.readouterr().err
@@ -75,6 +77,7 @@ def test_an_interrupted_picture_leaves_nothing(
     command: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
     name: str,
 ) -> None:
     from clipmask.inference import large
@@ -95,6 +98,8 @@ def test_an_interrupted_picture_leaves_nothing(
         signal.signal(signal.SIGINT, before)
     assert "interrupted" in capsys.readouterr().err
     assert _names("out") == []
+    gc.collect()
+    assert not [one for one in recwarn.list if "rb+" in str(one.message)]  # no label map is open
 
 
 def test_windows_and_rows_are_counted(
