@@ -50,8 +50,8 @@ def _recompute_stages(backbone: nn.Module) -> None:
     """Makes a backbone of timm compute its stages again in the backward pass, to save memory.
 
     Raises:
-        UserError: the backbone is not one of timm's that can, or it has batch normalisations whose
-            statistics would be updated by both passes.
+        UserError: the backbone is not one of timm's that can, it has batch normalisations whose
+            statistics would be updated by both passes, or timm would use reentrant checkpointing.
     """
     key = "SOLVER.ACTIVATION_CHECKPOINT"
     head = f"{key} head saves memory without the backbone"
@@ -65,4 +65,18 @@ def _recompute_stages(backbone: nn.Module) -> None:
             f" MODEL.BACKBONE.NORM FrozenBN; or {head}",
             key=key,
         )
+    if _is_reentrant():
+        raise UserError(
+            f"{key} all needs timm 1.0.13 or later (pip install -U timm), without"
+            " TIMM_REENTRANT_CKPT in the environment: reentrant checkpointing gives no gradients to"
+            f" the stage after frozen ones; or {head}",
+            key=key,
+        )
     able.set_grad_checkpointing(True)  # type: ignore[operator]
+
+
+def _is_reentrant() -> bool:
+    """Returns whether timm's checkpoints are reentrant: if set so, and always before 1.0.13."""
+    from timm import layers
+
+    return not hasattr(layers, "use_reentrant_ckpt") or layers.use_reentrant_ckpt()

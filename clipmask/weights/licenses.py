@@ -94,12 +94,12 @@ def _license(item: Mapping[str, Any]) -> License:
 
 
 def joined(licenses: Iterable[License]) -> list[License]:
-    """Returns the licences, each one once. An unknown one is left out if another entry states the
-    licence of the same data or weights.
+    """Returns the licences, each one once. An unknown one is left out if another entry with its
+    role and name states a licence.
     """
     different = list(dict.fromkeys(licenses))
-    known = {item.of for item in different if item.license != UNKNOWN}
-    return [item for item in different if item.license != UNKNOWN or item.of not in known]
+    known = {item[:2] for item in different if UNKNOWN not in (item.of, item.license)}
+    return [item for item in different if item.license != UNKNOWN or item[:2] not in known]
 
 
 def plain(licenses: Iterable[License]) -> list[dict[str, str]]:

@@ -30,10 +30,17 @@ def trained(model: ClipMask, inputs: Inputs) -> tuple[dict[str, Tensor], int]:
     return losses, total[0]
 
 
-@pytest.mark.parametrize("what", ["head", "all"])
+@pytest.mark.parametrize(
+    ("what", "freeze_at", "share"), [("head", 0, 0.92), ("all", 0, 0.65), ("all", 2, 0.75)]
+)
 def test_losses_and_gradients_stay_and_memory_shrinks(
-    what: str, small_cfg: CfgNode, make_inputs: Callable[..., Inputs]
+    what: str,
+    freeze_at: int,
+    share: float,
+    small_cfg: CfgNode,
+    make_inputs: Callable[..., Inputs],
 ) -> None:
+    small_cfg.MODEL.BACKBONE.FREEZE_AT = freeze_at
     small_cfg.MODEL.BACKBONE.NORM = "FrozenBN"
     small_cfg.MODEL.BACKBONE.TIMM_NAME = "resnet26"  # whose stages have several blocks
     small_cfg.MODEL.CLIPMASK.DROPOUT = 0.2
@@ -44,7 +51,7 @@ def test_losses_and_gradients_stay_and_memory_shrinks(
     inputs = make_inputs((64, 96), (61, 47))
     expected, kept = trained(plain, inputs)
     losses, less = trained(thrifty, inputs)
-    assert less < {"head": 0.92, "all": 0.65}[what] * kept
+    assert less < share * kept
     for name, value in expected.items():
         assert_same(losses[name], value)
     for (name, one), other in zip(thrifty.named_parameters(), plain.parameters(), strict=True):
@@ -68,5 +75,21 @@ def test_batch_statistics_are_not_counted_twice(small_cfg: CfgNode) -> None:
     small_cfg.MODEL.BACKBONE.NORM = "BN"
     small_cfg.SOLVER.ACTIVATION_CHECKPOINT = "all"
     with pytest.raises(UserError) as caught:
+        build_model(small_cfg, NAMES)
+    assert caught.value.key == "SOLVER.ACTIVATION_CHECKPOINT"
+
+
+@pytest.mark.parametrize("age", ["old", "set so"])
+def test_stages_after_frozen_ones_keep_their_gradients(
+    age: str, small_cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reentrant checkpoints would lose them: without timm's switch, or with it turned on."""
+    if age == "old":
+        monkeypatch.delattr("timm.layers.use_reentrant_ckpt")
+    else:
+        monkeypatch.setattr("timm.layers.use_reentrant_ckpt", lambda: True)
+    small_cfg.MODEL.BACKBONE.NORM = "FrozenBN"
+    small_cfg.SOLVER.ACTIVATION_CHECKPOINT = "all"
+    with pytest.raises(UserError, match="timm") as caught:
         build_model(small_cfg, NAMES)
     assert caught.value.key == "SOLVER.ACTIVATION_CHECKPOINT"

@@ -90,4 +90,10 @@ def test_how_licences_are_told() -> None:
     assert short([*licenses, *licenses]) == "MIT; licence unknown; Apache-2.0"
     assert "unknown" in short([])
     assert joined([*licenses, *licenses[:1]]) == licenses
-    assert joined([License(START, "a", UNKNOWN), *licenses]) == licenses  # stated elsewhere
+
+
+def test_an_unknown_licence_gives_way_to_that_of_the_same_thing_alone() -> None:
+    stated = [License(DATA, "a", "MIT"), License(DATA, UNKNOWN, "MIT")]
+    assert joined([License(DATA, "a", UNKNOWN), *stated]) == stated
+    for other in (License(START, "a", UNKNOWN), License(DATA, UNKNOWN, UNKNOWN)):
+        assert joined([other, *stated]) == [other, *stated]
