@@ -70,8 +70,9 @@ def test_every_module_has_a_layer() -> None:
 
 def test_importing_loads_nothing_heavy() -> None:
     code = (
-        "import sys, clipmask; print([m for m in ('timm', 'open_clip', 'lightning_fabric',"
-        " 'lightning', 'cv2', 'matplotlib', 'tensorboard', 'detectron2') if m in sys.modules])"
+        "import sys, clipmask.inference, clipmask.cli.demo.command; print([m for m in ('timm',"
+        " 'torchvision', 'open_clip', 'lightning_fabric', 'lightning', 'cv2', 'matplotlib',"
+        " 'tensorboard', 'detectron2') if m in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],
