@@ -310,8 +310,8 @@ def add_clipmask_config(cfg: CfgNode) -> None:
     cfg.SOLVER.MAX_IMS_PER_DEVICE = 0
     # bf16 or fp16 (with loss scaling); fp16 on a CPU becomes bf16 with one warning
     cfg.SOLVER.AMP.DTYPE = "bf16"
-    # activations that the backward pass computes again, to save memory: none, head, or all
-    # (the backbone's too)
+    # activations that the backward pass computes again, to save memory: none, fine (those at
+    # stride 4), head (all but the backbone's), or all
     cfg.SOLVER.ACTIVATION_CHECKPOINT = "none"
     # of several processes: ddp (each holds all weights) or fsdp (each a share of the weights)
     cfg.SOLVER.STRATEGY = "ddp"

@@ -199,7 +199,7 @@ RANGES: Mapping[str, Rule] = {
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Number(0, above=True),
     "SOLVER.AMP.DTYPE": OneOf(("bf16", "fp16")),
-    "SOLVER.ACTIVATION_CHECKPOINT": OneOf(("none", "head", "all")),
+    "SOLVER.ACTIVATION_CHECKPOINT": OneOf(("none", "fine", "head", "all")),
     "SOLVER.STRATEGY": OneOf(("ddp", "fsdp")),
     "SOLVER.EMA_DECAY": _BELOW_ONE,
     "TEST.EVAL_PERIOD": _COUNT_OR_NONE,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from clipmask.errors import UserError
+
+KEY = "SOLVER.ACTIVATION_CHECKPOINT"
 
 
 class Recomputable(nn.Module):
@@ -17,8 +22,13 @@ class Recomputable(nn.Module):
     If ``recompute`` is set, only the part's inputs are kept for the backward pass, which runs the
     part a second time (activation checkpointing, "Training Deep Nets with Sublinear Memory Cost").
     Losses and gradients are the same, dropout included.
+
+    Attributes:
+        fine: whether the part's maps are at stride 4, where they are largest.
+        recompute: whether it is computed again.
     """
 
+    fine: ClassVar[bool] = False
     recompute = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -33,50 +43,54 @@ def recompute_activations(model: nn.Module, what: str) -> None:
 
     Args:
         model: with its backbone in ``backbone``.
-        what: ``none``, ``head`` (everything that is ``Recomputable``), or ``all`` (also the
-            backbone's stages).
+        what: ``none``; ``fine`` (everything at stride 4, that of the backbone too); ``head``
+            (everything that is ``Recomputable``); or ``all`` (also the backbone's stages).
 
     Raises:
-        UserError: the backbone can't compute its stages again.
+        UserError: the backbone does not name its stages.
     """
     for module in model.modules():
         if isinstance(module, Recomputable):
-            module.recompute = what != "none"
-    if what == "all":
-        _recompute_stages(model.get_submodule("backbone"))
+            module.recompute = what in ("head", "all") or (what == "fine" and module.fine)
+    if what in ("fine", "all"):
+        _recompute_stages(model.get_submodule("backbone"), what)
 
 
-def _recompute_stages(backbone: nn.Module) -> None:
-    """Makes a backbone of timm compute its stages again in the backward pass, to save memory.
-
-    Raises:
-        UserError: the backbone is not one of timm's that can, it has batch normalisations whose
-            statistics would be updated by both passes, or timm would use reentrant checkpointing.
-    """
-    key = "SOLVER.ACTIVATION_CHECKPOINT"
-    head = f"{key} head saves memory without the backbone"
-    body = getattr(backbone, "body", None)
-    able = body if hasattr(body, "set_grad_checkpointing") else getattr(body, "model", None)
-    if not isinstance(able, nn.Module) or not hasattr(able, "set_grad_checkpointing"):
-        raise UserError(f"{key} all: this backbone can't recompute its stages; {head}", key=key)
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in able.modules()):
+def _recompute_stages(backbone: nn.Module, what: str) -> None:
+    """Makes a backbone compute its ``fine`` stages or ``all`` of them again."""
+    name_stages = getattr(backbone, "recomputable_stages", None)
+    stages: list[nn.Module] = name_stages(what) if callable(name_stages) else []
+    if not stages:
         raise UserError(
-            f"{key} all: the backbone's batch normalisations would count each image twice. Set"
-            f" MODEL.BACKBONE.NORM FrozenBN; or {head}",
-            key=key,
+            f"{KEY} {what}: it is not known which modules of this backbone are its stages; {KEY}"
+            " head saves memory without the backbone",
+            key=KEY,
         )
-    if _is_reentrant():
-        raise UserError(
-            f"{key} all needs timm 1.0.13 or later (pip install -U timm), without"
-            " TIMM_REENTRANT_CKPT in the environment: reentrant checkpointing gives no gradients to"
-            f" the stage after frozen ones; or {head}",
-            key=key,
-        )
-    able.set_grad_checkpointing(True)  # type: ignore[operator]
+    for stage in stages:
+        # A module's own ``forward`` goes before that of its class; its weights keep their names.
+        stage.forward = functools.partial(_recomputed, stage)
 
 
-def _is_reentrant() -> bool:
-    """Returns whether timm's checkpoints are reentrant: if set so, and always before 1.0.13."""
-    from timm import layers
+def _recomputed(stage: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """The ``forward`` of a stage that is computed again."""
+    forward = type(stage).forward
+    if not (stage.training and torch.is_grad_enabled()):
+        return forward(stage, *args, **kwargs)
 
-    return not hasattr(layers, "use_reentrant_ckpt") or layers.use_reentrant_ckpt()
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _same_statistics(stage)
+
+    return checkpoint(forward, stage, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+
+
+@contextmanager
+def _same_statistics(module: nn.Module) -> Iterator[None]:
+    """Restores the running statistics of batch normalisations, so that no image counts twice."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fvcore.common.config import CfgNode
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipmask.backbones.features import STRIDES, set_norms
 from clipmask.backbones.simple_pyramid import SimplePyramid, resized_for
@@ -121,6 +121,19 @@ class TimmBackbone(Backbone):
                 break
             stages.append(name)
         return stages
+
+    def recomputable_stages(self, what: str) -> list[nn.Module]:
+        """Returns modules of several layers that activation checkpointing may compute again.
+
+        Args:
+            what: ``all``, or ``fine`` for those up to stride 4. A plain transformer has blocks of
+                one stride only, which are coarse.
+        """
+        if self._patch:
+            return list(getattr(self.body.model, "blocks", [])) if what == "all" else []
+        names = self._children_up_to(5 if what == "all" else 2)
+        parts = [self.body.get_submodule(name) for name in names]
+        return [part for part in parts if len(list(part.children()))]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Extracts the features of normalised images ``x`` (B, 3, H, W), H and W multiples of 32.

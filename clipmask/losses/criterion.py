@@ -182,10 +182,12 @@ class Criterion:
         coverage = targets.coverage.flatten(2).unsqueeze(1)  # (B, 1, M, n)
         weight = targets.weight.flatten(1)[:, None, None]  # (B, 1, 1, n)
         matched = (query >= 0).float()  # (L, B, M)
+        # One layer at a time, so that what is computed on the way fits into caches.
+        each = logits.split(1, dim=1)  # of (B, 1, M, n)
 
         sums = []
         for loss in self.mask_losses:
-            values = loss.paired(logits, coverage, weight)  # (B, L, M)
+            values = torch.cat([loss.paired(own, coverage, weight) for own in each], dim=1)
             sums.append((values.movedim(1, 0) * matched).sum((1, 2)))
         return sums
 

@@ -46,6 +46,8 @@ class SeparableBlock(Recomputable):
     It mixes neighbouring cells of C = ``dim`` channels at far lower cost than a dense convolution.
     """
 
+    fine = True
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.spread = nn.Conv2d(dim, dim, 5, padding=2, groups=dim, bias=False)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import multiprocessing
 import platform
 import resource
@@ -227,6 +228,8 @@ def _measure_alone(
     mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
     _libc("mallopt", mmap_threshold, 2**16)
     call = setting.call(build_network(name, setting.num_classes, options), mode)
+    # A library does not count, even if a network imports it in its first training step.
+    importlib.import_module("scipy.optimize")
     release_memory()  # memory freed after building would otherwise hide part of the peak
     built = _resident(setting.device, reset=True)
     call()

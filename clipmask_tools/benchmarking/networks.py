@@ -126,8 +126,8 @@ def clipmask(num_classes: int, options: tuple[str, ...] = ()) -> Network:
 
 
 def _recomputing(num_classes: int) -> Network:
-    """Builds ClipMask, whose training recomputes the activations of everything but the backbone."""
-    return clipmask(num_classes, ("SOLVER.ACTIVATION_CHECKPOINT", "head"))
+    """Builds ClipMask, whose training computes the activations at stride 4 again."""
+    return clipmask(num_classes, ("SOLVER.ACTIVATION_CHECKPOINT", "fine"))
 
 
 def _normalized(images: Tensor) -> Tensor:
