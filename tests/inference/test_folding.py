@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clipmask.backbones.timm_backbone import TimmBackbone
-from clipmask.inference.folding import fold_batch_norms, prepare_for_inference
+from clipmask.inference.folding import fold_batch_norms, prepare_for_inference, use_onednn
 from clipmask.modeling import ClipMask
 
 Inputs = list[dict[str, Any]]
@@ -125,3 +125,30 @@ def test_what_is_folded_takes_no_weights_of_the_layers_before(small_model: ClipM
     prepare_for_inference(small_model)
     with pytest.raises(RuntimeError, match="bn"):
         small_model.load_state_dict(state)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+def test_pointwise_convolutions_run_in_onednn_on_one_thread_and_give_the_same() -> None:
+    network = nn.Sequential(nn.Conv2d(16, 64, 1), nn.Conv2d(64, 8, 3)).requires_grad_(False)
+    picture, threads = torch.randn(1, 16, 64, 64), torch.get_num_threads()
+    before = network(picture)
+    use_onednn(network)
+    torch.set_num_threads(1)
+    try:
+        with torch.profiler.profile() as recorded:
+            after = network(picture)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(after, before)
+    assert [event.name for event in recorded.events()].count("aten::mkldnn_convolution") == 2
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_pointwise_convolution_is_not_dilated(strict: bool) -> None:
+    network = nn.Sequential(nn.Conv2d(4, 8, 1)).requires_grad_(False)
+    use_onednn(network)
+    exported = torch.export.export(network, (torch.randn(1, 4, 8, 8),), strict=strict)
+    calls = [node for node in exported.graph.nodes if "conv2d" in str(node.target)]
+    assert len(calls) == 1
+    assert [2, 2] not in calls[0].args
+    assert 2 not in calls[0].args
